@@ -1,0 +1,1 @@
+"""The engine of xattr-check: methods × axioms × subjects become verdicts."""

@@ -1,0 +1,53 @@
+"""Content digests: what names a tensor, a model or a set of parameters in the store and in caches."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    # Through uint8, because numpy has no bfloat16.
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else memoryview(b"")
+
+
+def digest(*parts: Any) -> str:
+    """Hexadecimal digest of tensors, strings, numbers, and nested lists and mappings of them."""
+    state = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        if isinstance(part, Tensor):
+            state.update(f"{part.dtype}{tuple(part.shape)}".encode())
+            state.update(_bytes(part))
+        elif isinstance(part, Mapping):
+            state.update(b"{")
+            for key in sorted(part, key=str):
+                state.update(f"{key}={digest(part[key])};".encode())
+            state.update(b"}")
+        elif isinstance(part, list | tuple):
+            state.update(f"[{','.join(digest(item) for item in part)}]".encode())
+        else:
+            state.update(json.dumps(part, sort_keys=True).encode())
+        state.update(b"\x00")
+    return state.hexdigest()
+
+
+def digest_rows(inputs: Tensor) -> list[int]:
+    """One 63-bit integer for each row of inputs (N, *F): the same row gives the same number in any batch."""
+    rows = inputs.detach().cpu().contiguous()
+    return [
+        int.from_bytes(hashlib.blake2b(_bytes(row), digest_size=8).digest(), "big") >> 1 for row in rows
+    ]
+
+
+def digest_model(model: nn.Module) -> str:
+    """Digest of the architecture as printed and of every parameter and buffer."""
+    return digest(str(model), dict(model.state_dict()))
+
+
+def derive_seed(*parts: Any) -> int:
+    """A 63-bit seed that depends on every part, so that no two uses share a stream."""
+    return int(digest(*parts)[:16], 16) >> 1

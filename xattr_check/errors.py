@@ -1,0 +1,17 @@
+"""The exceptions a user may meet. Each carries one sentence: what was expected, what came, what to type."""
+
+
+class XattrError(Exception):
+    """Base of every error that xattr-check raises on purpose."""
+
+
+class UsageError(XattrError):
+    """The caller asked for something that cannot be done: a spec, an option, a file."""
+
+
+class SubjectError(UsageError):
+    """A subject does not hold together: no inputs, mismatched targets, a model of the wrong rank."""
+
+
+class MethodError(XattrError):
+    """The method under test broke its contract: it raised, hung, or returned unusable maps."""
