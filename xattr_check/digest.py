@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 
-def _bytes(tensor: Tensor) -> memoryview:
+def _bytes(tensor: Tensor) -> bytes:
     # Through uint8, because numpy has no bfloat16.
     flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else memoryview(b"")
+    return flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
 
 
 def digest(*parts: Any) -> str:
@@ -38,9 +38,7 @@ def digest(*parts: Any) -> str:
 def digest_rows(inputs: Tensor) -> list[int]:
     """One 63-bit integer for each row of inputs (N, *F): the same row gives the same number in any batch."""
     rows = inputs.detach().cpu().contiguous()
-    return [
-        int.from_bytes(hashlib.blake2b(_bytes(row), digest_size=8).digest(), "big") >> 1 for row in rows
-    ]
+    return [int.from_bytes(hashlib.blake2b(_bytes(row), digest_size=8).digest(), "big") >> 1 for row in rows]
 
 
 def digest_model(model: nn.Module) -> str:

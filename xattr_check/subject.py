@@ -44,20 +44,32 @@ class Subject:
     def __post_init__(self) -> None:
         where = f"subject {self.name!r}"
         if not isinstance(self.model, nn.Module):
-            raise SubjectError(f"{where}: expected model to be a torch.nn.Module, came {type(self.model).__name__}")
+            raise SubjectError(
+                f"{where}: expected model to be a torch.nn.Module, came {type(self.model).__name__}"
+            )
         if not isinstance(self.inputs, Tensor) or self.inputs.ndim < 2 or len(self.inputs) == 0:
             came = tuple(self.inputs.shape) if isinstance(self.inputs, Tensor) else type(self.inputs).__name__
             raise SubjectError(f"{where}: expected inputs (N, *F) with N ≥ 1, came {came}")
         if not self.inputs.is_floating_point():
-            raise SubjectError(f"{where}: expected float inputs, came {self.inputs.dtype}; pass inputs.float()")
+            raise SubjectError(
+                f"{where}: expected float inputs, came {self.inputs.dtype}; pass inputs.float()"
+            )
         if not isinstance(self.targets, Tensor) or self.targets.shape != self.inputs.shape[:1]:
-            came = tuple(self.targets.shape) if isinstance(self.targets, Tensor) else type(self.targets).__name__
-            raise SubjectError(f"{where}: expected targets ({len(self.inputs)},), one for each input, came {came}")
+            came = (
+                tuple(self.targets.shape) if isinstance(self.targets, Tensor) else type(self.targets).__name__
+            )
+            raise SubjectError(
+                f"{where}: expected targets ({len(self.inputs)},), one for each input, came {came}"
+            )
         if self.targets.dtype != torch.int64:
-            raise SubjectError(f"{where}: expected int64 targets, came {self.targets.dtype}; pass targets.long()")
+            raise SubjectError(
+                f"{where}: expected int64 targets, came {self.targets.dtype}; pass targets.long()"
+            )
         for key, value in self.truth.items():
             if len(value) != len(self.inputs):
-                raise SubjectError(f"{where}: expected truth {key!r} with {len(self.inputs)} rows, came {len(value)}")
+                raise SubjectError(
+                    f"{where}: expected truth {key!r} with {len(self.inputs)} rows, came {len(value)}"
+                )
         for model in (self.model, *self.siblings.values()):
             model.eval()
         self._check_outputs(where)
@@ -79,7 +91,8 @@ class Subject:
         low, high = int(self.targets.min()), int(self.targets.max())
         if low < 0 or high >= logits.shape[1]:
             raise SubjectError(
-                f"{where}: expected targets in 0…{logits.shape[1] - 1}, the model's outputs, came {low}…{high}"
+                f"{where}: expected targets in 0…{logits.shape[1] - 1}, the model's outputs, "
+                f"came {low}…{high}"
             )
 
     @property
@@ -107,7 +120,9 @@ class Subject:
         """Digest of everything that a result can depend on."""
         siblings = {name: digest_model(model) for name, model in self.siblings.items()}
         regions = self.regions if self.regions is not None else ""
-        return digest(digest_model(self.model), self.inputs, self.targets, dict(self.truth), siblings, regions)
+        return digest(
+            digest_model(self.model), self.inputs, self.targets, dict(self.truth), siblings, regions
+        )
 
     @cached_property
     def _rows(self) -> dict[int, int]:
@@ -118,7 +133,9 @@ class Subject:
         try:
             return torch.tensor([self._rows[row] for row in digest_rows(inputs)])
         except KeyError:
-            raise LookupError(f"subject {self.name!r}: asked for the truth about an input that is not its own") from None
+            raise LookupError(
+                f"subject {self.name!r}: asked for the truth about an input that is not its own"
+            ) from None
 
     def to(self, device: torch.device) -> "Subject":
         """The same subject with its models and tensors on a device; itself where they are there already."""

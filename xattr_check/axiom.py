@@ -1,0 +1,159 @@
+"""An axiom: what must hold of an attribution, how it is measured, and where the line is."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from xattr_check.gate import AtMost, Beats, Gate
+from xattr_check.intervals import Interval, Statistic, bootstrap_interval, exact, mean_interval
+
+if TYPE_CHECKING:
+    from xattr_check.explainer import Explainer
+    from xattr_check.run import Draw
+    from xattr_check.subject import Subject
+
+Budget = Literal["quick", "standard", "full"]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a check saw in one draw.
+
+    samples: (n,) or (n, k) float64, one row for each independent unit, an input as a rule.
+    finding: what was seen, in words, where the number alone does not tell.
+    evidence: tensors for the report.
+    """
+
+    samples: Tensor
+    finding: str = ""
+    evidence: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+Measure = Callable[["Explainer", "Subject", "Draw"], Measurement]
+
+
+class Undefined(Exception):
+    """Raised by `measure` where the statistic has no meaning on this subject; carries the reason."""
+
+
+@dataclass(frozen=True, eq=False)
+class Axiom:
+    """One check.
+
+    statement: what must hold, in one sentence.
+    family: the group it is reported in.
+    gate: where the statistic must lie.
+    cites: where it comes from.
+    reads: what follows the number in the sentence of a verdict: "0.41 [0.37, 0.45] `reads`".
+    claimed: whether it gates only the methods that claim it.
+    statistic: `mean` and `max` of the rows, or a function of them; `max` is exact and takes one draw.
+    needs: what a subject must offer.
+    negative, positive: controls that must fail and pass the gate, or else the check is invalid.
+        With a Beats gate the negative ones are the rivals instead, all that the subject allows.
+    cost: the smallest budget that includes it.
+    inputs: how many inputs one draw takes.
+    """
+
+    name: str
+    statement: str
+    family: str
+    gate: Gate
+    measure: Measure
+    cites: str = ""
+    reads: str = ""
+    claimed: bool = False
+    statistic: Literal["mean", "max"] | Statistic = "mean"
+    needs: frozenset[str] = frozenset()
+    negative: tuple[str, ...] = ()
+    positive: tuple[str, ...] = ()
+    cost: Budget = "quick"
+    inputs: int = 32
+
+    def __repr__(self) -> str:
+        return f"<Axiom {self.name}>"
+
+    def estimate(self, samples: Tensor, error_rate: float) -> Interval:
+        """The statistic over the rows of samples, with its interval."""
+        if self.statistic == "max":
+            return exact(float(samples.max()))
+        if self.statistic == "mean":
+            return mean_interval(samples, error_rate)
+        return bootstrap_interval(samples, self.statistic, error_rate)
+
+    @property
+    def sequential(self) -> bool:
+        """Whether more draws can make the verdict clearer."""
+        return self.statistic != "max"
+
+
+def axiom(
+    *,
+    statement: str,
+    family: str,
+    gate: Gate,
+    cites: str = "",
+    reads: str = "",
+    claimed: bool = False,
+    statistic: Literal["mean", "max"] | Statistic = "mean",
+    needs: Iterable[str] = (),
+    negative: Iterable[str] = (),
+    positive: Iterable[str] = (),
+    cost: Budget = "quick",
+    inputs: int = 32,
+) -> Callable[[Measure], Axiom]:
+    """Declare a check; the measuring function's name is the check's."""
+
+    def declare(measure: Measure) -> Axiom:
+        return Axiom(
+            name=measure.__name__,
+            statement=statement,
+            family=family,
+            gate=gate,
+            measure=measure,
+            cites=cites,
+            reads=reads,
+            claimed=claimed,
+            statistic=statistic,
+            needs=frozenset(needs),
+            negative=tuple(negative),
+            positive=tuple(positive),
+            cost=cost,
+            inputs=inputs,
+        )
+
+    return declare
+
+
+def contract(
+    *,
+    statement: str,
+    reads: str = "violations",
+    negative: Iterable[str] = (),
+    cites: str = "",
+    needs: Iterable[str] = (),
+    at_most: float = 0.0,
+    inputs: int = 8,
+) -> Callable[[Measure], Axiom]:
+    """Declare a check of the contract: exact, on few inputs, no worse than a bound on any of them."""
+    return axiom(
+        statement=statement,
+        family="contract",
+        gate=AtMost(at_most),
+        reads=reads,
+        statistic="max",
+        negative=negative,
+        cites=cites,
+        needs=needs,
+        inputs=inputs,
+    )
+
+
+def violation(finding: str) -> Measurement:
+    """One violation of the contract, with what was seen; none where the finding is empty."""
+    return Measurement(torch.tensor([float(bool(finding))], dtype=torch.float64), finding)
+
+
+__all__ = ["AtMost", "Axiom", "Beats", "Measurement", "Undefined", "axiom", "contract", "violation"]

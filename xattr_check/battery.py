@@ -1,0 +1,219 @@
+"""The battery: methods × checks × subjects, judged one by one."""
+
+import inspect
+import time
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from xattr_check import registry
+from xattr_check.axiom import Axiom, Measurement, Undefined
+from xattr_check.digest import digest
+from xattr_check.errors import MethodError
+from xattr_check.gate import Beats, Gate, Judgement
+from xattr_check.intervals import Interval, exact
+from xattr_check.method import Method
+from xattr_check.run import Draw, Run
+from xattr_check.subject import Subject
+from xattr_check.verdict import Status, Verdict
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """One method against one check on one subject.
+
+    gate: replaces the check's own where given.
+    claims: exact axioms that the method is held to besides its own claims.
+    expected_failure: the reason, where this method is known to fail this check.
+    """
+
+    method: Method
+    check: Axiom
+    subject: Subject
+    gate: Gate | None = None
+    claims: frozenset[str] = frozenset()
+    expected_failure: str | None = None
+
+    @property
+    def required(self) -> bool:
+        """Whether the verdict gates: always, but for an exact axiom that the method does not claim."""
+        return not self.check.claimed or self.check.name in self.method.claims | self.claims
+
+    def judge(self, run: Run) -> Verdict:
+        """Measure until the verdict is clear or the budget is spent."""
+        started = time.perf_counter()
+        verdict = _Judge(self, run).verdict()
+        if self.expected_failure is not None:
+            verdict = _expect(verdict, self.expected_failure)
+        return replace(verdict, seconds=time.perf_counter() - started)
+
+
+def _expect(verdict: Verdict, reason: str) -> Verdict:
+    if verdict.status in ("fail", "error"):
+        return replace(verdict, status="xfail", sentence=f"{verdict.sentence}; expected: {reason}")
+    if verdict.status == "pass":
+        sentence = f"{verdict.sentence}; it was expected to fail ({reason}): remove it from expected_failures"
+        return replace(verdict, status="xpass", sentence=sentence)
+    return verdict
+
+
+@cache
+def _code_digest(*functions: object) -> str:
+    """Digest of the engine's source and of the modules that define the functions."""
+    files = {path.name: path for path in Path(__file__).parent.glob("*.py")}
+    for function in functions:
+        source = inspect.getsourcefile(function)  # type: ignore[arg-type]
+        if source is not None:
+            files[source] = Path(source)
+    return digest({name: path.read_text() for name, path in files.items()})
+
+
+@dataclass(eq=False)
+class _Judge:
+    """One item at work."""
+
+    item: Item
+    run: Run
+    samples: list[Tensor] = field(default_factory=list)
+    controls: dict[str, list[Tensor]] = field(default_factory=dict)
+    findings: list[str] = field(default_factory=list)
+    evidence: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def gate(self) -> Gate:
+        return self.item.gate or self.item.check.gate
+
+    def verdict(self) -> Verdict:
+        check, subject, method = self.item.check, self.item.subject, self.item.method
+        missing = sorted((check.needs | method.needs) - subject.offers)
+        if missing:
+            reason = f"needs {' and '.join(missing)}, which subject {subject.name!r} does not offer"
+            return self._verdict("not_applicable", reason)
+        try:
+            judgement = self._judgement()
+        except Undefined as error:
+            return self._verdict("not_applicable", str(error))
+        except MethodError as error:
+            return self._verdict("error", str(error))
+        if reason := self._invalid():
+            sentence = f"{reason}; the check says nothing about {subject.name!r}"
+            return self._verdict("invalid", sentence, judgement)
+        return self._verdict(judgement.outcome, self._sentence(judgement), judgement)
+
+    def _judgement(self) -> Judgement:
+        check, subject = self.item.check, self.item.subject
+        explainer = self.run.explainer(self.item.method, subject)
+        judgement: Judgement | None = None
+        for draw in self.run.draws(check.name, subject, check.inputs):
+            self._take(check.measure(explainer, subject, draw))
+            for control in self._controls():
+                self.controls.setdefault(control.name, []).append(self._control_samples(control, draw))
+            judgement = self.gate.judge(torch.cat(self.samples), self._rivals(), check.estimate)
+            if judgement.outcome != "undecided" or not check.sequential:
+                break
+        if judgement is None:
+            raise Undefined("the subject has no inputs to draw")
+        return judgement
+
+    def _take(self, measurement: Measurement) -> None:
+        self.samples.append(measurement.samples.double().cpu())
+        if measurement.finding:
+            self.findings.append(measurement.finding)
+        for name, tensor in measurement.evidence.items():
+            self.evidence.setdefault(name, tensor)
+
+    def _controls(self) -> list[Method]:
+        """The controls that this check reads and this subject allows."""
+        check, offers = self.item.check, self.item.subject.offers
+        known = [m for m in registry.methods().values() if m.control is not None and m.needs <= offers]
+        if isinstance(self.gate, Beats):
+            wanted = {m.name for m in known if m.control == "negative"}
+            wanted = wanted & set(check.negative) if check.negative else wanted
+        else:
+            wanted = set(check.negative)
+        return [m for m in known if m.name in wanted | set(check.positive)]
+
+    def _joined(self) -> dict[str, Tensor]:
+        return {name: torch.cat(parts) for name, parts in self.controls.items()}
+
+    def _rivals(self) -> dict[str, Tensor]:
+        """Samples of the negative controls."""
+        negative = {m.name for m in self._controls() if m.control == "negative"}
+        return {name: samples for name, samples in self._joined().items() if name in negative}
+
+    def _control_samples(self, control: Method, draw: Draw) -> Tensor:
+        """Samples of a control in a draw, from the store: they are the same for every method."""
+        check, subject = self.item.check, self.item.subject
+
+        def compute() -> dict[str, Tensor]:
+            self.run.progress(f"{check.name}: control {control.name}")
+            found = check.measure(self.run.explainer(control, subject), subject, draw)
+            return {"samples": found.samples.double()}
+
+        code = _code_digest(check.measure, control.function)
+        return draw.shared("control", compute, check=check.name, control=control.name, code=code)[
+            "samples"
+        ].cpu()
+
+    def _invalid(self) -> str:
+        """Why the controls do not separate here, or an empty string."""
+        check, joined = self.item.check, self._joined()
+        if isinstance(self.gate, Beats):
+            for name in set(check.positive) & set(joined):
+                judged = self.gate.judge(joined[name], self._rivals(), check.estimate)
+                if judged.difference is not None and judged.difference.value <= self.gate.by:
+                    return (
+                        f"the control {name!r}, which knows the truth, does not beat {judged.rival!r}: "
+                        f"{judged.difference} (gate {self.gate})"
+                    )
+            return ""
+        for name in (*check.negative, *check.positive):
+            if name not in joined:
+                continue
+            value = check.estimate(joined[name], 0.5).value
+            outcome = self.gate.judge(torch.tensor([value]), {}, _point).outcome
+            wanted = "fail" if name in check.negative else "pass"
+            if outcome != wanted:
+                return f"the control {name!r} has to {wanted} and does not: {value:.3g} (gate {self.gate})"
+        return ""
+
+    def _sentence(self, judgement: Judgement) -> str:
+        check = self.item.check
+        if not check.sequential and self.findings:
+            return self.findings[0]
+        text = f"{judgement.interval} {check.reads}".rstrip()
+        if judgement.difference is not None:
+            direction = "below" if isinstance(self.gate, Beats) and self.gate.lower else "above"
+            text += f", {judgement.difference} {direction} control {judgement.rival!r}"
+        text += f" (gate {self.gate})"
+        if judgement.outcome == "undecided":
+            text += f"; not clear after {sum(map(len, self.samples))} inputs, try a larger --xattr-budget"
+        if judgement.outcome == "fail" and self.findings:
+            text += f"; {self.findings[0]}"
+        return text
+
+    def _verdict(self, status: Status, sentence: str, judgement: Judgement | None = None) -> Verdict:
+        check = self.item.check
+        return Verdict(
+            method=self.item.method.name,
+            subject=self.item.subject.name,
+            check=check.name,
+            family=check.family,
+            status=status,
+            sentence=f"{check.name}: {sentence}",
+            gate=str(self.gate),
+            interval=None if judgement is None else judgement.interval,
+            controls={
+                name: check.estimate(torch.cat(parts), 0.5).value for name, parts in self.controls.items()
+            },
+            required=self.item.required,
+            n=sum(len(part) for part in self.samples),
+            evidence=self.evidence,
+        )
+
+
+def _point(samples: Tensor, error_rate: float) -> Interval:
+    return exact(float(samples.mean()))

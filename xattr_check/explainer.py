@@ -1,0 +1,186 @@
+"""A method at work on a subject: guarded, timed, seeded, and asked only once for the same maps."""
+
+import signal
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from xattr_check.digest import derive_seed, digest
+from xattr_check.errors import MethodError
+from xattr_check.method import Method
+from xattr_check.state import ModelState, preserved_generators
+from xattr_check.subject import Subject
+
+if TYPE_CHECKING:
+    from xattr_check.run import Run
+
+
+class TimedOut(BaseException):
+    """Raised inside a method that takes too long; not an Exception, so that no method swallows it."""
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise TimedOut after so many seconds, where signals allow it: on POSIX, in the main thread."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def alarm(number: int, frame: Any) -> None:
+        raise TimedOut
+
+    before = signal.signal(signal.SIGALRM, alarm)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def describe(maps: Any) -> str:
+    """What a method returned, in a few words."""
+    if isinstance(maps, Tensor):
+        return f"{tuple(maps.shape)}"
+    return f"{type(maps).__name__} {maps!r:.40}"
+
+
+def shape_fault(maps: Any, inputs: Tensor) -> str:
+    """Why maps do not have a shape that fits inputs, or an empty string."""
+    wanted = [tuple(inputs.shape)]
+    if inputs.ndim > 2:
+        wanted.append((len(inputs), 1, *inputs.shape[2:]) if inputs.ndim == 4 else (*inputs.shape[:2], 1))
+    if isinstance(maps, Tensor) and tuple(maps.shape) in wanted:
+        return ""
+    return f"expected a tensor {' or '.join(map(str, wanted))}, came {describe(maps)}"
+
+
+def type_fault(maps: Tensor, inputs: Tensor) -> str:
+    """Why maps are not floating-point numbers on the device of inputs, or an empty string."""
+    if not maps.is_floating_point():
+        return f"expected floating-point attributions, came {maps.dtype}; quantised maps lose their sign"
+    if maps.device != inputs.device:
+        return f"expected attributions on {inputs.device}, where the inputs are, came {maps.device}"
+    return ""
+
+
+def finite_fault(maps: Tensor) -> str:
+    """Which rows of maps are not finite, or an empty string."""
+    bad = (~torch.isfinite(maps)).flatten(1).any(1).nonzero().flatten().tolist()
+    if not bad:
+        return ""
+    kind = "NaN" if bool(torch.isnan(maps).any()) else "infinite values"
+    return f"{kind} in the maps of {len(bad)} of {len(maps)} inputs (first: number {bad[0]} of the batch)"
+
+
+class Explainer:
+    """Calls a method as a careful user would, whatever it does.
+
+    It is given clones, seeded generators and a time limit; afterwards the model and the generators are put
+    back as they were. Every batch of maps is computed once in a run and kept on its device.
+    """
+
+    def __init__(self, method: Method, subject: Subject, run: "Run") -> None:
+        self.method = method.bind(subject)
+        self.subject = subject
+        self.run = run
+        self._maps: dict[str, Tensor | MethodError] = {}
+        self._hung: MethodError | None = None
+
+    @property
+    def name(self) -> str:
+        """The method's name."""
+        return self.method.name
+
+    def __call__(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Usable maps of inputs (N, *F): (N, *F) or (N, 1, *spatial), finite, detached.
+
+        Raises MethodError where the method raises, hangs, or returns something else.
+        """
+        key = digest(self.run.model_digest(model), inputs, targets)
+        if key not in self._maps:
+            try:
+                self._maps[key] = self._compute(model, inputs, targets)
+            except MethodError as error:
+                self._maps[key] = error
+        found = self._maps[key]
+        if isinstance(found, MethodError):
+            raise found
+        return found
+
+    def _compute(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        parts = []
+        for rows in torch.arange(len(inputs)).split(self.run.batch):
+            start, stop = int(rows[0]), int(rows[-1]) + 1
+            chunk, chosen = inputs[start:stop], targets[start:stop]
+            maps = self.raw(model, chunk, chosen)
+            for fault in (shape_fault, type_fault):
+                if reason := fault(maps, chunk):
+                    raise MethodError(reason)
+            if reason := finite_fault(maps):
+                raise MethodError(reason)
+            parts.append(maps.detach())
+        return torch.cat(parts)
+
+    def raw(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int = 0) -> Any:
+        """What the method returns for one batch, unseen and uncached, with the model put back afterwards.
+
+        seed: varies the global generators; they are seeded from it and the batch's content.
+        """
+        state = ModelState(model)
+        try:
+            return self.unguarded(model, inputs.clone(), targets.clone(), seed)
+        finally:
+            state.restore()
+
+    def unguarded(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int = 0) -> Any:
+        """As `raw`, on the very tensors given and with the model left as the method leaves it."""
+        if self._hung is not None:
+            raise self._hung
+        try:
+            return self._call(model, inputs, targets, seed)
+        except TimedOut:
+            self._hung = MethodError(
+                f"took longer than {self.run.timeout:g} s on {len(inputs)} inputs; "
+                "raise the limit with --xattr-timeout=SECONDS"
+            )
+            raise self._hung from None
+        except (Exception, SystemExit) as error:
+            raise MethodError(self._story(error, model, inputs, targets, seed)) from error
+
+    def _call(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int) -> Any:
+        stream = derive_seed(self.run.seed, seed, digest(inputs, targets))
+        with preserved_generators(stream), time_limit(self.run.timeout), torch.enable_grad():
+            return self.method(model, inputs, targets)
+
+    def _story(
+        self, error: BaseException, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int
+    ) -> str:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        text = " ".join(str(error).split())
+        what = (
+            f"raised {type(error).__name__}: {text:.160} ({last.filename.rsplit('/', 1)[-1]}:{last.lineno})"
+        )
+        failing = [row for row in range(len(inputs)) if self._fails_alone(model, inputs, targets, seed, row)]
+        if not failing:
+            return f"{what}, on a batch of {len(inputs)} inputs but on none of them alone"
+        if len(failing) < len(inputs):
+            return (
+                f"{what}, on {len(failing)} of {len(inputs)} inputs (first: number {failing[0]} of the batch)"
+            )
+        return what
+
+    def _fails_alone(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int, row: int) -> bool:
+        state = ModelState(model)
+        try:
+            self._call(model, inputs[row : row + 1].clone(), targets[row : row + 1].clone(), seed)
+        except (Exception, SystemExit, TimedOut):
+            return True
+        finally:
+            state.restore()
+        return False

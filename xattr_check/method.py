@@ -1,0 +1,149 @@
+"""A method: any function from (model, inputs, targets) to attributions, and what it says of itself."""
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal, TypeVar
+
+from torch import Tensor, nn
+
+from xattr_check.errors import UsageError
+from xattr_check.subject import Subject
+
+Explain = Callable[..., Tensor]
+F = TypeVar("F", bound=Callable[..., Any])
+Role = Literal["negative", "positive"]
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """An attribution method under a name.
+
+    function: (model, inputs (N, *F), targets (N,)) -> (N, *F) or (N, 1, *spatial), signed, higher = more
+        evidence for the target.
+    claims: the exact axioms that it promises, which then gate.
+    stochastic: whether two calls may differ.
+    control: `negative` for what no check may reward, `positive` for what knows the truth, else None.
+    needs: what a subject must offer for it (`image`, `mask`, …); with any need but `image`, the function
+        is given the subject as a keyword.
+    """
+
+    name: str
+    function: Explain
+    claims: frozenset[str] = frozenset()
+    stochastic: bool = False
+    control: Role | None = None
+    needs: frozenset[str] = frozenset()
+
+    def __call__(self, model: nn.Module, inputs: Tensor, targets: Tensor, **parameters: Any) -> Tensor:
+        """Attributions of inputs (N, *F) for targets (N,)."""
+        return self.function(model, inputs, targets, **parameters)
+
+    def __repr__(self) -> str:
+        return f"<Method {self.name}>"
+
+    @property
+    def statement(self) -> str:
+        """The first line of its docstring."""
+        lines = (inspect.getdoc(self.function) or "").splitlines()
+        return lines[0] if lines else ""
+
+    def bind(self, subject: Subject) -> "Method":
+        """The method as it runs on a subject: one that needs the truth is given the subject."""
+        if self.needs <= {"image"}:
+            return self
+        return replace(self, function=partial(self.function, subject=subject))
+
+    def with_parameters(self, name: str, parameters: dict[str, Any]) -> "Method":
+        """The method with keyword parameters fixed, under a new name. Raises UsageError for unknown ones."""
+        if not parameters:
+            return replace(self, name=name)
+        signature = inspect.signature(self.function)
+        known = [p.name for p in list(signature.parameters.values())[3:] if p.kind is not p.VAR_KEYWORD]
+        open_ended = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+        for key in parameters:
+            if key not in known and not open_ended:
+                raise UsageError(
+                    f"method {name!r}: expected a parameter among {', '.join(known) or '(none)'}, "
+                    f"came {key!r}"
+                )
+        return replace(self, name=name, function=partial(self.function, **parameters))
+
+
+def method(
+    *,
+    claims: Iterable[str] = (),
+    stochastic: bool = False,
+    control: Role | None = None,
+    needs: Iterable[str] = (),
+) -> Callable[[Explain], Method]:
+    """Declare a reference method; the function's name is the method's."""
+
+    def declare(function: Explain) -> Method:
+        return Method(
+            name=function.__name__,
+            function=function,
+            claims=frozenset(claims),
+            stochastic=stochastic,
+            control=control,
+            needs=frozenset(needs),
+        )
+
+    return declare
+
+
+def claims(*axioms: str) -> Callable[[F], F]:
+    """Mark a function, or a class of callables, as promising exact axioms: `@claims("completeness")`."""
+
+    def mark(function: F) -> F:
+        function.__xattr_claims__ = frozenset(axioms)  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def stochastic(function: F) -> F:
+    """Mark a function, or a class of callables, as allowed to differ between two calls."""
+    function.__xattr_stochastic__ = True  # type: ignore[attr-defined]
+    return function
+
+
+def as_method(function: Any, name: str | None = None) -> Method:
+    """A Method out of any callable with three positional arguments.
+
+    Raises UsageError where it is not callable or cannot take (model, inputs, targets).
+    """
+    if isinstance(function, Method):
+        return function if name is None else replace(function, name=name)
+    label = name if name is not None else str(getattr(function, "__qualname__", type(function).__name__))
+    if isinstance(function, type):
+        try:
+            function = function()
+        except TypeError as error:
+            raise UsageError(
+                f"method {label!r}: expected a class that is called with no arguments: {error}"
+            ) from None
+    if not callable(function):
+        raise UsageError(
+            f"method {label!r}: expected a function explain(model, inputs, targets), "
+            f"came {type(function).__name__} {function!r:.60}"
+        )
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # builtins have none
+        signature = None
+    if signature is not None:
+        try:
+            signature.bind("model", "inputs", "targets")
+        except TypeError:
+            raise UsageError(
+                f"method {label!r}: expected a function that is called as explain(model, inputs, targets), "
+                f"came {getattr(function, '__name__', type(function).__name__)}{signature}"
+            ) from None
+    return Method(
+        name=label,
+        function=function,
+        claims=getattr(function, "__xattr_claims__", frozenset()),
+        stochastic=getattr(function, "__xattr_stochastic__", False),
+    )

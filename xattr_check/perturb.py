@@ -1,0 +1,122 @@
+"""The perturbation engine: outputs of a model on inputs of which parts are replaced.
+
+All pairs of an input and a mask are evaluated in chunks that fit a memory budget; masks are built and
+applied on the device, under inference_mode, and only the outputs are kept.
+"""
+
+import weakref
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+Output = Literal["probability", "logit"]
+# Maps flat indices of inputs (m,) and masks (m,) to keep masks (m, *spatial) bool.
+MaskOf = Callable[[Tensor, Tensor], Tensor]
+
+_bytes_per_input: "weakref.WeakKeyDictionary[nn.Module, dict[tuple[int, ...], int]]" = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def _activation_bytes(model: nn.Module, inputs: Tensor) -> int:
+    """Bytes of an input and of the outputs of all leaf modules for it, measured once for each shape."""
+    shapes = _bytes_per_input.setdefault(model, {})
+    shape = tuple(inputs.shape[1:])
+    if shape not in shapes:
+        total = 0
+
+        def count(module: nn.Module, args: Any, output: Any) -> None:
+            nonlocal total
+            if isinstance(output, Tensor):
+                total += output.numel() * output.element_size()
+
+        leaves = [module for module in model.modules() if not list(module.children())]
+        handles = [module.register_forward_hook(count) for module in leaves]
+        try:
+            model(inputs[:1])
+        finally:
+            for handle in handles:
+                handle.remove()
+        shapes[shape] = total + 3 * inputs[0].numel() * inputs.element_size()
+    return shapes[shape]
+
+
+@torch.inference_mode()
+def outputs_under(
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    fill: Tensor,
+    mask_of: MaskOf,
+    masks: int,
+    *,
+    output: Output,
+    memory: int,
+) -> Tensor:
+    """(N, masks) float64: the target's output on every input under every mask.
+
+    inputs: (N, *F); fill: (N, *F), what stands where a mask is False.
+    mask_of: builds the keep masks of a chunk of pairs.
+    output: the softmax probability of the target, or its logit.
+    memory: bytes that one chunk may take, activations included. When the device runs out of memory
+        nevertheless, the chunk is halved and the work goes on.
+    """
+    count = len(inputs)
+    pairs = count * masks
+    chunk = max(1, min(pairs, memory // _activation_bytes(model, inputs)))
+    results = torch.empty(pairs, dtype=torch.float64, device=inputs.device)
+    start = 0
+    while start < pairs:
+        flat = torch.arange(start, min(start + chunk, pairs), device=inputs.device)
+        rows, columns = flat // masks, flat % masks
+        try:
+            keep = mask_of(rows, columns)
+            if inputs.ndim > keep.ndim:  # one decision for all channels, or for all of a token's embedding
+                keep = keep.unsqueeze(1) if inputs.ndim == 4 else keep.unsqueeze(-1)
+            logits = model(torch.where(keep, inputs[rows], fill[rows]))
+        except torch.cuda.OutOfMemoryError:
+            if chunk == 1:
+                raise
+            chunk //= 2
+            torch.cuda.empty_cache()
+            continue
+        values = logits.softmax(1) if output == "probability" else logits
+        results[flat] = values.gather(1, targets[rows, None]).squeeze(1).double()
+        start += len(flat)
+    return results.reshape(count, masks)
+
+
+def shared_masks(keep: Tensor) -> MaskOf:
+    """The same masks (K, *spatial) for every input."""
+    return lambda rows, columns: keep[columns]
+
+
+def ranked_masks(ranks: Tensor, kept: Tensor, spatial: tuple[int, ...]) -> MaskOf:
+    """Masks that keep the features of the lowest ranks.
+
+    ranks: (N, P) int64, 0 for the first; kept: (K,) int64, how many features each mask keeps.
+    """
+    return lambda rows, columns: (ranks[rows] < kept[columns, None]).reshape(len(rows), *spatial)
+
+
+def feature_scores(maps: Tensor, spatial: tuple[int, ...]) -> Tensor:
+    """(N, P) float64: one signed score for each feature, the sum over channels or embedding."""
+    if maps.ndim == 4:
+        maps = maps.double().sum(1)
+    elif maps.ndim == 3:
+        maps = maps.double().sum(-1)
+    return maps.double().reshape(len(maps), -1)
+
+
+def descending_ranks(scores: Tensor, generator: torch.Generator) -> Tensor:
+    """(N, P) int64 rank of each feature, 0 for the highest score; ties fall at random, alike for all inputs.
+
+    A stable sort of shuffled columns: without it, ties would fall in raster order, which is an order too.
+    """
+    shuffle = torch.randperm(scores.shape[1], generator=generator).to(scores.device)
+    order = shuffle[scores[:, shuffle].argsort(dim=1, descending=True, stable=True)]
+    ranks = torch.empty_like(order)
+    steps = torch.arange(scores.shape[1], device=scores.device).expand_as(order)
+    return ranks.scatter_(1, order, steps)

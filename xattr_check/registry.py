@@ -1,0 +1,83 @@
+"""What is installed: methods, checks and subjects, found through entry points.
+
+An entry point of the group `xattr_check.methods`, `xattr_check.axioms` or `xattr_check.fixtures` names a
+package; all its modules are imported, and everything declared in them is taken up under its own name.
+"""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
+
+from xattr_check.axiom import Axiom
+from xattr_check.errors import UsageError
+from xattr_check.method import Method
+from xattr_check.subject import Subject
+
+T = TypeVar("T", Method, Axiom, "Fixture")
+
+
+@dataclass(frozen=True, eq=False)
+class Fixture:
+    """A subject that can be made by name."""
+
+    name: str
+    factory: Callable[..., Subject]
+
+    @property
+    def statement(self) -> str:
+        """The first line of its docstring."""
+        lines = (inspect.getdoc(self.factory) or "").splitlines()
+        return lines[0] if lines else ""
+
+    def __call__(self, **parameters: Any) -> Subject:
+        """Make the subject."""
+        return self.factory(**parameters)
+
+
+def fixture(factory: Callable[..., Subject]) -> Fixture:
+    """Declare a subject; the factory's name is the subject's."""
+    return Fixture(factory.__name__, factory)
+
+
+def _installed(group: str, kind: type[T]) -> dict[str, T]:
+    found: dict[str, T] = {}
+    packages: list[str] = sorted({point.value for point in entry_points(group=group)})
+    for where in packages:
+        package = importlib.import_module(where)
+        names: list[str] = [module.name for module in pkgutil.iter_modules(getattr(package, "__path__", []))]
+        for module in [
+            package,
+            *(importlib.import_module(f"{where}.{name}") for name in sorted(names)),
+        ]:
+            for value in vars(module).values():
+                if not isinstance(value, kind):
+                    continue
+                if found.setdefault(value.name, value) is not value:
+                    raise UsageError(
+                        f"{group}: {value.name!r} of {module.__name__} is declared by another package "
+                        "as well; uninstall one of them"
+                    )
+    return dict(sorted(found.items()))
+
+
+@cache
+def methods() -> dict[str, Method]:
+    """Every installed reference method, controls included, by name."""
+    return _installed("xattr_check.methods", Method)
+
+
+@cache
+def checks() -> dict[str, Axiom]:
+    """Every installed check, by name."""
+    return _installed("xattr_check.axioms", Axiom)
+
+
+@cache
+def subjects() -> dict[str, Fixture]:
+    """Every installed subject, by name."""
+    return _installed("xattr_check.fixtures", Fixture)

@@ -1,0 +1,54 @@
+"""How alike two maps are."""
+
+import numpy as np
+import torch
+from scipy import stats
+from torch import Tensor
+
+
+def spearman(first: Tensor, second: Tensor) -> Tensor:
+    """(N,) float64 rank correlation of the rows of first and second (N, P), ties at their mean rank.
+
+    Two constant rows are the same map: 1. A constant row tells nothing about another: 0.
+    """
+    ranks = [
+        torch.from_numpy(stats.rankdata(rows.double().cpu().numpy(), axis=1)) for rows in (first, second)
+    ]
+    return correlation(ranks[0], ranks[1]).to(first.device)
+
+
+def correlation(first: Tensor, second: Tensor) -> Tensor:
+    """(N,) float64 Pearson correlation of the rows of first and second (N, P); constants as in `spearman`."""
+    centred = [rows.double() - rows.double().mean(1, keepdim=True) for rows in (first, second)]
+    norms = [rows.norm(dim=1) for rows in centred]
+    eps = torch.finfo(torch.float64).eps
+    constant = [
+        norm <= 8 * eps * rows.double().norm(dim=1).clamp_min(1e-300)
+        for norm, rows in zip(norms, (first, second), strict=True)
+    ]
+    value = (centred[0] * centred[1]).sum(1) / (norms[0] * norms[1]).clamp_min(1e-300)
+    value = torch.where(constant[0] | constant[1], torch.zeros_like(value), value.clamp(-1, 1))
+    return torch.where(constant[0] & constant[1], torch.ones_like(value), value)
+
+
+def ssim(first: Tensor, second: Tensor) -> Tensor:
+    """(N,) float64 structural similarity of maps (N, H, W), each scaled to [0, 1] by its own extremes.
+
+    A window of 7 pixels, or the largest odd one that fits. [wang2004]
+    """
+    from skimage.metrics import structural_similarity
+
+    window = min(7, *first.shape[1:])
+    window -= 1 - window % 2
+    arrays = [_unit(rows).cpu().numpy() for rows in (first, second)]
+    values = [
+        structural_similarity(one, two, data_range=1.0, win_size=window)
+        for one, two in zip(*arrays, strict=True)
+    ]
+    return torch.from_numpy(np.asarray(values, dtype=np.float64)).to(first.device)
+
+
+def _unit(maps: Tensor) -> Tensor:
+    flat = maps.double().flatten(1)
+    low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
+    return ((flat - low) / (high - low).clamp_min(1e-300)).reshape(maps.shape)

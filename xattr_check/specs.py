@@ -1,0 +1,208 @@
+"""Specs: how methods and subjects are named on a command line.
+
+MODULE:ATTRIBUTE, path/to/file.py:ATTRIBUTE or xattr:NAME, each with optional ?parameter=value&….
+"""
+
+import difflib
+import importlib
+import importlib.util
+import os
+import sys
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import unquote
+
+import yaml
+
+from xattr_check import registry
+from xattr_check.errors import UsageError
+from xattr_check.method import Method, as_method
+from xattr_check.subject import Subject
+
+# Adapters to other libraries: the form is theirs already, the adapters are not there yet.
+RESERVED = ("captum", "zennit", "pytorch_grad_cam", "saliency", "shap")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known names nearest to a name, for a message; all of them where they are few."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3) or (names if len(names) <= 12 else [])
+    return f"; the nearest are {', '.join(near)}" if near else ""
+
+
+def split(spec: str, option: str) -> tuple[str, dict[str, Any]]:
+    """A spec without its parameters, and the parameters, read as YAML scalars."""
+    head, _, tail = spec.partition("?")
+    parameters: dict[str, Any] = {}
+    for item in filter(None, tail.split("&")):
+        key, equals, value = item.partition("=")
+        if not equals or not key.isidentifier():
+            raise UsageError(
+                f"{option}={spec!r}: expected parameters as ?name=value&name=value, came {item!r}"
+            )
+        try:
+            parameters[key] = yaml.safe_load(unquote(value))
+        except yaml.YAMLError:
+            parameters[key] = unquote(value)
+    return head, parameters
+
+
+def _user_module(where: str, spec: str, option: str) -> ModuleType:
+    """Import a module by name, or from a file, as `python -m` would in the working directory."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    if where.endswith(".py"):
+        path = Path(where).resolve()
+        if not path.is_file():
+            raise UsageError(f"{option}={spec!r}: expected a file, {where} is not there")
+        name = f"_xattr_file_{path.stem}"
+        if name in sys.modules and getattr(sys.modules[name], "__file__", None) == str(path):
+            return sys.modules[name]
+        found = importlib.util.spec_from_file_location(name, path)
+        if found is None or found.loader is None:
+            raise UsageError(f"{option}={spec!r}: {where} cannot be imported as Python")
+        module = importlib.util.module_from_spec(found)
+        sys.modules[name] = module
+        try:
+            found.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+        return module
+    return importlib.import_module(where)
+
+
+def resolve(spec: str, option: str, example: str) -> Any:
+    """The object that MODULE:ATTRIBUTE or path/to/file.py:ATTRIBUTE names.
+
+    Raises UsageError where there is none; an error inside the user's own module is shown with its traceback.
+    """
+    where, colon, attribute = spec.rpartition(":")
+    if not colon or not where or not attribute:
+        raise UsageError(f"{option}={spec!r}: expected MODULE:CALLABLE, for example {example}")
+    try:
+        module = _user_module(where, spec, option)
+    except UsageError:
+        raise
+    except ModuleNotFoundError as error:
+        if error.name is not None and (where == error.name or where.startswith(f"{error.name}.")):
+            raise UsageError(
+                f"{option}={spec!r}: no module {error.name!r} in {os.getcwd()} or among the installed "
+                f"packages; expected MODULE:CALLABLE, for example {example}"
+            ) from None
+        raise _broken_import(spec, option, where, error) from error
+    except Exception as error:
+        raise _broken_import(spec, option, where, error) from error
+    target: Any = module
+    for part in attribute.split("."):
+        if not hasattr(target, part):
+            names = (
+                [name for name in vars(target) if not name.startswith("_")]
+                if hasattr(target, "__dict__")
+                else []
+            )
+            raise UsageError(f"{option}={spec!r}: {where} has no attribute {part!r}{nearest(part, names)}")
+        target = getattr(target, part)
+    return target
+
+
+def _broken_import(spec: str, option: str, where: str, error: Exception) -> UsageError:
+    frames = traceback.extract_tb(error.__traceback__)
+    # The user's own frames start after the import machinery and this file.
+    own = [f for f in frames if "importlib" not in f.filename and f.filename != __file__]
+    lines = "".join(traceback.format_list(own)) + "".join(traceback.format_exception_only(error))
+    return UsageError(f"{option}={spec!r}: importing {where} failed:\n{lines.rstrip()}")
+
+
+def load_method(spec: Any, option: str = "--xattr-method") -> Method:
+    """A Method from a spec or from a callable. Raises UsageError."""
+    if not isinstance(spec, str):
+        return as_method(spec)
+    head, parameters = split(spec, option)
+    prefix, _, name = head.partition(":")
+    if prefix == "xattr":
+        known = registry.methods()
+        if name not in known:
+            raise UsageError(f"{option}={spec!r}: no reference method {name!r}{nearest(name, known)}")
+        found = known[name]
+    elif prefix in RESERVED:
+        raise UsageError(
+            f"{option}={spec!r}: {prefix}:NAME is reserved for the {prefix} adapter, which this version does "
+            "not have; wrap it in a function explain(model, inputs, targets) and pass MODULE:explain"
+        )
+    else:
+        if ":" not in head and head in registry.methods():
+            raise UsageError(
+                f"{option}={spec!r}: expected MODULE:CALLABLE; the reference method is xattr:{head}"
+            )
+        found = _checked(resolve(head, option, "mymod:explain"), spec, option)
+    return _with_parameters(found, spec, option, parameters)
+
+
+def _checked(value: Any, spec: str, option: str) -> Method:
+    try:
+        return as_method(value, spec)
+    except UsageError as error:
+        raise UsageError(str(error).replace(f"method {spec!r}", f"{option}={spec!r}")) from None
+
+
+def _with_parameters(found: Method, spec: str, option: str, parameters: dict[str, Any]) -> Method:
+    try:
+        return found.with_parameters(spec, parameters)
+    except UsageError as error:
+        raise UsageError(str(error).replace(f"method {spec!r}", f"{option}={spec!r}")) from None
+
+
+def load_methods(specs: Iterable[Any], option: str = "--xattr-method") -> list[Method]:
+    """Methods from specs; `all` stands for every reference method that is not a control."""
+    found: dict[str, Method] = {}
+    for spec in specs:
+        if spec == "all":
+            for name, reference in registry.methods().items():
+                if reference.control is None:
+                    found[f"xattr:{name}"] = reference.with_parameters(f"xattr:{name}", {})
+        else:
+            one = load_method(spec, option)
+            found[one.name] = one
+    return list(found.values())
+
+
+def load_subject(spec: Any, option: str = "--xattr-subject") -> Subject:
+    """A Subject from a name, MODULE:FACTORY, a factory, or itself. Raises UsageError."""
+    if isinstance(spec, Subject):
+        return spec
+    parameters: dict[str, Any] = {}
+    if isinstance(spec, str):
+        head, parameters = split(spec, option)
+        known = registry.subjects()
+        if ":" not in head:
+            if head not in known:
+                raise UsageError(
+                    f"{option}={spec!r}: expected MODULE:FACTORY, for example mymod:make_subject, or one of "
+                    f"{', '.join(known)}"
+                )
+            factory: Any = known[head]
+        else:
+            factory = resolve(head, option, "mymod:make_subject")
+    else:
+        factory = spec
+    if isinstance(factory, Subject):
+        return factory
+    label = f"{option}={spec!r}" if isinstance(spec, str) else "subject"
+    if not callable(factory):
+        raise UsageError(
+            f"{label}: expected a Subject or a function that returns one, came {type(factory).__name__}"
+        )
+    try:
+        made = factory(**parameters)
+    except TypeError as error:
+        # Only a wrong call is the caller's mistake; a TypeError from within keeps its traceback.
+        if error.__traceback__ is not None and error.__traceback__.tb_next is None:
+            raise UsageError(f"{label}: {error}") from None
+        raise
+    if not isinstance(made, Subject):
+        raise UsageError(f"{label}: expected it to return an xattr_check.Subject, came {type(made).__name__}")
+    return made
