@@ -1,0 +1,63 @@
+"""Guided backpropagation."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from xattr_check.method import method
+from xattr_methods._gradient import gradient
+
+
+class _GuidedReLU(torch.autograd.Function):
+    """ReLU that lets only positive gradients through, and only where its input is positive."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor) -> Tensor:
+        ctx.save_for_backward(inputs)
+        return inputs.clamp_min(0)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (inputs,) = ctx.saved_tensors
+        passed: Tensor = gradients[0].clamp_min(0) * (inputs > 0)
+        return passed
+
+
+RELUS = {functional.relu, functional.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_}
+
+
+class _Guided(TorchFunctionMode):
+    """Replaces every ReLU that is called in its scope: modules, re-used modules and functions alike.
+
+    Modules are not touched, so that no hook can be left behind. An in-place ReLU is called out of place: its
+    result is what the network goes on with in every form of the call but a bare statement.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if func in RELUS:
+            self.calls += 1
+            return _GuidedReLU.apply(args[0] if args else kwargs["input"])
+        return func(*args, **(kwargs or {}))
+
+
+@method()
+def guided_backprop(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Gradient in which every ReLU passes only positive gradients, (N, *F). [springenberg2015]
+
+    Raises ValueError where the model calls no ReLU: the result would be its plain gradient.
+    """
+    with _Guided() as guided:
+        result = gradient(model, inputs, targets)
+    if not guided.calls:
+        raise ValueError("guided_backprop: the model calls no ReLU, so there is nothing to guide")
+    return result
