@@ -1,20 +1,22 @@
-"""The battery without pytest's command line: as a function, and as a decorator for a test."""
+"""The battery without pytest's command line: as an object, a function, and a decorator for a test."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from xattr_check import registry, table
-from xattr_check.battery import Item
-from xattr_check.config import Settings, items
+from xattr_check.axiom import Axiom
+from xattr_check.config import Settings, item, validate
+from xattr_check.method import Method
 from xattr_check.run import Progress, Run, resolve_device, silent
 from xattr_check.select import select
 from xattr_check.specs import load_methods, load_subject
 from xattr_check.store import Store
 from xattr_check.subject import Subject
 from xattr_check.verdict import Verdict
+
+DEFAULT_SUBJECT = "digits"
 
 
 class Results(list[Verdict]):
@@ -29,68 +31,117 @@ class Results(list[Verdict]):
         return Results(verdict for verdict in self if verdict.failed)
 
     def __getitem__(self, key: Any) -> Any:
-        """A verdict by position, or by the name of its check."""
-        if isinstance(key, str):
-            found = [verdict for verdict in self if verdict.check == key]
+        """A verdict by position, by the name of its check, or by (method, check) where there are several."""
+        if isinstance(key, str | tuple):
+            wanted = key if isinstance(key, str) else tuple(key)
+            found = [v for v in self if wanted in (v.check, (v.method, v.check))]
             if len(found) != 1:
                 raise KeyError(f"{key!r}: {len(found)} verdicts of that name")
             return found[0]
-        return super().__getitem__(key)
+        found_here = super().__getitem__(key)
+        return Results(found_here) if isinstance(key, slice) else found_here
 
 
-def prepare(
-    settings: Settings, methods: Sequence[Any], subject: Any, progress: Progress = silent
-) -> tuple[list[Item], Run]:
-    """The items of a battery, and the run that they share. Raises UsageError."""
-    found = load_methods(methods)
-    known = registry.checks()
-    chosen = select(settings.checks, known, settings.budget)  # type: ignore[arg-type]
-    device = resolve_device(settings.device)
-    run = Run(
-        store=Store(Path(settings.storage) / "store"),
-        seed=settings.seed,
-        budget=settings.budget,  # type: ignore[arg-type]
-        device=device,
-        timeout=settings.timeout,
-        progress=progress,
-    )
-    # Methods first: a typing mistake in a spec is told before a large model is loaded.
-    empty = items(settings, found, chosen, known, None)  # type: ignore[arg-type]
-    progress(f"loading subject {subject if isinstance(subject, str) else ''}")
-    loaded = load_subject(subject).to(device)
-    return [replace(item, subject=loaded) for item in empty], run
+class Battery:
+    """What is to be judged, resolved and validated: methods × checks on a subject, and the run they share.
+
+    subject: a spec, a factory or a Subject; None for what the settings say. It is loaded when first asked
+        for, since a mistake in a spec should be told before a large model is there.
+
+    Raises UsageError for what cannot be resolved.
+    """
+
+    def __init__(
+        self, settings: Settings, methods: Sequence[Any], subject: Any = None, progress: Progress = silent
+    ) -> None:
+        self.settings = settings
+        self.methods: list[Method] = load_methods(methods)
+        known = registry.checks()
+        self.checks: list[Axiom] = select(settings.checks, known, settings.budget)
+        validate(settings, self.methods, known)
+        self._subject = subject if subject is not None else settings.subject or DEFAULT_SUBJECT
+        self._progress = progress
+
+    @cached_property
+    def run(self) -> Run:
+        """What the items share, in the store of the settings. Raises UsageError."""
+        return Run(
+            store=Store(Path(self.settings.storage) / "store"),
+            seed=self.settings.seed,
+            budget=self.settings.budget,
+            device=resolve_device(self.settings.device),
+            timeout=self.settings.timeout,
+            progress=self._progress,
+        )
+
+    @property
+    def pairs(self) -> list[tuple[Method, Axiom]]:
+        """Every method with every check, in the order in which they are judged."""
+        return [(method, check) for method in self.methods for check in self.checks]
+
+    @property
+    def subject_label(self) -> str:
+        """What names the subject before it is loaded."""
+        if self.settings.model is not None:
+            return f"{self.settings.model} with {self.settings.data}"
+        subject = self._subject
+        return str(subject if isinstance(subject, str) else getattr(subject, "name", None) or subject)
+
+    @property
+    def subject_is_installed(self) -> bool:
+        """Whether the subject is one that an installed package declares, and so holds together."""
+        return self.settings.model is None and self._subject in registry.subjects()
+
+    @cached_property
+    def subject(self) -> Subject:
+        """The subject on the run's device. Raises UsageError."""
+        self.run.progress(f"loading {self.subject_label}")
+        if self.settings.model is None:
+            return load_subject(self._subject).to(self.run.device)
+        made = registry.subjects()["torchvision"](model=self.settings.model, data=self.settings.data)
+        return made.to(self.run.device)
+
+    def judge(self, method: Method, check: Axiom) -> Verdict:
+        """The verdict on one pair."""
+        return item(self.settings, method, check, self.subject).judge(self.run)
 
 
 def run_battery(
     methods: Any,
-    subject: str | Subject | Callable[[], Subject] = "digits",
+    subject: str | Subject | Callable[[], Subject] | None = None,
     *,
     checks: str | None = None,
-    budget: str = "quick",
-    seed: int = 0,
-    device: str = "auto",
-    storage: str | Path = ".xattr",
-    timeout: float = 300.0,
+    budget: str | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    storage: str | Path | None = None,
+    timeout: float | None = None,
     settings: Settings | None = None,
 ) -> Results:
-    """Judge one method or several on a subject.
+    """Judge one method or several on a subject, `digits` by default.
 
     methods: a function explain(model, inputs, targets), a spec such as `xattr:gradient`, or a list of them.
     checks: an expression over names and families, as for --xattr-checks; all by default.
+    budget: `quick` by default. timeout: seconds that one call of a method may take.
     storage: the folder that holds what runs share.
     settings: gates, claims and expected failures, as in xattr.yaml; the other arguments win.
 
     Raises UsageError for what cannot be resolved. Methods that fail or raise give verdicts, not exceptions.
     """
     chosen = (settings or Settings()).overridden(
-        checks=checks, budget=budget, seed=seed, device=device, storage=str(storage), timeout=timeout
+        checks=checks,
+        budget=budget,
+        seed=seed,
+        device=device,
+        storage=None if storage is None else str(storage),
+        timeout=timeout,
     )
-    battery, run = prepare(chosen, methods if isinstance(methods, list | tuple) else [methods], subject)
-    return Results(item.judge(run) for item in battery)
+    battery = Battery(chosen, methods if isinstance(methods, list | tuple) else [methods], subject)
+    return Results(battery.judge(method, check) for method, check in battery.pairs)
 
 
 def parametrize_with_checks(
-    *methods: Any, subject: str | Subject | Callable[[], Subject] = "digits", **options: Any
+    *methods: Any, subject: str | Subject | Callable[[], Subject] | None = None, **options: Any
 ) -> Callable[[Callable[..., Any]], Any]:
     """Parametrise a test with a battery: `def test_explain(check): check()`.
 
@@ -99,32 +150,27 @@ def parametrize_with_checks(
     """
     import pytest
 
-    storage = options.pop("storage", ".xattr")
-    settings = (options.pop("settings", None) or Settings()).overridden(storage=str(storage), **options)
-    known = registry.checks()
-    found = load_methods(methods)
+    if options.get("storage") is not None:
+        options["storage"] = str(options["storage"])
+    settings = (options.pop("settings", None) or Settings()).overridden(**options)
+    battery = Battery(settings, methods, subject)
 
-    @cache
-    def loaded() -> tuple[dict[str, Item], Run]:
-        battery, run = prepare(settings, found, subject)
-        return {f"{item.method.name}::{item.check.name}": item for item in battery}, run
-
-    def bound(name: str) -> Callable[[], Verdict]:
-        def check() -> Verdict:
-            battery, run = loaded()
-            verdict = battery[name].judge(run)
+    def bound(method: Method, check: Axiom) -> Callable[[], Verdict]:
+        def judge() -> Verdict:
+            verdict = battery.judge(method, check)
             if verdict.failed:
-                pytest.fail(verdict.sentence, pytrace=False)
+                pytest.fail("\n\n".join(filter(None, (verdict.sentence, verdict.trace))), pytrace=False)
+            if verdict.status == "xfail":
+                pytest.xfail(verdict.sentence)
             if verdict.status not in ("pass", "fail"):
                 pytest.skip(verdict.sentence)
             return verdict
 
-        check.__name__ = name
-        return check
+        judge.__name__ = check.name
+        return judge
 
-    names = [
-        f"{method.name}::{check.name}"
-        for method in found
-        for check in select(settings.checks, known, settings.budget)  # type: ignore[arg-type]
-    ]
-    return pytest.mark.parametrize("check", [bound(name) for name in names], ids=names)
+    return pytest.mark.parametrize(
+        "check",
+        [bound(method, check) for method, check in battery.pairs],
+        ids=[f"{method.name}::{check.name}" for method, check in battery.pairs],
+    )

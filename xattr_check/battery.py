@@ -2,6 +2,7 @@
 
 import inspect
 import time
+import traceback
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -97,7 +98,7 @@ class _Judge:
         except Undefined as error:
             return self._verdict("not_applicable", str(error))
         except MethodError as error:
-            return self._verdict("error", str(error))
+            return replace(self._verdict("error", str(error)), trace=_own_frames(error.__cause__))
         if reason := self._invalid():
             sentence = f"{reason}; the check says nothing about {subject.name!r}"
             return self._verdict("invalid", sentence, judgement)
@@ -213,6 +214,18 @@ class _Judge:
             n=sum(len(part) for part in self.samples),
             evidence=self.evidence,
         )
+
+
+def _own_frames(error: BaseException | None) -> str:
+    """The traceback of an exception without the engine's frames, or an empty string."""
+    if error is None:
+        return ""
+    here = str(Path(__file__).parent)
+    frames = traceback.extract_tb(error.__traceback__)
+    while frames and frames[0].filename.startswith(here):
+        frames.pop(0)
+    lines = [*traceback.format_list(frames), *traceback.format_exception_only(error)]
+    return "Traceback of the method (most recent call last):\n" + "".join(lines).rstrip()
 
 
 def _point(samples: Tensor, error_rate: float) -> Interval:

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from xattr_check.axiom import Axiom
+from xattr_check.axiom import Axiom, Budget
 from xattr_check.battery import Item
 from xattr_check.errors import UsageError
 from xattr_check.gate import AtLeast, AtMost, Beats, Gate
@@ -35,7 +35,7 @@ class Settings:
     model: str | None = None
     data: str | None = None
     checks: str | None = None
-    budget: str = "quick"
+    budget: Budget = "quick"
     seed: int = 0
     device: str = "auto"
     strict: bool = False
@@ -45,6 +45,8 @@ class Settings:
     gates: Mapping[str, Gate] = field(default_factory=dict)
     claims: PerMethod = field(default_factory=dict)
     expected_failures: PerMethod = field(default_factory=dict)
+    # Methods that a file names beside those that the command line put in their place.
+    others: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.budget not in BUDGETS:
@@ -63,8 +65,16 @@ class Settings:
             )
 
     def overridden(self, **options: Any) -> "Settings":
-        """These settings with the options that are not None in their place."""
-        return replace(self, **{key: value for key, value in options.items() if value is not None})
+        """These settings with the options that are not None in their place.
+
+        A subject takes the place of a model with its data, and the other way round.
+        """
+        given = {key: value for key, value in options.items() if value is not None}
+        if given.keys() & {"model", "data"}:
+            given.setdefault("subject", None)
+        elif "subject" in given:
+            given |= {"model": None, "data": None}
+        return replace(self, **given, others=(*self.methods, *self.others))
 
 
 def read(path: Path) -> Settings:
@@ -82,8 +92,8 @@ def read(path: Path) -> Settings:
     if node is None:
         return Settings()
     values: dict[str, Any] = {}
+    known = {item.name for item in fields(Settings)} - {"others"}
     for key, child in _entries(path, node, "the file"):
-        known = {item.name for item in fields(Settings)}
         if key not in known:
             raise _wrong(path, child, f"unknown key {key!r}{nearest(key, known)}")
         values[key] = _gates(path, child) if key == "gates" else _plain(path, key, child)
@@ -112,7 +122,8 @@ def _value(path: Path, node: yaml.Node) -> Any:
 
 
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
-    "methods": ((list,), "a list of specs, for example [mymod:explain]"),
+    "methods": ((str, list), "a spec or a list of them, for example [mymod:explain]"),
+    "checks": ((str, list), "names and families, for example 'contract and not deterministic'"),
     "seed": ((int,), "a whole number"),
     "strict": ((bool,), "true or false"),
     "timeout": ((int, float), "seconds"),
@@ -126,16 +137,29 @@ def _plain(path: Path, key: str, node: yaml.Node) -> Any:
     kinds, wanted = _KINDS.get(key, ((str,), "a text"))
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise _wrong(path, node, f"{key}: expected {wanted}, came {value!r}")
+    if key == "budget" and value not in BUDGETS:
+        raise _wrong(path, node, f"budget: expected {', '.join(BUDGETS)}, came {value!r}")
+    if isinstance(value, list):
+        value = [str(one) for one in value]
+    if key == "methods" and isinstance(value, str):
+        return [value]
+    if key == "checks" and isinstance(value, list):
+        return " or ".join(f"({one})" for one in value)
     if key == "claims" and isinstance(value, list):
-        return dict.fromkeys(map(str, value), True)
+        return dict.fromkeys(value, True)
     if key == "expected_failures":
-        for name, child in _entries(path, node, key):
-            reason = _value(path, child)
-            if not isinstance(reason, str | dict) or not reason:
-                raise _wrong(
-                    path, child, f"expected_failures: expected a reason for {name!r}, came {reason!r}"
-                )
+        _check_reasons(path, node)
     return value
+
+
+def _check_reasons(path: Path, node: yaml.Node) -> None:
+    for name, child in _entries(path, node, "expected_failures"):
+        if isinstance(child, yaml.MappingNode):
+            _check_reasons(path, child)
+            continue
+        reason = _value(path, child)
+        if not isinstance(reason, str) or not reason:
+            raise _wrong(path, child, f"expected_failures: expected a reason for {name!r}, came {reason!r}")
 
 
 def _gates(path: Path, node: yaml.Node) -> dict[str, Gate]:
@@ -154,40 +178,34 @@ def _gates(path: Path, node: yaml.Node) -> dict[str, Gate]:
     return found
 
 
-def items(
-    settings: Settings,
-    methods: Sequence[Method],
-    checks: Sequence[Axiom],
-    known: Mapping[str, Axiom],
-    subject: Subject,
-) -> list[Item]:
-    """The battery: every method against every selected check, with what the settings say of the pair.
+def validate(settings: Settings, methods: Sequence[Method], known: Mapping[str, Axiom]) -> None:
+    """Raise UsageError where there is no method, or the settings name a check or a method that is not there.
 
-    Raises UsageError where the settings name a check or a method that is not there, or nothing is left.
+    methods: those of the run; what a file says of its own other methods is no mistake.
     """
     if not methods:
         raise UsageError("--xattr-method: expected at least one, for example --xattr-method=mymod:explain")
-    names = {method.name for method in methods}
+    names = {method.name for method in methods} | {*settings.methods, *settings.others}
     for key in ("gates", "claims", "expected_failures"):
         for name, value in getattr(settings, key).items():
-            nested = value if isinstance(value, dict | list) else ()
+            nested = isinstance(value, dict | list)
             if nested and name not in names:
                 raise UsageError(f"{key}: no method {name!r} in this run{nearest(name, names)}")
-            for check in nested or (name,):
+            for check in value if nested else (name,):
                 if check not in known:
                     raise UsageError(f"{key}: no check {check!r}{nearest(str(check), known)}")
-    return [
-        Item(
-            method=method,
-            check=check,
-            subject=subject,
-            gate=_gate(settings.gates.get(check.name), check),
-            claims=_claims(settings.claims, method),
-            expected_failure=_reason(settings.expected_failures, method, check),
-        )
-        for method in methods
-        for check in checks
-    ]
+
+
+def item(settings: Settings, method: Method, check: Axiom, subject: Subject) -> Item:
+    """A method against a check, with what the settings say of the pair."""
+    return Item(
+        method=method,
+        check=check,
+        subject=subject,
+        gate=_gate(settings.gates.get(check.name), check),
+        claims=_claims(settings.claims, method),
+        expected_failure=_reason(settings.expected_failures, method, check),
+    )
 
 
 def _gate(gate: Gate | None, check: Axiom) -> Gate | None:
@@ -198,12 +216,11 @@ def _gate(gate: Gate | None, check: Axiom) -> Gate | None:
 
 def _claims(claims: PerMethod, method: Method) -> frozenset[str]:
     own = claims.get(method.name)
-    return frozenset(
-        own if isinstance(own, list) else [name for name, value in claims.items() if value is True]
-    )
+    everyones = {name for name, value in claims.items() if value is True}
+    return frozenset(everyones | set(own if isinstance(own, list) else ()))
 
 
 def _reason(expected: PerMethod, method: Method, check: Axiom) -> str | None:
     own = expected.get(method.name)
-    found = own.get(check.name) if isinstance(own, dict) else expected.get(check.name)
+    found = {**expected, **(own if isinstance(own, dict) else {})}.get(check.name)
     return found if isinstance(found, str) else None

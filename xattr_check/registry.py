@@ -7,10 +7,11 @@ package; all its modules are imported, and everything declared in them is taken 
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
+from types import ModuleType
 from typing import Any, TypeVar
 
 from xattr_check.axiom import Axiom
@@ -44,16 +45,18 @@ def fixture(factory: Callable[..., Subject]) -> Fixture:
     return Fixture(factory.__name__, factory)
 
 
+def _modules(where: str) -> Iterator[ModuleType]:
+    """A package and all its modules."""
+    package = importlib.import_module(where)
+    yield package
+    for name in sorted(module.name for module in pkgutil.iter_modules(package.__path__)):
+        yield importlib.import_module(f"{where}.{name}")
+
+
 def _installed(group: str, kind: type[T]) -> dict[str, T]:
     found: dict[str, T] = {}
-    packages: list[str] = sorted({point.value for point in entry_points(group=group)})
-    for where in packages:
-        package = importlib.import_module(where)
-        names: list[str] = [module.name for module in pkgutil.iter_modules(getattr(package, "__path__", []))]
-        for module in [
-            package,
-            *(importlib.import_module(f"{where}.{name}") for name in sorted(names)),
-        ]:
+    for where in sorted({point.value for point in entry_points(group=group)}):
+        for module in _modules(where):
             for value in vars(module).values():
                 if not isinstance(value, kind):
                     continue

@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -75,14 +76,19 @@ def _user_module(where: str, spec: str, option: str) -> ModuleType:
     return importlib.import_module(where)
 
 
-def resolve(spec: str, option: str, example: str) -> Any:
+def resolve(spec: str, option: str, example: str, kind: str = "CALLABLE") -> Any:
     """The object that MODULE:ATTRIBUTE or path/to/file.py:ATTRIBUTE names.
+
+    example, kind: what a message says to type.
 
     Raises UsageError where there is none; an error inside the user's own module is shown with its traceback.
     """
     where, colon, attribute = spec.rpartition(":")
     if not colon or not where or not attribute:
-        raise UsageError(f"{option}={spec!r}: expected MODULE:CALLABLE, for example {example}")
+        module_name, dot, name = spec.rpartition(".")
+        if not colon and dot and module_name and name.isidentifier() and name != "py":
+            example = f"{module_name}:{name}"
+        raise UsageError(f"{option}={spec!r}: expected MODULE:{kind}, for example {example}")
     try:
         module = _user_module(where, spec, option)
     except UsageError:
@@ -91,11 +97,11 @@ def resolve(spec: str, option: str, example: str) -> Any:
         if error.name is not None and (where == error.name or where.startswith(f"{error.name}.")):
             raise UsageError(
                 f"{option}={spec!r}: no module {error.name!r} in {os.getcwd()} or among the installed "
-                f"packages; expected MODULE:CALLABLE, for example {example}"
+                f"packages; expected MODULE:{kind}, for example {example}"
             ) from None
-        raise _broken_import(spec, option, where, error) from error
-    except Exception as error:
-        raise _broken_import(spec, option, where, error) from error
+        raise _broken(f"{option}={spec!r}", f"importing {where}", error) from error
+    except (Exception, SystemExit) as error:
+        raise _broken(f"{option}={spec!r}", f"importing {where}", error) from error
     target: Any = module
     for part in attribute.split("."):
         if not hasattr(target, part):
@@ -109,12 +115,13 @@ def resolve(spec: str, option: str, example: str) -> Any:
     return target
 
 
-def _broken_import(spec: str, option: str, where: str, error: Exception) -> UsageError:
+def _broken(label: str, doing: str, error: BaseException) -> UsageError:
     frames = traceback.extract_tb(error.__traceback__)
-    # The user's own frames start after the import machinery and this file.
-    own = [f for f in frames if "importlib" not in f.filename and f.filename != __file__]
+    # The user's own frames start after the import machinery and the engine.
+    here = os.path.dirname(__file__)
+    own = [f for f in frames if "importlib" not in f.filename and not f.filename.startswith(here)]
     lines = "".join(traceback.format_list(own)) + "".join(traceback.format_exception_only(error))
-    return UsageError(f"{option}={spec!r}: importing {where} failed:\n{lines.rstrip()}")
+    return UsageError(f"{label}: {doing} failed:\n{lines.rstrip()}")
 
 
 def load_method(spec: Any, option: str = "--xattr-method") -> Method:
@@ -147,6 +154,8 @@ def _checked(value: Any, spec: str, option: str) -> Method:
         return as_method(value, spec)
     except UsageError as error:
         raise UsageError(str(error).replace(f"method {spec!r}", f"{option}={spec!r}")) from None
+    except Exception as error:
+        raise _broken(f"{option}={spec!r}", "making the method", error) from error
 
 
 def _with_parameters(found: Method, spec: str, option: str, parameters: dict[str, Any]) -> Method:
@@ -164,9 +173,13 @@ def load_methods(specs: Iterable[Any], option: str = "--xattr-method") -> list[M
             for name, reference in registry.methods().items():
                 if reference.control is None:
                     found[f"xattr:{name}"] = reference.with_parameters(f"xattr:{name}", {})
+        elif isinstance(spec, str):
+            found[spec] = load_method(spec, option)
         else:
             one = load_method(spec, option)
-            found[one.name] = one
+            names = [one.name, *(f"{one.name}#{number}" for number in range(2, len(found) + 2))]
+            name = next(name for name in names if name not in found)
+            found[name] = replace(one, name=name)
     return list(found.values())
 
 
@@ -186,7 +199,7 @@ def load_subject(spec: Any, option: str = "--xattr-subject") -> Subject:
                 )
             factory: Any = known[head]
         else:
-            factory = resolve(head, option, "mymod:make_subject")
+            factory = resolve(head, option, "mymod:make_subject", "FACTORY")
     else:
         factory = spec
     if isinstance(factory, Subject):
@@ -198,11 +211,13 @@ def load_subject(spec: Any, option: str = "--xattr-subject") -> Subject:
         )
     try:
         made = factory(**parameters)
-    except TypeError as error:
-        # Only a wrong call is the caller's mistake; a TypeError from within keeps its traceback.
-        if error.__traceback__ is not None and error.__traceback__.tb_next is None:
-            raise UsageError(f"{label}: {error}") from None
+    except UsageError:
         raise
+    except Exception as error:
+        if isinstance(error, TypeError) and error.__traceback__ and error.__traceback__.tb_next is None:
+            # A wrong call: the traceback would show nothing but this line.
+            raise UsageError(f"{label}: {error}") from None
+        raise _broken(label, "making the subject", error) from error
     if not isinstance(made, Subject):
         raise UsageError(f"{label}: expected it to return an xattr_check.Subject, came {type(made).__name__}")
     return made

@@ -23,6 +23,7 @@ class Verdict:
     controls: the statistic of each control on the same draws.
     required: whether it gates; an exact axiom that the method does not claim is only reported.
     n: independent units measured; seconds: time taken.
+    trace: the frames of the method that raised, as Python prints them.
     """
 
     method: str
@@ -38,6 +39,7 @@ class Verdict:
     n: int = 0
     seconds: float = 0.0
     evidence: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    trace: str = field(default="", repr=False)
 
     @property
     def failed(self) -> bool:
@@ -67,6 +69,17 @@ class Verdict:
             "n": self.n,
             "seconds": round(self.seconds, 3),
         }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "Verdict":
+        """The verdict that a record tells of, without its evidence; what was not finite is NaN again."""
+        known = {key: value for key, value in record.items() if key not in ("statistic", "interval")}
+        interval = None
+        if record["interval"] is not None:
+            ends = (record["statistic"], *record["interval"])
+            interval = Interval(*(math.nan if end is None else end for end in ends))
+        controls = {name: math.nan if value is None else value for name, value in known["controls"].items()}
+        return cls(**{**known, "controls": controls}, interval=interval)
 
 
 def _number(value: float) -> float | None:
