@@ -1,0 +1,135 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from xattr_check import registry
+from xattr_fixtures import _digits, train
+from xattr_fixtures import _digits_data as data
+
+
+@pytest.fixture(scope="module")
+def subject():
+    return registry.subjects()["digits"]()
+
+
+@pytest.fixture(scope="module")
+def networks(subject):
+    return {"object": subject.model, **subject.siblings}
+
+
+def target_probability(subject, inputs):
+    with torch.inference_mode():
+        probabilities = subject.model(inputs).softmax(1)
+    return float(probabilities.gather(1, subject.targets[:, None]).mean())
+
+
+def test_shapes(subject):
+    assert subject.inputs.shape == (400, 3, 32, 32)
+    assert subject.truth["mask"].shape == (400, 1, 32, 32)
+    assert subject.truth["mask"].dtype == torch.bool
+    assert subject.truth["background"].shape == subject.inputs.shape
+    assert subject.truth["scene"].dtype == torch.int64
+    assert set(subject.siblings) == {"scene", "shuffled_labels", "spurious"}
+
+
+def test_regions_are_an_8x8_grid_of_4x4_cells(subject):
+    assert subject.regions.shape == (32, 32)
+    assert (torch.bincount(subject.regions.flatten()) == 16).all()
+    assert subject.regions[0, :5].tolist() == [0, 0, 0, 0, 1]
+    assert subject.regions[4, 0] == 8
+    assert subject.regions.max() == 63
+
+
+def test_two_loads_agree(subject):
+    assert registry.subjects()["digits"]().fingerprint == subject.fingerprint
+
+
+def test_object_accuracy(networks):
+    assert train.on_battery(networks["object"]) >= 0.98
+
+
+def test_scene_accuracy(networks):
+    assert train.on_battery(networks["scene"], "scenes") >= 0.95
+
+
+def test_shuffled_labels_are_memorized_and_useless(networks):
+    composites, labels = data.shuffled_composites()
+    images = data.normalize(composites.images)
+    assert train.accuracy(networks["shuffled_labels"], images, torch.from_numpy(labels)) >= 0.95
+    assert train.on_battery(networks["shuffled_labels"]) < 0.2
+
+
+def test_spurious_network_follows_the_tint(networks):
+    aligned, permuted = (
+        train.on_battery(networks["spurious"], colors=colors) for colors in ("aligned", "permuted")
+    )
+    assert aligned >= 0.98
+    assert permuted < aligned - 0.5
+
+
+def test_object_network_ignores_the_tint(networks):
+    assert train.on_battery(networks["object"], colors="aligned") >= 0.98
+    assert train.on_battery(networks["object"], colors="permuted") >= 0.98
+
+
+@pytest.mark.parametrize("name", list(train.DIGITS))
+def test_networks_stay_small(name, networks):
+    assert sum(parameter.numel() for parameter in networks[name].parameters()) <= 150_000
+    assert (_digits.WEIGHTS / f"digits_{name}.safetensors").stat().st_size <= 1_000_000
+
+
+def test_network_structure(subject):
+    children = [name for name, _ in subject.model.named_children()]
+    assert [name for name in children if name not in ("pool", "flatten")] == [
+        "stem", "stage1", "stage2", "stage3", "classifier",
+    ]  # fmt: skip
+    calls = []
+    for module in subject.model.modules():
+        if isinstance(module, nn.ReLU):
+            assert not module.inplace
+            module.register_forward_hook(lambda module, *_: calls.append(module))
+    shapes = []
+    subject.model.stage3.register_forward_hook(lambda module, inputs, output: shapes.append(output.shape[1:]))
+    with torch.inference_mode():
+        subject.model(subject.inputs[:1])
+    assert len(calls) == len(set(calls)) == 7
+    assert shapes == [(64, 8, 8)]
+
+
+def test_without_the_object_the_class_is_gone(subject):
+    assert target_probability(subject, subject.inputs) > 0.97
+    assert target_probability(subject, subject.truth["background"]) < 0.12
+    masked = torch.where(subject.truth["mask"], subject.truth["background"], subject.inputs)
+    assert target_probability(subject, masked) < 0.2
+
+
+def test_another_scene_leaves_the_class(subject, monkeypatch):
+    compose = data.compose
+    monkeypatch.setattr(
+        data, "compose", lambda rows, scenes, *a, **k: compose(rows, (scenes + 3) % 10, *a, **k)
+    )
+    moved = data.battery_composites()
+    np.testing.assert_array_equal(moved.masks, subject.truth["mask"].numpy())
+    assert (moved.scenes != subject.truth["scene"].numpy()).all()
+    with torch.inference_mode():
+        same = subject.model(data.normalize(moved.images)).argmax(1) == subject.model(subject.inputs).argmax(
+            1
+        )
+    assert same.float().mean() >= 0.98
+
+
+def test_another_digit_leaves_the_scene(subject):
+    with torch.inference_mode():
+        scenes = subject.siblings["scene"](subject.truth["background"]).argmax(1)
+    assert (scenes == subject.truth["scene"]).float().mean() >= 0.9
+
+
+def test_the_reference_tells_no_class_and_is_drawn_from_its_generator(subject):
+    first, again = (subject.reference(64, torch.Generator().manual_seed(0)) for _ in range(2))
+    assert torch.equal(first, again)
+    assert first.shape == (64, 3, 32, 32)
+    assert first.abs().max() <= 2
+    assert float(first.std()) == pytest.approx(0.4, abs=0.01)
+    with torch.inference_mode():
+        assert subject.model(first).softmax(1).max() < 0.6
