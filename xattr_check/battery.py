@@ -108,7 +108,8 @@ class _Judge:
         check, subject = self.item.check, self.item.subject
         explainer = self.run.explainer(self.item.method, subject)
         judgement: Judgement | None = None
-        for draw in self.run.draws(check.name, subject, check.inputs):
+        for number, draw in enumerate(self.run.draws(check.name, subject, check.inputs), start=1):
+            self.run.progress(f"{check.name} of {self.item.method.name}: draw {number}")
             self._take(check.measure(explainer, subject, draw))
             for control in self._controls():
                 self.controls.setdefault(control.name, []).append(self._control_samples(control, draw))

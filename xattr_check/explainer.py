@@ -97,15 +97,16 @@ class Explainer:
         """The method's name."""
         return self.method.name
 
-    def __call__(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    def __call__(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int = 0) -> Tensor:
         """Usable maps of inputs (N, *F): (N, *F) or (N, 1, *spatial), finite, detached.
 
+        seed: varies the global generators; only a stochastic method's maps depend on it.
         Raises MethodError where the method raises, hangs, or returns something else.
         """
-        key = digest(self.run.model_digest(model), inputs, targets)
+        key = digest(self.run.model_digest(model), inputs, targets, seed)
         if key not in self._maps:
             try:
-                self._maps[key] = self._compute(model, inputs, targets)
+                self._maps[key] = self._compute(model, inputs, targets, seed)
             except MethodError as error:
                 self._maps[key] = error
         found = self._maps[key]
@@ -113,12 +114,14 @@ class Explainer:
             raise found
         return found
 
-    def _compute(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    def _compute(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int) -> Tensor:
         parts = []
         for rows in torch.arange(len(inputs)).split(self.run.batch):
             start, stop = int(rows[0]), int(rows[-1]) + 1
             chunk, chosen = inputs[start:stop], targets[start:stop]
-            maps = self.raw(model, chunk, chosen)
+            if len(inputs) > self.run.batch:
+                self.run.progress(f"{self.name}: maps of inputs {start + 1} to {stop} of {len(inputs)}")
+            maps = self.raw(model, chunk, chosen, seed)
             for fault in (shape_fault, type_fault):
                 if reason := fault(maps, chunk):
                     raise MethodError(reason)

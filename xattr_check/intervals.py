@@ -27,7 +27,10 @@ class Interval:
     def __str__(self) -> str:
         if self.low == self.high:
             return f"{self.value:.3g}"
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        largest = max((abs(end) for end in (self.low, self.high) if math.isfinite(end)), default=1.0)
+        # Three decimals, but where they would show nothing, or too much.
+        form = ".3f" if 0.01 <= largest < 100 else ".3g"
+        return f"{self.value:{form}} [{self.low:{form}}, {self.high:{form}}]"
 
 
 def exact(value: float) -> Interval:

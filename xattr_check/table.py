@@ -31,42 +31,69 @@ def in_order(verdicts: Sequence[Verdict]) -> list[Verdict]:
     return sorted(verdicts, key=place)
 
 
-def lines(verdicts: Sequence[Verdict], *, controls: bool = False) -> Iterator[tuple[str, str]]:
-    """Lines of the table, each with the status that colours it: `head`, or that of a verdict.
+def lines(
+    verdicts: Sequence[Verdict], *, controls: bool = False, brief: bool = False
+) -> Iterator[tuple[str, str]]:
+    """Lines of the table, each with what colours it: `head`, `text`, or the status of a verdict.
 
     controls: whether the controls' figures stand under each statistic.
+    brief: whether only what needs attention has a row.
     """
     for method, group in groupby(in_order(verdicts), key=lambda verdict: verdict.method):
         own = list(group)
-        yield "", "head"
-        yield f"{method} on {own[0].subject}", "head"
+        yield "", "text"
+        yield from ((line, "head") for line in _wrapped(f"{method} on {own[0].subject}", indent=0))
         told: dict[str, str] = {}
         for family, members in groupby(own, key=lambda verdict: verdict.family):
-            yield f"  {family}", "head"
-            for verdict in members:
-                yield _row(verdict), verdict.status
-                yield from ((line, verdict.status) for line in _sentence(verdict, told))
+            shown = [verdict for verdict in members if not brief or _needs_attention(verdict)]
+            if shown:
+                yield f"  {family}", "head"
+            for verdict in shown:
+                yield _row(verdict), _colour(verdict)
+                yield from ((line, "text") for line in _sentence(verdict, told))
                 if controls and verdict.controls:
                     figures = ", ".join(f"{name} {value:.3g}" for name, value in verdict.controls.items())
-                    yield from ((line, "head") for line in _wrapped(f"controls: {figures}"))
+                    yield from ((line, "text") for line in _wrapped(f"controls: {figures}"))
         yield f"  {summary(own)}", "head"
 
 
+def _unclaimed(verdict: Verdict) -> bool:
+    return verdict.status == "fail" and not verdict.required
+
+
+def _needs_attention(verdict: Verdict) -> bool:
+    return verdict.failed or verdict.status in ("undecided", "invalid")
+
+
+def _colour(verdict: Verdict) -> str:
+    return "not_applicable" if _unclaimed(verdict) else verdict.status
+
+
 def _row(verdict: Verdict) -> str:
-    mark = MARKS[verdict.status]
-    if verdict.status == "fail" and not verdict.required:
-        mark = "fail (not claimed)"
+    mark = "fail" if _unclaimed(verdict) else MARKS[verdict.status]
     number = "" if verdict.interval is None or verdict.family == "contract" else str(verdict.interval)
-    gate = f"gate {verdict.gate}" if number else ""
-    row = f"    {verdict.check:<26} {mark:<10} {number:<24}".rstrip()
-    # The gate is dropped where it does not fit; the sentence of a failure repeats it.
-    return f"{row:<66} {gate}" if gate and len(f"{row:<66} {gate}") <= WIDTH else row
+    row = f"    {verdict.check:<26} {mark:<9} {number:<23}".rstrip()
+    for gate in _gate(verdict, number):
+        if len(f"{row:<64} {gate}") <= WIDTH:
+            return f"{row:<64} {gate}"
+    return row  # the sentence of a failure repeats the gate
+
+
+def _gate(verdict: Verdict, number: str) -> list[str]:
+    """What may stand in the last column, the best first."""
+    if _unclaimed(verdict):
+        return ["(not claimed)"]
+    if not number:
+        return []
+    short = ["beats controls"] if "control" in verdict.gate else []
+    return [f"gate {verdict.gate}", *short]
 
 
 def _sentence(verdict: Verdict, told: dict[str, str]) -> Iterator[str]:
-    if verdict.status == "pass" or (verdict.status == "fail" and not verdict.required):
+    if verdict.status == "pass" or _unclaimed(verdict):
         return
-    text = verdict.sentence.removeprefix(f"{verdict.check}: ")
+    # The row shows the check and its number already.
+    text = verdict.sentence.removeprefix(f"{verdict.check}: ").removeprefix(f"{verdict.interval} ")
     if text in told:
         yield from _wrapped(f"as at {told[text]}")
     else:
@@ -74,8 +101,9 @@ def _sentence(verdict: Verdict, told: dict[str, str]) -> Iterator[str]:
         yield from _wrapped(text)
 
 
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 8)
+def _wrapped(text: str, indent: int = 8) -> list[str]:
+    blank = " " * indent
+    return textwrap.wrap(text, WIDTH, initial_indent=blank, subsequent_indent=blank, break_on_hyphens=False)
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:
@@ -83,7 +111,7 @@ def summary(verdicts: Sequence[Verdict]) -> str:
     counts: dict[str, int] = {}
     for verdict in verdicts:
         kind = MARKS[verdict.status].lower()
-        if verdict.status == "fail" and not verdict.required:
+        if _unclaimed(verdict):
             kind = "not claimed and not held"
         counts[kind] = counts.get(kind, 0) + 1
     return ", ".join(f"{count} {kind}" for kind, count in counts.items())

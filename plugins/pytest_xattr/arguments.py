@@ -1,0 +1,89 @@
+"""The command line, as settings and node ids. Imports the library inside functions only."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+
+if TYPE_CHECKING:
+    from xattr_check.config import Settings
+
+ROOT = "xattr"
+N = TypeVar("N", int, float)
+
+
+def is_node_id(argument: str) -> bool:
+    """Whether a command-line argument names items of a battery: `xattr::METHOD::CHECK` or `xattr::METHOD`.
+
+    In a subfolder pytest prints `../xattr::…`; that is understood as well.
+    """
+    head, colons, tail = argument.partition("::")
+    return bool(colons and tail) and PurePath(head).name == ROOT
+
+
+def take_node_ids(config: pytest.Config) -> list[str]:
+    """Take the battery's node ids out of pytest's arguments; leave the paths of the user's own tests.
+
+    Without such paths, pytest collects nothing of its own: neither `testpaths` nor the working directory.
+    """
+    found = [f"{ROOT}::{arg.partition('::')[2]}" for arg in config.args if is_node_id(arg)]
+    paths = [arg for arg in config.args if not is_node_id(arg)]
+    named = config.args_source == pytest.Config.ArgsSource.ARGS
+    config.args = paths if named else []
+    config.args_source = pytest.Config.ArgsSource.ARGS
+    return found
+
+
+def selects(node_ids: Iterable[str], node_id: str) -> bool:
+    """Whether one of the node ids given is that of the item or of its method."""
+    return any(node_id == given or node_id.startswith(f"{given}::") for given in node_ids)
+
+
+def methods_of(node_ids: Iterable[str]) -> list[str]:
+    """The specs in node ids, in order."""
+    specs = [node_id.split("::")[1] for node_id in node_ids]
+    return list(dict.fromkeys(specs))
+
+
+def settings(config: pytest.Config, node_ids: Iterable[str]) -> "Settings":
+    """What xattr.yaml and the command line say; the command line wins. Raises xattr_check's UsageError.
+
+    Where neither names a method, the node ids do.
+    """
+    from xattr_check.config import NAME, Settings, read
+
+    given = config.getoption("xattr_gates")
+    path = config.invocation_params.dir / given if given is not None else config.rootpath / NAME
+    found = read(path) if given is not None or path.exists() else Settings()
+    # Folders and files are meant from where they are written: the file's root, or the shell's folder.
+    found = replace(
+        found,
+        storage=str(config.rootpath / found.storage),
+        json=None if found.json is None else str(config.rootpath / found.json),
+    )
+    options: dict[str, Any] = {
+        key: config.getoption(f"xattr_{key}")
+        for key in ("subject", "model", "data", "checks", "budget", "device", "strict")
+    }
+    for key in ("storage", "json"):
+        value = config.getoption(f"xattr_{key}")
+        options[key] = None if value is None else str(config.invocation_params.dir / value)
+    found = found.overridden(
+        methods=config.getoption("xattr_method"),
+        seed=_number(config, "seed", int, "a whole number"),
+        timeout=_number(config, "timeout", float, "seconds"),
+        **options,
+    )
+    return found if found.methods else found.overridden(methods=methods_of(node_ids))
+
+
+def _number(config: pytest.Config, name: str, kind: Callable[[str], N], wanted: str) -> N | None:
+    from xattr_check.errors import UsageError
+
+    text = config.getoption(f"xattr_{name}")
+    try:
+        return None if text is None else kind(text)
+    except ValueError:
+        raise UsageError(f"--xattr-{name}={text!r}: expected {wanted}, for example 10") from None

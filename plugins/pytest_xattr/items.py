@@ -1,0 +1,99 @@
+"""Items of a battery as pytest nodes: `xattr::METHOD::CHECK`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_xattr.arguments import ROOT
+
+if TYPE_CHECKING:
+    from xattr_check.api import Battery
+    from xattr_check.axiom import Axiom
+    from xattr_check.method import Method
+    from xattr_check.verdict import Verdict
+
+
+class Rejected(Exception):
+    """A verdict on which the gate closes."""
+
+
+class BatteryNode(pytest.Collector):
+    """All items of a battery, by method."""
+
+    battery: "Battery"
+
+    @classmethod
+    def of(cls, session: pytest.Session, battery: "Battery") -> "BatteryNode":
+        """The node of a battery at the root of a session."""
+        path = Path(session.config.rootpath) / ROOT
+        node: BatteryNode = cls.from_parent(session, name=ROOT, nodeid=ROOT, path=path)
+        node.battery = battery
+        return node
+
+    def collect(self) -> Iterator["MethodNode"]:
+        """One node for each method."""
+        for method in self.battery.methods:
+            node: MethodNode = MethodNode.from_parent(self, name=method.name)
+            node.battery, node.method = self.battery, method
+            yield node
+
+
+class MethodNode(pytest.Collector):
+    """The checks of one method."""
+
+    battery: "Battery"
+    method: "Method"
+
+    def collect(self) -> Iterator["CheckItem"]:
+        """One item for each check."""
+        for check in self.battery.checks:
+            item: CheckItem = CheckItem.from_parent(self, name=check.name)
+            item.battery, item.method, item.check = self.battery, self.method, check
+            item.extra_keyword_matches.add(check.family)
+            yield item
+
+
+class CheckItem(pytest.Item):
+    """One check of one method; its outcome is that of the verdict."""
+
+    battery: "Battery"
+    method: "Method"
+    check: "Axiom"
+    verdict: "Verdict | None" = None
+
+    def runtest(self) -> None:
+        """Judge, and raise the outcome that stands for the verdict."""
+        self.verdict = self.battery.judge(self.method, self.check)
+        self.user_properties.extend(_properties(self.verdict))
+        status, sentence = self.verdict.status, self.verdict.sentence
+        if status == "xfail" and self.config.option.runxfail:
+            raise Rejected(sentence)
+        if status == "xpass" and not self.config.option.runxfail:
+            raise Rejected(f"[XPASS(strict)] {sentence}")
+        if status in ("undecided", "invalid") and self.battery.settings.strict:
+            raise Rejected(f"{sentence} ({status}, and --xattr-strict)")
+        if status in ("fail", "error") and self.verdict.failed:
+            raise Rejected(sentence)
+        if status == "xfail":
+            raise pytest.xfail.Exception(sentence)
+        if status in ("undecided", "invalid", "not_applicable"):
+            raise pytest.skip.Exception(sentence)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """The sentence alone; anything but a verdict keeps pytest's own representation."""
+        if isinstance(excinfo.value, Rejected):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[Path, None, str]:
+        """Where reports place it: nowhere in particular, under its method and check."""
+        return self.path, None, f"{self.check.name} of {self.method.name}"
+
+
+def _properties(verdict: "Verdict") -> Iterator[tuple[str, object]]:
+    record = verdict.record()
+    for name in ("status", "statistic", "interval", "gate", "sentence"):
+        if record[name] is not None:
+            yield name, str(record[name])

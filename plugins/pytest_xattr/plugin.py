@@ -1,0 +1,69 @@
+"""Entry point of the plugin: its options, and the switch that turns it on.
+
+Without an --xattr option and without a node id `xattr::…` on the command line, nothing else is imported.
+"""
+
+import pytest
+
+# Option without its prefix, metavar, help. Their values stay texts until a battery is asked for.
+OPTIONS = (
+    (
+        "subject",
+        "NAME|MODULE:FACTORY",
+        "what to judge on: the name of a subject (default: digits), or your own function that returns one",
+    ),
+    ("model", "SPEC", "a model in place of a subject, for example torchvision:resnet50; needs --xattr-data"),
+    ("data", "SPEC", "the data of --xattr-model, for example imagefolder:PATH"),
+    ("checks", "EXPR", "names and families of checks, for example 'contract and not deterministic'"),
+    ("budget", "quick|standard|full", "how many inputs a check may draw to reach a verdict (default: quick)"),
+    (
+        "gates",
+        "FILE",
+        "settings: methods, gates, claims, expected failures (default: xattr.yaml in the root directory)",
+    ),
+    ("seed", "N", "seed of everything that is drawn (default: 0)"),
+    ("device", "auto|cpu|cuda[:N]", "where models run (default: auto)"),
+    ("storage", "DIR", "folder of the results that runs share (default: .xattr in the root directory)"),
+    ("timeout", "SECONDS", "how long one call of a method may take (default: 300)"),
+    ("json", "FILE", "write all verdicts to a file"),
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options; each is a key of xattr.yaml too, and the command line wins."""
+    group = parser.getgroup(
+        "xattr", "xattr-check: judge feature-attribution methods (any of these options runs the battery)"
+    )
+    group.addoption(
+        "--xattr-method",
+        action="append",
+        metavar="SPEC",
+        help="the method to judge: MODULE:CALLABLE, path/to/file.py:CALLABLE, xattr:NAME, or all; repeatable",
+    )
+    for name, metavar, text in OPTIONS:
+        group.addoption(f"--xattr-{name}", metavar=metavar, help=text)
+    group.addoption(
+        "--xattr-strict",
+        action="store_true",
+        default=None,
+        help="undecided and invalid checks fail instead of being skipped",
+    )
+
+
+def _is_asked_for(config: pytest.Config) -> bool:
+    from pytest_xattr.arguments import is_node_id
+
+    names = ("method", "strict", *(name for name, _, _ in OPTIONS))
+    return any(config.getoption(f"xattr_{name}") is not None for name in names) or any(
+        is_node_id(argument) for argument in config.args
+    )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Resolve what the battery consists of, where one is asked for. Raises pytest.UsageError."""
+    if config.option.help or config.option.version or not _is_asked_for(config):
+        return
+    from pytest_xattr.session import BatterySession
+
+    config.pluginmanager.register(BatterySession(config), "xattr-session")

@@ -1,0 +1,197 @@
+"""A battery in a pytest session: resolved at the start, judged item by item, reported at the end."""
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_xattr import arguments, summary
+from pytest_xattr.items import BatteryNode, CheckItem
+from pytest_xattr.progress import Progress
+
+
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """Let pytest tell the library's usage errors: one sentence, exit code 4."""
+    from xattr_check.errors import UsageError
+
+    try:
+        yield
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+class BatterySession:
+    """Hooks of a session that has a battery; registered only then.
+
+    Under xdist the controller resolves everything first, so that a mistake is told once; the workers resolve
+    the same command line again and send their verdicts as records on the reports.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        from xattr_check.api import Battery
+
+        self.config = config
+        self.is_worker = hasattr(config, "workerinput")
+        self.started = datetime.now(UTC)
+        self.progress = Progress(config)
+        self.records: dict[str, dict[str, Any]] = {}
+        self._traces: set[str] = set()
+        with usage_errors():
+            self.node_ids = arguments.take_node_ids(config)
+            settings = arguments.settings(config, self.node_ids)
+            self._alone = not config.args
+            self.battery = Battery(_for_worker(config, settings), settings.methods, progress=self.progress)
+            self.order = {f"xattr::{m.name}::{c.name}": (m, c) for m, c in self.battery.pairs}
+            self._check_node_ids()
+            _ = self.battery.run  # an unwritable store or a missing device is told now
+            if settings.json is not None and not self.is_worker:
+                from xattr_check.document import check_writable
+
+                check_writable(Path(settings.json))
+
+    def _check_node_ids(self) -> None:
+        from xattr_check.errors import UsageError
+        from xattr_check.specs import nearest
+
+        for given in self.node_ids:
+            if not any(arguments.selects([given], node_id) for node_id in self.order):
+                raise UsageError(f"not found: {given}{nearest(given, self.order)}")
+
+    def pytest_report_header(self) -> list[str]:
+        """What is judged, on what and how surely."""
+        from xattr_check.intervals import ERROR_RATE
+
+        battery, settings = self.battery, self.battery.settings
+        names = [method.name for method in battery.methods]
+        shown = ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:3])} and {len(names) - 3} more"
+        return [
+            f"xattr: {shown} on {battery.subject_label}, {len(battery.checks)} checks",
+            f"xattr: budget {settings.budget}, seed {settings.seed}, device {battery.run.device}, "
+            f"error rate {ERROR_RATE:g} per verdict",
+        ]
+
+    def pytest_sessionstart(self) -> None:
+        """Load the subject before anything is judged, so that its mistakes are usage errors.
+
+        An xdist controller judges nothing: it loads only what no package vouches for, and lets it go.
+        """
+        if self.is_worker or self.config.option.collectonly:
+            return
+        controls_workers = self.config.pluginmanager.has_plugin("dsession")
+        if controls_workers and self.battery.subject_is_installed:
+            return
+        with usage_errors():
+            _ = self.battery.subject
+        if controls_workers:
+            del self.battery.subject
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, session: pytest.Session, items: list[pytest.Item]) -> None:
+        """Put the battery after the user's own tests, before -k, --lf and the like choose."""
+        found = list(session.genitems(BatteryNode.of(session, self.battery)))
+        if self.node_ids:
+            found = [item for item in found if arguments.selects(self.node_ids, item.nodeid)]
+        items.extend(found)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Send the record with the report, to whichever process prints it."""
+        report = yield
+        if isinstance(item, CheckItem) and call.when == "call":
+            verdict = item.verdict
+            if verdict is not None:
+                report.xattr_record, report.xattr_trace = verdict.record(), verdict.trace  # type: ignore[attr-defined]
+                if report.skipped and not hasattr(report, "wasxfail"):
+                    report.longrepr = (item.nodeid, None, f"Skipped: {verdict.sentence}")  # type: ignore[assignment]
+            elif call.excinfo is not None and isinstance(call.excinfo.value, Exception):
+                error = f"the check itself raised {call.excinfo.typename}: {call.excinfo.value}"
+                report.xattr_record = self._error_record(item.nodeid, error)  # type: ignore[attr-defined]
+        return report
+
+    def _error_record(self, node_id: str, what: str) -> dict[str, Any]:
+        """The record of an item that came to no verdict, through no doing of the method."""
+        from xattr_check.verdict import Verdict
+
+        method, check = self.order[node_id]
+        return Verdict(
+            method=method.name,
+            subject=self.battery.subject_label,
+            check=check.name,
+            family=check.family,
+            status="error",
+            sentence=f"{check.name}: {' '.join(what.split())}",
+            gate=str(check.gate),
+        ).record()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep the record; show a method's traceback the first time, since every check meets the same."""
+        self.progress.clear()
+        if report.nodeid not in self.order or self.is_worker:
+            return
+        record = getattr(report, "xattr_record", None)
+        if record is None and report.failed:  # a worker that crashed sends none
+            record = self._error_record(report.nodeid, str(report.longrepr))
+        if record is not None:
+            self.records[report.nodeid] = record
+        trace = getattr(report, "xattr_trace", "")
+        if trace and report.failed and trace not in self._traces and self.config.option.tbstyle != "no":
+            self._traces.add(trace)
+            report.longrepr = f"{report.longrepr}\n\n{trace}"
+
+    def pytest_runtest_logstart(self) -> None:
+        """Count patience from the item's start."""
+        self.progress.clear()
+
+    @property
+    def _results(self) -> list[dict[str, Any]]:
+        """Records in the order of the battery, whichever worker was faster."""
+        return [self.records[node_id] for node_id in self.order if node_id in self.records]
+
+    @property
+    def _says_nothing(self) -> bool:
+        return {record["status"] for record in self.records.values()} == {"not_applicable"}
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the verdicts, whatever ended the session. A battery that could say nothing is no pass."""
+        if self.is_worker:
+            return
+        if self._alone and self._says_nothing and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+        if self.battery.settings.json is not None:
+            from xattr_check.document import document, write
+
+            device = str(self.battery.run.device)
+            content = document(
+                self.battery.settings, device, self.started, self._results, self.config.rootpath
+            )
+            write(Path(self.battery.settings.json), content)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """The table."""
+        summary.write(terminalreporter, self._results, self.battery.settings)
+        if self._says_nothing:
+            terminalreporter.write_line("no check applies here: nothing was judged", yellow=True)
+
+
+def _for_worker(config: pytest.Config, settings: Any) -> Any:
+    """The settings of this process: an xdist worker takes its share of the devices or of the threads."""
+    if not hasattr(config, "workerinput") or settings.device not in ("auto", "cuda", "cpu"):
+        return settings
+    import torch
+
+    number = int("".join(filter(str.isdigit, config.workerinput["workerid"])) or 0)
+    if settings.device != "cpu" and torch.cuda.is_available():
+        index = number % torch.cuda.device_count()
+        torch.cuda.set_device(index)
+        return replace(settings, device=f"cuda:{index}")
+    torch.set_num_threads(max(1, torch.get_num_threads() // config.workerinput["workercount"]))
+    return settings

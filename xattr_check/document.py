@@ -1,0 +1,97 @@
+"""The document of a run: its records and where they come from, as one JSON file."""
+
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from xattr_check.config import Settings
+from xattr_check.errors import UsageError
+
+# Of the layout; readers refuse what is newer than they know.
+VERSION = 1
+PACKAGES = ("xattr-check", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "scikit-image")
+
+
+def document(
+    settings: Settings, device: str, started: datetime, records: Sequence[Mapping[str, Any]], folder: Path
+) -> dict[str, Any]:
+    """The records of a run, with what is needed to repeat it.
+
+    folder: the one whose git commit is noted, if it has one.
+    """
+    return {
+        "version": VERSION,
+        "run": {
+            "started": started.astimezone(UTC).isoformat(timespec="seconds"),
+            "seed": settings.seed,
+            "budget": settings.budget,
+            "device": device,
+            "versions": _versions(),
+            "git": _git(folder),
+        },
+        "results": list(records),
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _git(folder: Path) -> dict[str, Any] | None:
+    def ask(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def check_writable(path: Path, option: str = "--xattr-json") -> None:
+    """Raise UsageError where a file cannot be written; its folder is made."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+        if path.is_dir():
+            raise IsADirectoryError(0, "it is a folder")
+    except OSError as error:
+        raise UsageError(
+            f"{option}='{path}': expected a file that can be written, came {error.strerror}; "
+            f"pass {option}=FILE in a folder of yours"
+        ) from None
+
+
+def write(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a document, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(content, file, indent=2, ensure_ascii=False, allow_nan=False)
+            file.write("\n")
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
