@@ -10,13 +10,18 @@ import torch
 from torch import Tensor, nn
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+OWNED = ("_parameters", "_buffers", "_modules")
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
     """Equal to the last bit; a NaN is no change from a NaN."""
-    return one.shape == other.shape and (
+    return _alike(one, other) and (
         torch.equal(one, other) or torch.allclose(one, other, rtol=0, atol=0, equal_nan=True)
     )
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and one.dtype == other.dtype and one.device == other.device
 
 
 class ModelState:
@@ -24,16 +29,25 @@ class ModelState:
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
-        self.tensors = {name: tensor.detach().clone() for name, tensor in self._named_tensors()}
-        self.gradients = {name: parameter.grad is not None for name, parameter in model.named_parameters()}
-        self.requires_grad = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
         self.modules = dict(model.named_modules())
-        self.children = {name: dict(module._modules) for name, module in self.modules.items()}
-        self.training = {name: module.training for name, module in self.modules.items()}
+        self.owned = {
+            (name, kind): dict(getattr(module, kind))
+            for name, module in self.modules.items()
+            for kind in OWNED
+        }
         self.hooks = {
-            (name, kind): set(getattr(module, kind))
+            (name, kind): dict(getattr(module, kind))
             for name, module in self.modules.items()
             for kind in HOOKS
+        }
+        self.forwards = {name: vars(module).get("forward") for name, module in self.modules.items()}
+        self.training = {name: module.training for name, module in self.modules.items()}
+        self.parameters = dict(model.named_parameters())
+        self.tensors = {name: tensor.detach().clone() for name, tensor in self._named_tensors()}
+        self.requires_grad = {name: parameter.requires_grad for name, parameter in self.parameters.items()}
+        self.gradients = {
+            name: None if parameter.grad is None else (parameter.grad, parameter.grad.detach().clone())
+            for name, parameter in self.parameters.items()
         }
 
     def _named_tensors(self) -> Iterator[tuple[str, Tensor]]:
@@ -44,47 +58,80 @@ class ModelState:
         """Names of what changed, under `weights`, `gradients`, `mode` and `hooks`."""
         found: dict[str, list[str]] = {"weights": [], "gradients": [], "mode": [], "hooks": []}
         for name, module in self.modules.items():
+            label = name or "model"
             if module.training != self.training[name]:
-                found["mode"].append(name or "model")
-            if dict(module._modules) != self.children[name]:
-                found["weights"].append(f"submodules of {name or 'model'}")
-            if any(set(getattr(module, kind)) - self.hooks[name, kind] for kind in HOOKS):
-                found["hooks"].append(name or "model")
+                found["mode"].append(label)
+            if not _identical(module._modules, self.owned[name, "_modules"]):
+                found["weights"].append(f"submodules of {label}")
+            if not all(_identical(getattr(module, kind), self.hooks[name, kind]) for kind in HOOKS):
+                found["hooks"].append(label)
+            if vars(module).get("forward") is not self.forwards[name]:
+                found["hooks"].append(f"forward of {label}")
         now = dict(self._named_tensors())
-        for name, before in self.tensors.items():
-            if name not in now or not _same(now[name], before):
-                found["weights"].append(name)
+        found["weights"] += [
+            name
+            for name in {**self.tensors, **now}
+            if name not in now or name not in self.tensors or not _same(now[name], self.tensors[name])
+        ]
         for name, parameter in self.model.named_parameters():
-            if (parameter.grad is not None) != self.gradients.get(name, False):
+            if not self._same_gradient(name, parameter.grad):
                 found["gradients"].append(name)
             if parameter.requires_grad != self.requires_grad.get(name, parameter.requires_grad):
                 found["mode"].append(f"{name}.requires_grad")
         return found
 
+    def _same_gradient(self, name: str, now: Tensor | None) -> bool:
+        before = self.gradients.get(name)
+        if before is None or now is None:
+            return before is None and now is None
+        return _same(now, before[1])
+
     def restore(self) -> None:
         """Put everything back as it was."""
         for name, module in self.modules.items():
-            module._modules.clear()
-            module._modules.update(self.children[name])
-            module.training = self.training[name]
+            for kind in OWNED:
+                _put_back(getattr(module, kind), self.owned[name, kind])
             for kind in HOOKS:
-                hooks = getattr(module, kind)
-                for key in set(hooks) - self.hooks[name, kind]:
-                    del hooks[key]
+                _put_back(getattr(module, kind), self.hooks[name, kind])
+            if vars(module).get("forward") is not self.forwards[name]:
+                module.__dict__.pop("forward", None)
+                if self.forwards[name] is not None:
+                    module.__dict__["forward"] = self.forwards[name]
+            module.training = self.training[name]
         with torch.no_grad():
             for name, tensor in self._named_tensors():
-                if name in self.tensors and not _same(tensor, self.tensors[name]):
-                    tensor.copy_(self.tensors[name])
-        for name, parameter in self.model.named_parameters():
+                before = self.tensors[name]
+                if not _alike(tensor, before):
+                    tensor.data = before.clone()
+                elif not _same(tensor, before):
+                    tensor.copy_(before)
+        for name, parameter in self.parameters.items():
             parameter.requires_grad_(self.requires_grad[name])
-            if not self.gradients[name]:
+            gradient = self.gradients[name]
+            if gradient is None:
                 parameter.grad = None
+                continue
+            kept, value = gradient
+            if not _same(kept, value):
+                kept.detach().copy_(value)
+            parameter.grad = kept
+
+
+def _identical(one: dict[Any, Any], other: dict[Any, Any]) -> bool:
+    """The same objects under the same keys in the same order; tensors do not compare with `==`."""
+    return list(one) == list(other) and all(one[key] is other[key] for key in one)
+
+
+def _put_back(registry: dict[Any, Any], before: dict[Any, Any]) -> None:
+    if not _identical(registry, before):
+        registry.clear()
+        registry.update(before)
 
 
 def generator_states() -> tuple[Any, ...]:
     """States of Python's, NumPy's and torch's global generators, the CUDA ones included."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-    return random.getstate(), np.random.get_state(legacy=True), torch.get_rng_state(), cuda
+    return random.getstate(), np.random.get_state(legacy=False), torch.get_rng_state(), cuda
 
 
 def restore_generators(states: tuple[Any, ...]) -> None:
