@@ -1,0 +1,13 @@
+"""Are all hooks removed?"""
+
+from xattr_axioms._calls import unchanged
+from xattr_check.axiom import Measurement, contract
+from xattr_check.explainer import Explainer
+from xattr_check.run import Draw
+from xattr_check.subject import Subject
+
+
+@contract(statement="The method leaves the hooks and forward functions of the model as they are.")
+def preserves_hooks(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
+    """A hook that stays slows every later call, or changes what it computes."""
+    return unchanged(method, draw, "hooks", "expected no hook left behind, came other hooks on {}")

@@ -1,0 +1,35 @@
+"""Are inputs and targets left as they were given?"""
+
+import torch
+
+from xattr_axioms._calls import watched
+from xattr_check.axiom import Measurement, contract, violation
+from xattr_check.explainer import Explainer
+from xattr_check.run import Draw
+from xattr_check.subject import Subject
+
+
+@contract(statement="The method leaves the inputs and the targets that it is given as they are.")
+def preserves_inputs(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
+    """Values, shapes, and whether gradients are recorded: a caller uses these tensors again."""
+    call = watched(method, draw)
+    for name, before, after in (
+        ("inputs", draw.inputs, call.inputs),
+        ("targets", draw.targets, call.targets),
+    ):
+        if after.shape != before.shape:
+            return violation(f"{name} were {tuple(before.shape)} and are {tuple(after.shape)} afterwards")
+        if not torch.equal(after, before):
+            changed = int((after != before).flatten(1).any(1).sum()) if before.ndim > 1 else None
+            rows = f" of {changed} of {len(before)}" if changed is not None else ""
+            worst = float((after.double() - before.double()).abs().max())
+            return violation(
+                f"expected {name} unchanged, came values{rows} changed by up to {worst:.3g}; "
+                f"work on {name}.clone()"
+            )
+        if after.requires_grad or after.grad is not None:
+            return violation(
+                f"expected {name} unchanged, came {name}.requires_grad switched on; "
+                f"work on {name}.detach().clone()"
+            )
+    return violation("")

@@ -1,0 +1,17 @@
+"""Does every input get a map of its own shape?"""
+
+from xattr_axioms._calls import watched
+from xattr_check.axiom import Measurement, contract, violation
+from xattr_check.explainer import Explainer, shape_fault
+from xattr_check.run import Draw
+from xattr_check.subject import Subject
+
+
+@contract(statement="Attributions have the shape of the inputs, or one value for each position.")
+def shape(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
+    """A batch and a single input: a batch dimension of one is easily squeezed away."""
+    if fault := shape_fault(watched(method, draw).maps, draw.inputs):
+        return violation(fault)
+    alone = method.raw(subject.model, draw.inputs[:1], draw.targets[:1])
+    fault = shape_fault(alone, draw.inputs[:1])
+    return violation(fault and f"for a batch of one input, {fault}")
