@@ -21,6 +21,9 @@ from xattr_check.run import Draw, Run
 from xattr_check.subject import Subject
 from xattr_check.verdict import Status, Verdict
 
+# Where the frames of a method begin.
+CALLER = Method.__call__.__code__.co_filename
+
 
 @dataclass(frozen=True, eq=False)
 class Item:
@@ -218,14 +221,13 @@ class _Judge:
 
 
 def _own_frames(error: BaseException | None) -> str:
-    """The traceback of an exception without the engine's frames, or an empty string."""
+    """The traceback of an exception from where the method was called on, or an empty string."""
     if error is None:
         return ""
-    here = str(Path(__file__).parent)
     frames = traceback.extract_tb(error.__traceback__)
-    while frames and frames[0].filename.startswith(here):
-        frames.pop(0)
-    lines = [*traceback.format_list(frames), *traceback.format_exception_only(error)]
+    called = [n for n, f in enumerate(frames, 1) if (f.filename, f.name) == (CALLER, "__call__")]
+    own = frames[called[0] :] if called else frames
+    lines = [*traceback.format_list(own), *traceback.format_exception_only(error)]
     return "Traceback of the method (most recent call last):\n" + "".join(lines).rstrip()
 
 

@@ -19,15 +19,15 @@ class Rejected(Exception):
     """A verdict on which the gate closes."""
 
 
-class BatteryNode(pytest.Collector):
-    """All items of a battery, by method."""
+class BatteryNode(pytest.Directory):
+    """All items of a battery, by method; in the root directory, so that its conftest.py counts."""
 
     battery: "Battery"
 
     @classmethod
     def of(cls, session: pytest.Session, battery: "Battery") -> "BatteryNode":
         """The node of a battery at the root of a session."""
-        path = Path(session.config.rootpath) / ROOT
+        path = Path(session.config.rootpath)
         node: BatteryNode = cls.from_parent(session, name=ROOT, nodeid=ROOT, path=path)
         node.battery = battery
         return node
@@ -88,8 +88,8 @@ class CheckItem(pytest.Item):
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, None, str]:
-        """Where reports place it: nowhere in particular, under its method and check."""
-        return self.path, None, f"{self.check.name} of {self.method.name}"
+        """Where reports place it: in no file, under its method and check."""
+        return self.path / ROOT, None, f"{self.check.name} of {self.method.name}"
 
 
 def _properties(verdict: "Verdict") -> Iterator[tuple[str, object]]:
