@@ -1,5 +1,7 @@
 """How alike two maps are."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from scipy import stats
@@ -52,3 +54,20 @@ def _unit(maps: Tensor) -> Tensor:
     flat = maps.double().flatten(1)
     low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
     return ((flat - low) / (high - low).clamp_min(1e-300)).reshape(maps.shape)
+
+
+def unrelated(maps: Tensor, similarity: Callable[[Tensor, Tensor], Tensor]) -> float:
+    """Mean similarity of the maps (N, …) of different inputs: what coarse or centred maps share by chance."""
+    if len(maps) < 2:
+        return 0.0
+    return float(similarity(maps, maps.roll(1, 0)).mean())
+
+
+def excess(similarities: Tensor, chance: float) -> Tensor:
+    """(N,) similarities above chance: 0 at chance, 1 for equal maps.
+
+    Where chance itself is 1, the map ignores its input, and similarities stand as they are.
+    """
+    if chance > 1 - 1e-6:
+        return similarities
+    return (similarities - chance) / (1 - chance)

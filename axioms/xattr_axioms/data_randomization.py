@@ -1,0 +1,28 @@
+"""Data randomisation."""
+
+from xattr_check.axiom import Measurement, axiom
+from xattr_check.explainer import Explainer
+from xattr_check.gate import AtMost
+from xattr_check.perturb import feature_scores
+from xattr_check.run import Draw
+from xattr_check.similarity import excess, spearman, unrelated
+from xattr_check.subject import Subject
+
+
+@axiom(
+    statement="The map becomes another one when the network was trained on shuffled labels.",
+    family="sanity",
+    gate=AtMost(0.5),
+    cites="adebayo2018",
+    reads="rank correlation with the map for shuffled labels, above that of unrelated inputs",
+    needs=("sibling shuffled_labels",),
+    negative=("random", "edges", "input_magnitude"),
+)
+def data_randomization(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
+    """Spearman correlation of signed maps of the two networks; 0 is that of maps of unrelated inputs."""
+    before, after = (
+        feature_scores(method(model, draw.inputs, draw.targets), subject.spatial)
+        for model in (subject.model, subject.siblings["shuffled_labels"])
+    )
+    raw = spearman(before, after)
+    return Measurement(excess(raw, unrelated(before, spearman)), evidence={"spearman": raw})
