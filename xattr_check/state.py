@@ -66,7 +66,7 @@ class ModelState:
             if not all(_identical(getattr(module, kind), self.hooks[name, kind]) for kind in HOOKS):
                 found["hooks"].append(label)
             if vars(module).get("forward") is not self.forwards[name]:
-                found["hooks"].append(f"forward of {label}")
+                found["hooks"].append(f"{label}.forward")
         now = dict(self._named_tensors())
         found["weights"] += [
             name

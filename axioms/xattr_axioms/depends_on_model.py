@@ -16,7 +16,7 @@ COPIES = 3
 @contract(
     statement="The maps change with the model's weights, and not only by a factor.",
     negative=("random", "edges"),
-    cites="[adebayo2018]",
+    cites="adebayo2018",
 )
 def depends_on_model(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     """Violated where every input gets the same map from copies of the model with random weights.

@@ -10,4 +10,6 @@ from xattr_check.subject import Subject
 @contract(statement="The method leaves the hooks and forward functions of the model as they are.")
 def preserves_hooks(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     """A hook that stays slows every later call, or changes what it computes."""
-    return unchanged(method, draw, "hooks", "expected no hook left behind, came other hooks on {}")
+    return unchanged(
+        method, draw, "hooks", "expected hooks and forward functions unchanged, came others on {}"
+    )

@@ -1,6 +1,5 @@
 """Are the random generators left alone?"""
 
-import numpy as np
 import torch
 
 from xattr_axioms._calls import watched
@@ -8,6 +7,13 @@ from xattr_check.axiom import Measurement, contract, violation
 from xattr_check.explainer import Explainer
 from xattr_check.run import Draw
 from xattr_check.subject import Subject
+
+OWN = {
+    "random": "random.Random(seed)",
+    "numpy.random": "numpy.random.default_rng(seed)",
+    "torch": "torch.Generator().manual_seed(seed)",
+    "torch.cuda": "torch.Generator(device).manual_seed(seed)",
+}
 
 
 @contract(statement="The method does not reseed the global random generators.")
@@ -19,16 +25,19 @@ def preserves_rng(method: Explainer, subject: Subject, draw: Draw) -> Measuremen
     """
     one, other = watched(method, draw, seed=0), watched(method, draw, seed=1)
     (python, numpy, cpu, cuda), (python2, numpy2, cpu2, cuda2) = one.after, other.after
-    reseeded = {
+    same = {
         "random": python == python2,
-        "numpy.random": np.array_equal(numpy["state"]["key"], numpy2["state"]["key"])
-        and numpy["state"]["pos"] == numpy2["state"]["pos"],
+        "numpy.random": bool(
+            (numpy["state"]["key"] == numpy2["state"]["key"]).all()
+            and numpy["state"]["pos"] == numpy2["state"]["pos"]
+        ),
         "torch": torch.equal(cpu, cpu2),
-        "torch.cuda": bool(cuda) and any(torch.equal(a, b) for a, b in zip(cuda, cuda2, strict=True)),
+        "torch.cuda": any(torch.equal(*pair) for pair in zip(cuda, cuda2, strict=True)),
     }
-    names = " and ".join(name for name, found in reseeded.items() if found)
+    reseeded = [name for name, found in same.items() if found]
+    if not reseeded:
+        return violation("")
     return violation(
-        names
-        and f"expected the global generators to go on, came a fixed seed in {names}; "
-        "draw from a generator of your own: torch.Generator().manual_seed(seed)"
+        f"expected the global generators to go on, came a fixed seed in {' and '.join(reseeded)}; "
+        f"draw from a generator of your own, {OWN[reseeded[0]]}"
     )

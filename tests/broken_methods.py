@@ -1,0 +1,510 @@
+"""Attribution methods, each with one defect, and the check that must name it.
+
+All take (model, inputs (N, C, H, W), targets (N,)). `CONTRACT`, `DEPENDENCE` and `MEANING` hold them by name:
+what breaks the rules of a call, what does not look at what it explains, and what computes the wrong thing.
+"""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import xattr_check
+from xattr_methods import edges, gradcam, gradient, integrated_gradients
+
+CONTRACT: dict[str, Callable[..., Any]] = {}
+DEPENDENCE: dict[str, Callable[..., Any]] = {}
+MEANING: dict[str, Callable[..., Any]] = {}
+# The check that must catch each, by name.
+CAUGHT_BY: dict[str, str] = {}
+# Other checks that may rightly fail or be in error on it.
+MAY_FAIL: dict[str, frozenset[str]] = {}
+
+
+def caught_by(group: dict[str, Callable[..., Any]], check: str, *others: str) -> Callable[..., Any]:
+    """Enter a broken method, or a class of them, under the check that must catch it."""
+
+    def enter(method: Any) -> Any:
+        name = method.__name__
+        group[name], CAUGHT_BY[name], MAY_FAIL[name] = method, check, frozenset(others)
+        return method
+
+    return enter
+
+
+def broken(name: str) -> Callable[..., Any]:
+    """A fresh instance of the broken method of that name, so that no state is carried over."""
+    found = {**CONTRACT, **DEPENDENCE, **MEANING}[name]
+    return found() if isinstance(found, type) else found
+
+
+def image_gradient(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Gradient in one channel, (N, 1, H, W)."""
+    return gradient(model, inputs, targets).sum(1, keepdim=True)
+
+
+# What needs usable maps is in error where there are none.
+UNUSABLE = ("deterministic", "batch_independent", "depends_on_input", "depends_on_model", "depends_on_target")
+
+
+@caught_by(CONTRACT, "shape", *UNUSABLE)
+def wrong_shape(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Sums over the channels and forgets to keep their dimension: (N, H, W)."""
+    return gradient(model, inputs, targets).sum(1)
+
+
+@caught_by(CONTRACT, "shape", *UNUSABLE)
+def squeezed_batch(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Squeezes, which loses the batch dimension of a single input."""
+    return gradient(model, inputs, targets).squeeze(0)
+
+
+@caught_by(CONTRACT, "shape", "finite", "dtype_and_device", *UNUSABLE)
+def numpy_array(model: nn.Module, inputs: Tensor, targets: Tensor) -> Any:
+    """Returns an array instead of a tensor."""
+    return gradient(model, inputs, targets).numpy()
+
+
+@caught_by(CONTRACT, "dtype_and_device", "finite", *UNUSABLE)
+def wrong_dtype(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Whole numbers between -100 and 100."""
+    maps = gradient(model, inputs, targets)
+    return (100 * maps / maps.abs().max()).long()
+
+
+@caught_by(CONTRACT, "dtype_and_device", "finite", *UNUSABLE)
+def quantised(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """An 8-bit image in which negative values wrap around."""
+    maps = gradient(model, inputs, targets)
+    return (127 * maps / maps.abs().max()).to(torch.int16).to(torch.uint8)
+
+
+@caught_by(CONTRACT, "dtype_and_device", "finite", *UNUSABLE)
+def wrong_device(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Maps on another device than the inputs."""
+    return gradient(model, inputs, targets).to("meta")
+
+
+@caught_by(CONTRACT, "finite", *UNUSABLE)
+def nan_for_one_input(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Divides by a range that is zero for the darkest input of the batch."""
+    maps = gradient(model, inputs, targets)
+    scale = torch.ones(len(maps), 1, 1, 1)
+    scale[inputs.flatten(1).mean(1).argmin()] = 0
+    return (maps - maps) / scale.to(maps) + maps
+
+
+@caught_by(CONTRACT, "finite", *UNUSABLE)
+def infinite(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Takes a logarithm of what may be zero."""
+    return gradient(model, inputs, targets).abs().sub(1e-3).clamp_min(0).log()
+
+
+@caught_by(CONTRACT, "preserves_inputs")
+def modifies_inputs(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Adds its noise in place."""
+    noise = torch.randn(inputs.shape[1:], generator=torch.Generator().manual_seed(0))
+    inputs += 0.01 * noise.to(inputs)
+    return gradient(model, inputs, targets)
+
+
+@caught_by(CONTRACT, "preserves_inputs")
+def modifies_targets(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Counts the targets from one for the sake of its own table, in place."""
+    maps = gradient(model, inputs, targets)
+    targets += 1
+    return maps
+
+
+@caught_by(CONTRACT, "preserves_inputs")
+def records_on_inputs(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Switches requires_grad on for the caller's own tensor."""
+    inputs.requires_grad_()
+    (maps,) = torch.autograd.grad(model(inputs).gather(1, targets[:, None]).sum(), inputs)
+    return maps
+
+
+@caught_by(CONTRACT, "preserves_weights")
+def modifies_weights(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Clips negative weights in place, and forgets to put them back."""
+    maps = gradient(model, inputs, targets)
+    with torch.no_grad():
+        list(model.parameters())[-1].clamp_min_(0)
+    return maps
+
+
+@caught_by(CONTRACT, "preserves_weights", "batch_independent")
+def moves_statistics(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """A forward pass in train mode before the map: the BatchNorm statistics move."""
+    maps = gradient(model, inputs, targets)
+    model.train()
+    with torch.no_grad():
+        model(inputs)
+    model.eval()
+    return maps
+
+
+@caught_by(CONTRACT, "preserves_weights")
+def replaces_modules(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Replaces ReLUs by softer ones, and leaves them there."""
+    maps = gradient(model, inputs, targets)
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.ReLU):
+                setattr(module, name, nn.Softplus(beta=10))
+    return maps
+
+
+@caught_by(CONTRACT, "preserves_mode")
+def leaves_train_mode(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Switches to train mode at the end, as if it had been there."""
+    maps = gradient(model, inputs, targets)
+    model.train()
+    return maps
+
+
+@caught_by(CONTRACT, "preserves_mode")
+def freezes_weights(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Switches requires_grad of all parameters over to save memory."""
+    for parameter in model.parameters():
+        parameter.requires_grad_(not parameter.requires_grad)
+    return gradient(model, inputs, targets)
+
+
+@caught_by(CONTRACT, "preserves_hooks")
+def leaves_hooks(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Registers a hook on every ReLU and removes none."""
+    for module in model.modules():
+        if isinstance(module, nn.ReLU):
+            module.register_forward_hook(lambda *_: None)
+    return gradient(model, inputs, targets)
+
+
+@caught_by(CONTRACT, "preserves_hooks")
+def replaces_forward(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Puts a forward function of its own on a module."""
+    maps = gradient(model, inputs, targets)
+    relu = next(module for module in model.modules() if isinstance(module, nn.ReLU))
+    relu.forward = torch.nn.functional.softplus  # type: ignore[assignment]
+    return maps
+
+
+@caught_by(CONTRACT, "preserves_gradients")
+def leaves_gradients(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Calls backward, which fills .grad of every parameter."""
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            parameter.grad = torch.ones_like(parameter)
+    leaves = inputs.clone().requires_grad_()
+    model(leaves).gather(1, targets[:, None]).sum().backward()
+    assert leaves.grad is not None
+    return leaves.grad
+
+
+@caught_by(CONTRACT, "preserves_rng")
+def reseeds(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Seeds torch's global generator so that its noise is always the same."""
+    torch.manual_seed(0)
+    noise = 0.05 * torch.randn(inputs.shape[1:])
+    return gradient(model, inputs + noise.to(inputs), targets)
+
+
+@caught_by(CONTRACT, "preserves_rng")
+def reseeds_numpy(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Seeds NumPy's and Python's global generators."""
+    np.random.seed(0)
+    random.seed(0)
+    return gradient(model, inputs, targets)
+
+
+@caught_by(CONTRACT, "deterministic", "batch_independent")
+def undeclared_noise(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """A gradient at a noisy input: another one at every call."""
+    return gradient(model, inputs + 0.1 * torch.randn_like(inputs), targets)
+
+
+@caught_by(CONTRACT, "deterministic", "batch_independent")
+class StateAcrossCalls:
+    """Adds to a total that it never resets."""
+
+    def __init__(self) -> None:
+        self.totals: dict[torch.Size, Tensor] = {}
+
+    def __call__(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        total = self.totals.get(inputs.shape, 0) + gradient(model, inputs, targets)
+        self.totals[inputs.shape] = total
+        return total
+
+
+@caught_by(CONTRACT, "deterministic", "batch_independent")
+@xattr_check.stochastic
+class NoiseWithoutSeed:
+    """Declared stochastic, but its noise does not follow the global generators."""
+
+    def __init__(self) -> None:
+        self.generator = torch.Generator().manual_seed(0)
+
+    def __call__(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        noise = torch.randn(inputs.shape, generator=self.generator).to(inputs)
+        return gradient(model, inputs + 0.1 * noise, targets)
+
+
+@caught_by(CONTRACT, "batch_independent")
+def normalised_over_batch(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Divides by the largest value of the batch instead of the map."""
+    maps = gradient(model, inputs, targets)
+    return maps / maps.abs().max()
+
+
+@caught_by(CONTRACT, "batch_independent")
+def standardised_over_batch(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Subtracts the mean map of the batch."""
+    maps = gradient(model, inputs, targets)
+    return maps - 0.5 * maps.mean(0)
+
+
+@caught_by(CONTRACT, "batch_independent")
+def uses_batch_mate(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Takes the next input of the batch as the baseline."""
+    return gradient(model, inputs, targets) * (inputs - inputs.roll(1, 0) / 2)
+
+
+@caught_by(CONTRACT, "batch_independent")
+def softmax_over_batch(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Explains a softmax over the batch dimension instead of over the classes."""
+    leaves = inputs.clone().requires_grad_()
+    chosen = model(leaves).log_softmax(0).gather(1, targets[:, None]).sum()
+    (maps,) = torch.autograd.grad(chosen + 0.1 * model(leaves).gather(1, targets[:, None]).sum(), leaves)
+    return maps
+
+
+@caught_by(CONTRACT, "batch_independent")
+def mean_over_batch(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Explains the mean over the batch, which divides every map by the size of the batch."""
+    leaves = inputs.clone().requires_grad_()
+    (maps,) = torch.autograd.grad(model(leaves).gather(1, targets[:, None]).mean(), leaves)
+    return maps
+
+
+@caught_by(CONTRACT, "batch_independent")
+@xattr_check.stochastic
+def noise_and_batch_mean(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Declared stochastic, and divided by the size of the batch all the same."""
+    maps = gradient(model, inputs + 0.05 * torch.randn_like(inputs), targets)
+    return maps / len(inputs)
+
+
+@caught_by(
+    CONTRACT,
+    "finite",
+    "shape",
+    "dtype_and_device",
+    "preserves_inputs",
+    "preserves_weights",
+    "preserves_mode",
+    "preserves_hooks",
+    "preserves_gradients",
+    "preserves_rng",
+    *UNUSABLE,
+)
+def raises_on_some_inputs(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Cannot explain about half of all inputs."""
+    if bool((inputs.flatten(1).double().sum(1) * 1000 % 2 < 1).any()):
+        raise RuntimeError("no path from this input to its baseline")
+    return gradient(model, inputs, targets)
+
+
+@caught_by(DEPENDENCE, "depends_on_input", "depends_on_model", "depends_on_target")
+def constant_map(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """A ramp, whatever is asked."""
+    return (
+        torch.linspace(-1, 1, inputs[0].numel())
+        .reshape(inputs[:1].shape)
+        .to(inputs)
+        .repeat(len(inputs), 1, 1, 1)
+    )
+
+
+@caught_by(DEPENDENCE, "depends_on_input", "depends_on_model", "depends_on_target")
+def zero_map(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Detaches before the backward pass and returns the zeros it started from."""
+    return torch.zeros_like(inputs)
+
+
+@caught_by(DEPENDENCE, "depends_on_input")
+def classifier_weights(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Spreads the classifier's weights for the target over the picture: no input is looked at."""
+    layer = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+    rows = layer.weight.detach()[targets]
+    maps = nn.functional.interpolate(rows[:, None], size=inputs[0, 0].numel(), mode="linear")
+    return maps.reshape(len(inputs), 1, *inputs.shape[2:])
+
+
+@caught_by(DEPENDENCE, "depends_on_model", "depends_on_target")
+def ignores_model(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """How far each pixel is from the mean of its own image."""
+    return inputs - inputs.mean((2, 3), keepdim=True)
+
+
+@caught_by(DEPENDENCE, "depends_on_model")
+def edges_in_disguise(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """An edge detector times the target's logit: it changes with the model and the target, by a factor."""
+    with torch.no_grad():
+        logits = model(inputs).gather(1, targets[:, None])
+    return edges(model, inputs, targets) * logits[:, :, None, None]
+
+
+@caught_by(DEPENDENCE, "depends_on_target")
+def ignores_target(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Explains the class that the model predicts, whichever is asked for."""
+    with torch.no_grad():
+        predicted = model(inputs).argmax(1)
+    return gradient(model, inputs, predicted)
+
+
+@caught_by(DEPENDENCE, "depends_on_target")
+def predicted_times_probability(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Explains the predicted class, times the probability of the target."""
+    with torch.no_grad():
+        probability = model(inputs).softmax(1).gather(1, targets[:, None])
+    return ignores_target(model, inputs, targets) * probability[:, :, None, None]
+
+
+@caught_by(DEPENDENCE, "depends_on_target")
+def sum_over_outputs(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Explains the sum over all classes, because backward was called on all logits."""
+    leaves = inputs.clone().requires_grad_()
+    (maps,) = torch.autograd.grad(model(leaves).sum(), leaves)
+    return maps
+
+
+@caught_by(DEPENDENCE, "depends_on_model", "depends_on_target", "depends_on_input", "batch_independent")
+class CachedFirstAnswer:
+    """Keeps the first map for each shape of its inputs, and returns it for ever."""
+
+    def __init__(self) -> None:
+        self.answers: dict[torch.Size, Tensor] = {}
+
+    def __call__(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        if inputs.shape not in self.answers:
+            self.answers[inputs.shape] = gradient(model, inputs, targets)
+        return self.answers[inputs.shape]
+
+
+@caught_by(MEANING, "data_randomization")
+def wrong_target(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Counts the targets from one: explains target + 1."""
+    classes = model(inputs[:1]).shape[1]
+    return integrated_gradients(model, inputs, (targets + 1) % classes)
+
+
+@caught_by(MEANING, "insertion", "deletion")
+def sign_flipped(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Explains the loss, which falls where the evidence grows."""
+    return -gradcam(model, inputs, targets)
+
+
+@caught_by(MEANING, "completeness")
+@xattr_check.claims("completeness")
+def absolute_value(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Claims completeness and returns magnitudes."""
+    return integrated_gradients(model, inputs, targets).abs()
+
+
+@caught_by(MEANING, "insertion", "deletion", "sensitivity_n")
+def transposed(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Swaps height and width."""
+    return gradcam(model, inputs, targets).transpose(2, 3).contiguous()
+
+
+@caught_by(MEANING, "insertion", "deletion", "sensitivity_n")
+def shifted(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Moves the map by a quarter of the width, as a wrong padding does."""
+    return gradcam(model, inputs, targets).roll(inputs.shape[-1] // 4, -1)
+
+
+@caught_by(MEANING, "insertion", "deletion", "sensitivity_n")
+def flipped(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Upside down: rows counted from the bottom."""
+    return gradcam(model, inputs, targets).flip(2)
+
+
+@caught_by(MEANING, "completeness", "sensitivity_n")
+@xattr_check.claims("completeness")
+def one_channel(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Returns the first channel for all of them."""
+    return integrated_gradients(model, inputs, targets)[:, :1].contiguous()
+
+
+@caught_by(MEANING, "completeness")
+@xattr_check.claims("completeness")
+def forgets_input_difference(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Integrated gradients without the factor x - x'."""
+    points = (torch.arange(20) + 0.5) / 20
+    return torch.stack([gradient(model, float(p) * inputs, targets) for p in points]).mean(0)
+
+
+@caught_by(MEANING, "completeness")
+@xattr_check.claims("completeness")
+def forgets_steps(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Integrated gradients without the factor 1 / steps."""
+    return 50 * integrated_gradients(model, inputs, targets)
+
+
+@caught_by(MEANING, "completeness")
+@xattr_check.claims("completeness")
+def half_the_path(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Integrates the second half of the path only."""
+    points = 0.5 + (torch.arange(20) + 0.5) / 40
+    mean = torch.stack([gradient(model, float(p) * inputs, targets) for p in points]).mean(0)
+    return mean * inputs
+
+
+@caught_by(MEANING, "insertion", "deletion", "sensitivity_n")
+def wrong_layer_weights(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """GradCAM whose weights are the gradients of the next channel."""
+    kept: list[Tensor] = []
+    layer = [module for module in model.modules() if isinstance(module, nn.Conv2d)][-1]
+    handle = layer.register_forward_hook(lambda _module, _args, output: kept.append(output))
+    try:
+        logits = model(inputs.clone().requires_grad_())
+    finally:
+        handle.remove()
+    (gradients,) = torch.autograd.grad(logits.gather(1, targets[:, None]).sum(), kept[0])
+    weights = gradients.mean((2, 3), keepdim=True).roll(1, 1)
+    cells = (weights * kept[0].detach()).sum(1, keepdim=True).clamp_min(0)
+    return nn.functional.interpolate(cells, size=inputs.shape[2:], mode="bilinear")
+
+
+@caught_by(MEANING, "parameter_randomization")
+def mostly_edges(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """An edge detector with a little of the gradient, for the look of it."""
+    parts = edges(model, inputs, targets), image_gradient(model, inputs, targets)
+    norms = [part.flatten(1).norm(dim=1)[:, None, None, None] for part in parts]
+    return parts[0] / norms[0] + 0.1 * parts[1] / norms[1]
+
+
+@caught_by(MEANING, "sensitivity_n", "insertion", "deletion")
+def wrapped_around(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Stored as an 8-bit image and read back: what was negative is now the largest."""
+    maps = image_gradient(model, inputs, targets)
+    scaled = 127 * maps / maps.flatten(1).abs().amax(1)[:, None, None, None]
+    return scaled.to(torch.int16).to(torch.uint8).to(inputs)
+
+
+@caught_by(MEANING, "parameter_randomization", "sensitivity_n", "insertion", "deletion")
+def first_layer_only(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Magnitude of the first convolution's output, times the target's logit: no deeper layer is read."""
+    kept: list[Tensor] = []
+    layer = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
+    handle = layer.register_forward_hook(lambda _module, _args, output: kept.append(output))
+    try:
+        with torch.no_grad():
+            logits = model(inputs)
+    finally:
+        handle.remove()
+    cells = kept[0].abs().mean(1, keepdim=True) * logits.gather(1, targets[:, None])[:, :, None, None]
+    return nn.functional.interpolate(cells, size=inputs.shape[2:], mode="bilinear")
