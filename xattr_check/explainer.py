@@ -47,7 +47,9 @@ def describe(maps: Any) -> str:
     """What a method returned, in a few words."""
     if isinstance(maps, Tensor):
         return f"{tuple(maps.shape)}"
-    return f"{type(maps).__name__} {maps!r:.40}"
+    if hasattr(maps, "shape"):
+        return f"{type(maps).__name__} {tuple(maps.shape)}"
+    return f"{type(maps).__name__} {' '.join(repr(maps).split()):.40}"
 
 
 def shape_fault(maps: Any, inputs: Tensor) -> str:
