@@ -1,6 +1,7 @@
 """The battery: methods × checks × subjects, judged one by one."""
 
 import inspect
+import os
 import time
 import traceback
 from dataclasses import dataclass, field, replace
@@ -101,7 +102,9 @@ class _Judge:
         except Undefined as error:
             return self._verdict("not_applicable", str(error))
         except MethodError as error:
-            return replace(self._verdict("error", str(error)), trace=_own_frames(error.__cause__))
+            return replace(
+                self._verdict("error", str(error)), trace=_own_frames(error.__cause__, check.measure)
+            )
         if reason := self._invalid():
             sentence = f"{reason}; the check says nothing about {subject.name!r}"
             return self._verdict("invalid", sentence, judgement)
@@ -220,14 +223,22 @@ class _Judge:
         )
 
 
-def _own_frames(error: BaseException | None) -> str:
-    """The traceback of an exception from where the method was called on, or an empty string."""
+def _own_frames(error: BaseException | None, measure: object) -> str:
+    """The traceback of an exception from where the method was called on, or an empty string.
+
+    The frames before are the engine's and those of the package that declares the check.
+    """
     if error is None:
         return ""
+    folders = {os.path.dirname(CALLER), os.path.dirname(inspect.getsourcefile(measure) or "")}  # type: ignore[arg-type]
     frames = traceback.extract_tb(error.__traceback__)
-    called = [n for n, f in enumerate(frames, 1) if (f.filename, f.name) == (CALLER, "__call__")]
-    own = frames[called[0] :] if called else frames
-    lines = [*traceback.format_list(own), *traceback.format_exception_only(error)]
+    start = 0
+    for number, frame in enumerate(frames, start=1):
+        if os.path.dirname(frame.filename) not in folders:
+            break
+        if (frame.filename, frame.name) == (CALLER, "__call__"):
+            start = number
+    lines = [*traceback.format_list(frames[start:]), *traceback.format_exception_only(error)]
     return "Traceback of the method (most recent call last):\n" + "".join(lines).rstrip()
 
 

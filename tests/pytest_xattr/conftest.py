@@ -1,6 +1,7 @@
 """A folder of a user's own, a few fast checks, and pytest run in it without a process of its own."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -41,7 +42,7 @@ def misshapen(model, inputs, targets):
 
 
 def sometimes(model, inputs, targets):
-    if (inputs[:, 0] > 2).any():
+    if (inputs[:, 0] > 1).any():
         raise ValueError("cannot explain this one")
     return gradient(model, inputs, targets)
 
@@ -150,8 +151,10 @@ def _imported() -> None:
 def real_folder(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """A user's folder with mymod.py."""
     monkeypatch.setenv("COLUMNS", "80")
-    # Neither has a part in what is tested, and each collects garbage, which is slow beside torch.
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:unraisableexception -p no:threadexception")
+    # None has a part in what is tested; they collect garbage or import anew, both slow beside torch.
+    monkeypatch.setenv(
+        "PYTEST_ADDOPTS", "-p no:unraisableexception -p no:threadexception -p no:hypothesispytest"
+    )
     pytester.makepyfile(mymod=MYMOD)
     return pytester
 
@@ -170,8 +173,8 @@ Run = Callable[..., pytest.RunResult]
 def judge(folder: pytest.Pytester) -> Run:
     """Run pytest on the columns of mymod with further arguments."""
 
-    def run(*arguments: str, method: str | None = "mymod:good") -> pytest.RunResult:
+    def run(*arguments: str, method: str | None = "mymod:good", **options: Any) -> pytest.RunResult:
         chosen = [] if method is None else [f"--xattr-method={method}"]
-        return folder.runpytest_inprocess(*chosen, "--xattr-subject=mymod:columns", *arguments)
+        return folder.runpytest_inprocess(*chosen, "--xattr-subject=mymod:columns", *arguments, **options)
 
     return run

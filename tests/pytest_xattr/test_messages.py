@@ -1,0 +1,218 @@
+"""Every mistake is told in one sentence, with exit code 4, and no traceback but the user's own."""
+
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., pytest.RunResult]
+
+
+def told(outcome: pytest.RunResult) -> str:
+    """What pytest says of a usage error, and that it says it once."""
+    assert outcome.ret == pytest.ExitCode.USAGE_ERROR
+    lines = [line for line in outcome.errlines if line]
+    assert lines[0].startswith("ERROR: ")
+    assert outcome.stderr.str().count("ERROR: ") == 1
+    return "\n".join(lines).removeprefix("ERROR: ")
+
+
+METHODS = {
+    "mymod.explain": "--xattr-method='mymod.explain': expected MODULE:CALLABLE, for example mymod:explain",
+    "mymod": "--xattr-method='mymod': expected MODULE:CALLABLE, for example mymod:explain",
+    "mymode:good": (
+        "--xattr-method='mymode:good': no module 'mymode' in {here} or among the installed packages; "
+        "expected MODULE:CALLABLE, for example mymod:explain"
+    ),
+    "absent.py:good": "--xattr-method='absent.py:good': expected a file, absent.py is not there",
+    "mymod:goood": "--xattr-method='mymod:goood': mymod has no attribute 'goood'; the nearest are good",
+    "mymod:number": (
+        "--xattr-method='mymod:number': expected a function explain(model, inputs, targets), came int 3"
+    ),
+    "mymod:one_argument": (
+        "--xattr-method='mymod:one_argument': expected a function that is called as explain(model, inputs, "
+        "targets), came one_argument(model)"
+    ),
+    "mymod:good?steps=3": (
+        "--xattr-method='mymod:good?steps=3': expected a parameter among (none), came 'steps'"
+    ),
+    "mymod:good?steps": (
+        "--xattr-method='mymod:good?steps': expected parameters as ?name=value&name=value, came 'steps'"
+    ),
+    "gradient": (
+        "--xattr-method='gradient': expected MODULE:CALLABLE; the reference method is xattr:gradient"
+    ),
+    "xattr:gradent": (
+        "--xattr-method='xattr:gradent': no reference method 'gradent'; the nearest are gradient"
+    ),
+    "captum:Saliency": (
+        "--xattr-method='captum:Saliency': captum:NAME is reserved for the captum adapter, which this version "
+        "does not have; wrap it in a function explain(model, inputs, targets) and pass MODULE:explain"
+    ),
+}
+
+
+@pytest.mark.parametrize("spec", METHODS)
+def test_method_that_does_not_resolve(judge: Run, spec: str) -> None:
+    here = Path.cwd()
+    assert told(judge(method=spec)).startswith(METHODS[spec].format(here=here))
+
+
+def test_error_inside_the_users_module_shows_its_traceback(folder: pytest.Pytester, judge: Run) -> None:
+    folder.makepyfile(broken="import mymod\nmymod.nothing\n")
+    text = told(judge(method="broken:explain"))
+    assert text.startswith("--xattr-method='broken:explain': importing broken failed:\n")
+    assert f'File "{folder.path / "broken.py"}", line 2, in <module>' in text
+    assert text.endswith("AttributeError: module 'mymod' has no attribute 'nothing'")
+    assert "xattr_check" not in text
+    assert "importlib" not in text
+
+
+def test_missing_import_inside_the_users_module_is_not_a_missing_module(
+    folder: pytest.Pytester, judge: Run
+) -> None:
+    folder.makepyfile(broken="import absent_package\n")
+    assert told(judge(method="broken:explain")).endswith("No module named 'absent_package'")
+
+
+def test_error_while_a_class_is_made_shows_its_traceback(folder: pytest.Pytester, judge: Run) -> None:
+    folder.makepyfile(made="class Explain:\n    def __init__(self):\n        raise OSError('no weights')\n")
+    text = told(judge(method="made:Explain"))
+    assert text.startswith("--xattr-method='made:Explain': making the method failed:\n")
+    assert text.endswith("OSError: no weights")
+
+
+SUBJECTS = {
+    "absent": "--xattr-subject='absent': expected MODULE:FACTORY, for example mymod:make_subject, or one of ",
+    "mymod:absent": "--xattr-subject='mymod:absent': mymod has no attribute 'absent'",
+    "mymod:no_inputs": "subject 'empty': expected inputs (N, *F) with N ≥ 1, came (0, 6)",
+    "mymod:few_targets": "subject 'short': expected targets (4,), one for each input, came (3,)",
+    "mymod:wrong_rank": (
+        "subject 'flat': expected the model to return logits (1, K) for one input, came (6,); wrap the model "
+        "in a module that returns them"
+    ),
+    "mymod:number": (
+        "--xattr-subject='mymod:number': expected a Subject or a function that returns one, came int"
+    ),
+    "mymod:not_a_subject": (
+        "--xattr-subject='mymod:not_a_subject': expected it to return an xattr_check.Subject, came int"
+    ),
+    "mymod:columns?m=3": (
+        "--xattr-subject='mymod:columns?m=3': columns() got an unexpected keyword argument 'm'"
+    ),
+}
+
+
+@pytest.mark.parametrize("spec", SUBJECTS)
+def test_subject_that_does_not_hold_together(judge: Run, spec: str) -> None:
+    assert told(judge(f"--xattr-subject={spec}")).startswith(SUBJECTS[spec])
+
+
+def test_error_inside_the_subject_shows_its_traceback(judge: Run) -> None:
+    text = told(judge("--xattr-subject=mymod:broken_subject"))
+    assert text.startswith("--xattr-subject='mymod:broken_subject': making the subject failed:\n")
+    assert text.endswith("OSError: no such disk")
+
+
+OPTIONS = {
+    "--xattr-checks=fit": "--xattr-checks='fit': no check or family 'fit'; the nearest are ",
+    "--xattr-checks=fits and and": (
+        "--xattr-checks='fits and and': expected names and families joined by and, or, not, for example "
+        "'contract and not deterministic'"
+    ),
+    "--xattr-checks=fits and follows": ("--xattr-checks='fits and follows': selects none of the 6 checks"),
+    "--xattr-checks=faulty": (
+        "--xattr-budget=quick: too small for faulty (standard); pass a larger --xattr-budget"
+    ),
+    "--xattr-budget=huge": "--xattr-budget='huge': expected quick, standard, full",
+    "--xattr-seed=many": "--xattr-seed='many': expected a whole number, for example 10",
+    "--xattr-timeout=0": "--xattr-timeout=0: expected seconds greater than 0",
+    "--xattr-timeout=soon": "--xattr-timeout='soon': expected seconds, for example 10",
+    "--xattr-device=tpu0": "--xattr-device='tpu0': expected auto, cpu, cuda or cuda:N, for example cuda:0",
+    "--xattr-device=cuda:99": "--xattr-device='cuda:99': expected one of the ",
+    "--xattr-model=torchvision:resnet50": (
+        "--xattr-model: expected --xattr-data beside it, for example --xattr-model=torchvision:resnet50 "
+        "--xattr-data=imagefolder:PATH"
+    ),
+    "--xattr-gates=absent.yaml": (
+        "--xattr-gates='{here}/absent.yaml': expected a file that can be read: No such file or directory"
+    ),
+    "--xattr-storage=mymod.py": (
+        "--xattr-storage='{here}/mymod.py': expected a folder that can be written, came Not a directory"
+    ),
+    "--xattr-json=mymod.py/out.json": (
+        "--xattr-json='{here}/mymod.py/out.json': expected a file that can be written, came "
+    ),
+    "--xattr-json=.": "--xattr-json='{here}': expected a file that can be written, came it is a folder",
+    "xattr::mymod:good::folows": (
+        "not found: xattr::mymod:good::folows; the nearest are xattr::mymod:good::follows"
+    ),
+}
+
+
+@pytest.mark.parametrize("argument", OPTIONS)
+def test_option_that_cannot_be_understood(folder: pytest.Pytester, judge: Run, argument: str) -> None:
+    assert told(judge(argument)).startswith(OPTIONS[argument].format(here=folder.path))
+
+
+def test_no_method_at_all(judge: Run) -> None:
+    assert told(judge(method=None)) == (
+        "--xattr-method: expected at least one, for example --xattr-method=mymod:explain"
+    )
+
+
+FILES = {
+    "methods: [\n": "{path} line 2: not YAML: ",
+    "just a text\n": "{path} line 1: expected the file to be a mapping, name: value",
+    "seed: 1\nbuget: quick\n": "{path} line 2: unknown key 'buget'; the nearest are budget",
+    "seed: 1\nbudget: huge\n": "{path} line 2: budget: expected quick, standard, full, came 'huge'",
+    "seed: soon\n": "{path} line 1: seed: expected a whole number, came 'soon'",
+    "strict: 1\n": "{path} line 1: strict: expected true or false, came 1",
+    "gates:\n  follows: {below: 3}\n": (
+        "{path} line 2: gates: expected follows: {{at_most|at_least|beats: NUMBER}}, came below: 3"
+    ),
+    "gates: {folows: {at_most: 3}}\n": "gates: no check 'folows'; the nearest are follows",
+    "expected_failures: {absent: why}\n": "expected_failures: no check 'absent'",
+    "expected_failures: {follows: }\n": (
+        "{path} line 1: expected_failures: expected a reason for 'follows', came None"
+    ),
+    "expected_failures: {mymod:bad: {follows: why}}\n": (
+        "expected_failures: no method 'mymod:bad' in this run; the nearest are mymod:good"
+    ),
+    "expected_failures: {mymod:good: {folows: why}}\n": (
+        "expected_failures: no check 'folows'; the nearest are follows"
+    ),
+    "claims: [promises]\n": "claims: no check 'promises'; the nearest are promise",
+}
+
+
+@pytest.mark.parametrize("text", FILES)
+def test_file_that_cannot_be_understood(folder: pytest.Pytester, judge: Run, text: str) -> None:
+    path = folder.path / "xattr.yaml"
+    path.write_text(text)
+    assert told(judge()).startswith(FILES[text].format(path=path))
+
+
+def test_mistakes_are_told_once_and_before_workers_start(judge: Run) -> None:
+    for mistake in ("--xattr-checks=fit", "--xattr-subject=mymod:few_targets"):
+        outcome = judge(mistake, "-n2")
+        told(outcome)
+        outcome.stdout.no_fnmatch_line("*worker*")
+
+
+def test_damaged_entry_of_the_store_is_named_and_computed_again(folder: pytest.Pytester, judge: Run) -> None:
+    judge("--xattr-checks=follows", "--xattr-json=before.json")
+    entries = list(folder.path.glob(".xattr/store/control/*/*.safetensors"))
+    assert entries
+    for entry in entries:
+        entry.chmod(entry.stat().st_mode | stat.S_IWUSR)
+        entry.write_bytes(entry.read_bytes()[:-3])
+    outcome = judge("--xattr-checks=follows", "--xattr-json=after.json")
+    outcome.assert_outcomes(passed=1, warnings=len(entries))
+    outcome.stdout.fnmatch_lines([f"*{entries[0].name} is damaged (*); it is dropped and computed again"])
+    before, after = (
+        [line for line in (folder.path / f"{name}.json").read_text().splitlines() if '"seconds"' not in line]
+        for name in ("before", "after")
+    )
+    assert before[before.index('  "results": [') :] == after[after.index('  "results": [') :]
