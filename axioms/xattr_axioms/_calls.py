@@ -104,11 +104,12 @@ def distance(one: Tensor, other: Tensor) -> Tensor:
     means = one.mean(0), other.mean(0)
     norms = torch.stack([mean.norm(dim=1) for mean in means]).amax(0)
     gap = (means[0] - means[1]).norm(dim=1)
-    relative: Tensor = gap / norms.clamp_min(ROUNDING * float(norms.max())).clamp_min(1e-300)
+    scale = norms.clamp_min(ROUNDING * float(norms.max())).clamp_min(1e-150)
+    relative: Tensor = gap / scale
     if len(one) > 1:
-        between = gap**2 * len(one) / 2
-        within = (one.var(0) + other.var(0)).sum(1) / 2
-        if bool((between / within.clamp_min(1e-300)).mean() <= NOISE):
+        between = relative**2 * len(one) / 2
+        within = (one.var(0) + other.var(0)).sum(1) / 2 / scale**2
+        if bool(between.sum() <= NOISE * within.sum()):
             return torch.zeros_like(relative)
     return relative
 

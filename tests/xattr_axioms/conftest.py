@@ -1,0 +1,25 @@
+"""One subject and one run for each seed, so that controls and maps are computed once."""
+
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+import torch
+from subjects import images
+
+from xattr_check import Store, Subject
+from xattr_check.run import Run
+
+Setting = tuple[Subject, Run]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)  # networks this small spend their time on waking threads
+
+
+@pytest.fixture(scope="session")
+def setting(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Setting]:
+    """The tiny image subject and a run, by seed."""
+    folder = tmp_path_factory.mktemp("store")
+    return cache(lambda seed: (images(seed=seed), Run(store=Store(folder), seed=seed)))
