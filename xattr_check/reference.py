@@ -129,8 +129,8 @@ def _checks() -> Iterator[str]:
 
 
 def _set(parameters: object) -> str:
-    assert isinstance(parameters, dict)
-    return ", ".join(f"`{k}`" if v is None else f"`{k}={v}`" for k, v in parameters.items())
+    named = parameters.items() if isinstance(parameters, dict) else ()
+    return ", ".join(f"`{k}`" if v is None else f"`{k}={v}`" for k, v in named)
 
 
 def _method(method: Method) -> str:
