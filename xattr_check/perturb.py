@@ -6,6 +6,7 @@ applied on the device, under inference_mode, and only the outputs are kept.
 
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -15,14 +16,24 @@ Output = Literal["probability", "logit"]
 # Maps flat indices of inputs (m,) and masks (m,) to keep masks (m, *spatial) bool.
 MaskOf = Callable[[Tensor, Tensor], Tensor]
 
-_bytes_per_input: "weakref.WeakKeyDictionary[nn.Module, dict[tuple[int, ...], int]]" = (
-    weakref.WeakKeyDictionary()
-)
+
+@dataclass(frozen=True)
+class _Probe:
+    """What a first forward pass of one input tells.
+
+    bytes: of the input and of the outputs of all leaf modules. layout: the memory format to call it in.
+    """
+
+    bytes: int
+    layout: torch.memory_format
 
 
-def _activation_bytes(model: nn.Module, inputs: Tensor) -> int:
-    """Bytes of an input and of the outputs of all leaf modules for it, measured once for each shape."""
-    shapes = _bytes_per_input.setdefault(model, {})
+_probes: "weakref.WeakKeyDictionary[nn.Module, dict[tuple[int, ...], _Probe]]" = weakref.WeakKeyDictionary()
+
+
+def _probe(model: nn.Module, inputs: Tensor) -> _Probe:
+    """Probe a model once for each shape of its inputs."""
+    shapes = _probes.setdefault(model, {})
     shape = tuple(inputs.shape[1:])
     if shape not in shapes:
         total = 0
@@ -39,8 +50,23 @@ def _activation_bytes(model: nn.Module, inputs: Tensor) -> int:
         finally:
             for handle in handles:
                 handle.remove()
-        shapes[shape] = total + 3 * inputs[0].numel() * inputs.element_size()
+        total += 3 * inputs[0].numel() * inputs.element_size()
+        shapes[shape] = _Probe(total, _layout(model, inputs))
     return shapes[shape]
+
+
+def _layout(model: nn.Module, inputs: Tensor) -> torch.memory_format:
+    """Channels last for images on the CPU, where convolutions are some three times faster in it.
+
+    Not for a model that cannot take it, such as one that calls `view` on its activations.
+    """
+    if inputs.ndim == 4 and inputs.device.type == "cpu":
+        try:
+            model(inputs[:2].contiguous(memory_format=torch.channels_last))
+        except RuntimeError:
+            return torch.contiguous_format
+        return torch.channels_last
+    return torch.contiguous_format
 
 
 @torch.inference_mode()
@@ -65,7 +91,8 @@ def outputs_under(
     """
     count = len(inputs)
     pairs = count * masks
-    chunk = max(1, min(pairs, memory // _activation_bytes(model, inputs)))
+    probe = _probe(model, inputs)
+    chunk = max(1, min(pairs, memory // probe.bytes))
     results = torch.empty(pairs, dtype=torch.float64, device=inputs.device)
     start = 0
     while start < pairs:
@@ -75,7 +102,8 @@ def outputs_under(
             keep = mask_of(rows, columns)
             if inputs.ndim > keep.ndim:  # one decision for all channels, or for all of a token's embedding
                 keep = keep.unsqueeze(1) if inputs.ndim == 4 else keep.unsqueeze(-1)
-            logits = model(torch.where(keep, inputs[rows], fill[rows]))
+            perturbed = torch.where(keep, inputs[rows], fill[rows])
+            logits = model(perturbed.contiguous(memory_format=probe.layout))
         except torch.cuda.OutOfMemoryError:
             if chunk == 1:
                 raise
