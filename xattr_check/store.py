@@ -100,7 +100,8 @@ class Store:
         return tensors
 
     def _drop(self, path: Path, reason: str) -> None:
+        # Dropped first: where warnings are errors, the next run is spared.
+        path.unlink(missing_ok=True)
         warnings.warn(
             f"{path} is damaged ({reason}); it is dropped and computed again", StoreWarning, stacklevel=4
         )
-        path.unlink(missing_ok=True)

@@ -47,8 +47,8 @@ METHODS = {
         "--xattr-method='xattr:gradent': no reference method 'gradent'; the nearest are gradient"
     ),
     "captum:Saliency": (
-        "--xattr-method='captum:Saliency': captum:NAME is reserved for the captum adapter, which this version "
-        "does not have; wrap it in a function explain(model, inputs, targets) and pass MODULE:explain"
+        "--xattr-method='captum:Saliency': captum:NAME is reserved for the captum adapter, which this "
+        "version does not have; wrap it in a function explain(model, inputs, targets) and pass MODULE:explain"
     ),
 }
 
@@ -208,7 +208,7 @@ def test_damaged_entry_of_the_store_is_named_and_computed_again(folder: pytest.P
     for entry in entries:
         entry.chmod(entry.stat().st_mode | stat.S_IWUSR)
         entry.write_bytes(entry.read_bytes()[:-3])
-    outcome = judge("--xattr-checks=follows", "--xattr-json=after.json")
+    outcome = judge("--xattr-checks=follows", "--xattr-json=after.json", "-Wdefault")
     outcome.assert_outcomes(passed=1, warnings=len(entries))
     outcome.stdout.fnmatch_lines([f"*{entries[0].name} is damaged (*); it is dropped and computed again"])
     before, after = (
