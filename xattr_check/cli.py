@@ -39,7 +39,7 @@ def _found(kind: str) -> Mapping[str, dict[str, object]]:
 def _list(kind: str, as_json: bool) -> str:
     found = _found(kind)
     if as_json:
-        return json.dumps(list(found.values()), indent=2, ensure_ascii=False)
+        return json.dumps(list(found.values()), indent=2, ensure_ascii=False, default=str)
     width = max(map(len, found), default=0)
     return "\n".join(f"{name:<{width}}  {entry['statement']}" for name, entry in found.items())
 
