@@ -45,7 +45,7 @@ class BatterySession:
             self.node_ids = arguments.take_node_ids(config)
             settings = arguments.settings(config, self.node_ids)
             self._alone = not config.args
-            self.battery = Battery(_for_worker(config, settings), settings.methods, progress=self.progress)
+            self.battery = Battery(for_worker(config, settings), settings.methods, progress=self.progress)
             self.order = {f"xattr::{m.name}::{c.name}": (m, c) for m, c in self.battery.pairs}
             self._check_node_ids()
             _ = self.battery.run  # an unwritable store or a missing device is told now
@@ -69,8 +69,9 @@ class BatterySession:
         battery, settings = self.battery, self.battery.settings
         names = [method.name for method in battery.methods]
         shown = ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:3])} and {len(names) - 3} more"
+        count = len(battery.checks)
         return [
-            f"xattr: {shown} on {battery.subject_label}, {len(battery.checks)} checks",
+            f"xattr: {shown} on {battery.subject_label}, {count} check{'s' if count != 1 else ''}",
             f"xattr: budget {settings.budget}, seed {settings.seed}, device {battery.run.device}, "
             f"error rate {ERROR_RATE:g} per verdict",
         ]
@@ -182,7 +183,7 @@ class BatterySession:
             terminalreporter.write_line("no check applies here: nothing was judged", yellow=True)
 
 
-def _for_worker(config: pytest.Config, settings: Any) -> Any:
+def for_worker(config: pytest.Config, settings: Any) -> Any:
     """The settings of this process: an xdist worker takes its share of the devices or of the threads."""
     if not hasattr(config, "workerinput") or settings.device not in ("auto", "cuda", "cpu"):
         return settings

@@ -141,9 +141,12 @@ CHECKS: dict[str, Axiom] = {check.name: check for check in (covers, faulty, fits
 @pytest.fixture(scope="session", autouse=True)
 def _imported() -> None:
     """What a run imports is imported before: pytester forgets modules that appear during a run."""
+    import torchvision
+
     from pytest_xattr import session
 
     assert session
+    assert torchvision
     registry.methods(), registry.subjects(), registry.checks()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from PIL import Image
 
 Run = Callable[..., pytest.RunResult]
 BASIC = "--xattr-checks=fits or follows"
@@ -150,6 +151,25 @@ def test_gates_of_the_file_replace_those_of_checks(folder: pytest.Pytester, judg
     outcome = judge(BASIC, "--xattr-gates=strict.yaml")
     outcome.assert_outcomes(passed=1, failed=1)
     outcome.stdout.fnmatch_lines(["follows: 1.000 * (gate ≥ 1.5)"])
+
+
+def test_model_and_data_in_place_of_a_subject(folder: pytest.Pytester, judge: Run) -> None:
+    for number in range(4):
+        path = folder.path / f"images/class{number % 2}/{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16), (60 * number, 9, 9)).save(path)
+    folder.makepyfile(
+        own="import torch\n"
+        "class Net(torch.nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        return x.mean((2, 3))[:, :2]\n"
+    )
+    outcome = folder.runpytest_inprocess(
+        *("--xattr-method=mymod:good", "--xattr-model=own:Net", "--xattr-data=imagefolder:images"),
+        "--xattr-checks=fits",
+    )
+    outcome.assert_outcomes(passed=1)
+    outcome.stdout.fnmatch_lines(["xattr: mymod:good on own:Net with imagefolder:images, 1 check"])
 
 
 # Selection.
