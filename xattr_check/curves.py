@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from xattr_check.axiom import Undefined
-from xattr_check.perturb import descending_ranks, feature_scores, outputs_under, ranked_masks
+from xattr_check.perturb import descending_ranks, outputs_under, ranked_masks
 from xattr_check.run import Draw
 from xattr_check.subject import Subject
 
@@ -14,15 +14,14 @@ STEPS = 16
 LEAST_EFFECT = 0.1
 
 
-def ranked_curve(maps: Tensor, subject: Subject, draw: Draw, fill: Tensor, *, insert: bool) -> Tensor:
+def ranked_curve(scores: Tensor, subject: Subject, draw: Draw, fill: Tensor, *, insert: bool) -> Tensor:
     """(n, STEPS + 1) float64: the target's probability while the top features are shown or removed.
 
-    maps: attributions of the draw's inputs; features are ranked by their sum over channels, ties at random.
+    scores: (n, P), by which features are ranked, ties at random.
     fill: (n, *F), what stands where a feature is absent. insert: shown on the fill, else removed.
 
     Raises Undefined where the input and the fill have the same output.
     """
-    scores = feature_scores(maps, subject.spatial)
     ranks = descending_ranks(scores, draw.generator("ties"))
     counts = torch.linspace(0, scores.shape[1], STEPS + 1, device=scores.device).round().long()
     if not insert:

@@ -24,6 +24,8 @@ class Method:
         evidence for the target.
     claims: the exact axioms that it promises, which then gate.
     stochastic: whether two calls may differ.
+    sensitivity: whether its sign is a direction, as a gradient's is, and not evidence for or against the
+        target; checks that rank features then read its magnitude.
     control: `negative` for what no check may reward, `positive` for what knows the truth, else None.
     needs: what a subject must offer for it (`image`, `mask`, …); with any need but `image`, the function
         is given the subject as a keyword.
@@ -33,6 +35,7 @@ class Method:
     function: Explain
     claims: frozenset[str] = frozenset()
     stochastic: bool = False
+    sensitivity: bool = False
     control: Role | None = None
     needs: frozenset[str] = frozenset()
 
@@ -75,6 +78,7 @@ def method(
     *,
     claims: Iterable[str] = (),
     stochastic: bool = False,
+    sensitivity: bool = False,
     control: Role | None = None,
     needs: Iterable[str] = (),
 ) -> Callable[[Explain], Method]:
@@ -86,6 +90,7 @@ def method(
             function=function,
             claims=frozenset(claims),
             stochastic=stochastic,
+            sensitivity=sensitivity,
             control=control,
             needs=frozenset(needs),
         )
@@ -106,6 +111,16 @@ def claims(*axioms: str) -> Callable[[F], F]:
 def stochastic(function: F) -> F:
     """Mark a function, or a class of callables, as allowed to differ between two calls."""
     function.__xattr_stochastic__ = True  # type: ignore[attr-defined]
+    return function
+
+
+def sensitivity(function: F) -> F:
+    """Mark a function, or a class of callables, whose sign is a direction and not evidence, as a gradient's.
+
+    The gradient of a logit is positive where more light would help, not where the evidence is: checks that
+    rank features read its magnitude.
+    """
+    function.__xattr_sensitivity__ = True  # type: ignore[attr-defined]
     return function
 
 
@@ -146,4 +161,5 @@ def as_method(function: Any, name: str | None = None) -> Method:
         function=function,
         claims=getattr(function, "__xattr_claims__", frozenset()),
         stochastic=getattr(function, "__xattr_stochastic__", False),
+        sensitivity=getattr(function, "__xattr_sensitivity__", False),
     )

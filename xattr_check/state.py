@@ -113,7 +113,7 @@ class ModelState:
                 continue
             kept, value = gradient
             if not _same(kept, value):
-                kept.detach().copy_(value)
+                kept.data = value.clone()
             parameter.grad = kept
 
 

@@ -19,6 +19,6 @@ from xattr_check.subject import Subject
 )
 def deletion(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     """Area under the target's probability while features are replaced by the data's mean, for each input."""
-    maps = method(subject.model, draw.inputs, draw.targets)
-    curve = ranked_curve(maps, subject, draw, mean_fill(subject, draw.inputs), insert=False)
+    scores = method.scores(subject.model, draw.inputs, draw.targets)
+    curve = ranked_curve(scores, subject, draw, mean_fill(subject, draw.inputs), insert=False)
     return Measurement(area(curve), evidence={"curve": curve})

@@ -19,12 +19,12 @@ from xattr_check.subject import Subject
 )
 def insertion(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     """Area under the target's probability while features are shown on a blurred image, for each input."""
-    maps = method(subject.model, draw.inputs, draw.targets)
+    scores = method.scores(subject.model, draw.inputs, draw.targets)
     # The blur of [petsiuk2018], sigma 15 at 224 pixels, keeps digits legible at 32; an eighth does not.
     fill = (
         blurred(draw.inputs, min(subject.spatial) / 8)
         if subject.is_image
         else mean_fill(subject, draw.inputs)
     )
-    curve = ranked_curve(maps, subject, draw, fill, insert=True)
+    curve = ranked_curve(scores, subject, draw, fill, insert=True)
     return Measurement(area(curve), evidence={"curve": curve})

@@ -7,7 +7,7 @@ from xattr_check.axiom import Measurement, Undefined, axiom
 from xattr_check.explainer import Explainer
 from xattr_check.fills import mean_fill
 from xattr_check.gate import Beats
-from xattr_check.perturb import feature_scores, outputs_under, shared_masks
+from xattr_check.perturb import outputs_under, shared_masks
 from xattr_check.run import Draw
 from xattr_check.similarity import correlation
 from xattr_check.subject import Subject
@@ -66,8 +66,8 @@ def sensitivity_n(method: Explainer, subject: Subject, draw: Draw) -> Measuremen
 
     # They depend on the model and the subsets alone: computed once for all methods.
     change = draw.shared("sensitivity_n", changes, subsets=SUBSETS, sizes=sizes)["changes"]
-    maps = method(subject.model, draw.inputs, draw.targets)
-    by_region = feature_scores(maps, subject.spatial) @ members.flatten(1).double().T
+    scores = method.scores(subject.model, draw.inputs, draw.targets)
+    by_region = scores @ members.flatten(1).double().T
     sums = by_region @ subsets.double().T
     rows = torch.stack(
         [
@@ -78,7 +78,7 @@ def sensitivity_n(method: Explainer, subject: Subject, draw: Draw) -> Measuremen
     )
     flat = int((by_region == by_region[:, :1]).all(1).sum())
     finding = (
-        f"the attribution is the same in all regions for {flat} of {len(maps)} inputs, counted as 0"
+        f"the attribution is the same in all regions for {flat} of {len(scores)} inputs, counted as 0"
         if flat
         else ""
     )

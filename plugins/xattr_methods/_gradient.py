@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from xattr_check.method import method
 
 
-@method()
+@method(sensitivity=True)
 def gradient(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """Signed gradient of the target's logit with respect to the input, (N, *F). [simonyan2014]"""
     inputs = inputs.detach().requires_grad_()

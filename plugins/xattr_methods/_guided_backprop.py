@@ -50,7 +50,7 @@ class _Guided(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-@method()
+@method(sensitivity=True)
 def guided_backprop(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """Gradient in which every ReLU passes only positive gradients, (N, *F). [springenberg2015]
 

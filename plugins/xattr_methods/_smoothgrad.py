@@ -8,7 +8,7 @@ from xattr_methods._gradient import gradient
 from xattr_methods._integrated_gradients import CHUNK
 
 
-@method()
+@method(sensitivity=True)
 def smoothgrad(
     model: nn.Module,
     inputs: Tensor,
