@@ -67,13 +67,19 @@ def _expect(verdict: Verdict, reason: str) -> Verdict:
 
 @cache
 def _code_digest(*functions: object) -> str:
-    """Digest of the engine's source and of the modules that define the functions."""
+    """Digest of the engine's source and of the modules, or packages, that define the functions."""
     files = {path.name: path for path in Path(__file__).parent.glob("*.py")}
     for function in functions:
         source = inspect.getsourcefile(function)  # type: ignore[arg-type]
         if source is not None:
-            files[source] = Path(source)
+            folder = Path(source).parent
+            own = folder.glob("*.py") if (folder / "__init__.py").exists() else [Path(source)]
+            files |= {str(path): path for path in own}
     return digest({name: path.read_text() for name, path in files.items()})
+
+
+class _ControlError(Exception):
+    """A control could not be measured; carries what happened to which."""
 
 
 @dataclass(eq=False)
@@ -105,6 +111,8 @@ class _Judge:
             return replace(
                 self._verdict("error", str(error)), trace=_own_frames(error.__cause__, check.measure)
             )
+        except _ControlError as error:
+            return self._verdict("invalid", f"{error}; the check says nothing about {subject.name!r}")
         if reason := self._invalid():
             sentence = f"{reason}; the check says nothing about {subject.name!r}"
             return self._verdict("invalid", sentence, judgement)
@@ -118,7 +126,10 @@ class _Judge:
             self.run.progress(f"{check.name} of {self.item.method.name}: draw {number}")
             self._take(check.measure(explainer, subject, draw))
             for control in self._controls():
-                self.controls.setdefault(control.name, []).append(self._control_samples(control, draw))
+                found = self._control_samples(control, draw)
+                self.controls.setdefault(control.name, []).append(found)
+            if isinstance(self.gate, Beats) and not self._rivals():
+                raise Undefined(f"{subject.name!r} allows none of the controls that are to be beaten")
             judgement = self.gate.judge(torch.cat(self.samples), self._rivals(), check.estimate)
             if judgement.outcome != "undecided" or not check.sequential:
                 break
@@ -158,7 +169,10 @@ class _Judge:
 
         def compute() -> dict[str, Tensor]:
             self.run.progress(f"{check.name}: control {control.name}")
-            found = check.measure(self.run.explainer(control, subject), subject, draw)
+            try:
+                found = check.measure(self.run.explainer(control, subject), subject, draw)
+            except MethodError as error:
+                raise _ControlError(f"the control {control.name!r} {error}") from error
             return {"samples": found.samples.double()}
 
         code = _code_digest(check.measure, control.function)
