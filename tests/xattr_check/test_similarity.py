@@ -1,0 +1,87 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from torch import Tensor
+
+from xattr_check.similarity import correlation, spearman, ssim
+
+ROWS = torch.randn(6, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+OTHERS = 0.5 * ROWS + torch.randn(6, 40, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def textbook_spearman(one: list[float], other: list[float]) -> float:
+    def ranks(row: list[float]) -> list[float]:
+        return [sum(v < x for v in row) + (sum(v == x for v in row) - 1) / 2 for x in row]
+
+    first, second = ranks(one), ranks(other)
+    mean = (len(one) - 1) / 2
+    top = sum((a - mean) * (b - mean) for a, b in zip(first, second, strict=True))
+    bottom = sum((a - mean) ** 2 for a in first) * sum((b - mean) ** 2 for b in second)
+    return float(top / bottom**0.5)
+
+
+def test_spearman_agrees_with_scipy_and_the_textbook() -> None:
+    first, second = ROWS.round(decimals=0), OTHERS.round(decimals=0)  # with ties
+    found = spearman(first, second)
+    for row in range(6):
+        expected = stats.spearmanr(first[row].numpy(), second[row].numpy()).statistic
+        assert float(found[row]) == pytest.approx(expected)
+        assert float(found[row]) == pytest.approx(
+            textbook_spearman(first[row].tolist(), second[row].tolist())
+        )
+
+
+def test_correlation_agrees_with_scipy() -> None:
+    found = correlation(ROWS, OTHERS)
+    expected = [stats.pearsonr(a, b).statistic for a, b in zip(ROWS.numpy(), OTHERS.numpy(), strict=True)]
+    assert found.tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("similarity", [spearman, correlation])
+@pytest.mark.parametrize("level", [0.0, 1.0, 1e-30, 1e8, 1 / 3])
+def test_constants(similarity: object, level: float) -> None:
+    """Two constant maps are one map; a constant map tells nothing about another."""
+    flat = torch.full_like(ROWS, level)
+    assert similarity(flat, flat + level).tolist() == [1.0] * 6  # type: ignore[operator]
+    assert similarity(flat, ROWS).tolist() == [0.0] * 6  # type: ignore[operator]
+    assert similarity(ROWS, flat).tolist() == [0.0] * 6  # type: ignore[operator]
+
+
+@given(st.floats(1e-6, 1e6), st.floats(-100, 100))
+def test_scale_and_level_do_not_matter(scale: float, level: float) -> None:
+    moved: Tensor = scale * ROWS + level * scale
+    assert torch.allclose(correlation(ROWS, moved), torch.ones(6, dtype=torch.float64))
+    assert torch.allclose(correlation(ROWS, -moved), -torch.ones(6, dtype=torch.float64))
+
+
+def textbook_ssim(one: Tensor, other: Tensor, window: int) -> float:
+    """Wang et al. (2004) with a uniform window, averaged where the window fits."""
+    first, second = [(m - m.min()) / (m.max() - m.min()) for m in (one.double(), other.double())]
+    values = []
+    for i in range(one.shape[0] - window + 1):
+        for j in range(one.shape[1] - window + 1):
+            a, b = first[i : i + window, j : j + window], second[i : i + window, j : j + window]
+            covariance = float(torch.cov(torch.stack([a.flatten(), b.flatten()]))[0, 1])
+            means = float(a.mean()), float(b.mean())
+            top = (2 * means[0] * means[1] + 0.01**2) * (2 * covariance + 0.03**2)
+            bottom = (means[0] ** 2 + means[1] ** 2 + 0.01**2) * (float(a.var()) + float(b.var()) + 0.03**2)
+            values.append(top / bottom)
+    return sum(values) / len(values)
+
+
+@pytest.mark.parametrize(("side", "window"), [(16, 7), (6, 5), (3, 3)])
+def test_ssim_agrees_with_the_textbook(side: int, window: int) -> None:
+    maps = torch.randn(2, 2, side, side, generator=torch.Generator().manual_seed(0))
+    maps[1] = maps[0] + 0.5 * maps[1]
+    expected = [textbook_ssim(one, other, window) for one, other in zip(*maps, strict=True)]
+    assert ssim(maps[0], maps[1]).tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_ssim_of_a_map_with_itself_is_one() -> None:
+    maps = torch.randn(3, 16, 16)
+    assert ssim(maps, 3 * maps + 1).tolist() == pytest.approx([1.0] * 3)
+    flat = torch.zeros(3, 16, 16)
+    assert torch.isfinite(ssim(flat, maps)).all()
+    assert ssim(flat, flat).tolist() == pytest.approx([1.0] * 3)
