@@ -107,14 +107,10 @@ def _wrapped(text: str, indent: int = 8) -> list[str]:
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:
-    """How many verdicts of each kind: `17 pass, 1 fail`."""
-    counts: dict[str, int] = {}
-    for verdict in verdicts:
-        kind = MARKS[verdict.status].lower()
-        if _unclaimed(verdict):
-            kind = "not claimed and not held"
-        counts[kind] = counts.get(kind, 0) + 1
-    return ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    """How many verdicts of each kind: `17 pass, 1 fail, 1 not claimed`."""
+    kinds = [*MARKS.values(), "not claimed"]
+    found = ["not claimed" if _unclaimed(verdict) else MARKS[verdict.status] for verdict in verdicts]
+    return ", ".join(f"{found.count(kind)} {kind.lower()}" for kind in kinds if kind in found)
 
 
 def table(verdicts: Sequence[Verdict], *, controls: bool = False) -> str:

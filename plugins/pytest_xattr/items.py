@@ -1,6 +1,7 @@
 """Items of a battery as pytest nodes: `xattr::METHOD::CHECK`."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,25 @@ if TYPE_CHECKING:
 
 class Rejected(Exception):
     """A verdict on which the gate closes."""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What pytest's one-line summaries show of a failure."""
+
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class Told(str):
+    """A failure in words; its first line is the headline, in every version of pytest and under --tb=line."""
+
+    @property
+    def reprcrash(self) -> Headline:
+        """Where pytest looks for the headline."""
+        return Headline(self.partition("\n")[0])
 
 
 class BatteryNode(pytest.Directory):

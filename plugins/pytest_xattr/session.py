@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_xattr import arguments, summary
-from pytest_xattr.items import BatteryNode, CheckItem
+from pytest_xattr.items import BatteryNode, CheckItem, Told
 from pytest_xattr.progress import Progress
 
 
@@ -109,6 +109,7 @@ class BatterySession:
             verdict = item.verdict
             if verdict is not None:
                 report.xattr_record, report.xattr_trace = verdict.record(), verdict.trace  # type: ignore[attr-defined]
+                item.verdict = None  # its evidence need not outlive it
                 if report.skipped and not hasattr(report, "wasxfail"):
                     report.longrepr = (item.nodeid, None, f"Skipped: {verdict.sentence}")  # type: ignore[assignment]
             elif call.excinfo is not None and isinstance(call.excinfo.value, Exception):
@@ -146,6 +147,8 @@ class BatterySession:
         if trace and report.failed and trace not in self._traces and self.config.option.tbstyle != "no":
             self._traces.add(trace)
             report.longrepr = f"{report.longrepr}\n\n{trace}"
+        if isinstance(report.longrepr, str):
+            report.longrepr = Told(report.longrepr)
 
     def pytest_runtest_logstart(self) -> None:
         """Count patience from the item's start."""
@@ -176,7 +179,7 @@ class BatterySession:
             )
             write(Path(self.battery.settings.json), content)
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+    def pytest_terminal_summary(self, terminalreporter: "pytest.TerminalReporter") -> None:
         """The table."""
         summary.write(terminalreporter, self._results, self.battery.settings)
         if self._says_nothing:

@@ -25,7 +25,7 @@ FULL = 2
 
 
 def write(
-    reporter: pytest.TerminalReporter, results: Sequence[Mapping[str, Any]], settings: "Settings"
+    reporter: "pytest.TerminalReporter", results: Sequence[Mapping[str, Any]], settings: "Settings"
 ) -> None:
     """Write the verdicts as a table; with -v the controls beside them, with -q the failures alone."""
     from xattr_check import table

@@ -58,6 +58,11 @@ def test_broken_method_fails_with_one_sentence(judge: Run) -> None:
     outcome.stdout.no_fnmatch_line("*Traceback*")
 
 
+def test_one_line_tracebacks_are_the_sentence(judge: Run) -> None:
+    lines = judge(BASIC, "--tb=line", "-rN", method="mymod:flipped").outlines
+    assert "follows: -1.000 [-1.000, -1.000] mean cosine with the gradient (gate ≥ 0.5)" in lines
+
+
 def test_a_wrong_shape_is_an_error_of_the_method_where_maps_are_used(judge: Run) -> None:
     outcome = judge(BASIC, method="mymod:misshapen")
     outcome.assert_outcomes(failed=2)

@@ -48,7 +48,7 @@ def test_rows_by_family_with_one_sentence_under_each_failure() -> None:
             "        similarity to the maps of a random model (gate ≤ 0.25)",
             "  faithfulness",
             "    deletion                   pass      -0.123 [-0.200, -0.050] beats controls",
-            "  1 error, 2 pass, 1 not claimed and not held, 1 fail",
+            "  2 pass, 1 fail, 1 error, 1 not claimed",
         ]
     )
 
@@ -69,7 +69,7 @@ def test_brief_shows_what_needs_attention_and_counts_the_rest() -> None:
     assert [line.split()[0] for line in found if line.startswith("    ") and line[4] != " "] == [
         "parameter_randomization"
     ]
-    assert found[-1] == "  1 pass, 1 not claimed and not held, 1 fail, 1 n/a"
+    assert found[-1] == "  1 pass, 1 fail, 1 n/a, 1 not claimed"
 
 
 def test_methods_stay_in_their_order() -> None:
@@ -105,7 +105,7 @@ def test_intervals_show_digits_that_matter(interval: Interval, text: str) -> Non
 
 
 def test_counts() -> None:
-    assert summary([PASS, PASS, EXACT]) == "2 pass, 1 not claimed and not held"
+    assert summary([PASS, PASS, EXACT]) == "2 pass, 1 not claimed"
 
 
 def test_record_brings_the_verdict_back() -> None:
