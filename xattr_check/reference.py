@@ -21,6 +21,7 @@ def of_method(method: Method) -> dict[str, object]:
         "statement": method.statement,
         "claims": sorted(method.claims),
         "stochastic": method.stochastic,
+        "sensitivity": method.sensitivity,
         "control": method.control,
         "needs": sorted(method.needs),
         "parameters": _parameters(method.function, 3),
@@ -140,7 +141,8 @@ def _method(method: Method) -> str:
         ("needs", ", ".join(sorted(method.needs))),
         ("control", method.control or ""),
         ("parameters", _set(said["parameters"])),
-        ("stochastic", "yes" if method.stochastic else ""),
+        ("stochastic", "two calls may differ" if method.stochastic else ""),
+        ("sensitivity", "the sign is a direction, not evidence" if method.sensitivity else ""),
     ]
     listed = "\n".join(f"- {name}: {text}" for name, text in facts if text)
     return "\n\n".join(
