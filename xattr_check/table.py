@@ -85,7 +85,8 @@ def _gate(verdict: Verdict, number: str) -> list[str]:
         return ["(not claimed)"]
     if not number:
         return []
-    short = ["beats controls"] if "control" in verdict.gate else []
+    sign = "<" if "below" in verdict.gate else ">"
+    short = [f"gate {sign} controls"] if "control" in verdict.gate else []
     return [f"gate {verdict.gate}", *short]
 
 

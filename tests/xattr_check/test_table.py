@@ -47,7 +47,7 @@ def test_rows_by_family_with_one_sentence_under_each_failure() -> None:
             "    parameter_randomization    FAIL      0.910 [0.880, 0.940]    gate ≤ 0.25",
             "        similarity to the maps of a random model (gate ≤ 0.25)",
             "  faithfulness",
-            "    deletion                   pass      -0.123 [-0.200, -0.050] beats controls",
+            "    deletion                   pass      -0.123 [-0.200, -0.050] gate < controls",
             "  2 pass, 1 fail, 1 error, 1 not claimed",
         ]
     )
