@@ -394,7 +394,7 @@ class CachedFirstAnswer:
         return self.answers[inputs.shape]
 
 
-@caught_by(MEANING, "data_randomization")
+@caught_by(MEANING, "insertion", "deletion", "sensitivity_n")
 def wrong_target(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """Counts the targets from one: explains target + 1."""
     classes = model(inputs[:1]).shape[1]
@@ -463,7 +463,7 @@ def half_the_path(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     return mean * inputs
 
 
-@caught_by(MEANING, "insertion", "deletion", "sensitivity_n")
+@caught_by(MEANING, "sensitivity_n", "insertion", "deletion")
 def wrong_layer_weights(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """GradCAM whose weights are the gradients of the next channel."""
     kept: list[Tensor] = []
@@ -495,7 +495,7 @@ def wrapped_around(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     return scaled.to(torch.int16).to(torch.uint8).to(inputs)
 
 
-@caught_by(MEANING, "parameter_randomization", "sensitivity_n", "insertion", "deletion")
+@caught_by(MEANING, "sensitivity_n", "parameter_randomization", "insertion", "deletion")
 def first_layer_only(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """Magnitude of the first convolution's output, times the target's logit: no deeper layer is read."""
     kept: list[Tensor] = []
