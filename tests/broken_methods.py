@@ -119,14 +119,6 @@ def modifies_targets(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tenso
     return maps
 
 
-@caught_by(CONTRACT, "preserves_inputs")
-def records_on_inputs(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-    """Switches requires_grad on for the caller's own tensor."""
-    inputs.requires_grad_()
-    (maps,) = torch.autograd.grad(model(inputs).gather(1, targets[:, None]).sum(), inputs)
-    return maps
-
-
 @caught_by(CONTRACT, "preserves_weights")
 def modifies_weights(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """Clips negative weights in place, and forgets to put them back."""

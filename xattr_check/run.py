@@ -46,16 +46,23 @@ class Run:
     batch: int = 32
     timeout: float = 300.0
     progress: Progress = silent
-    _explainers: dict[tuple[int, str], Explainer] = field(default_factory=dict)
+    _explainers: dict[tuple[int, str], tuple[Method, Explainer]] = field(default_factory=dict)
     _models: "weakref.WeakKeyDictionary[nn.Module, str]" = field(default_factory=weakref.WeakKeyDictionary)
     _memo: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.device.type == "cuda":
+            # TF32 rounds at 1e-3, which is what batch mates and a careless method may not change.
+            torch.backends.cuda.matmul.allow_tf32 = False
+            torch.backends.cudnn.allow_tf32 = False
 
     def explainer(self, method: Method, subject: Subject) -> Explainer:
         """The one explainer of a method on a subject, so that maps are computed once in a run."""
         key = (id(method), subject.fingerprint)
         if key not in self._explainers:
-            self._explainers[key] = Explainer(method, subject, self)
-        return self._explainers[key]
+            # The method is kept beside it: its id must not be given to another one while the run lasts.
+            self._explainers[key] = method, Explainer(method, subject, self)
+        return self._explainers[key][1]
 
     def model_digest(self, model: nn.Module) -> str:
         """Digest of a model, computed once: what a method changes is put back after every call."""

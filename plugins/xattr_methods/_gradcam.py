@@ -64,7 +64,7 @@ def activation_and_gradient(
     return kept[-1].detach(), gradients
 
 
-@method()
+@method(needs=("image",))
 def gradcam(model: nn.Module, inputs: Tensor, targets: Tensor, *, layer: str | None = None) -> Tensor:
     """Activations of a layer weighted by their mean gradients, rectified, (N, 1, H, W). [selvaraju2017]
 
