@@ -66,12 +66,15 @@ def sensitivity_n(method: Explainer, subject: Subject, draw: Draw) -> Measuremen
 
     # They depend on the model and the subsets alone: computed once for all methods.
     change = draw.shared("sensitivity_n", changes, subsets=SUBSETS, sizes=sizes)["changes"]
+    if bool((change == change[:, :1]).all()):
+        raise Undefined("the model's output is the same whichever regions are removed")
     scores = method.scores(subject.model, draw.inputs, draw.targets)
     by_region = scores @ members.flatten(1).double().T
     sums = by_region @ subsets.double().T
     rows = torch.stack(
         [
-            correlation(one, two)
+            # An output that never changes agrees with nothing, not even with attributions that never do.
+            torch.where((two == two[:, :1]).all(1), 0.0, correlation(one, two))
             for one, two in zip(sums.split(SUBSETS, 1), change.split(SUBSETS, 1), strict=True)
         ],
         dim=1,
