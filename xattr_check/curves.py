@@ -37,7 +37,7 @@ def ranked_curve(scores: Tensor, subject: Subject, draw: Draw, fill: Tensor, *, 
         memory=draw.run.memory,
     )
     ends = curve[:, [0, -1]].mean(0)
-    effect = float(ends[1] - ends[0]) * (1 if insert else -1)
+    effect = float(ends[1] - ends[0] if insert else ends[0] - ends[1])
     if effect < LEAST_EFFECT:
         raise Undefined(
             f"the fill changes the target's probability by {effect:.2f} on average (least {LEAST_EFFECT}): "
