@@ -6,7 +6,7 @@ BIN := .venv/bin
 
 # Judges a reference method on the embedded subject.
 check: .venv/installed
-	$(BIN)/pytest --xattr-method=xattr:gradcam
+	$(BIN)/pytest --xattr-method=xattr:integrated_gradients
 
 # Linters, types and the fast tests, on all cores.
 test: lint

@@ -208,8 +208,9 @@ class _Judge:
             return self.findings[0]
         text = f"{judgement.interval} {check.reads}".rstrip()
         if judgement.difference is not None:
-            direction = "below" if isinstance(self.gate, Beats) and self.gate.lower else "above"
-            text += f", {judgement.difference} {direction} control {judgement.rival!r}"
+            better = judgement.difference
+            word, shown = ("better", better) if better.value >= 0 else ("worse", -better)
+            text += f", {shown} {word} than control {judgement.rival!r}"
         text += f" (gate {self.gate})"
         if judgement.outcome == "undecided":
             text += f"; not clear after {sum(map(len, self.samples))} inputs, try a larger --xattr-budget"

@@ -24,6 +24,9 @@ class Interval:
     low: float
     high: float
 
+    def __neg__(self) -> "Interval":
+        return Interval(-self.value, -self.high, -self.low)
+
     def __str__(self) -> str:
         if self.low == self.high:
             return f"{self.value:.3g}"

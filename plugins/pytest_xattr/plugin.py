@@ -3,6 +3,8 @@
 Without an --xattr option and without a node id `xattr::…` on the command line, nothing else is imported.
 """
 
+import os
+
 import pytest
 
 # Option without its prefix, metavar, help. Their values stay texts until a battery is asked for.
@@ -64,6 +66,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Resolve what the battery consists of, where one is asked for. Raises pytest.UsageError."""
     if config.option.help or config.option.version or not _is_asked_for(config):
         return
+    # Read when torch is loaded. Threads that spin while they wait make a shared machine ten times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from pytest_xattr.session import BatterySession
 
     config.pluginmanager.register(BatterySession(config), "xattr-session")

@@ -138,11 +138,11 @@ def test_beats_is_judged_against_the_best_rival(judge: Any) -> None:
     gate = Beats(0.02)
     verdict = judge(check(levels, spread=0.01, gate=gate, positive=("oracle",)))
     assert verdict.status == "pass"
-    assert "above control 'edges'" in verdict.sentence
+    assert "better than control 'edges'" in verdict.sentence
     assert set(verdict.controls) == {"random", "edges", "oracle"}
     worse = judge(check({**levels, "mine": 0.2}, spread=0.01, gate=gate))
     assert worse.status == "fail"
-    assert "above control 'edges'" in worse.sentence
+    assert "worse than control 'edges'" in worse.sentence
     # Other draws, because the store keeps the controls of those above.
     blind = judge(check({**levels, "oracle": 0.4}, spread=0.01, gate=gate, positive=("oracle",), inputs=16))
     assert blind.status == "invalid"
@@ -161,7 +161,7 @@ def test_lower_beats(judge: Any) -> None:
     levels = {"mine": 0.1, "random": 0.3, "edges": 0.4}
     verdict = judge(check(levels, spread=0.01, gate=Beats(0.02, lower=True)))
     assert verdict.status == "pass"
-    assert "below control 'random'" in verdict.sentence
+    assert "better than control 'random'" in verdict.sentence
 
 
 def test_not_applicable(judge: Any) -> None:

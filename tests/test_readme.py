@@ -1,0 +1,76 @@
+"""The README's code and commands, run as they stand there, in an empty folder."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def block(start: str) -> str:
+    """The Python block that begins so."""
+    found = [code for code in re.findall(r"```python\n(.*?)```", README, re.S) if code.startswith(start)]
+    assert len(found) == 1, start
+    return found[0]
+
+
+def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *command], cwd=folder, capture_output=True, text=True, timeout=300
+    )
+
+
+def told(table: str) -> list[tuple[str, str]]:
+    """(check, verdict) in the rows of a table."""
+    return re.findall(r"^    (\w+) +(pass|FAIL)\b", table, re.M)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "mymod.py").write_text(block("# mymod.py"))
+    (folder / "mysubject.py").write_text(block("# mysubject.py"))
+    (folder / "test_mine.py").write_text(block("import xattr_check\nfrom mymod"))
+    (folder / "plain.py").write_text(block("from xattr_check import run_battery"))
+    return folder
+
+
+def test_the_quick_start_says_what_the_readme_says(folder: Path) -> None:
+    assert "$ pytest --xattr-method=mymod:explain\n" in README
+    result = run(folder, "pytest", "--xattr-method=mymod:explain")
+    assert result.returncode == 0, result.stdout
+    shown = README[README.index("mymod:explain on digits") : README.index("  20 pass\n")]
+    assert set(told(shown)) <= set(told(result.stdout))
+    assert len(told(shown)) > 5
+    assert "20 passed" in result.stdout
+
+
+def test_without_the_factor_it_fails_where_the_readme_says(folder: Path) -> None:
+    code = block("# mymod.py")
+    assert "    return inputs * total / steps\n" in code
+    (folder / "broken.py").write_text(code.replace("inputs * total", "total"))
+    result = run(
+        folder, "pytest", "--xattr-method=broken:explain", "--xattr-checks=completeness or insertion"
+    )
+    assert result.returncode == 1
+    shown = README[README.index("Forget the factor") : README.index("Exit codes are")]
+    assert told(shown) == told(result.stdout) == [("completeness", "FAIL"), ("insertion", "FAIL")]
+
+
+def test_a_subject_of_ones_own(folder: Path) -> None:
+    result = run(folder, "pytest", "--xattr-method=mymod:explain", "--xattr-subject=mysubject:make_subject")
+    assert result.returncode == 0, result.stdout
+    assert "mymod:explain on mine" in result.stdout
+    assert "needs sibling shuffled_labels" in " ".join(result.stdout.split())
+
+
+def test_from_python_and_in_a_test_file(folder: Path) -> None:
+    result = run(folder, "plain")
+    assert result.returncode == 0, result.stderr
+    assert "xattr:gradcam on digits" in result.stdout
+    result = run(folder, "pytest", "test_mine.py", "-q")
+    assert result.returncode == 0, result.stdout
+    assert "15 passed" in result.stdout
