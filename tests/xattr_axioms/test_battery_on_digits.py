@@ -137,7 +137,7 @@ def test_the_oracle_is_faithful_and_asks_no_model(seed: int, judge: Judge) -> No
 @pytest.mark.parametrize("check", [*FAITHFULNESS, "parameter_randomization", "completeness"])
 @pytest.mark.parametrize("name", ["gradient", "gradcam"])
 def test_scores_do_not_depend_on_the_batch_size(name: str, check: str, digits: Subject, store: Store) -> None:
-    """Up to rounding: 6e-5 at most was seen on one input, where two pixels exchanged ranks, 2e-6 on the mean."""
+    """Up to rounding: 6e-5 was seen on one input, where two pixels exchanged ranks, and 2e-6 on the mean."""
     axiom, method = CHECKS[check], load_method(f"xattr:{name}")
     samples = []
     for batch in (1, 7, 64):
