@@ -1,6 +1,14 @@
 """Of the project's own tests: what is slow is asked for, what needs a GPU is skipped without one."""
 
+import os
+
 import pytest
+
+# Before torch is loaded: workers share the cores, and threads that wait do not spin.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    threads = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, threads)))
 
 pytest_plugins = ["pytester"]
 
