@@ -1,0 +1,48 @@
+"""The whole battery on networks whose attributions are known: what is right there does not fail."""
+
+from pathlib import Path
+
+import pytest
+
+import xattr_check
+from xattr_check import Subject, run_battery
+
+# All that is not a pass, and rightly so: occlusion of single columns counts each product twice, input ×
+# gradient as well; a gradient is no share of the output at all. Only integrated gradients claim completeness.
+EXPECTED = {
+    "gradient": {"completeness": "fail", "sensitivity_n": "undecided"},
+    "input_x_gradient": {"completeness": "fail"},
+    "occlusion": {"completeness": "fail"},
+    "integrated_gradients": {},
+}
+# Targets are drawn at random, so that the model often gives them less than it gives to the mean input.
+NOT_APPLICABLE = {"data_randomization", "insertion", "deletion"}
+
+
+@pytest.fixture(scope="module")
+def analytic() -> Subject:
+    return xattr_check.subjects()["analytic"]()
+
+
+@pytest.mark.parametrize("method", EXPECTED)
+def test_what_is_right_does_not_fail(method: str, analytic: Subject, tmp_path: Path) -> None:
+    results = run_battery(f"xattr:{method}", analytic, storage=tmp_path)
+    found = {verdict.check: verdict.status for verdict in results if verdict.status != "pass"}
+    assert found == EXPECTED[method] | dict.fromkeys(NOT_APPLICABLE, "not_applicable")
+    assert results.failed == []
+
+
+@pytest.mark.parametrize("method", ["input_x_gradient", "occlusion"])
+def test_products_counted_twice_go_with_the_output_all_the_same(
+    method: str, analytic: Subject, tmp_path: Path
+) -> None:
+    verdict = run_battery(f"xattr:{method}", analytic, checks="sensitivity_n", storage=tmp_path)[0]
+    assert verdict.interval.low > 0.9
+    assert max(verdict.controls.values()) < 0.2
+
+
+@pytest.mark.parametrize("method", ["random", "input_magnitude", "constant"])
+def test_controls_fail(method: str, analytic: Subject, tmp_path: Path) -> None:
+    checks = "parameter_randomization, sensitivity_n, depends_on_model"
+    results = run_battery(f"xattr:{method}", analytic, checks=checks, storage=tmp_path)
+    assert [verdict.status for verdict in results] == ["fail"] * 3
