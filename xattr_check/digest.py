@@ -1,6 +1,7 @@
 """Content digests: what names a tensor, a model or a set of parameters in the store and in caches."""
 
 import hashlib
+import inspect
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -42,8 +43,16 @@ def digest_rows(inputs: Tensor) -> list[int]:
 
 
 def digest_model(model: nn.Module) -> str:
-    """Digest of the architecture as printed and of every parameter and buffer."""
-    return digest(str(model), dict(model.state_dict()))
+    """Digest of the architecture as printed, of its own classes' source, of every parameter and buffer."""
+    own = {type(module) for module in model.modules() if not type(module).__module__.startswith("torch.")}
+    return digest(str(model), {str(kind): _source(kind) for kind in own}, dict(model.state_dict()))
+
+
+def _source(kind: type) -> str:
+    try:
+        return inspect.getsource(kind)
+    except (OSError, TypeError):  # written at a prompt, or compiled
+        return ""
 
 
 def derive_seed(*parts: Any) -> int:

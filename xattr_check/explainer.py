@@ -3,6 +3,7 @@
 import signal
 import threading
 import traceback
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -81,18 +82,45 @@ def finite_fault(maps: Tensor) -> str:
     return f"{kind} in the maps of {len(bad)} of {len(maps)} inputs (first: number {bad[0]} of the batch)"
 
 
+class MapCache:
+    """Maps and errors by key, the least recently used dropped where they take more than `limit` bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._kept: OrderedDict[str, Tensor | MethodError] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, key: str) -> Tensor | MethodError | None:
+        """What was put under the key, if it is still there."""
+        found = self._kept.get(key)
+        if found is not None:
+            self._kept.move_to_end(key)
+        return found
+
+    def put(self, key: str, value: Tensor | MethodError) -> None:
+        """Keep a value, and drop what was not asked for the longest."""
+        self._kept[key] = value
+        self._bytes += _size(value)
+        while self._bytes > self.limit and len(self._kept) > 1:
+            self._bytes -= _size(self._kept.popitem(last=False)[1])
+
+
+def _size(value: Tensor | MethodError) -> int:
+    return value.numel() * value.element_size() if isinstance(value, Tensor) else 0
+
+
 class Explainer:
     """Calls a method as a careful user would, whatever it does.
 
     It is given clones, seeded generators and a time limit; afterwards the model and the generators are put
-    back as they were. Every batch of maps is computed once in a run and kept on its device.
+    back as they were. Every batch of maps is computed once in a run, and kept on its device while there is
+    room.
     """
 
     def __init__(self, method: Method, subject: Subject, run: "Run") -> None:
         self.method = method.bind(subject)
         self.subject = subject
         self.run = run
-        self._maps: dict[str, Tensor | MethodError] = {}
         self._hung: MethodError | None = None
 
     @property
@@ -106,13 +134,14 @@ class Explainer:
         seed: varies the global generators; only a stochastic method's maps depend on it.
         Raises MethodError where the method raises, hangs, or returns something else.
         """
-        key = digest(self.run.model_digest(model), inputs, targets, seed)
-        if key not in self._maps:
+        key = digest(id(self), self.run.model_digest(model), inputs, targets, seed)
+        found = self.run.maps.get(key)
+        if found is None:
             try:
-                self._maps[key] = self._compute(model, inputs, targets, seed)
+                found = self._compute(model, inputs, targets, seed)
             except MethodError as error:
-                self._maps[key] = error
-        found = self._maps[key]
+                found = error
+            self.run.maps.put(key, found)
         if isinstance(found, MethodError):
             raise found
         return found
@@ -175,7 +204,9 @@ class Explainer:
     def _story(
         self, error: BaseException, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int
     ) -> str:
-        last = traceback.extract_tb(error.__traceback__)[-1]
+        frames = traceback.extract_tb(error.__traceback__)
+        # Where the method, or the model that it calls, went wrong, and not where torch found out.
+        last = [frame for frame in frames if "/torch/" not in frame.filename][-1]
         text = " ".join(str(error).split())
         what = (
             f"raised {type(error).__name__}: {text:.160} ({last.filename.rsplit('/', 1)[-1]}:{last.lineno})"

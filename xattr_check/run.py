@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from xattr_check.axiom import Budget
 from xattr_check.digest import derive_seed, digest, digest_model
 from xattr_check.errors import UsageError
-from xattr_check.explainer import Explainer
+from xattr_check.explainer import Explainer, MapCache
 from xattr_check.method import Method
 from xattr_check.store import Store, Tensors
 from xattr_check.subject import Subject
@@ -35,6 +35,7 @@ class Run:
     memory: bytes that a chunk of perturbed inputs and its activations may take.
     batch: how many inputs a method is given at once.
     timeout: seconds that one call of a method may take.
+    maps: what methods returned, so that each map is computed once.
     progress: told what is being computed, whenever that is not the method itself.
     """
 
@@ -46,6 +47,7 @@ class Run:
     batch: int = 32
     timeout: float = 300.0
     progress: Progress = silent
+    maps: MapCache = field(default_factory=lambda: MapCache(1024 * MEBIBYTE))
     _explainers: dict[tuple[int, str], tuple[Method, Explainer]] = field(default_factory=dict)
     _models: "weakref.WeakKeyDictionary[nn.Module, str]" = field(default_factory=weakref.WeakKeyDictionary)
     _memo: dict[str, Any] = field(default_factory=dict)

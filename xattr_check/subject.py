@@ -120,9 +120,9 @@ class Subject:
         """Digest of everything that a result can depend on."""
         siblings = {name: digest_model(model) for name, model in self.siblings.items()}
         regions = self.regions if self.regions is not None else ""
-        return digest(
-            digest_model(self.model), self.inputs, self.targets, dict(self.truth), siblings, regions
-        )
+        absent = "" if self.reference is None else self.reference(2, torch.Generator().manual_seed(0))
+        model = digest_model(self.model)
+        return digest(model, self.inputs, self.targets, dict(self.truth), siblings, regions, absent)
 
     @cached_property
     def _rows(self) -> dict[int, int]:
