@@ -24,7 +24,9 @@ def completeness(method: Explainer, subject: Subject, draw: Draw) -> Measurement
     """|Σa(x) − Σa(y) − f(x) + f(y)| over |Σa(x) − Σa(y)| + |f(x) − f(y)|, for pairs x, y with one target.
 
     The output at the baseline cancels in each pair, so that the baseline of the method need not be known;
-    it has to be the same for all inputs. One row for each pair.
+    it has to be the same for all inputs. Where both outputs nearly agree, the gap is over the mean
+    |f(x) − f(y)| of the draw: a quadrature's error does not shrink with their difference. One row for each
+    pair.
     """
     pairs = len(draw.inputs) // 2 * 2
     inputs, targets = draw.inputs[:pairs], draw.targets[:pairs].clone()
@@ -33,7 +35,8 @@ def completeness(method: Explainer, subject: Subject, draw: Draw) -> Measurement
         outputs = subject.model(inputs).double().gather(1, targets[:, None]).squeeze(1)
     sums = method(subject.model, inputs, targets).double().flatten(1).sum(1)
     attributed, real = sums[::2] - sums[1::2], outputs[::2] - outputs[1::2]
-    gap = (attributed - real).abs() / (attributed.abs() + real.abs()).clamp_min(1e-12)
+    scale = (attributed.abs() + real.abs()).clamp_min(real.abs().mean()).clamp_min(1e-12)
+    gap = (attributed - real).abs() / scale
     worst = int(gap.argmax())
     finding = (
         f"worst for input {int(draw.indices[2 * worst])} against {int(draw.indices[2 * worst + 1])}: "
