@@ -96,8 +96,8 @@ def main() -> None:
         print(f"  {verdict.check:<26}{verdict.seconds:6.2f} s  n={verdict.n}")
     store = "warm" if arguments.warm else "cold"
     print(
-        f"{arguments.method}, {store} store: {seconds:.1f} s; its {len(calls)} calls alone, {images} forwards "
-        f"({backwards} with backward): {alone:.1f} s; ratio {seconds / alone:.2f}"
+        f"{arguments.method}, {store} store: {seconds:.1f} s; its {len(calls)} calls, {images} forwards "
+        f"({backwards} with backward), alone: {alone:.1f} s; ratio {seconds / alone:.2f}"
     )
 
 
