@@ -393,7 +393,7 @@ def wrong_target(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     return integrated_gradients(model, inputs, (targets + 1) % classes)
 
 
-@caught_by(MEANING, "insertion", "deletion")
+@caught_by(MEANING, "insertion", "deletion", "sensitivity_n")
 def sign_flipped(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """Explains the loss, which falls where the evidence grows."""
     return -gradcam(model, inputs, targets)
@@ -431,7 +431,7 @@ def one_channel(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     return integrated_gradients(model, inputs, targets)[:, :1].contiguous()
 
 
-@caught_by(MEANING, "completeness")
+@caught_by(MEANING, "completeness", "sensitivity_n", "insertion", "deletion")
 @xattr_check.claims("completeness")
 def forgets_input_difference(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """Integrated gradients without the factor x - x'."""
@@ -471,7 +471,7 @@ def wrong_layer_weights(model: nn.Module, inputs: Tensor, targets: Tensor) -> Te
     return nn.functional.interpolate(cells, size=inputs.shape[2:], mode="bilinear")
 
 
-@caught_by(MEANING, "parameter_randomization")
+@caught_by(MEANING, "parameter_randomization", "data_randomization", "sensitivity_n", "insertion", "deletion")
 def mostly_edges(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """An edge detector with a little of the gradient, for the look of it."""
     parts = edges(model, inputs, targets), image_gradient(model, inputs, targets)
