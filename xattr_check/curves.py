@@ -36,14 +36,19 @@ def ranked_curve(scores: Tensor, subject: Subject, draw: Draw, fill: Tensor, *, 
         output="probability",
         memory=draw.run.memory,
     )
-    ends = curve[:, [0, -1]].mean(0)
-    effect = float(ends[1] - ends[0] if insert else ends[0] - ends[1])
+    key = f"effect of removal, {insert}, {subject.fingerprint}"
+    # Of the first draw, for all of them: later ones must not turn a verdict into none.
+    effect: float = draw.run.once(key, lambda: _effect(curve if insert else curve.flip(1)))
     if effect < LEAST_EFFECT:
         raise Undefined(
-            f"the fill changes the target's probability by {effect:.2f} on average (least {LEAST_EFFECT}): "
-            "the model hardly notices what is removed"
+            f"without its features the target's probability falls by {effect:.2f} on average, and should "
+            f"by {LEAST_EFFECT}: the model does not see them as evidence for its targets"
         )
     return curve
+
+
+def _effect(curve: Tensor) -> float:
+    return float((curve[:, -1] - curve[:, 0]).mean())
 
 
 def area(curve: Tensor) -> Tensor:

@@ -64,10 +64,10 @@ def unrelated(maps: Tensor, similarity: Callable[[Tensor, Tensor], Tensor]) -> f
 
 
 def excess(similarities: Tensor, chance: float) -> Tensor:
-    """(N,) similarities above chance: 0 at chance, 1 for equal maps.
+    """(N,) similarities above chance: 0 at chance, 1 for equal maps, at least -1.
 
     Where chance itself is 1, the map ignores its input, and similarities stand as they are.
     """
     if chance > 1 - 1e-6:
         return similarities
-    return (similarities - chance) / (1 - chance)
+    return ((similarities - chance) / (1 - chance)).clamp_min(-1)

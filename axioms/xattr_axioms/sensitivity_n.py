@@ -39,7 +39,7 @@ def random_subsets(count: int, size: int, regions: int, generator: torch.Generat
 @axiom(
     statement="The attribution of a set of regions goes with the change of the output without them.",
     family="faithfulness",
-    gate=Beats(by=0.05),
+    gate=Beats(by=0.02),
     cites="ancona2018",
     reads="mean correlation of attribution sums with output changes over random sets of regions",
     positive=("oracle",),
