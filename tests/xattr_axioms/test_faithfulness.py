@@ -232,8 +232,8 @@ def test_a_model_that_ignores_its_input(check: str, run: Run) -> None:
     verdict = judge(check, "xattr:gradient", subject, run)
     assert verdict.status == "not_applicable"
     assert verdict.sentence == (
-        f"{check}: without its features the target's probability falls by 0.00 on average, and should by 0.1: "
-        "the model does not see them as evidence for its targets"
+        f"{check}: without its features the target's probability falls by 0.00 on average, and should by "
+        "0.1: the model does not see them as evidence for its targets"
     )
 
 
