@@ -213,10 +213,17 @@ class _Judge:
             text += f", {shown} {word} than control {judgement.rival!r}"
         text += f" (gate {self.gate})"
         if judgement.outcome == "undecided":
-            text += f"; not clear after {sum(map(len, self.samples))} inputs, try a larger --xattr-budget"
+            text += f"; not clear after {self._units()}"
         if judgement.outcome == "fail" and self.findings:
             text += f"; {self.findings[0]}"
         return text
+
+    def _units(self) -> str:
+        """How much was drawn, and what would be more."""
+        drawn, there = min(self.run.limit, len(self.item.subject.inputs)), len(self.item.subject.inputs)
+        if drawn < there:
+            return f"{drawn} inputs, try a larger --xattr-budget"
+        return f"all {there} inputs of the subject, give it more"
 
     def _verdict(self, status: Status, sentence: str, judgement: Judgement | None = None) -> Verdict:
         check = self.item.check

@@ -78,14 +78,18 @@ class Run:
             self._memo[key] = compute()
         return self._memo[key]
 
+    @property
+    def limit(self) -> int:
+        """How many inputs a check may draw."""
+        return BUDGETS[self.budget]
+
     def draws(self, check: str, subject: Subject, inputs: int) -> "Iterator[Draw]":
         """Draws of so many of the subject's inputs each, until they or the budget are exhausted.
 
         The order follows from the seed alone, so that all checks see the same batches and share maps.
         """
-        limit = min(len(subject.inputs), BUDGETS[self.budget])
         generator = torch.Generator().manual_seed(derive_seed("order", self.seed))
-        order = torch.randperm(len(subject.inputs), generator=generator)[:limit]
+        order = torch.randperm(len(subject.inputs), generator=generator)[: self.limit]
         for number, indices in enumerate(order.split(inputs)):
             yield Draw(self, subject, indices, derive_seed(check, self.seed, number))
 

@@ -99,7 +99,7 @@ def test_sampling_stops_when_the_verdict_is_clear(judge: Any) -> None:
 def test_undecided_at_the_end_of_the_budget(judge: Any) -> None:
     verdict = judge(check({"mine": 0.5}))
     assert (verdict.status, verdict.failed, verdict.n) == ("undecided", False, 128)
-    assert verdict.sentence.endswith("; not clear after 128 inputs, try a larger --xattr-budget")
+    assert verdict.sentence.endswith("; not clear after all 128 inputs of the subject, give it more")
 
 
 @pytest.mark.parametrize(
