@@ -12,6 +12,8 @@ from xattr_check.subject import Subject
 @axiom(
     statement="Removed in the order of their attribution, features take the target's probability down early.",
     family="faithfulness",
+    # On the digits a blob in the centre has an area of 0.29 and edges 0.35, noise 0.49; integrated gradients,
+    # gradcam and occlusion 0.12 to 0.15, input × gradient with a wrong sign or axis 0.4 and more.
     gate=Beats(by=0.02, lower=True),
     cites="petsiuk2018",
     reads="mean area under the deletion curve",

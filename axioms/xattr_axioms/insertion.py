@@ -12,6 +12,8 @@ from xattr_check.subject import Subject
 @axiom(
     statement="Shown in the order of their attribution, features bring the target's probability up early.",
     family="faithfulness",
+    # The best control, not noise: on the digits edges have an area of 0.86 and a blob in the centre 0.77,
+    # noise 0.60; integrated gradients, gradcam and occlusion 0.94 to 0.96, their transposed maps 0.7.
     gate=Beats(by=0.02),
     cites="petsiuk2018",
     reads="mean area under the insertion curve",
