@@ -7,6 +7,7 @@ from typing import Any
 
 from xattr_check import registry
 from xattr_check.axiom import Axiom
+from xattr_check.gate import Beats
 from xattr_check.method import Method
 from xattr_check.registry import Fixture
 from xattr_check.table import FAMILIES
@@ -84,10 +85,13 @@ def _facts(check: Axiom) -> Iterator[tuple[str, str]]:
     yield "gates", "methods that claim it" if check.claimed else "every method"
     if check.needs:
         yield "needs", f"{', '.join(sorted(check.needs))} of the subject"
+    rivals = isinstance(check.gate, Beats)
     if check.negative:
-        yield "controls", f"{', '.join(check.negative)} must fail"
+        yield "controls", f"{', '.join(check.negative)} must {'be beaten' if rivals else 'fail'}"
+    elif rivals:
+        yield "controls", "every negative control must be beaten"
     if check.positive:
-        yield "controls", f"{', '.join(check.positive)} must pass"
+        yield "valid", f"where {', '.join(check.positive)} passes"
     if check.cost != "quick":
         yield "budget", f"{check.cost} or larger"
     if check.cites:
