@@ -4,7 +4,7 @@ import signal
 import threading
 import traceback
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -45,23 +45,41 @@ def time_limit(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def describe(maps: Any) -> str:
-    """What a method returned, in a few words."""
+def _shape(shape: Iterable[int], count: int) -> str:
+    """A shape with N for the number of inputs, so that a fault reads alike for every batch."""
+    sizes = [str(size) for size in shape]
+    if sizes and sizes[0] == str(count):
+        sizes[0] = "N"
+    return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
+
+
+def is_dense(maps: Any) -> bool:
+    """Whether maps are a tensor with all its numbers in place."""
+    return isinstance(maps, Tensor) and maps.layout == torch.strided
+
+
+def describe(maps: Any, count: int) -> str:
+    """What a method returned for so many inputs, in a few words, and what to do about it."""
     if isinstance(maps, Tensor):
-        return f"{tuple(maps.shape)}"
+        if maps.layout != torch.strided:
+            return f"a tensor of layout {maps.layout}; return .to_dense() of it"
+        return _shape(maps.shape, count)
+    if isinstance(maps, tuple | list):
+        return f"a {type(maps).__name__} of {len(maps)}; return the map alone"
     if hasattr(maps, "shape"):
-        return f"{type(maps).__name__} {tuple(maps.shape)}"
+        return f"{type(maps).__name__} {_shape(maps.shape, count)}; return torch.as_tensor() of it"
     return f"{type(maps).__name__} {' '.join(repr(maps).split()):.40}"
 
 
 def shape_fault(maps: Any, inputs: Tensor) -> str:
-    """Why maps do not have a shape that fits inputs, or an empty string."""
+    """Why maps are not a dense tensor of a shape that fits inputs, or an empty string."""
     wanted = [tuple(inputs.shape)]
     if inputs.ndim > 2:
         wanted.append((len(inputs), 1, *inputs.shape[2:]) if inputs.ndim == 4 else (*inputs.shape[:2], 1))
-    if isinstance(maps, Tensor) and tuple(maps.shape) in wanted:
+    if is_dense(maps) and tuple(maps.shape) in wanted:
         return ""
-    return f"expected a tensor {' or '.join(map(str, wanted))}, came {describe(maps)}"
+    shapes = " or ".join(_shape(shape, len(inputs)) for shape in wanted)
+    return f"expected a tensor {shapes}, came {describe(maps, len(inputs))}"
 
 
 def type_fault(maps: Tensor, inputs: Tensor) -> str:
@@ -173,7 +191,7 @@ class Explainer:
     def raw(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int = 0) -> Any:
         """What the method returns for one batch, unseen and uncached, with the model put back afterwards.
 
-        seed: varies the global generators; they are seeded from it and the batch's content.
+        seed: varies the global generators; they are seeded from it and the inputs of the batch.
         """
         state = ModelState(model)
         try:
@@ -197,7 +215,7 @@ class Explainer:
             raise MethodError(self._story(error, model, inputs, targets, seed)) from error
 
     def _call(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int) -> Any:
-        stream = derive_seed(self.run.seed, seed, digest(inputs, targets))
+        stream = derive_seed(self.run.seed, seed, digest(inputs))
         with preserved_generators(stream), time_limit(self.run.timeout), torch.enable_grad():
             return self.method(model, inputs, targets)
 

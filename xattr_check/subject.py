@@ -54,6 +54,11 @@ class Subject:
             raise SubjectError(
                 f"{where}: expected float inputs, came {self.inputs.dtype}; pass inputs.float()"
             )
+        if not bool(torch.isfinite(self.inputs).all()):
+            row = int((~torch.isfinite(self.inputs)).flatten(1).any(1).nonzero()[0])
+            raise SubjectError(
+                f"{where}: expected finite inputs, came NaN or infinite values, first in row {row}"
+            )
         if not isinstance(self.targets, Tensor) or self.targets.shape != self.inputs.shape[:1]:
             came = (
                 tuple(self.targets.shape) if isinstance(self.targets, Tensor) else type(self.targets).__name__

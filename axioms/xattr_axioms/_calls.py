@@ -94,6 +94,14 @@ def repeated(method: Explainer, model: nn.Module, inputs: Tensor, targets: Tenso
     return torch.stack([method(model, inputs, targets, seed).double().flatten(1) for seed in seeds])
 
 
+def seeded(method: Explainer, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """(1, N, P) float64 maps, under generators that depend on the inputs alone.
+
+    So a stochastic method draws the same for another model or another target, and what differs is not noise.
+    """
+    return method(model, inputs, targets).double().flatten(1)[None]
+
+
 def distance(one: Tensor, other: Tensor) -> Tensor:
     """(N,) how far maps (R, N, P) are apart, as a share of the larger norm.
 

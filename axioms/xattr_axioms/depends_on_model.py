@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from xattr_axioms._calls import ROUNDING, distance, distance_beyond_factor, repeated, slopes
+from xattr_axioms._calls import ROUNDING, distance, distance_beyond_factor, seeded, slopes
 from xattr_check.axiom import Measurement, Undefined, contract, violation
 from xattr_check.errors import MethodError
 from xattr_check.explainer import Explainer
@@ -34,9 +34,9 @@ def depends_on_model(method: Explainer, subject: Subject, draw: Draw) -> Measure
         other = slopes(copy, draw.inputs, draw.targets)
         if own is not None and other is not None and _same(own, other):
             continue
-        maps = repeated(method, subject.model, draw.inputs, draw.targets)
+        maps = seeded(method, subject.model, draw.inputs, draw.targets)
         try:
-            fresh = repeated(method, copy, draw.inputs, draw.targets)
+            fresh = seeded(method, copy, draw.inputs, draw.targets)
         except MethodError as error:
             raise MethodError(f"on a copy of the model with random weights: {error}") from error
         if not _same(maps, fresh):

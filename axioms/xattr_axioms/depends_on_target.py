@@ -1,6 +1,6 @@
 """Do the maps of two targets differ?"""
 
-from xattr_axioms._calls import ROUNDING, distance_beyond_factor, repeated, slopes
+from xattr_axioms._calls import ROUNDING, distance_beyond_factor, seeded, slopes
 from xattr_check.axiom import Measurement, Undefined, contract, violation
 from xattr_check.explainer import Explainer
 from xattr_check.run import Draw
@@ -23,7 +23,7 @@ def depends_on_target(method: Explainer, subject: Subject, draw: Draw) -> Measur
     if outputs < 2:
         raise Undefined(f"the model of {subject.name!r} has one output")
     own = slopes(subject.model, draw.inputs, draw.targets)
-    maps = repeated(method, subject.model, draw.inputs, draw.targets)
+    maps = seeded(method, subject.model, draw.inputs, draw.targets)
     unsigned = bool((maps >= 0).all())
     compared = 0
     for step in range(1, min(outputs, OTHERS + 1)):
@@ -34,7 +34,7 @@ def depends_on_target(method: Explainer, subject: Subject, draw: Draw) -> Measur
             if bool((apart <= ROUNDING).all()):
                 continue
         compared += 1
-        shown = repeated(method, subject.model, draw.inputs, targets)
+        shown = seeded(method, subject.model, draw.inputs, targets)
         if bool((distance_beyond_factor(maps, shown, positive=True) > ROUNDING).any()):
             return violation("")
     if not compared:

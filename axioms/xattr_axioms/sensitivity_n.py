@@ -40,8 +40,8 @@ def random_subsets(count: int, size: int, regions: int, generator: torch.Generat
     statement="The attribution of a set of regions goes with the change of the output without them.",
     family="faithfulness",
     # On the digits edges come to 0.54, a blob in the centre to 0.21 and noise to 0; integrated gradients to
-    # 0.84, occlusion to 0.79, gradcam to 0.65; a shifted or transposed map to 0.2. The margin has to tell a detector of
-    # edges of another kind, such as the first layer's activations at 0.46, from a map that explains.
+    # 0.84, occlusion to 0.79, gradcam to 0.65; a shifted or transposed map to 0.2. The margin has to tell a
+    # detector of edges of another kind, such as the first layer's activations at 0.46, from an explanation.
     gate=Beats(by=0.05),
     cites="ancona2018",
     reads="mean correlation of attribution sums with output changes over random sets of regions",

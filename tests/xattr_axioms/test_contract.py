@@ -120,15 +120,16 @@ def test_every_contract_check_catches_a_broken_method() -> None:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("wrong_shape", "shape: expected a tensor (8, 3, 12, 12) or (8, 1, 12, 12), came (8, 12, 12)"),
+        ("wrong_shape", "shape: expected a tensor (N, 3, 12, 12) or (N, 1, 12, 12), came (N, 12, 12)"),
         (
             "squeezed_batch",
-            "shape: for a batch of one input, expected a tensor (1, 3, 12, 12) or (1, 1, 12, 12), "
+            "shape: for a batch of one input, expected a tensor (N, 3, 12, 12) or (N, 1, 12, 12), "
             "came (3, 12, 12)",
         ),
         (
             "numpy_array",
-            "shape: expected a tensor (8, 3, 12, 12) or (8, 1, 12, 12), came ndarray (8, 3, 12, 12)",
+            "shape: expected a tensor (N, 3, 12, 12) or (N, 1, 12, 12), came ndarray (N, 3, 12, 12); "
+            "return torch.as_tensor() of it",
         ),
         (
             "wrong_device",

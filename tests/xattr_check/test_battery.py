@@ -191,7 +191,7 @@ def test_error(judge: Any) -> None:
 
     verdict = judge(asks, method=load_method(wrong))
     assert (verdict.status, verdict.failed, verdict.interval) == ("error", True, None)
-    assert verdict.sentence.startswith("asks: expected a tensor (8, 3, 12, 12)")
+    assert verdict.sentence.startswith("asks: expected a tensor (N, 3, 12, 12)")
     assert judge(asks).status == "pass"
 
 

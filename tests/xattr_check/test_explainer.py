@@ -185,10 +185,10 @@ def test_an_error_is_remembered(run: Run) -> None:
         (
             images,
             [(4, 3, 12, 12), (4, 1, 12, 12)],
-            "expected a tensor (4, 3, 12, 12) or (4, 1, 12, 12), came (1,)",
+            "expected a tensor (N, 3, 12, 12) or (N, 1, 12, 12), came (1,)",
         ),
-        (columns, [(4, 6)], "expected a tensor (4, 6), came (1,)"),
-        (tokens, [(4, 5, 4), (4, 5, 1)], "expected a tensor (4, 5, 4) or (4, 5, 1), came (1,)"),
+        (columns, [(4, 6)], "expected a tensor (N, 6), came (1,)"),
+        (tokens, [(4, 5, 4), (4, 5, 1)], "expected a tensor (N, 5, 4) or (N, 5, 1), came (1,)"),
     ],
 )
 def test_shapes(make: Callable[..., Subject], shapes: list[tuple[int, ...]], sentence: str) -> None:
@@ -202,9 +202,12 @@ def test_shapes(make: Callable[..., Subject], shapes: list[tuple[int, ...]], sen
 
 def test_other_faults() -> None:
     inputs = torch.zeros(3, 4)
-    assert shape_fault(None, inputs) == "expected a tensor (3, 4), came NoneType None"
-    assert shape_fault((inputs, inputs), inputs).startswith(
-        "expected a tensor (3, 4), came tuple (tensor([[0., "
+    assert shape_fault(None, inputs) == "expected a tensor (N, 4), came NoneType None"
+    assert shape_fault((inputs, inputs), inputs) == (
+        "expected a tensor (N, 4), came a tuple of 2; return the map alone"
+    )
+    assert shape_fault(inputs.to_sparse(), inputs) == (
+        "expected a tensor (N, 4), came a tensor of layout torch.sparse_coo; return .to_dense() of it"
     )
     assert type_fault(inputs.half(), inputs) == ""
     assert type_fault(inputs.bool(), inputs).startswith(
