@@ -1,5 +1,6 @@
 """An axiom: what must hold of an attribution, how it is measured, and where the line is."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -50,6 +51,7 @@ class Axiom:
     reads: what follows the number in the sentence of a verdict: "0.41 [0.37, 0.45] `reads`".
     claimed: whether it gates only the methods that claim it.
     statistic: `mean` and `max` of the rows, or a function of them; `max` is exact and takes one draw.
+    bounds: between which the statistic lies, whatever the method; intervals are told within them.
     needs: what a subject must offer.
     negative, positive: controls that must fail and pass the gate, or else the check is invalid.
         With a Beats gate the negative ones are the rivals instead, all that the subject allows.
@@ -66,6 +68,7 @@ class Axiom:
     reads: str = ""
     claimed: bool = False
     statistic: Literal["mean", "max"] | Statistic = "mean"
+    bounds: tuple[float, float] = (-math.inf, math.inf)
     needs: frozenset[str] = frozenset()
     negative: tuple[str, ...] = ()
     positive: tuple[str, ...] = ()
@@ -98,6 +101,7 @@ def axiom(
     reads: str = "",
     claimed: bool = False,
     statistic: Literal["mean", "max"] | Statistic = "mean",
+    bounds: tuple[float, float] = (-math.inf, math.inf),
     needs: Iterable[str] = (),
     negative: Iterable[str] = (),
     positive: Iterable[str] = (),
@@ -117,6 +121,7 @@ def axiom(
             reads=reads,
             claimed=claimed,
             statistic=statistic,
+            bounds=bounds,
             needs=frozenset(needs),
             negative=tuple(negative),
             positive=tuple(positive),

@@ -135,7 +135,7 @@ class _Judge:
                 break
         if judgement is None:
             raise Undefined("the subject has no inputs to draw")
-        return judgement
+        return replace(judgement, interval=judgement.interval.within(check.bounds))
 
     def _take(self, measurement: Measurement) -> None:
         self.samples.append(measurement.samples.double().cpu())

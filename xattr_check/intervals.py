@@ -24,6 +24,11 @@ class Interval:
     low: float
     high: float
 
+    def within(self, bounds: tuple[float, float]) -> "Interval":
+        """The part of it that lies between bounds."""
+        low, high = bounds
+        return Interval(self.value, max(self.low, low), min(self.high, high))
+
     def __neg__(self) -> "Interval":
         return Interval(-self.value, -self.high, -self.low)
 

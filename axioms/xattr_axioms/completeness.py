@@ -16,6 +16,7 @@ from xattr_check.subject import Subject
     gate=AtMost(0.03),
     cites="sundararajan2017",
     reads="mean relative gap between differences of attribution sums and of outputs",
+    bounds=(0, 1),
     claimed=True,
     negative=("random", "constant"),
     inputs=16,

@@ -18,6 +18,7 @@ from xattr_check.subject import Subject
     gate=AtMost(0.5),
     cites="adebayo2018",
     reads="rank correlation with the map for shuffled labels, above that of unrelated inputs",
+    bounds=(-1, 1),
     needs=("sibling shuffled_labels",),
     negative=("random", "edges", "input_magnitude"),
 )

@@ -17,6 +17,7 @@ from xattr_check.subject import Subject
     gate=Beats(by=0.02, lower=True),
     cites="petsiuk2018",
     reads="mean area under the deletion curve",
+    bounds=(0, 1),
     positive=("oracle",),
 )
 def deletion(method: Explainer, subject: Subject, draw: Draw) -> Measurement:

@@ -17,6 +17,7 @@ from xattr_check.subject import Subject
     gate=Beats(by=0.02),
     cites="petsiuk2018",
     reads="mean area under the insertion curve",
+    bounds=(0, 1),
     positive=("oracle",),
 )
 def insertion(method: Explainer, subject: Subject, draw: Draw) -> Measurement:

@@ -28,6 +28,7 @@ ESTIMATE = 64
     gate=AtMost(0.5),
     cites="adebayo2018",
     reads="rank correlation with maps of randomised models, above that of unrelated inputs",
+    bounds=(-1, 1),
     negative=("random", "edges", "input_magnitude"),
 )
 def parameter_randomization(method: Explainer, subject: Subject, draw: Draw) -> Measurement:

@@ -45,6 +45,7 @@ def random_subsets(count: int, size: int, regions: int, generator: torch.Generat
     gate=Beats(by=0.05),
     cites="ancona2018",
     reads="mean correlation of attribution sums with output changes over random sets of regions",
+    bounds=(-1, 1),
     positive=("oracle",),
 )
 def sensitivity_n(method: Explainer, subject: Subject, draw: Draw) -> Measurement:

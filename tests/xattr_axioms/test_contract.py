@@ -316,3 +316,22 @@ def test_distance_beyond_factor() -> None:
     assert float(distance_beyond_factor(maps, -3 * maps, positive=True).min()) == 1.0
     assert float(distance_beyond_factor(maps, torch.zeros_like(maps), positive=False).min()) == 1.0
     assert float(distance(torch.zeros_like(maps), torch.zeros_like(maps)).max()) == 0.0
+
+
+@xattr_check.stochastic
+def drowned_in_noise(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """A map of which nearly all is noise, as that of random masks when they are few."""
+    maps = gradient(model, inputs, targets)
+    return maps + 20 * maps.abs().mean() * torch.randn(inputs.shape[1:]).to(inputs)
+
+
+@xattr_check.stochastic
+def noise_alone(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Declared stochastic, and nothing else."""
+    return torch.randn_like(inputs)
+
+
+@pytest.mark.parametrize("check", ["depends_on_model", "depends_on_target"])
+def test_dependence_is_read_under_the_same_noise(check: str, run: Run) -> None:
+    assert judge(check, drowned_in_noise, images(), run).status == "pass"
+    assert judge(check, noise_alone, images(), run).status == "fail"

@@ -130,3 +130,10 @@ def test_the_fingerprint_follows_all_that_a_result_can_depend_on() -> None:
 def test_moving_to_where_it_is_changes_nothing() -> None:
     subject = images()
     assert subject.to(torch.device("cpu")) is subject
+
+
+def test_inputs_have_to_be_finite() -> None:
+    inputs = torch.zeros(3, 4)
+    inputs[1, 2] = float("nan")
+    with pytest.raises(SubjectError, match=r"expected finite inputs, came NaN .*, first in row 1"):
+        Subject("s", nn.Linear(4, 2), inputs, torch.zeros(3, dtype=torch.int64))
