@@ -146,7 +146,8 @@ class BatterySession:
         trace = getattr(report, "xattr_trace", "")
         if trace and report.failed and trace not in self._traces and self.config.option.tbstyle != "no":
             self._traces.add(trace)
-            report.longrepr = f"{report.longrepr}\n\n{trace}"
+            # A section of its own: pytest repeats all of longrepr in the short summary where CI is set.
+            report.sections.append(("where the method raised", trace))
         if isinstance(report.longrepr, str):
             report.longrepr = Told(report.longrepr)
 
