@@ -8,7 +8,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-# One verdict in a thousand may err, so that a battery of fifty checks errs at most once in twenty runs.
+# Nominally: one verdict in a thousand errs, and a battery of fifty checks once in twenty runs. Asymptotic, so
+# rows that are nearly all the same, such as rare hits among zeros, err more often.
 ERROR_RATE = 0.001
 # The number of rows for which the confidence sequence is made tightest: the first look.
 FIRST_LOOK = 32
