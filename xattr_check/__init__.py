@@ -5,7 +5,7 @@ A method is a function `explain(model, inputs, targets) -> attributions`. `run_b
 """
 
 from xattr_check.api import Results, parametrize_with_checks, run_battery
-from xattr_check.axiom import Axiom, Measurement, Undefined, axiom, contract
+from xattr_check.axiom import Axiom, Invalid, Measurement, Undefined, axiom, contract
 from xattr_check.errors import MethodError, SubjectError, UsageError, XattrError
 from xattr_check.gate import AtLeast, AtMost, Beats
 from xattr_check.method import Method, claims, method, sensitivity, stochastic
@@ -20,6 +20,7 @@ __all__ = [
     "AtMost",
     "Axiom",
     "Beats",
+    "Invalid",
     "Measurement",
     "Method",
     "MethodError",

@@ -13,7 +13,7 @@ from xattr_check.intervals import Interval, Statistic, bootstrap_interval, exact
 
 if TYPE_CHECKING:
     from xattr_check.explainer import Explainer
-    from xattr_check.run import Draw
+    from xattr_check.run import Draw, Run
     from xattr_check.subject import Subject
 
 Budget = Literal["quick", "standard", "full"]
@@ -34,10 +34,15 @@ class Measurement:
 
 
 Measure = Callable[["Explainer", "Subject", "Draw"], Measurement]
+Derive = Callable[["Subject", "Run"], "Subject"]
 
 
 class Undefined(Exception):
-    """Raised by `measure` where the statistic has no meaning on this subject; carries the reason."""
+    """Raised by `measure` or `on` where the statistic has no meaning on this subject; carries the reason."""
+
+
+class Invalid(Exception):
+    """Raised by `on` where the check can say nothing about this subject; carries why, with the figures."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +58,11 @@ class Axiom:
     statistic: `mean` and `max` of the rows, or a function of them; `max` is exact and takes one draw.
     bounds: between which the statistic lies, whatever the method; intervals are told within them.
     needs: what a subject must offer.
+    on: turns the subject into the one that is measured on, on the run's device, such as one with inputs made
+        for its model; None for the subject itself. Asked once in a run; raises Undefined or Invalid. The
+        first line of its docstring says what it makes.
+    presumes: checks that must not fail for a pass of this one to mean anything; where one does, the verdict
+        is not_applicable. They are judged only for a method that would pass.
     negative, positive: controls that must fail and pass the gate, or else the check is invalid.
         With a Beats gate the negative ones are the rivals instead, all that the subject allows.
     cost: the smallest budget that includes it.
@@ -70,6 +80,8 @@ class Axiom:
     statistic: Literal["mean", "max"] | Statistic = "mean"
     bounds: tuple[float, float] = (-math.inf, math.inf)
     needs: frozenset[str] = frozenset()
+    on: Derive | None = None
+    presumes: tuple[str, ...] = ()
     negative: tuple[str, ...] = ()
     positive: tuple[str, ...] = ()
     cost: Budget = "quick"
@@ -78,10 +90,16 @@ class Axiom:
     def __repr__(self) -> str:
         return f"<Axiom {self.name}>"
 
+    def value(self, samples: Tensor) -> float:
+        """The statistic over the rows of samples."""
+        if self.statistic == "max":
+            return float(samples.max())
+        return float(samples.mean()) if self.statistic == "mean" else self.statistic(samples)
+
     def estimate(self, samples: Tensor, error_rate: float) -> Interval:
         """The statistic over the rows of samples, with its interval."""
         if self.statistic == "max":
-            return exact(float(samples.max()))
+            return exact(self.value(samples))
         if self.statistic == "mean":
             return mean_interval(samples, error_rate)
         return bootstrap_interval(samples, self.statistic, error_rate)
@@ -103,12 +121,14 @@ def axiom(
     statistic: Literal["mean", "max"] | Statistic = "mean",
     bounds: tuple[float, float] = (-math.inf, math.inf),
     needs: Iterable[str] = (),
+    on: Derive | None = None,
+    presumes: Iterable[str] = (),
     negative: Iterable[str] = (),
     positive: Iterable[str] = (),
     cost: Budget = "quick",
     inputs: int = 32,
 ) -> Callable[[Measure], Axiom]:
-    """Declare a check; the measuring function's name is the check's."""
+    """Declare a check; the measuring function's name is the check's, its options are those of `Axiom`."""
 
     def declare(measure: Measure) -> Axiom:
         return Axiom(
@@ -123,6 +143,8 @@ def axiom(
             statistic=statistic,
             bounds=bounds,
             needs=frozenset(needs),
+            on=on,
+            presumes=tuple(presumes),
             negative=tuple(negative),
             positive=tuple(positive),
             cost=cost,
@@ -161,4 +183,14 @@ def violation(finding: str) -> Measurement:
     return Measurement(torch.tensor([float(bool(finding))], dtype=torch.float64), finding)
 
 
-__all__ = ["AtMost", "Axiom", "Beats", "Measurement", "Undefined", "axiom", "contract", "violation"]
+__all__ = [
+    "AtMost",
+    "Axiom",
+    "Beats",
+    "Invalid",
+    "Measurement",
+    "Undefined",
+    "axiom",
+    "contract",
+    "violation",
+]

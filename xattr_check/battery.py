@@ -4,21 +4,22 @@ import inspect
 import os
 import time
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from xattr_check import registry
-from xattr_check.axiom import Axiom, Measurement, Undefined
+from xattr_check.axiom import Axiom, Invalid, Measurement, Undefined
 from xattr_check.digest import digest
 from xattr_check.errors import MethodError
 from xattr_check.gate import Beats, Gate, Judgement
 from xattr_check.intervals import Interval, exact
 from xattr_check.method import Method
-from xattr_check.run import Draw, Run
+from xattr_check.run import BUDGETS, Draw, Run
 from xattr_check.subject import Subject
 from xattr_check.verdict import Status, Verdict
 
@@ -31,6 +32,7 @@ class Item:
     """One method against one check on one subject.
 
     gate: replaces the check's own where given.
+    presumed_gates: replace those of checks that this one presumes, by name.
     claims: exact axioms that the method is held to besides its own claims.
     expected_failure: the reason, where this method is known to fail this check.
     """
@@ -39,6 +41,7 @@ class Item:
     check: Axiom
     subject: Subject
     gate: Gate | None = None
+    presumed_gates: Mapping[str, Gate] = field(default_factory=dict)
     claims: frozenset[str] = frozenset()
     expected_failure: str | None = None
 
@@ -99,11 +102,9 @@ class _Judge:
 
     def verdict(self) -> Verdict:
         check, subject, method = self.item.check, self.item.subject, self.item.method
-        missing = sorted((check.needs | method.needs) - subject.offers)
-        if missing:
-            reason = f"needs {' and '.join(missing)}, which subject {subject.name!r} does not offer"
-            return self._verdict("not_applicable", reason)
         try:
+            _require(check.needs, subject)
+            _require(method.needs, self.subject)
             judgement = self._judgement()
         except Undefined as error:
             return self._verdict("not_applicable", str(error))
@@ -111,15 +112,49 @@ class _Judge:
             return replace(
                 self._verdict("error", str(error)), trace=_own_frames(error.__cause__, check.measure)
             )
-        except _ControlError as error:
+        except (_ControlError, Invalid) as error:
             return self._verdict("invalid", f"{error}; the check says nothing about {subject.name!r}")
         if reason := self._invalid():
             sentence = f"{reason}; the check says nothing about {subject.name!r}"
             return self._verdict("invalid", sentence, judgement)
-        return self._verdict(judgement.outcome, self._sentence(judgement), judgement)
+        sentence = self._sentence(judgement)
+        if judgement.outcome == "pass" and (reason := self._uninformative()):
+            return self._verdict("not_applicable", f"{sentence}; uninformative, since {reason}", judgement)
+        return self._verdict(judgement.outcome, sentence, judgement)
+
+    @cached_property
+    def subject(self) -> Subject:
+        """What is measured on: the item's subject, or what the check makes of it, once in a run."""
+        given, on = self.item.subject, self.item.check.on
+        if on is None:
+            return given
+
+        def make() -> tuple[object, Subject | Undefined | Invalid]:
+            try:
+                return on, on(given, self.run)
+            except (Undefined, Invalid) as error:
+                return on, error
+
+        # The function is kept beside what it made: its id must not be given to another one meanwhile.
+        _, found = self.run.once(digest("derived", id(on), given.fingerprint), make)
+        if isinstance(found, Subject):
+            return found
+        raise found
+
+    def _uninformative(self) -> str:
+        """Which of the checks that a pass presumes does not hold, with its sentence, or an empty string."""
+        item = self.item
+        for name in item.check.presumes:
+            gate = item.presumed_gates.get(name)
+            presumed = Item(item.method, registry.checks()[name], item.subject, gate)
+            key = digest("presumed", id(item.method), name, item.subject.fingerprint, str(gate))
+            verdict: Verdict = self.run.once(key, partial(presumed.judge, self.run))
+            if verdict.status in ("fail", "error"):
+                return f"{name} {verdict.status}s: {verdict.sentence.removeprefix(f'{name}: ')}"
+        return ""
 
     def _judgement(self) -> Judgement:
-        check, subject = self.item.check, self.item.subject
+        check, subject = self.item.check, self.subject
         explainer = self.run.explainer(self.item.method, subject)
         judgement: Judgement | None = None
         for number, draw in enumerate(self.run.draws(check.name, subject, check.inputs), start=1):
@@ -146,7 +181,7 @@ class _Judge:
 
     def _controls(self) -> list[Method]:
         """The controls that this check reads and this subject allows."""
-        check, offers = self.item.check, self.item.subject.offers
+        check, offers = self.item.check, self.subject.offers
         known = [m for m in registry.methods().values() if m.control is not None and m.needs <= offers]
         if isinstance(self.gate, Beats):
             wanted = {m.name for m in known if m.control == "negative"}
@@ -165,7 +200,7 @@ class _Judge:
 
     def _control_samples(self, control: Method, draw: Draw) -> Tensor:
         """Samples of a control in a draw, from the store: they are the same for every method."""
-        check, subject = self.item.check, self.item.subject
+        check, subject = self.item.check, self.subject
 
         def compute() -> dict[str, Tensor]:
             self.run.progress(f"{check.name}: control {control.name}")
@@ -195,7 +230,7 @@ class _Judge:
         for name in (*check.negative, *check.positive):
             if name not in joined:
                 continue
-            value = check.estimate(joined[name], 0.5).value
+            value = check.value(joined[name])
             outcome = self.gate.judge(torch.tensor([value]), {}, _point).outcome
             wanted = "fail" if name in check.negative else "pass"
             if outcome != wanted:
@@ -220,10 +255,14 @@ class _Judge:
 
     def _units(self) -> str:
         """How much was drawn, and what would be more."""
-        drawn, there = min(self.run.limit, len(self.item.subject.inputs)), len(self.item.subject.inputs)
+        drawn, there = min(self.run.limit, len(self.subject.inputs)), len(self.subject.inputs)
         if drawn < there:
             return f"{drawn} inputs, try a larger --xattr-budget"
-        return f"all {there} inputs of the subject, give it more"
+        if self.item.check.on is None:
+            return f"all {there} inputs of the subject, give it more"
+        larger = [name for name, limit in BUDGETS.items() if limit > self.run.limit]
+        advice = f"; --xattr-budget={larger[0]} makes more" if larger else ""
+        return f"all {there} generated inputs{advice}"
 
     def _verdict(self, status: Status, sentence: str, judgement: Judgement | None = None) -> Verdict:
         check = self.item.check
@@ -236,13 +275,17 @@ class _Judge:
             sentence=f"{check.name}: {sentence}",
             gate=str(self.gate),
             interval=None if judgement is None else judgement.interval,
-            controls={
-                name: check.estimate(torch.cat(parts), 0.5).value for name, parts in self.controls.items()
-            },
+            controls={name: check.value(samples) for name, samples in self._joined().items()},
             required=self.item.required,
             n=sum(len(part) for part in self.samples),
             evidence=self.evidence,
         )
+
+
+def _require(needs: frozenset[str], subject: Subject) -> None:
+    """Raise Undefined where a subject does not offer what is needed."""
+    if missing := sorted(needs - subject.offers):
+        raise Undefined(f"needs {' and '.join(missing)}, which subject {subject.name!r} does not offer")
 
 
 def _own_frames(error: BaseException | None, measure: object) -> str:

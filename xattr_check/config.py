@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from xattr_check import registry
 from xattr_check.axiom import Axiom, Budget
 from xattr_check.battery import Item
 from xattr_check.errors import UsageError
@@ -203,6 +204,11 @@ def item(settings: Settings, method: Method, check: Axiom, subject: Subject) -> 
         check=check,
         subject=subject,
         gate=_gate(settings.gates.get(check.name), check),
+        presumed_gates={
+            name: gate
+            for name in check.presumes
+            if (gate := _gate(settings.gates.get(name), registry.checks()[name]))
+        },
         claims=_claims(settings.claims, method),
         expected_failure=_reason(settings.expected_failures, method, check),
     )

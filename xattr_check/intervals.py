@@ -14,7 +14,24 @@ ERROR_RATE = 0.001
 # The number of rows for which the confidence sequence is made tightest: the first look.
 FIRST_LOOK = 32
 
+# How many numbers of resamples a batched statistic is given at once.
+CHUNK = 2**21
+
 Statistic = Callable[[Tensor], float]
+
+
+@dataclass(frozen=True)
+class Batched:
+    """A statistic that takes many sets of rows at once, so that it is bootstrapped without a loop.
+
+    function: (R, n, k) -> (R,), one number for each set of rows.
+    """
+
+    function: Callable[[Tensor], Tensor]
+
+    def __call__(self, samples: Tensor) -> float:
+        """The statistic of samples (n, k)."""
+        return float(self.function(samples[None])[0])
 
 
 @dataclass(frozen=True)
@@ -79,7 +96,11 @@ def bootstrap_interval(
     """
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randint(len(samples), (resamples, len(samples)), generator=generator)
-    values = torch.tensor([statistic(samples[row]) for row in rows], dtype=torch.float64)
+    if isinstance(statistic, Batched):
+        parts = rows.split(max(1, CHUNK // samples.numel()))
+        values = torch.cat([statistic.function(samples[part]) for part in parts]).double()
+    else:
+        values = torch.tensor([statistic(samples[row]) for row in rows], dtype=torch.float64)
     values = values[torch.isfinite(values)]
     if not len(values):
         return Interval(statistic(samples), -math.inf, math.inf)

@@ -40,6 +40,8 @@ def of_check(check: Axiom) -> dict[str, object]:
         "cites": check.cites,
         "claimed": check.claimed,
         "needs": sorted(check.needs),
+        "on": _derived(check),
+        "presumes": list(check.presumes),
         "negative": list(check.negative),
         "positive": list(check.positive),
         "budget": check.cost,
@@ -66,6 +68,13 @@ def _parameters(function: Any, skipped: int) -> dict[str, object]:
     }
 
 
+def _derived(check: Axiom) -> str | None:
+    """What a check is measured on, where that is not the subject itself."""
+    if check.on is None:
+        return None
+    return (inspect.getdoc(check.on) or "").partition("\n")[0] or "inputs made for the check"
+
+
 def _remarks(function: Any) -> str:
     """A docstring but for its first line."""
     return (inspect.getdoc(function) or "").partition("\n")[2].strip()
@@ -85,6 +94,10 @@ def _facts(check: Axiom) -> Iterator[tuple[str, str]]:
     yield "gates", "methods that claim it" if check.claimed else "every method"
     if check.needs:
         yield "needs", f"{', '.join(sorted(check.needs))} of the subject"
+    if derived := _derived(check):
+        yield "on", derived
+    if check.presumes:
+        yield "presumes", f"{', '.join(check.presumes)}: a method that fails it cannot pass here"
     rivals = isinstance(check.gate, Beats)
     if check.negative:
         yield "controls", f"{', '.join(check.negative)} must {'be beaten' if rivals else 'fail'}"

@@ -24,7 +24,8 @@ class Subject:
     targets: (N,) int64, the output that is explained for each input.
     reference: (n, generator) -> (n, *F), what absence looks like; drawn anew at every call.
     regions: (*spatial) int64, the group of each feature, or None.
-    truth: tensors known to be true of the inputs, row by row, such as `mask` (N, 1, H, W) bool.
+    truth: tensors known to be true of the inputs, by rows; `mask` (N, 1, H, W) bool: what makes the target,
+        `other_target` (N,) int64 and `other_mask` (N, 1, H, W) bool: another output and what makes it.
     siblings: the same network trained otherwise, by name: `shuffled_labels`, `scene`, …
     recipe: (inputs, targets, seed) -> model, how to train the network from scratch, or None.
 

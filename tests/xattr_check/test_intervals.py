@@ -7,7 +7,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from xattr_check.intervals import Interval, bootstrap_interval, exact, mean_interval
+from xattr_check import intervals
+from xattr_check.intervals import Batched, Interval, bootstrap_interval, exact, mean_interval
 
 LOOKS = (8, 16, 32, 64, 128)
 DISTRIBUTIONS: dict[str, tuple[Callable[[torch.Generator], Tensor], float]] = {
@@ -81,6 +82,17 @@ def test_the_bootstrap_keeps_pairs_together() -> None:
     found = bootstrap_interval(rows, lambda part: float(torch.corrcoef(part.T)[0, 1]))
     assert found.low == pytest.approx(1.0)
     assert found.high == pytest.approx(1.0)
+
+
+def test_a_batched_statistic_is_bootstrapped_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = torch.rand(20, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    batched = Batched(lambda many: (many[..., 0] * many[..., 1]).mean(1))
+    looped = bootstrap_interval(rows, lambda part: batched(part), resamples=300)
+    assert batched(rows) == looped.value == pytest.approx(float((rows[:, 0] * rows[:, 1]).mean()))
+    for chunk in (1, 7 * rows.numel(), 2**21):
+        monkeypatch.setattr(intervals, "CHUNK", chunk)
+        found = bootstrap_interval(rows, batched, resamples=300)
+        assert (found.value, found.low, found.high) == pytest.approx((looped.value, looped.low, looped.high))
 
 
 def test_the_bootstrap_leaves_out_what_is_undefined() -> None:
