@@ -30,6 +30,17 @@ class Results(list[Verdict]):
         """Those on which a gate must close."""
         return Results(verdict for verdict in self if verdict.failed)
 
+    def save_pictures(self, folder: str | Path) -> list[Path]:
+        """Write the pictures there are to FOLDER/METHOD/CHECK.png, under names that any system takes.
+
+        Those of an earlier run are replaced, or removed where a verdict has none now. Raises OSError where
+        the folder cannot be written, ValueError where the evidence has another shape than it should.
+        """
+        from xattr_check import pictures
+
+        saved = [pictures.save(verdict, Path(folder)) for verdict in self]
+        return [path for path in saved if path is not None]
+
     def __getitem__(self, key: Any) -> Any:
         """A verdict by position, by the name of its check, or by (method, check) where there are several."""
         if isinstance(key, str | tuple):

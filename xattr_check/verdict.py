@@ -3,11 +3,14 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
 from xattr_check.intervals import Interval
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 Status = Literal["pass", "fail", "undecided", "invalid", "not_applicable", "error", "xfail", "xpass"]
 
@@ -50,6 +53,17 @@ class Verdict:
     def node_id(self) -> str:
         """How pytest names it."""
         return f"xattr::{self.method}::{self.check}"
+
+    @property
+    def picture(self) -> "Image | None":
+        """Inputs and maps of the first samples, None where the evidence holds none.
+
+        Raises ValueError where a tensor of the evidence has another shape than its name says.
+        """
+        from xattr_check import pictures  # only who looks at pictures waits for Pillow
+
+        title = f"{self.check} of {self.method} on {self.subject}: {self.status.replace('_', ' ')}"
+        return pictures.sheet(self.evidence, title, self.sentence)
 
     def record(self) -> dict[str, Any]:
         """The verdict as JSON types; numbers that are not finite become None."""
