@@ -12,6 +12,7 @@ from pytest_xattr.arguments import ROOT
 if TYPE_CHECKING:
     from xattr_check.api import Battery
     from xattr_check.axiom import Axiom
+    from xattr_check.config import Settings
     from xattr_check.method import Method
     from xattr_check.verdict import Verdict
 
@@ -82,11 +83,14 @@ class CheckItem(pytest.Item):
     method: "Method"
     check: "Axiom"
     verdict: "Verdict | None" = None
+    picture: Path | None = None
+    picture_fault: str = ""
 
     def runtest(self) -> None:
         """Judge, and raise the outcome that stands for the verdict."""
         self.verdict = self.battery.judge(self.method, self.check)
         self.user_properties.extend(_properties(self.verdict))
+        self._save_picture(self.verdict)
         status, sentence = self.verdict.status, self.verdict.sentence
         if status == "xfail" and self.config.option.runxfail:
             raise Rejected(sentence)
@@ -101,6 +105,18 @@ class CheckItem(pytest.Item):
         if status in ("undecided", "invalid", "not_applicable"):
             raise pytest.skip.Exception(sentence)
 
+    def _save_picture(self, verdict: "Verdict") -> None:
+        """Write the picture here, where the evidence is; what prevents it is not held against the method."""
+        from xattr_check import pictures
+
+        folder = picture_folder(self.battery.settings)
+        try:
+            self.picture = pictures.save(verdict, folder / pictures.safe_name(verdict.subject))
+            if self.picture is not None:
+                (folder / ".gitignore").write_text("*\n")
+        except (OSError, ValueError) as error:
+            self.picture_fault = getattr(error, "strerror", None) or str(error)
+
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """The sentence alone; anything but a verdict keeps pytest's own representation."""
         if isinstance(excinfo.value, Rejected):
@@ -110,6 +126,11 @@ class CheckItem(pytest.Item):
     def reportinfo(self) -> tuple[Path, None, str]:
         """Where reports place it: in no file, under its method and check."""
         return self.path / ROOT, None, f"{self.check.name} of {self.method.name}"
+
+
+def picture_folder(settings: "Settings") -> Path:
+    """Where the pictures of all subjects lie."""
+    return Path(settings.storage) / "pictures"
 
 
 def _properties(verdict: "Verdict") -> Iterator[tuple[str, object]]:

@@ -41,6 +41,8 @@ class BatterySession:
         self.progress = Progress(config)
         self.records: dict[str, dict[str, Any]] = {}
         self._traces: set[str] = set()
+        self._pictures = 0
+        self._picture_faults: list[str] = []
         with usage_errors():
             self.node_ids = arguments.take_node_ids(config)
             settings = arguments.settings(config, self.node_ids)
@@ -109,6 +111,8 @@ class BatterySession:
             verdict = item.verdict
             if verdict is not None:
                 report.xattr_record, report.xattr_trace = verdict.record(), verdict.trace  # type: ignore[attr-defined]
+                report.xattr_picture = None if item.picture is None else str(item.picture)  # type: ignore[attr-defined]
+                report.xattr_picture_fault = item.picture_fault  # type: ignore[attr-defined]
                 item.verdict = None  # its evidence need not outlive it
                 if report.skipped and not hasattr(report, "wasxfail"):
                     report.longrepr = (item.nodeid, None, f"Skipped: {verdict.sentence}")  # type: ignore[assignment]
@@ -143,6 +147,9 @@ class BatterySession:
             record = self._error_record(report.nodeid, str(report.longrepr))
         if record is not None:
             self.records[report.nodeid] = record
+        self._pictures += getattr(report, "xattr_picture", None) is not None
+        if fault := getattr(report, "xattr_picture_fault", ""):
+            self._picture_faults.append(fault)
         trace = getattr(report, "xattr_trace", "")
         if trace and report.failed and trace not in self._traces and self.config.option.tbstyle != "no":
             self._traces.add(trace)
@@ -181,8 +188,10 @@ class BatterySession:
             write(Path(self.battery.settings.json), content)
 
     def pytest_terminal_summary(self, terminalreporter: "pytest.TerminalReporter") -> None:
-        """The table."""
-        summary.write(terminalreporter, self._results, self.battery.settings)
+        """The table, and where the pictures are."""
+        settings = self.battery.settings
+        summary.write(terminalreporter, self._results, settings)
+        summary.write_pictures(terminalreporter, settings, self._pictures, self._picture_faults)
         if self._says_nothing:
             terminalreporter.write_line("no check applies here: nothing was judged", yellow=True)
 

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_xattr.items import picture_folder
+
 if TYPE_CHECKING:
     from xattr_check.config import Settings
 
@@ -42,3 +44,17 @@ def write(
         reporter.write_line(line, **MARKUP[status])
     if settings.json is not None:
         reporter.write_line(f"verdicts written to {settings.json}")
+
+
+def write_pictures(
+    reporter: "pytest.TerminalReporter", settings: "Settings", count: int, faults: Sequence[str]
+) -> None:
+    """Say where the pictures of a run are, if there are any, and what kept others from being written."""
+    folder, here = picture_folder(settings), reporter.config.invocation_params.dir
+    if folder.is_relative_to(here):
+        folder = folder.relative_to(here)
+    if count:
+        reporter.write_line(f"pictures are in {folder}")
+    if faults:
+        number = f"{len(faults)} picture{'s' if len(faults) > 1 else ''}"
+        reporter.write_line(f"{number} could not be written to {folder}: {faults[0]}", yellow=True)

@@ -144,7 +144,9 @@ def _imported() -> None:
     import torchvision
 
     from pytest_xattr import session
+    from xattr_check import pictures
 
+    assert pictures
     assert session
     assert torchvision
     registry.methods(), registry.subjects(), registry.checks()
