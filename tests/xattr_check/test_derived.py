@@ -46,7 +46,7 @@ def made(count: int = 128, level: float = 0.0) -> Subject:
 
 
 def check(name: str = "synthetic", levels: dict[str, float] | None = None, **options: Any) -> Axiom:
-    """An axiom whose statistic is a level for each method, or else the share of inputs that are the given ones."""
+    """An axiom whose statistic is a level by method, or else the share of inputs that are the given ones."""
 
     def measure(explainer: Explainer, subject: Subject, draw: Draw) -> Measurement:
         if (level := (levels or {}).get(explainer.name)) is not None:
