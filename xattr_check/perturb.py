@@ -18,7 +18,7 @@ MaskOf = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class _Probe:
+class Probe:
     """What a first forward pass of one input tells.
 
     bytes: of the input and of the outputs of all leaf modules. layout: the memory format to call it in.
@@ -28,10 +28,10 @@ class _Probe:
     layout: torch.memory_format
 
 
-_probes: "weakref.WeakKeyDictionary[nn.Module, dict[tuple[int, ...], _Probe]]" = weakref.WeakKeyDictionary()
+_probes: "weakref.WeakKeyDictionary[nn.Module, dict[tuple[int, ...], Probe]]" = weakref.WeakKeyDictionary()
 
 
-def _probe(model: nn.Module, inputs: Tensor) -> _Probe:
+def probe(model: nn.Module, inputs: Tensor) -> Probe:
     """Probe a model once for each shape of its inputs."""
     shapes = _probes.setdefault(model, {})
     shape = tuple(inputs.shape[1:])
@@ -51,7 +51,7 @@ def _probe(model: nn.Module, inputs: Tensor) -> _Probe:
             for handle in handles:
                 handle.remove()
         total += 3 * inputs[0].numel() * inputs.element_size()
-        shapes[shape] = _Probe(total, _layout(model, inputs))
+        shapes[shape] = Probe(total, _layout(model, inputs))
     return shapes[shape]
 
 
@@ -91,8 +91,8 @@ def outputs_under(
     """
     count = len(inputs)
     pairs = count * masks
-    probe = _probe(model, inputs)
-    chunk = max(1, min(pairs, memory // probe.bytes))
+    cost = probe(model, inputs)
+    chunk = max(1, min(pairs, memory // cost.bytes))
     results = torch.empty(pairs, dtype=torch.float64, device=inputs.device)
     start = 0
     while start < pairs:
@@ -103,7 +103,7 @@ def outputs_under(
             if inputs.ndim > keep.ndim:  # one decision for all channels, or for all of a token's embedding
                 keep = keep.unsqueeze(1) if inputs.ndim == 4 else keep.unsqueeze(-1)
             perturbed = torch.where(keep, inputs[rows], fill[rows])
-            logits = model(perturbed.contiguous(memory_format=probe.layout))
+            logits = model(perturbed.contiguous(memory_format=cost.layout))
         except torch.cuda.OutOfMemoryError:
             if chunk == 1:
                 raise

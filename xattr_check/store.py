@@ -73,6 +73,20 @@ class Store:
                 self._write(path, found, parameters)
         return found
 
+    def read(self, kind: str, parameters: Mapping[str, Any]) -> Tensors | None:
+        """The entry of that kind and those parameters, or None; for what a lock of the caller's guards."""
+        return self._read(self.path(kind, parameters))
+
+    def write(self, kind: str, parameters: Mapping[str, Any], tensors: Tensors) -> None:
+        """Put an entry in the place of what was there."""
+        path = self.path(kind, parameters)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._write(path, {name: t.detach().cpu().contiguous() for name, t in tensors.items()}, parameters)
+
+    def remove(self, kind: str, parameters: Mapping[str, Any]) -> None:
+        """Take an entry away, if it is there."""
+        self.path(kind, parameters).unlink(missing_ok=True)
+
     def _write(self, path: Path, tensors: Tensors, parameters: Mapping[str, Any]) -> None:
         metadata = {"checksum": digest(tensors), "parameters": json.dumps(parameters, default=str)}
         handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")

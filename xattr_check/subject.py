@@ -28,6 +28,8 @@ class Subject:
         `other_target` (N,) int64 and `other_mask` (N, 1, H, W) bool: another output and what makes it.
     siblings: the same network trained otherwise, by name: `shuffled_labels`, `scene`, …
     recipe: (inputs, targets, seed) -> model, how to train the network from scratch, or None.
+    generated: features generated with this model, by scenario, as `xattr_check.generated.packed` gives them;
+        verified when they are used. What is not there is generated.
 
     Raises SubjectError where these do not fit together.
     """
@@ -41,6 +43,7 @@ class Subject:
     truth: Mapping[str, Tensor] = field(default_factory=dict)
     siblings: Mapping[str, nn.Module] = field(default_factory=dict)
     recipe: Recipe | None = None
+    generated: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         where = f"subject {self.name!r}"
@@ -157,4 +160,5 @@ class Subject:
             truth={key: value.to(device) for key, value in self.truth.items()},
             siblings={key: value.to(device) for key, value in self.siblings.items()},
             recipe=self.recipe,
+            generated=self.generated,
         )

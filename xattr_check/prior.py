@@ -1,0 +1,67 @@
+"""The prior of generated patches: each is what an untrained decoder of its own makes of fixed noise."""
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+SEED_CHANNELS = 16
+CHANNELS = 32
+# Above this many pixels on a side, half the channels: fine detail needs fewer.
+FINE = 32
+
+
+class Decoders(nn.Module):
+    """Many decoders as one: a deep image prior [ulyanov2018] for each patch, in grouped convolutions.
+
+    A seed of 16 channels and at least 4×4 cells is enlarged twofold, level by level, to the size of the
+    patch; 3×3 convolutions of 32 channels, instance normalisation and LeakyReLU between, sigmoid at the end.
+    No decoder sees another: patches are the same whichever they are optimised beside.
+    """
+
+    seeds: Tensor
+
+    def __init__(self, count: int, channels: int, side: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.count, self.side = count, side
+        levels = max(0, round(math.log2(side / 4)))
+        cells = math.ceil(side / 2**levels)
+        widths = [SEED_CHANNELS] + [
+            CHANNELS if cells * 2**level <= FINE else CHANNELS // 2 for level in range(levels + 1)
+        ]
+        seeds = torch.rand(count, SEED_CHANNELS, cells, cells, generator=generator)
+        self.register_buffer("seeds", seeds)
+        self.weights = nn.ParameterList(
+            torch.randn(count, outputs, inputs, 3, 3, generator=generator) * math.sqrt(2 / (9 * inputs))
+            for inputs, outputs in pairwise(widths)
+        )
+        self.biases = nn.ParameterList(torch.zeros(count, outputs) for outputs in widths[1:])
+        self.last = nn.Parameter(
+            torch.randn(count, channels, widths[-1], 1, 1, generator=generator) * math.sqrt(2 / widths[-1])
+        )
+        self.offset = nn.Parameter(torch.zeros(count, channels))
+
+    def forward(self) -> Tensor:
+        """(count, channels, side, side) in 0…1."""
+        hidden = self.seeds
+        for level, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            if level:
+                hidden = functional.interpolate(hidden, scale_factor=2.0, mode="nearest")
+            hidden = functional.instance_norm(self._convolved(hidden, weight, bias))
+            hidden = functional.leaky_relu(hidden, 0.2)
+        image = self._convolved(hidden, self.last, self.offset)
+        edge = (image.shape[-1] - self.side) // 2
+        return image[..., edge : edge + self.side, edge : edge + self.side].sigmoid()
+
+    def _convolved(self, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        outputs, kernel = weight.shape[1], weight.shape[-1]
+        together = functional.conv2d(
+            hidden.reshape(1, -1, *hidden.shape[2:]),
+            weight.flatten(0, 1),
+            bias.flatten(),
+            padding=kernel // 2,
+            groups=self.count,
+        )
+        return together.reshape(self.count, outputs, *together.shape[2:])
