@@ -104,8 +104,9 @@ def certificate(outcome: Outcome, scenario: Scenario) -> Certificate:
         )
     return Certificate(
         effect=effect.quantile(0.5, dim=1),
-        median=relative.quantile(0.5, dim=1),
-        ninetieth=relative.quantile(0.9, dim=1),
+        # An observed value, the larger of two: nothing is interpolated where one of them is infinite.
+        median=relative.quantile(0.5, dim=1, interpolation="higher"),
+        ninetieth=relative.quantile(0.9, dim=1, interpolation="higher"),
         softmax=outcome.own.exp().amin(1),
         reach=reach.quantile(0.5, dim=1),
     )
