@@ -142,7 +142,7 @@ class _Judge:
         raise found
 
     def _uninformative(self) -> str:
-        """Which of the checks that a pass presumes does not hold, with its sentence, or an empty string."""
+        """Which of the checks that a pass presumes does not hold, or an empty string."""
         item = self.item
         for name in item.check.presumes:
             gate = item.presumed_gates.get(name)
@@ -150,7 +150,8 @@ class _Judge:
             key = digest("presumed", id(item.method), name, item.subject.fingerprint, str(gate))
             verdict: Verdict = self.run.once(key, partial(presumed.judge, self.run))
             if verdict.status in ("fail", "error"):
-                return f"{name} {verdict.status}s: {verdict.sentence.removeprefix(f'{name}: ')}"
+                figures = "" if verdict.interval is None else f": {verdict.interval} (gate {verdict.gate})"
+                return f"{name}, which it presumes, {verdict.status}s{figures}"
         return ""
 
     def _judgement(self) -> Judgement:

@@ -111,7 +111,8 @@ def test_null_feature_agrees_with_the_textbook(features: int, run: Run) -> None:
         ratios.append(sum(signed) / len(others) / float(scores[subject.truth["mask_a"][row][0]].sum()))
     assert found.samples.tolist() == pytest.approx(expected)
     assert found.evidence["signed_ratio"].tolist() == pytest.approx(ratios)
-    assert found.finding == ""
+    ratio = float(found.evidence["signed_ratio"].nanmedian())
+    assert found.finding == f"signed, the sum on it is {ratio:.2f} of that on the one that makes the target"
 
 
 def test_class_sensitivity_double_agrees_with_the_textbook(run: Run) -> None:
@@ -333,8 +334,8 @@ def test_saturation_says_nothing_of_what_attributes_to_everything(name: str, jud
         assert verdict.n == 32
         assert verdict.sentence == (
             "saturation: 1 balance of the attribution between features, each of which suffices for the "
-            "output (gate ≥ 0.5); uninformative, since null_feature fails: 0.5 of the features' attribution "
-            "falls on one that never changes the output (gate ≤ 0.25)"
+            "output (gate ≥ 0.25); uninformative, since null_feature, which it presumes, fails: 0.5 "
+            "(gate ≤ 0.25)"
         )
 
 
