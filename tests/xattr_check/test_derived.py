@@ -215,7 +215,8 @@ def test_a_pass_says_nothing_where_what_it_presumes_does_not_hold(
         assert verdict.interval.value == pytest.approx(0.1)
         assert verdict.controls == {"random": 0.9}
         assert verdict.sentence == (
-            "synthetic: 0.1 of it (gate ≤ 0.5); uninformative, since base, which it presumes, fails: 0.8 (gate ≤ 0.5)"
+            "synthetic: 0.1 of it (gate ≤ 0.5); uninformative, since base, which it presumes, fails: 0.8 "
+            "(gate ≤ 0.5)"
         )
     assert asked == ["mine"]
     assert judge(top, expected_failure="a reason").status == "not_applicable"
