@@ -18,7 +18,7 @@ MEDIAN, NINETIETH = 0.07, 0.15
 # the effect of all.
 SOFTMAX, REACH = 0.94, 0.93
 # Fresh references and placements behind a certificate.
-DRAWS = 64
+DRAWS = 32
 
 # A coalition, and those of its features that gradients reach; both are bit masks over the features.
 Variant = tuple[int, int]
