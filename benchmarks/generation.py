@@ -1,0 +1,132 @@
+"""Generated features: yield and seconds per certified sample, beside the released procedure, in one run.
+
+    python benchmarks/generation.py [--subject digits] [--scenario null …] [--released 4] [--limit 300]
+
+Rows, on the same model, machine and patch size: `constrained` (the default objective) and `dynamic` (Eq. 12
+and 13 of [khakzar2022]) for one block of samples optimised side by side, and `released`, one sample at a time
+by its own procedure and stop rule plus the same certificate, as released and with the model frozen. Where no
+sample was certified, the seconds are a lower bound.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import torch
+from released_procedure import opposite_corners, released
+from torch import Tensor
+
+from xattr_check import Subject, load_subject
+from xattr_check.certify import DRAWS
+from xattr_check.generate import BLOCK, Generator, Plan
+from xattr_check.run import Run, resolve_device
+from xattr_check.scenarios import SCENARIOS, scenario
+from xattr_check.store import Store
+
+MEBIBYTE = 2**20
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one way of making samples came to."""
+
+    way: str
+    certified: int
+    started: int
+    seconds: float
+
+    def __str__(self) -> str:
+        each = self.seconds / max(1, self.certified)
+        sign = " " if self.certified else ">"
+        return (
+            f"  {self.way:<18} {self.certified:>4} of {self.started:<4} {self.certified / self.started:>5.0%}"
+            f"   {self.seconds:>7.1f} s   {sign}{each:>8.2f} s each"
+        )
+
+
+def batched(subject: Subject, name: str, objective: str, run: Run, seed: int) -> Row:
+    """One block, or what of it is certified in the time."""
+    plan = Plan.of(subject, scenario(name), objective=objective, seed=seed)
+    made = Generator(subject, plan, run).take(1)
+    return Row(objective, len(made.samples), made.started, made.seconds)
+
+
+def one_by_one(
+    subject: Subject, name: str, run: Run, seed: int, count: int, limit: float, frozen: bool
+) -> Row:
+    """So many samples by the released procedure, or as many as fit into the time."""
+    maker = Generator(subject, Plan.of(subject, scenario(name)), run)
+    side, size = maker.plan.side, maker.size
+    draws = torch.Generator().manual_seed(seed)
+
+    def certified(patches: list[Tensor], classes: tuple[int, int]) -> bool:
+        made = torch.stack(patches)[None]
+        wanted = torch.tensor([classes])[:, : maker.plan.scenario.classes]
+        seeds = torch.randint(2**62, (1,), generator=draws)
+        references, places = maker.draw(seeds, DRAWS)
+        if maker.plan.scenario.saturating:  # on the places that the procedure optimises for
+            places = torch.tensor(opposite_corners(side, size[0])).expand_as(places)
+        return bool(
+            maker.stage.certify(made, wanted.to(made.device), references, places.to(made.device)).holds
+        )
+
+    started, found, tried = time.perf_counter(), 0, 0
+    while tried < count and time.perf_counter() - started < limit:
+        sample = released(
+            subject, name, side, seed + tried,
+            low=maker.low.flatten(), high=maker.high.flatten(), frozen=frozen, certified=certified,
+        )  # fmt: skip
+        found += sample.stopped
+        tried += 1
+    way = "released, frozen" if frozen else "released"
+    return Row(way, found, tried, time.perf_counter() - started)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--subject", default="digits", help="a spec, such as benchmarks/subjects.py:resnet20")
+    parser.add_argument("--scenario", nargs="+", choices=SCENARIOS, default=list(SCENARIOS))
+    parser.add_argument("--objective", nargs="+", default=["constrained", "dynamic"])
+    parser.add_argument(
+        "--released", type=int, default=4, help="samples by the released procedure; 0 for none"
+    )
+    parser.add_argument("--limit", type=float, default=300.0, help="seconds for each row of it")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--memory", type=int, default=256, help="MiB for a chunk")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    device = resolve_device(arguments.device)
+    subject = load_subject(arguments.subject).to(device)
+    print(f"{subject.name} on {device}, {arguments.threads} threads, blocks of {BLOCK}, {DRAWS} draws")
+    with tempfile.TemporaryDirectory() as folder:  # a store of its own: nothing is made beforehand
+        run = Run(Store(Path(folder)), device=device, memory=arguments.memory * MEBIBYTE)
+        for name in arguments.scenario:
+            print(name, flush=True)
+            rows = []
+            for objective in arguments.objective:
+                rows.append(batched(subject, name, objective, run, arguments.seed))
+                print(rows[-1], flush=True)
+            for frozen in (False, True) if arguments.released else ():
+                rows.append(
+                    one_by_one(
+                        subject, name, run, arguments.seed, arguments.released, arguments.limit, frozen
+                    )
+                )
+                print(rows[-1], flush=True)
+            best, peer = rows[0], rows[-1]
+            if arguments.released and best.certified:
+                each = peer.seconds / max(1, peer.certified)
+                sign = "" if peer.certified else "more than "
+                times = each / (best.seconds / best.certified)
+                print(f"  {best.way} makes a certified sample {sign}{times:.0f}× as fast as {peer.way}")
+
+
+if __name__ == "__main__":
+    main()
