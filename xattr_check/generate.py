@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -32,13 +33,16 @@ FIRST, EVERY = 200, 100
 PATIENCE = 5
 # Seconds between two snapshots of a block at work: what an interruption loses.
 SNAPSHOT = 20.0
-# The share of every bound of the certificate that a sample may use before it is left alone.
-MARGIN = 0.8
+# The share of every bound of the certificate that a sample may use, on so many draws, before it is certified
+# on others.
+MARGIN, SCREEN = 0.8, 64
 # References and placements among which one is looked for on which a composite itself keeps the certificate.
 COMPOSITES = 16
 # The share of the last patch that enters the running mean of a sample's decoder in a step.
 MEAN_SHARE = 0.02
 REFERENCES = ("subject", "noise", "inputs")
+# Told before every step: the number of the block, the step, how many of its samples are certified.
+Watch = Callable[[int, int, int], None]
 
 
 def default_side(size: tuple[int, int]) -> int:
@@ -200,8 +204,8 @@ class Generator:
     outputs than the scenario watches.
     """
 
-    def __init__(self, subject: Subject, plan: Plan, run: Run) -> None:
-        self.subject, self.plan, self.run = subject, plan, run
+    def __init__(self, subject: Subject, plan: Plan, run: Run, watch: Watch | None = None) -> None:
+        self.subject, self.plan, self.run, self.watch = subject, plan, run, watch
         self.device = subject.inputs.device
         self.size = (subject.spatial[0], subject.spatial[1])
         self.channels = subject.inputs.shape[1]
@@ -345,6 +349,8 @@ class Generator:
                 f"{self.plan.scenario.name} features, block {number + 1}: step {block.step} of at most "
                 f"{self.plan.steps}, {done} of {BLOCK} samples certified"
             )
+            if self.watch is not None:
+                self.watch(number, block.step, done)
             block.advance()
             now = time.monotonic()
             # Not even the first certificates would be reached in time: better said now than at the end.
@@ -466,21 +472,25 @@ class _Block:
             ]
             return torch.tensor(parts)
 
-        draws = seeds("certificate")
-        # With a margin, so that whoever certifies them again on draws of their own finds the same; what has
-        # not got that far at the end has to hold as it is.
+        def holding(index: Tensor, draws: Tensor, count: int, margin: float = 1.0) -> Tensor:
+            """Those of the samples (m,) whose certificate holds on so many draws from their seeds."""
+            if not len(index):
+                return index
+            where = index.to(maker.device)
+            return index[maker.certify(patches[where], classes[where], draws[index], count).within(margin)]
+
+        # First with a margin, so that whoever certifies them again finds the same; what has not got that far
+        # at the end has to hold as it is. Then the certificate, on draws that have chosen nothing.
         margin = 1.0 if self.step == self.plan.steps else MARGIN
-        holds = maker.certify(patches, classes, draws).within(margin)
+        screened = holding(torch.arange(len(rows)), seeds("screen"), SCREEN, margin)
+        draws = seeds("certificate")
+        looking = holding(screened, draws, DRAWS)
         composite = torch.zeros_like(draws)
-        looking = holds.nonzero().squeeze(1)
         for attempt in range(COMPOSITES):
-            if not len(looking):
-                break
-            tried = seeds(f"composite {attempt}")[looking]
-            where = looking.to(maker.device)
-            kept = maker.certify(patches[where], classes[where], tried, 1).holds
-            composite[looking[kept]] = tried[kept]
-            looking = looking[~kept]
+            tried = seeds(f"composite {attempt}")
+            kept = holding(looking, tried, 1)
+            composite[kept] = tried[kept]
+            looking = looking[composite[looking] == 0]
         found = rows[composite != 0]
         self.patches[found.to(maker.device)] = patches[(composite != 0).to(maker.device)]
         self.composite[found], self.draws[found] = composite[composite != 0], draws[composite != 0]
