@@ -28,14 +28,14 @@ BLOCK = 32
 # References and placements that a step shows each sample.
 DRAWS_A_STEP = 2
 # Steps after which a block's samples are certified for the first time, and then again and again.
-FIRST, EVERY = 200, 100
+FIRST, EVERY = 100, 50
 # Steps after which the time that a block takes is foreseen.
 PATIENCE = 5
 # Seconds between two snapshots of a block at work: what an interruption loses.
 SNAPSHOT = 20.0
-# The share of every bound of the certificate that a sample may use, on so many draws, before it is certified
-# on others.
-MARGIN, SCREEN = 0.8, 64
+# The share of every bound of the certificate that a sample may use, on few draws and then on many, before it
+# is certified on others.
+MARGIN, SCREENS = 0.8, (16, 64)
 # References and placements among which one is looked for on which a composite itself keeps the certificate.
 COMPOSITES = 16
 # The share of the last patch that enters the running mean of a sample's decoder in a step.
@@ -482,9 +482,11 @@ class _Block:
         # First with a margin, so that whoever certifies them again finds the same; what has not got that far
         # at the end has to hold as it is. Then the certificate, on draws that have chosen nothing.
         margin = 1.0 if self.step == self.plan.steps else MARGIN
-        screened = holding(torch.arange(len(rows)), seeds("screen"), SCREEN, margin)
+        looking = torch.arange(len(rows))
+        for count in SCREENS:
+            looking = holding(looking, seeds(f"screen {count}"), count, margin)
         draws = seeds("certificate")
-        looking = holding(screened, draws, DRAWS)
+        looking = holding(looking, draws, DRAWS)
         composite = torch.zeros_like(draws)
         for attempt in range(COMPOSITES):
             tried = seeds(f"composite {attempt}")
