@@ -43,11 +43,11 @@ def place(
     _check_fit(fits, features, side, size, gap)
     order = torch.rand(count, features, generator=generator).argsort(1).tolist()
     chance = torch.rand(count, 4 * features, generator=generator).tolist()
-    places = torch.empty(count, features, 2, dtype=torch.int64)
-    for row in range(count):
-        for feature, where in _split(order[row], 0, 0, height + gap, width + gap, cell, iter(chance[row])):
-            places[row, feature] = torch.tensor(where)
-    return places
+    places = [
+        [where for _, where in sorted(_split(one, 0, 0, height + gap, width + gap, cell, iter(numbers)))]
+        for one, numbers in zip(order, chance, strict=True)
+    ]
+    return torch.tensor(places, dtype=torch.int64).reshape(count, features, 2)
 
 
 def _check_fit(fits: bool, features: int, side: int, size: tuple[int, int], gap: int) -> None:
@@ -74,6 +74,8 @@ def _split(
         yield features[0], (top + int(next(chance) * room[0]), left + int(next(chance) * room[1]))
         return
     half = len(features) // 2
+    if len(features) % 2:  # the larger part may lie on either side
+        half += int(next(chance) * 2)
     parts = features[:half], features[half:]
     # The least extent that each part needs along an axis, when it may fill the other one.
     down = [cell * math.ceil(len(part) / (width // cell)) for part in parts]

@@ -16,9 +16,9 @@ FINE = 32
 class Decoders(nn.Module):
     """Many decoders as one: a deep image prior [ulyanov2018] for each patch, in grouped convolutions.
 
-    A seed of 16 channels and at least 4×4 cells is enlarged twofold, level by level, to the size of the
-    patch; 3×3 convolutions of 32 channels, instance normalisation and LeakyReLU between, sigmoid at the end.
-    No decoder sees another: patches are the same whichever they are optimised beside.
+    A seed of 16 channels and three to six cells on a side is enlarged twofold, level by level, to the size of
+    the patch; 3×3 convolutions of 32 channels, instance normalisation and LeakyReLU between, sigmoid at the
+    end. No decoder sees another: patches are the same whichever they are optimised beside.
     """
 
     seeds: Tensor
@@ -37,7 +37,6 @@ class Decoders(nn.Module):
             torch.randn(count, outputs, inputs, 3, 3, generator=generator) * math.sqrt(2 / (9 * inputs))
             for inputs, outputs in pairwise(widths)
         )
-        self.biases = nn.ParameterList(torch.zeros(count, outputs) for outputs in widths[1:])
         self.last = nn.Parameter(
             torch.randn(count, channels, widths[-1], 1, 1, generator=generator) * math.sqrt(2 / widths[-1])
         )
@@ -46,21 +45,21 @@ class Decoders(nn.Module):
     def forward(self) -> Tensor:
         """(count, channels, side, side) in 0…1."""
         hidden = self.seeds
-        for level, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+        for level, weight in enumerate(self.weights):
             if level:
                 hidden = functional.interpolate(hidden, scale_factor=2.0, mode="nearest")
-            hidden = functional.instance_norm(self._convolved(hidden, weight, bias))
+            # Without a bias, which the normalisation would take away again.
+            hidden = functional.instance_norm(self._convolved(hidden, weight))
             hidden = functional.leaky_relu(hidden, 0.2)
-        image = self._convolved(hidden, self.last, self.offset)
+        image = self._convolved(hidden, self.last) + self.offset[..., None, None]
         edge = (image.shape[-1] - self.side) // 2
         return image[..., edge : edge + self.side, edge : edge + self.side].sigmoid()
 
-    def _convolved(self, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def _convolved(self, hidden: Tensor, weight: Tensor) -> Tensor:
         outputs, kernel = weight.shape[1], weight.shape[-1]
         together = functional.conv2d(
             hidden.reshape(1, -1, *hidden.shape[2:]),
             weight.flatten(0, 1),
-            bias.flatten(),
             padding=kernel // 2,
             groups=self.count,
         )
