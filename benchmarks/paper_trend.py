@@ -1,0 +1,95 @@
+"""Generated features beside Table 1 of [khakzar2022]: the same methods, on subjects of yours.
+
+    python benchmarks/paper_trend.py [--subject digits …] [--storage .xattr]
+
+For each method: the share of |S| on the null feature and the signed ratio that the paper reports, Eq. 9,
+Eq. 10, and the balance with Eq. 11, then the paper's column and its rank correlation with ours. Then GradCAM
+by layer, as in Table 2: worse towards the input. Subjects without shipped samples need some first:
+`xattr-check generate` into the same storage.
+"""
+
+import argparse
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from scipy.stats import spearmanr
+
+from xattr_check import Results, Verdict, load_subject, run_battery
+
+# Table 1: null feature (ratio), double, single, saturation; ResNet on ImageNet, 1000 inputs.
+PAPER = {
+    "gradcam": (0.135, 0.176, 0.050, 0.243),
+    "gradcam_plus_plus": (0.452, 0.469, 0.845, -0.571),
+    "gradient": (0.835, 0.469, 0.684, 0.310),
+    "guided_backprop": (0.704, 0.555, 0.979, 0.703),
+    "integrated_gradients": (0.534, 0.344, 0.759, 0.212),
+    "iba": (0.211, 0.191, 0.295, -0.223),
+}
+OTHERS = ("input_x_gradient", "smoothgrad", "occlusion")
+CONTROLS = ("random", "edges", "input_magnitude", "center", "constant")
+CHECKS = ("null_feature", "class_sensitivity_double", "class_sensitivity_single", "saturation")
+COLUMNS = ("null |S|", "null signed", "double", "single", "balance", "Eq. 11")
+# Layers from the output to the input, by subject.
+LAYERS = {
+    "digits": ("stage3", "stage2", "stage1"),
+    "resnet20": ("layer3", "layer2", "layer1"),
+    "mobilenet_v2": ("features.18", "features.13", "features.6"),
+}
+
+
+def figures(results: Results, method: str) -> list[float]:
+    """The columns of one method; NaN where a check came to no figure."""
+
+    def value(name: str) -> float:
+        verdict: Verdict = results[method, name]
+        return float("nan") if verdict.interval is None else verdict.interval.value
+
+    null, saturation = results[method, CHECKS[0]].evidence, results[method, CHECKS[3]].evidence
+    signed = float(null["signed_ratio"].mean()) if "signed_ratio" in null else float("nan")
+    together = float(saturation["spearman"].mean()) if "spearman" in saturation else float("nan")
+    return [value(CHECKS[0]), signed, value(CHECKS[1]), value(CHECKS[2]), value(CHECKS[3]), together]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--subject", nargs="+", default=["digits"])
+    parser.add_argument("--storage", default=".xattr")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    from xattr_check import methods
+
+    for spec in arguments.subject:
+        subject = load_subject(spec)
+        known = [name for name in (*PAPER, *OTHERS, *CONTROLS) if name in methods()]
+        layers = [f"xattr:gradcam?layer={layer}" for layer in LAYERS.get(subject.name, ())]
+        results = run_battery(
+            [*(f"xattr:{name}" for name in known), *layers],
+            subject,
+            checks="generated",
+            storage=arguments.storage,
+            seed=arguments.seed,
+        )
+        print(f"\n{subject.name}\n")
+        print("| method | " + " | ".join(COLUMNS) + " | Table 1: null, double, single, saturation |")
+        print("|---" * (len(COLUMNS) + 2) + "|")
+        table = {}
+        for method in dict.fromkeys(verdict.method for verdict in results):
+            table[method] = figures(results, method)
+            paper = PAPER.get(method.removeprefix("xattr:"))
+            shown = ", ".join(f"{one:.3f}" for one in paper) if paper else ""
+            name = method.removeprefix("xattr:")
+            print(f"| {name} | " + " | ".join(f"{one:.3f}" for one in table[method]) + f" | {shown} |")
+        common = {method: PAPER[name] for method in table if (name := method.removeprefix("xattr:")) in PAPER}
+        print(f"\nSpearman with the paper's column, {len(common)} methods:")
+        for ours, theirs in ((0, 0), (1, 0), (2, 1), (3, 2), (5, 3)):
+            pairs = [(table[method][ours], column[theirs]) for method, column in common.items()]
+            print(f"  {COLUMNS[ours]}: {spearmanr(*zip(*pairs, strict=True))[0]:.2f}")
+        for method in ("gradcam", "gradient"):
+            for verdict in results:
+                if verdict.method.removeprefix("xattr:") == method:
+                    print(f"  {method}: {verdict.status}: {verdict.sentence}")
+
+
+if __name__ == "__main__":
+    main()
