@@ -139,7 +139,7 @@ class Stage:
     def probe(self) -> Probe:
         """What one input costs this model."""
         with torch.inference_mode():
-            return probe(self.model, self.example[:2])
+            return probe(self.model, self.example[:2].clone())
 
     def samples_at_once(self, draws: int, variants: int) -> int:
         """How many samples are shown at once: every activation is held, and its gradient."""
@@ -154,6 +154,8 @@ class Stage:
         coalition, free = variant
         count, draws = references.shape[:2]
         images = references.flatten(0, 1)
+        if not coalition:
+            images = images.clone()  # nothing is pasted, and a model may work in place
         for feature in range(self.scenario.features):
             if coalition >> feature & 1:
                 patch = patches[:, feature].repeat_interleave(draws, 0)

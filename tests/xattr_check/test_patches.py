@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from xattr_check import UsageError
-from xattr_check.patches import patch_mask, paste, place
+from xattr_check.patches import paste, patch_mask, place
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -113,13 +113,16 @@ def test_tight_arrangements(features: int, size: tuple[int, int], offsets: list[
     assert place(1, features, 4, size, seeded(), together=True)[0].tolist() == offsets
 
 
+CROWDED = "patch=5: 2 patches cannot be kept apart in 8×8 inputs; choose a smaller patch"
+
+
 @pytest.mark.parametrize(
     ("features", "side", "size", "gap", "together", "message"),
     [
         (1, 9, (8, 20), 0, False, "patch=9: expected at most 8 pixels, the smaller side of 8×20 inputs"),
         (2, 9, (8, 20), 0, True, "patch=9: expected at most 8 pixels, the smaller side of 8×20 inputs"),
-        (2, 5, (8, 8), 0, False, "patch=5: 2 patches cannot be kept apart in 8×8 inputs; choose a smaller patch"),
-        (2, 5, (8, 8), 0, True, "patch=5: 2 patches cannot be kept apart in 8×8 inputs; choose a smaller patch"),
+        (2, 5, (8, 8), 0, False, CROWDED),
+        (2, 5, (8, 8), 0, True, CROWDED),
         (
             3, 4, (8, 8), 2, False,
             "patch=4: 3 patches cannot be kept apart with 2 pixels between them in 8×8 inputs; "
