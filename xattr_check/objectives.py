@@ -103,7 +103,7 @@ class Dynamic:
         alone = {(1 << feature, 1 << feature) for feature in range(scenario.features)}
         joined = {(change.larger, 1 << change.feature) for change in scenario.changes}
         held = {(change.smaller, 0) for change in scenario.changes if change.smaller.bit_count() > 1}
-        return sorted({(0, 0), (scenario.coalitions - 1, 0)} | alone | joined | held)
+        return sorted({(0, 0)} | alone | joined | held)
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """RMSprop."""

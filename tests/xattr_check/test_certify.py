@@ -5,7 +5,7 @@ from dataclasses import fields
 
 import pytest
 import torch
-from subjects import TinyNetwork
+from features import ChannelMeans, Given, given, network
 from torch import Tensor, nn
 
 from xattr_check.certify import (
@@ -16,7 +16,6 @@ from xattr_check.certify import (
     certificate,
     unit,
 )
-from xattr_check.patches import place
 from xattr_check.perturb import Probe
 from xattr_check.scenarios import Scenario, scenario
 from xattr_check.state import ModelState
@@ -24,26 +23,6 @@ from xattr_check.state import ModelState
 PLENTY = 2**30
 SCENARIOS = [("null", 2), ("null", 3), ("double", 2), ("double", 3), ("single", 1), ("saturation", 2)]
 SCENARIOS += [("saturation", 3)]
-
-Given = tuple[Tensor, Tensor, Tensor, Tensor]
-
-
-def network(seed: int = 0) -> nn.Module:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = TinyNetwork().double()
-        model.conv1.weight.data.mul_(4)  # so that patches do something
-    return model.eval()
-
-
-def given(kind: Scenario, count: int = 3, draws: int = 5, side: int = 4, seed: int = 0) -> Given:
-    """Patches, classes, references and places, at random."""
-    generator = torch.Generator().manual_seed(seed)
-    patches = torch.randn(count, kind.features, 3, side, side, generator=generator, dtype=torch.float64)
-    classes = torch.stack([torch.randperm(5, generator=generator) for _ in range(count)])[:, : kind.classes]
-    references = 0.1 * torch.randn(count, draws, 3, 12, 12, generator=generator, dtype=torch.float64)
-    places = place(count * draws, kind.features, side, (12, 12), generator).unflatten(0, (count, draws))
-    return patches, classes, references, places
 
 
 def stage(kind: Scenario, model: nn.Module | None = None, memory: int = PLENTY) -> Stage:
@@ -165,13 +144,6 @@ def test_certificates_agree_with_the_textbook(name: str, features: int, draws: i
     found = stage(kind).certify(*data)
     same(found, Textbook(network(), kind, data).certificate())
     assert not found.effect.requires_grad
-
-
-class ChannelMeans(nn.Module):
-    """(N, C, H, W) -> (N, C): each channel's mean is one logit, so that effects of patches add up."""
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return 40 * inputs.mean((2, 3))
 
 
 def additive(kind: Scenario, values: list[list[float]], draws: int = 9) -> Certificate:

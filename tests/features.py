@@ -1,0 +1,41 @@
+"""Patches and models on which what features do is known or soon learnt, for tests."""
+
+import torch
+from subjects import TinyNetwork
+from torch import Tensor, nn
+
+from xattr_check.patches import place
+from xattr_check.scenarios import Scenario
+
+# Patches (n, F, C, side, side), classes (n, classes), references (n, K, C, H, W) and places (n, K, F, 2).
+Given = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def network(seed: int = 0) -> nn.Module:
+    """The tiny network in float64, with features that do something to it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = TinyNetwork().double()
+        model.conv1.weight.data.mul_(4)
+    return model.eval()
+
+
+def given(kind: Scenario, count: int = 3, draws: int = 5, side: int = 4, seed: int = 0) -> Given:
+    """Patches, classes, references and places of 12×12 images, at random."""
+    generator = torch.Generator().manual_seed(seed)
+    patches = torch.randn(count, kind.features, 3, side, side, generator=generator, dtype=torch.float64)
+    classes = torch.stack([torch.randperm(5, generator=generator) for _ in range(count)])[:, : kind.classes]
+    references = 0.1 * torch.randn(count, draws, 3, 12, 12, generator=generator, dtype=torch.float64)
+    places = place(count * draws, kind.features, side, (12, 12), generator).unflatten(0, (count, draws))
+    return patches, classes, references, places
+
+
+class ChannelMeans(nn.Module):
+    """(N, C, H, W) -> (N, C): each channel's mean is one logit, so that effects of patches add up."""
+
+    def __init__(self, scale: float = 40.0) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.scale * inputs.mean((2, 3))
