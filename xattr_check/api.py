@@ -53,6 +53,25 @@ class Results(list[Verdict]):
         return Results(found_here) if isinstance(key, slice) else found_here
 
 
+def subject_of(settings: Settings, subject: Any = None) -> Subject:
+    """The subject given, else that of the settings, else the default one. Raises UsageError."""
+    if settings.model is not None:
+        return registry.subjects()["torchvision"](model=settings.model, data=settings.data)
+    return load_subject(subject if subject is not None else settings.subject or DEFAULT_SUBJECT)
+
+
+def run_of(settings: Settings, **options: Any) -> Run:
+    """What a run shares as the settings say, in their store; options are those of Run. Raises UsageError."""
+    return Run(
+        store=Store(Path(settings.storage) / "store"),
+        seed=settings.seed,
+        budget=settings.budget,
+        device=resolve_device(settings.device),
+        timeout=settings.timeout,
+        **options,
+    )
+
+
 class Battery:
     """What is to be judged, resolved and validated: methods × checks on a subject, and the run they share.
 
@@ -76,14 +95,7 @@ class Battery:
     @cached_property
     def run(self) -> Run:
         """What the items share, in the store of the settings. Raises UsageError."""
-        return Run(
-            store=Store(Path(self.settings.storage) / "store"),
-            seed=self.settings.seed,
-            budget=self.settings.budget,
-            device=resolve_device(self.settings.device),
-            timeout=self.settings.timeout,
-            progress=self._progress,
-        )
+        return run_of(self.settings, progress=self._progress)
 
     @property
     def pairs(self) -> list[tuple[Method, Axiom]]:
@@ -107,10 +119,7 @@ class Battery:
     def subject(self) -> Subject:
         """The subject on the run's device. Raises UsageError."""
         self.run.progress(f"loading {self.subject_label}")
-        if self.settings.model is None:
-            return load_subject(self._subject).to(self.run.device)
-        made = registry.subjects()["torchvision"](model=self.settings.model, data=self.settings.data)
-        return made.to(self.run.device)
+        return subject_of(self.settings, self._subject).to(self.run.device)
 
     def judge(self, method: Method, check: Axiom) -> Verdict:
         """The verdict on one pair."""

@@ -34,6 +34,9 @@ FOOT = (
     "Inputs are stretched to their own range. Maps: red is positive, blue negative, white zero; full colour "
     "stands for the number over a map, the 99th percentile of |S| in it."
 )
+EXAMPLES_FOOT = (
+    "Each row is stretched to the range of its own pixels. Classes are numbers of the model's outputs."
+)
 # Pillow's own font has little beyond ASCII, and fonts of the machine would make sheets differ.
 SIGNS = str.maketrans(
     {"≤": "<=", "≥": ">=", "−": "-", "–": "-", "—": "-", "Σ": "sum ", "′": "'", "×": "x", "→": "->"}
@@ -63,17 +66,36 @@ def sheet(evidence: Mapping[str, Tensor], title: str, text: str, *, samples: int
     return _compose(rows, title, text, foot)
 
 
+def examples(
+    images: Mapping[str, Tensor], title: str, text: str, *, first: int = 0, samples: int = 8
+) -> Image.Image:
+    """A row for each sample of generated features: all patches, outlined; the reference; each patch alone.
+
+    images: what `xattr_check.generate.shown` gives, at least one sample. first, samples: which of them.
+    The tiles of a row share one scale, so that what is the same looks the same. Raises ValueError for other
+    shapes.
+    """
+    _check(images)
+    rows = [
+        _example(images, sample) for sample in range(first, min(first + samples, len(images["composite"])))
+    ]
+    return _compose(rows, title, text, EXAMPLES_FOOT, legend=False)
+
+
 def magnify(pixels: Pixels) -> int:
     """How many times a (H, W, …) tile is enlarged: its longer side comes near to TILE and never shrinks."""
     longer: int = max(pixels.shape[:2])
     return max(1, round(TILE / longer))
 
 
-def display(image: Floats) -> Pixels:
-    """An input (C, H, W) in colours (H, W, 3), stretched to its range; grey unless it has three channels."""
+def display(image: Floats, span: tuple[float, float] | None = None) -> Pixels:
+    """An input (C, H, W) in colours (H, W, 3), stretched to its range; grey unless it has three channels.
+
+    span: the range, where it is not the input's own.
+    """
     shown = image if len(image) == 3 else image.mean(0, keepdims=True).repeat(3, axis=0)
     finite = shown[np.isfinite(shown)]
-    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
+    low, high = span or ((finite.min(), finite.max()) if finite.size else (0.0, 0.0))
     unit = np.clip((shown - low) / ((high - low) or 1.0), 0, 1)
     return _marked(255 * unit.transpose(1, 2, 0), np.asarray(np.isnan(shown).any(axis=0)))
 
@@ -110,6 +132,17 @@ def safe_name(name: str) -> str:
     return name if kept == name.lower() and name else f"{kept}-{digest(name)[:8]}".lstrip("-")
 
 
+def write(picture: Image.Image, path: Path) -> None:
+    """Write a picture as PNG, whole or not at all, into a folder that is made for it. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        picture.save(part, format="PNG")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def save(verdict: "Verdict", folder: Path) -> Path | None:
     """Write the picture of a verdict to FOLDER/METHOD/CHECK.png, whole or not at all; None where it has none.
 
@@ -122,13 +155,7 @@ def save(verdict: "Verdict", folder: Path) -> Path | None:
         if path.exists():
             path.unlink()
         return None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    try:
-        picture.save(part, format="PNG")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write(picture, path)
     return path
 
 
@@ -144,7 +171,8 @@ def _check(evidence: Mapping[str, Tensor]) -> None:
     if composite.ndim != 4:
         raise ValueError(f"composite: expected (k, C, H, W), came {tuple(composite.shape)}")
     k, _, *spatial = composite.shape
-    expected = {"map_": (k, *spatial), "mask_": (k, 1, *spatial), "target_": (k,)}
+    expected: dict[str, tuple[int, ...]] = {"map_": (k, *spatial), "mask_": (k, 1, *spatial), "target_": (k,)}
+    expected["only_"] = tuple(composite.shape)
     for prefix, shape in expected.items():
         for letter, tensor in _lettered(evidence, prefix).items():
             if tensor.shape != shape:
@@ -178,6 +206,31 @@ def _row(evidence: Mapping[str, Tensor], sample: int) -> list[Image.Image]:
     return tiles
 
 
+def _example(images: Mapping[str, Tensor], sample: int) -> list[Image.Image]:
+    """The tiles of one sample of generated features, captions included."""
+    masks = {letter: mask[sample, 0].cpu().numpy() for letter, mask in _lettered(images, "mask_").items()}
+    targets = {letter: int(target[sample]) for letter, target in _lettered(images, "target_").items()}
+    composite, reference = (_floats(images[name][sample]) for name in ("composite", "reference"))
+    # In a scenario of one class all make that.
+    made = {letter: targets.get(letter, targets["a"]) for letter in masks}
+    head = ["all patches"]
+    alone: list[tuple[list[str], Floats]] = []
+    if len(masks) == 1:
+        head = [f"patch a makes class {made['a']}"]
+        head += [f"class {other} is not changed" for letter, other in targets.items() if letter not in masks]
+    else:
+        for letter, only in _lettered(images, "only_").items():
+            alone.append(([f"only {letter}, makes class {made[letter]}"], _floats(only[sample])))
+    pixels = np.stack([composite, reference])
+    pixels = pixels if pixels.shape[1] == 3 else pixels.mean(1)
+    span = float(pixels.min()), float(pixels.max())
+    tiles = [_captioned(_outlined(display(composite, span), masks, letters=True), *head)]
+    return tiles + [
+        _captioned(_outlined(display(image, span), {}, letters=False), *caption)
+        for caption, image in [(["reference"], reference), *alone]
+    ]
+
+
 def _outlined(pixels: Pixels, masks: Mapping[str, NDArray[np.bool_]], *, letters: bool) -> Image.Image:
     """A tile enlarged by nearest neighbour, with the outlines of the patches, and their letters or not."""
     factor = magnify(pixels)
@@ -208,12 +261,14 @@ def _captioned(tile: Image.Image, *lines: str) -> Image.Image:
     return captioned
 
 
-def _compose(rows: Sequence[Sequence[Image.Image]], title: str, text: str, foot: str) -> Image.Image:
-    """All rows in columns, under the title and above the foot."""
+def _compose(
+    rows: Sequence[Sequence[Image.Image]], title: str, text: str, foot: str, *, legend: bool = True
+) -> Image.Image:
+    """All rows in columns, under the title and above the foot and, before it, the colours of maps."""
     widths = [max(tile.width for tile in column) for column in zip(*rows, strict=True)]
     width = max(LEAST_WIDTH, sum(widths) + GAP * (len(widths) - 1))
     head = [_text(_wrapped(title, 17, width), 17), _text(_wrapped(text, 13, width), 13)]
-    tail = [Image.fromarray(heat(np.linspace(-1, 1, TILE)[None].repeat(8, 0), 1.0))]
+    tail = [Image.fromarray(heat(np.linspace(-1, 1, TILE)[None].repeat(8, 0), 1.0))] if legend else []
     tail.append(_text(_wrapped(foot, 12, width), 12))
     bands = [[part] for part in head] + [list(row) for row in rows] + [[part] for part in tail]
     heights = [max(part.height for part in band) for band in bands]

@@ -315,3 +315,50 @@ def test_failed_writing_leaves_the_older_picture(tmp_path: Path, monkeypatch: py
         pictures.save(verdict(evidence(2)), tmp_path)
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
+
+
+# Sheets of generated features.
+
+
+def features(letters: str, classes: str, channels: int = 3) -> dict[str, Tensor]:
+    """Two samples on a reference of −1 to 0; each patch is 1 throughout."""
+    shown = evidence(count=2, channels=channels)
+    masks = {f"mask_{letter}": shown[f"mask_{letter}"] for letter in letters}
+    reference = -torch.rand(2, channels, 32, 32, generator=torch.Generator().manual_seed(0))
+    alone = {f"only_{key[-1]}": torch.where(mask, 1.0, reference) for key, mask in masks.items()}
+    composite = torch.where(torch.stack(list(masks.values())).any(0), 1.0, reference)
+    targets = {f"target_{letter}": shown[f"target_{letter}"] for letter in classes}
+    return {"composite": composite, "reference": reference, **alone, **masks, **targets}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("letters", "classes"), [("ab", "ab"), ("a", "ab"), ("ab", "a")])
+def test_examples_show_all_patches_none_and_each(letters: str, classes: str, channels: int) -> None:
+    shown = features(letters, classes, channels)
+    found = np.asarray(pictures.examples(shown, "two", "samples"))
+    factor = pictures.magnify(np.zeros((32, 32, 3), np.uint8))
+    patch = (8 * factor) ** 2
+    outline = patch - (8 * factor - 2 * pictures.OUTLINE) ** 2
+    for colour, letter in zip(pictures.OUTLINES, letters, strict=False):
+        assert outline < count(found, colour) / 2 < outline + 14 * 14, f"{letter}: its outline, and its label"
+    one = np.asarray(pictures.examples(shown, "two", "samples", samples=1))
+    assert one.shape[0] < found.shape[0]
+    second = np.asarray(pictures.examples(shown, "two", "samples", first=1))
+    assert second.shape == one.shape
+    assert (second != one).any()
+    assert all(count(found, end) < patch for end in (pictures.RED, pictures.BLUE)), "no scale of maps"
+
+
+def test_tiles_of_a_row_share_one_scale() -> None:
+    """A reference darker than the patches stays dark where it stands alone."""
+    tiles = [np.asarray(tile) for tile in pictures._example(features("ab", "ab"), 0)]
+    assert len(tiles) == 4
+    corner = [tile[-40:-2, 2:40] for tile in tiles]  # where no patch is
+    assert all((part == corner[0]).all() for part in corner)
+    assert corner[1].max() <= 128
+
+
+def test_examples_of_another_shape_are_refused() -> None:
+    shown = features("ab", "ab")
+    with pytest.raises(ValueError, match=r"only_b: expected \(2, 3, 32, 32\), came \(1, 3, 32, 32\)"):
+        pictures.examples({**shown, "only_b": shown["only_b"][:1]}, "two", "samples")
