@@ -48,8 +48,8 @@ def add_parser(commands: "argparse._SubParsersAction[Parser]") -> None:
         help="features made with a model in the loop, certified to do what a scenario says",
         description="Make image patches of which is certified what they do to the outputs of the model. "
         f"They are made {BLOCK} at a time and kept in the storage, so that an interrupted command goes on "
-        "where it was, and runs of pytest use what is there if the subject ships none. Where the working directory has an xattr.yaml, "
-        "its subject, model, data, seed, device and storage count; the command line wins.",
+        "where it was, and runs of pytest use what is there if the subject ships none. Where the working "
+        "directory has an xattr.yaml, its subject, model, data, seed, device and storage count; the command line wins.",
         epilog="Exit codes: 0; 1 where fewer samples were certified than wanted; 2 for a mistake; "
         f"{INTERRUPTED} where it was interrupted.",
     )
