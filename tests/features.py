@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from xattr_check.patches import place
 from xattr_check.scenarios import Scenario
+from xattr_check.subject import Subject
 
 # Patches (n, F, C, side, side), classes (n, classes), references (n, K, C, H, W) and places (n, K, F, 2).
 Given = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -35,7 +36,40 @@ class ChannelMeans(nn.Module):
 
     def __init__(self, scale: float = 40.0) -> None:
         super().__init__()
-        self.scale = scale
+        self.register_buffer("scale", torch.tensor(scale))
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.scale * inputs.mean((2, 3))
+
+
+class Bent(ChannelMeans):
+    """Channel means that stop at a bound, so that features can saturate."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return 8 * torch.tanh(super().forward(inputs) / 8)
+
+
+class Filters(nn.Module):
+    """Random 3×3 filters, each a logit by the mean of what it finds: (N, C, H, W) -> (N, outputs)."""
+
+    def __init__(self, channels: int, outputs: int = 4, *, inplace: bool = False) -> None:
+        super().__init__()
+        self.filters = nn.Conv2d(channels, outputs, 3, padding=1, bias=False)
+        self.relu = nn.ReLU(inplace=inplace)
+        nn.init.normal_(self.filters.weight, generator=torch.Generator().manual_seed(0))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = 40 * self.relu(self.filters(inputs)).mean((2, 3))
+        return logits
+
+
+def toy(model: nn.Module | None = None, channels: int = 3, size: tuple[int, int] = (12, 12)) -> Subject:
+    """Faint noise with a dark and a bright pixel, on channel means unless said; absence is the noise alone."""
+    inputs = 0.02 * torch.randn(8, channels, *size, generator=torch.Generator().manual_seed(0))
+    inputs[..., 0, 0], inputs[..., -1, -1] = -1, 1
+    targets = torch.zeros(8, dtype=torch.int64)
+
+    def reference(count: int, generator: torch.Generator) -> Tensor:
+        return 0.02 * torch.randn(count, channels, *size, generator=generator)
+
+    return Subject("toy", ChannelMeans() if model is None else model, inputs, targets, reference)

@@ -22,7 +22,7 @@ from xattr_check.store import Tensors
 from xattr_check.subject import Subject
 
 # Part of every key: samples of another version are never read.
-VERSION = 1
+VERSION = 2
 # Samples that are optimised side by side, and kept as one entry of the store.
 BLOCK = 32
 # References and placements that a step shows each sample.
@@ -212,8 +212,7 @@ class Generator:
         self.low = subject.inputs.amin((0, 2, 3))[:, None, None]
         self.high = subject.inputs.amax((0, 2, 3))[:, None, None]
         self.stage = Stage(subject.model, subject.inputs[:2], plan.scenario, run.memory)
-        with torch.enable_grad():
-            outputs = self.stage.model(subject.inputs[:1].clone().requires_grad_())
+        outputs = self._outputs()
         self.outputs = int(outputs.shape[1])
         if self.outputs < max(2, plan.scenario.classes):
             raise UsageError(
@@ -224,6 +223,12 @@ class Generator:
             raise UsageError(
                 f"subject {subject.name!r}: no gradient reaches the inputs; it stops at {self._stopper()}"
             )
+
+    @torch.enable_grad()
+    def _outputs(self) -> Tensor:
+        """(1, K) for one input, with the way that gradients take from it; of a copy, for models in place."""
+        found: Tensor = self.stage.model(self.subject.inputs[:1].clone().requires_grad_().clone())
+        return found
 
     def _stopper(self) -> str:
         """The first module that is given what carries a gradient and returns what does not."""
@@ -242,8 +247,7 @@ class Generator:
         named = [(name, module) for name, module in self.stage.model.named_modules() if name]
         handles = [module.register_forward_hook(hook(name)) for name, module in named]
         try:
-            with torch.enable_grad():
-                self.stage.model(self.subject.inputs[:1].clone().requires_grad_())
+            self._outputs()
         finally:
             for handle in handles:
                 handle.remove()
@@ -272,8 +276,11 @@ class Generator:
 
     def certify(self, patches: Tensor, classes: Tensor, seeds: Tensor, count: int = DRAWS) -> Certificate:
         """The certificate of n samples over so many draws from their seeds (n,), on the CPU."""
+        if not len(patches):
+            return _nothing(self.plan.scenario)
         parts = []
-        for rows in torch.arange(len(patches)).split(BLOCK):
+        at_once = max(1, self.run.memory // (count * self.subject.inputs[0].nbytes))
+        for rows in torch.arange(len(patches)).split(at_once):
             found = self.stage.certify(
                 patches[rows].to(self.subject.inputs),
                 classes[rows].to(self.device),
@@ -312,6 +319,7 @@ class Generator:
         found = self.run.store.fetch(
             "generated", key, lambda: self._optimised(number, key, deadline).tensors()
         )
+        self.run.store.remove("snapshot", key)  # not before the samples are stored
         return Samples.of(found)
 
     def take(self, blocks: int, count: int | None = None, seconds: float = math.inf) -> Yield:
@@ -343,7 +351,7 @@ class Generator:
             block.load(saved)
         began = latest = time.monotonic()
         first = block.step
-        while block.step < self.plan.steps and bool(block.active.any()):
+        while not block.finished:
             done = int((block.certified > 0).sum())
             self.run.progress(
                 f"{self.plan.scenario.name} features, block {number + 1}: step {block.step} of at most "
@@ -356,12 +364,12 @@ class Generator:
             # Not even the first certificates would be reached in time: better said now than at the end.
             ahead = (now - began) / (block.step - first) * max(0, FIRST - block.step)
             over = now > deadline or (block.step - first >= PATIENCE and now + ahead > deadline)
+            over &= not block.finished
             if now - latest > SNAPSHOT or over:
                 self.run.store.write("snapshot", key, block.state())
                 latest = now
             if over:
                 raise OutOfTime(block.samples(), block.step)
-        self.run.store.remove("snapshot", key)
         return block.samples()
 
 
@@ -372,11 +380,11 @@ class _Block:
         self.maker, self.plan, self.number = maker, maker.plan, number
         scenario = self.plan.scenario
         self.objective = OBJECTIVES[self.plan.objective]
-        self.generator = torch.Generator().manual_seed(derive_seed("features", self.plan.seed, number))
-        order = [torch.randperm(maker.outputs, generator=self.generator) for _ in range(BLOCK)]
+        generator = torch.Generator().manual_seed(derive_seed("features", self.plan.seed, number))
+        order = [torch.randperm(maker.outputs, generator=generator) for _ in range(BLOCK)]
         self.classes = torch.stack(order)[:, : scenario.classes].to(maker.device)
         count = BLOCK * scenario.features
-        self.decoders = Decoders(count, maker.channels, self.plan.side, self.generator).to(maker.device)
+        self.decoders = Decoders(count, maker.channels, self.plan.side, generator).to(maker.device)
         self.mean = [parameter.detach().clone() for parameter in self.decoders.parameters()]
         self.optimizer = self.objective.optimizer(self.decoders.parameters())
         self.rate = self.optimizer.param_groups[0]["lr"]
@@ -384,13 +392,13 @@ class _Block:
         self.step = 0
         self.active = torch.ones(BLOCK, dtype=torch.bool)
         shape = (BLOCK, scenario.features, maker.channels, self.plan.side, self.plan.side)
-        self.patches = torch.zeros(shape, device=maker.device)
+        self.patches = maker.low.new_zeros(shape)
         self.certified, self.composite, self.draws = torch.zeros(3, BLOCK, dtype=torch.int64).unbind()
 
     def _made(self) -> Tensor:
         """(BLOCK, F, C, side, side) by the decoders as they are, in the model's input space."""
         low, high = self.maker.low, self.maker.high
-        made: Tensor = low + (high - low) * self.decoders()
+        made: Tensor = (low + (high - low) * self.decoders()).to(low)
         return made.reshape(BLOCK, -1, *made.shape[1:])
 
     @torch.no_grad()
@@ -406,6 +414,16 @@ class _Block:
             parameter.copy_(before)
         return made
 
+    def _seeds(self, purpose: str, rows: Tensor) -> Tensor:
+        """(m,) int64: one for each of the samples (m,) and every step, whatever becomes of the others."""
+        parts = (self.plan.seed, self.number)
+        return torch.tensor([derive_seed(purpose, *parts, row, self.step) for row in rows.tolist()])
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.step >= self.plan.steps or not bool(self.active.any())
+
     def advance(self) -> None:
         """One step, and the certificates when they are due."""
         self._learn()
@@ -418,10 +436,7 @@ class _Block:
         maker, rows = self.maker, self.active.nonzero().squeeze(1)
         made = self._made()
         shown = made.detach()[rows.to(made.device)]
-        draws = len(rows) * DRAWS_A_STEP
-        references = maker.references(draws, self.generator).unflatten(0, (len(rows), -1))
-        places = self.plan.place(draws, maker.size, self.generator).unflatten(0, (len(rows), -1))
-        places = places.to(made.device)
+        references, places = maker.draw(self._seeds("step", rows), DRAWS_A_STEP)
         variants = self.objective.variants(self.plan.scenario)
         gradient, averages = torch.zeros_like(made), []
 
@@ -466,12 +481,6 @@ class _Block:
         chosen = rows.to(maker.device)
         patches, classes = self._usual()[chosen], self.classes[chosen]
 
-        def seeds(purpose: str) -> Tensor:
-            parts = [
-                derive_seed(purpose, self.plan.seed, self.number, row, self.step) for row in rows.tolist()
-            ]
-            return torch.tensor(parts)
-
         def holding(index: Tensor, draws: Tensor, count: int, margin: float = 1.0) -> Tensor:
             """Those of the samples (m,) whose certificate holds on so many draws from their seeds."""
             if not len(index):
@@ -484,12 +493,12 @@ class _Block:
         margin = 1.0 if self.step == self.plan.steps else MARGIN
         looking = torch.arange(len(rows))
         for count in SCREENS:
-            looking = holding(looking, seeds(f"screen {count}"), count, margin)
-        draws = seeds("certificate")
+            looking = holding(looking, self._seeds(f"screen {count}", rows), count, margin)
+        draws = self._seeds("certificate", rows)
         looking = holding(looking, draws, DRAWS)
         composite = torch.zeros_like(draws)
         for attempt in range(COMPOSITES):
-            tried = seeds(f"composite {attempt}")
+            tried = self._seeds(f"composite {attempt}", rows)
             kept = holding(looking, tried, 1)
             composite[kept] = tried[kept]
             looking = looking[composite[looking] == 0]
@@ -504,15 +513,13 @@ class _Block:
         rows = self.certified.nonzero().squeeze(1)
         patches, classes = self.patches.cpu()[rows], self.classes.cpu()[rows]
         draws = self.draws[rows]
-        scenario = self.plan.scenario
-        certificate = self.maker.certify(patches, classes, draws) if len(rows) else _nothing(scenario)
         return Samples(
             patches=patches,
             classes=classes,
             composite=self.composite[rows],
             draws=draws,
             steps=self.certified[rows],
-            certificate=certificate,
+            certificate=self.maker.certify(patches, classes, draws),
         )
 
     def state(self) -> Tensors:
@@ -525,7 +532,7 @@ class _Block:
             found["averages"] = self.averages
         names = ("active", "patches", "certified", "composite", "draws")
         found |= {f"block.{name}": getattr(self, name) for name in names}
-        return {**found, "generator": self.generator.get_state(), "step": torch.tensor(self.step)}
+        return {**found, "step": torch.tensor(self.step)}
 
     def load(self, saved: Tensors) -> None:
         """Go on from a state."""
@@ -545,7 +552,6 @@ class _Block:
         for name in ("active", "certified", "composite", "draws"):
             setattr(self, name, saved[f"block.{name}"])
         self.patches = saved["block.patches"].to(device)
-        self.generator.set_state(saved["generator"])
         self.step = int(saved["step"])
 
 

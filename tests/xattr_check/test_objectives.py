@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from features import ChannelMeans, Given, given, network
+from features import Bent, Given, given, network
 from torch import Tensor, nn
 
 from xattr_check.certify import Outcome, Stage, Variant
@@ -248,13 +248,6 @@ def test_rates() -> None:
     one = nn.Parameter(torch.zeros(1))
     assert isinstance(Constrained().optimizer([one]), torch.optim.Adam)
     assert isinstance(Dynamic().optimizer([one]), torch.optim.RMSprop)
-
-
-class Bent(ChannelMeans):
-    """Channel means that stop at a bound, so that features can saturate."""
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return 8 * torch.tanh(super().forward(inputs) / 8)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

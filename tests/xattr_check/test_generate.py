@@ -1,0 +1,664 @@
+import math
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from features import Bent, ChannelMeans, Filters, toy
+from subjects import columns, images
+from torch import Tensor, nn
+
+from xattr_check import Store, Subject, UsageError, generate
+from xattr_check.certify import Certificate
+from xattr_check.generate import (
+    Generator,
+    OutOfTime,
+    Plan,
+    Samples,
+    _Block,
+    default_gap,
+    default_side,
+    shown,
+)
+from xattr_check.objectives import OBJECTIVES
+from xattr_check.run import Run
+from xattr_check.scenarios import scenario
+from xattr_check.state import ModelState
+from xattr_check.store import StoreWarning
+
+STEPS = 200
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of a few samples, certified early."""
+    for name, value in {"BLOCK": 4, "FIRST": 20, "EVERY": 20, "SCREENS": (4, 8)}.items():
+        monkeypatch.setattr(generate, name, value)
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The steps that are taken, by whichever block."""
+    taken: list[int] = []
+    advance = _Block.advance
+
+    def counted(block: _Block) -> None:
+        advance(block)
+        taken.append(block.step)
+
+    monkeypatch.setattr(_Block, "advance", counted)
+    return taken
+
+
+def maker(
+    run: Run,
+    subject: Subject | None = None,
+    name: str = "double",
+    features: int | None = None,
+    **options: Any,
+) -> Generator:
+    subject = toy() if subject is None else subject
+    options = {"steps": STEPS, **options}
+    return Generator(subject, Plan.of(subject, scenario(name, features), **options), run)
+
+
+def fresh(folder: Path, **options: Any) -> Run:
+    return Run(store=Store(folder), **options)
+
+
+def same(one: Samples, other: Samples) -> None:
+    for (name, tensor), value in zip(one.tensors().items(), other.tensors().values(), strict=True):
+        assert torch.equal(tensor, value), name
+
+
+# The plan.
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "gap"),
+    [((32, 32), 14, 3), ((224, 224), 98, 21), ((12, 12), 5, 1), ((16, 24), 7, 1), ((8, 8), 4, 0)],
+)
+def test_defaults(size: tuple[int, int], side: int, gap: int) -> None:
+    assert default_side(size) == side
+    assert default_gap(size) == gap
+    subject = toy(size=size)
+    made = Plan.of(subject, scenario("null"))
+    assert (made.side, made.gap, made.reference) == (side, gap, "subject")
+    assert Plan.of(subject, scenario("saturation")).gap == 0
+    without = replace(subject, reference=None)
+    assert Plan.of(without, scenario("null")).reference == "noise"
+
+
+@pytest.mark.parametrize("name", ["null", "double", "saturation"])
+@pytest.mark.parametrize("features", [2, 3, 4])
+@pytest.mark.parametrize("size", [(12, 12), (16, 24), (32, 32), (48, 30), (224, 224)])
+def test_features_fit_by_default(name: str, features: int, size: tuple[int, int]) -> None:
+    subject = toy(ChannelMeans(), 4, size)
+    made = Plan.of(subject, scenario(name, features))
+    assert made.place(3, size, torch.Generator()).shape == (3, features, 2)
+
+
+def test_mistakes() -> None:
+    kind, subject = scenario("null"), toy()
+    mistakes: dict[str, Callable[[], object]] = {
+        "subject 'columns': features are generated for images (N, C, H, W), came (12, 6)": (
+            lambda: Plan.of(columns(), kind)
+        ),
+        "reference 'zero': expected one of subject, noise, inputs": (
+            lambda: Plan.of(subject, kind, reference="zero")
+        ),
+        "subject 'images': has no reference of its own; choose noise or inputs": (
+            lambda: Plan.of(images(), kind, reference="subject")
+        ),
+        "objective 'best': expected one of constrained, dynamic": (
+            lambda: Plan.of(subject, kind, objective="best")
+        ),
+        "patch=3: expected at least 4 pixels": lambda: Plan.of(subject, kind, side=3),
+        "patch=13: expected at most 12 pixels, the smaller side of 12×12 inputs": (
+            lambda: Plan.of(subject, kind, side=13)
+        ),
+        "patch=6: 2 patches cannot be kept apart with 1 pixels between them in 12×12 inputs; "
+        "choose a smaller patch": lambda: Plan.of(subject, kind, side=6),
+    }
+    for message, make in mistakes.items():
+        with pytest.raises(UsageError) as raised:
+            make()
+        assert str(raised.value) == message
+
+
+# The model.
+
+
+class OneOutput(ChannelMeans):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs)[:, :1]
+
+
+def test_a_model_with_one_output(run: Run) -> None:
+    with pytest.raises(UsageError) as raised:
+        maker(run, toy(OneOutput()), "saturation")
+    assert str(raised.value) == (
+        "subject 'toy': expected a model with at least 2 outputs for 'saturation', came 1"
+    )
+    with pytest.raises(UsageError, match=r"expected a model with at least 4 outputs for 'double', came 3"):
+        maker(run, features=4, side=4)
+
+
+class Detached(nn.Module):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs.detach() * 2
+
+
+class NoGradients(nn.Sequential):
+    @torch.no_grad()
+    def forward(self, inputs: Tensor) -> Tensor:
+        found: Tensor = super().forward(inputs)
+        return found
+
+
+class OwnForward(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.head = nn.BatchNorm2d(3), ChannelMeans()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        found: Tensor = self.head(self.norm(inputs).detach())
+        return found
+
+
+@pytest.mark.parametrize(
+    ("model", "where"),
+    [
+        (nn.Sequential(nn.BatchNorm2d(3), Detached(), ChannelMeans()), "module '1' (Detached)"),
+        (
+            nn.Sequential(nn.BatchNorm2d(3), NoGradients(nn.Conv2d(3, 3, 3), nn.ReLU()), ChannelMeans()),
+            "module '1.0' (Conv2d)",
+        ),
+        (OwnForward(), "the model's own forward"),
+    ],
+)
+def test_where_no_gradient_reaches_the_inputs(model: nn.Module, where: str, run: Run) -> None:
+    with pytest.raises(UsageError) as raised:
+        maker(run, toy(model))
+    assert str(raised.value) == f"subject 'toy': no gradient reaches the inputs; it stops at {where}"
+
+
+# Samples.
+
+
+def brute_force(made: Generator, samples: Samples, seeds: Tensor, count: int) -> Certificate:
+    """Certificates by pasting with slices, one image at a time, in float64."""
+    kind, model, side = made.plan.scenario, made.subject.model, made.plan.side
+    rows = []
+    for sample, seed in enumerate(seeds.tolist()):
+        generator = torch.Generator().manual_seed(seed)
+        references = made.references(count, generator)
+        places = made.plan.place(count, made.size, generator)
+        classes = samples.classes[sample].tolist()
+        table: list[list[Tensor]] = []
+        for draw in range(count):
+            table.append([])
+            for coalition in range(kind.coalitions):
+                image = references[draw].clone()
+                for feature in range(kind.features):
+                    if coalition >> feature & 1:
+                        top, left = places[draw, feature].tolist()
+                        image[:, top : top + side, left : left + side] = samples.patches[sample, feature]
+                with torch.no_grad():
+                    table[-1].append(model(image[None])[0].double())
+        logits = torch.stack([torch.stack(one) for one in table])
+        effects = torch.stack([
+            logits[:, 1 << feature, classes[number]] - logits[:, 0, classes[number]]
+            for feature, number in enumerate(kind.makes)
+        ], 1)  # fmt: skip
+        unit = effects[:, list(kind.contributing)].amin(1)
+        changes = torch.stack([
+            (logits[:, one.larger, classes[one.output]] - logits[:, one.smaller, classes[one.output]]).abs()
+            / unit
+            for one in kind.changes
+        ], 1)  # fmt: skip
+        softmax = torch.stack([
+            logits[:, 1 << feature].softmax(1)[:, classes[number]].amin()
+            for feature, number in enumerate(kind.makes)
+        ])  # fmt: skip
+        whole = logits[:, -1, classes[0]] - logits[:, 0, classes[0]]
+        reach = (effects / whole[:, None]).quantile(0.5, 0)
+        ordered = changes.sort(0).values
+        rows.append([
+            unit.quantile(0.5),
+            ordered[math.ceil((count - 1) / 2)],
+            ordered[math.ceil(0.9 * (count - 1))],
+            softmax,
+            reach if kind.saturating else torch.ones(kind.features),
+        ])  # fmt: skip
+    return Certificate(*(torch.stack(column) for column in zip(*rows, strict=True)))
+
+
+CASES = {
+    "null": {},
+    "double": {},
+    "single": {},
+    "saturation": {"subject": toy(Bent(200))},
+    "null of three": {"subject": toy(ChannelMeans(100)), "name": "null", "features": 3},
+    "double of three": {"subject": toy(ChannelMeans(100)), "name": "double", "features": 3},
+    "saturation of three": {"subject": toy(Bent(200)), "name": "saturation", "features": 3},
+    "one channel, not square": {"subject": toy(Filters(1), 1, (16, 24)), "name": "null"},
+    "upright": {"subject": toy(ChannelMeans(100), 3, (24, 10)), "name": "null"},
+    "four channels": {"subject": toy(ChannelMeans(80), 4), "name": "double"},
+    "in place": {"subject": toy(Filters(3, inplace=True)), "name": "single"},
+    "inputs": {"reference": "inputs"},
+    "noise": {"subject": toy(ChannelMeans(100)), "reference": "noise"},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_certified_samples_hold_by_brute_force(case: str, run: Run) -> None:
+    options = CASES[case]
+    made = maker(
+        run, **{"name": case if case in ("null", "double", "single", "saturation") else "null", **options}
+    )
+    samples = made.take(1).samples
+    kind, side = made.plan.scenario, made.plan.side
+    assert len(samples) >= 1
+    assert samples.patches.shape[1:] == (kind.features, made.channels, side, side)
+    assert samples.classes.shape[1] == kind.classes
+    assert all(len(set(row)) == kind.classes for row in samples.classes.tolist())
+    assert samples.patches.min() >= made.low.min() - 1e-3
+    assert samples.patches.max() <= made.high.max() + 1e-3
+    assert samples.certificate.holds.all()
+    assert samples.certificate.median.shape == (len(samples), len(kind.changes))
+    again = brute_force(made, samples, samples.draws, generate.DRAWS)
+    on_composite = brute_force(made, samples, samples.composite, 1)
+    for one in fields(Certificate):
+        expected = getattr(again, one.name).float()
+        torch.testing.assert_close(getattr(samples.certificate, one.name), expected, rtol=1e-3, atol=1e-4)
+    assert on_composite.within(1.001).all()
+    # Neither is it luck: on draws that had no part in anything, most hold again.
+    other = brute_force(made, samples, samples.draws + 1, 16)
+    assert other.median.le(0.08).all()
+    assert other.softmax.ge(0.9).all()
+
+
+def test_float64(run: Run) -> None:
+    subject = replace(toy(), inputs=toy().inputs.double(), model=Filters(3).double())
+    made = maker(run, subject, "single")
+    samples = made.take(1).samples
+    assert len(samples) >= 1
+    assert samples.certificate.effect.dtype == torch.float64
+    assert shown(made, samples)["composite"].dtype == torch.float64
+
+
+def test_what_is_shown(run: Run) -> None:
+    """Every image agrees with slices, and the composite by itself keeps the certificate."""
+    for name, features in (("null", 2), ("single", 1), ("double", 3)):
+        made = maker(run, toy(ChannelMeans(100)), name, features)
+        samples = made.take(1).samples
+        found, side = shown(made, samples), made.plan.side
+        letters = "abc"[:features]
+        assert {key for key in found if key.startswith("only_")} == {f"only_{letter}" for letter in letters}
+        classes = "abc"[: samples.classes.shape[1]]
+        assert {key for key in found if key.startswith("target_")} == {f"target_{c}" for c in classes}
+        for row in range(len(samples)):
+            composite = found["reference"][row].clone()
+            for feature, letter in enumerate(letters):
+                inside = found[f"mask_{letter}"][row, 0]
+                assert inside.sum() == side**2
+                top, left = inside.nonzero()[0].tolist()
+                only = found["reference"][row].clone()
+                for image in (composite, only):
+                    image[:, top : top + side, left : left + side] = samples.patches[row, feature]
+                assert inside[top : top + side, left : left + side].all()
+                assert torch.equal(found[f"only_{letter}"][row], only)
+            assert torch.equal(found["composite"][row], composite)
+        made_class = found["composite"] if features == 1 else found["only_a"]
+        assert torch.equal(made.subject.model(made_class).argmax(1), found["target_a"])
+        for number, letter in enumerate(classes):
+            assert torch.equal(found[f"target_{letter}"], samples.classes[:, number])
+
+
+def test_samples_as_tensors(run: Run) -> None:
+    samples = maker(run).take(1).samples
+    assert len(samples) == 4
+    same(Samples.of(samples.tensors()), samples)
+    assert samples.tensors()["patches"].dtype == torch.float16
+    assert torch.equal(samples.patches.half().float(), samples.patches)
+    same(Samples.joined([samples[:1], samples[1:1], samples[torch.tensor([1, 2, 3])]]), samples)
+    some = samples[torch.tensor([True, False, False, True])]
+    assert len(some) == len(some.certificate.effect) == 2
+    assert torch.equal(some.classes[1], samples.classes[3])
+
+
+def test_no_samples_have_no_certificate(run: Run) -> None:
+    made = maker(run)
+    samples = made.take(1).samples
+    assert (
+        len(made.certify(*(getattr(samples[:0], name) for name in ("patches", "classes", "draws"))).holds)
+        == 0
+    )
+
+
+# The same again.
+
+
+def test_the_seed_alone_decides(tmp_path: Path) -> None:
+    def made(folder: str, seed: int) -> Samples:
+        return maker(fresh(tmp_path / folder), seed=seed).take(1).samples
+
+    one = made("one", 0)
+    torch.manual_seed(7)  # of no consequence
+    same(one, made("two", 0))
+    other = made("three", 1)
+    assert not torch.isclose(one.patches[0, 0], other.patches[0, 0]).all()
+    assert not set(one.draws.tolist()) & set(other.draws.tolist())
+
+
+def test_blocks_differ_and_add_up(run: Run, steps: list[int]) -> None:
+    made = maker(run)
+    one = made.take(1).samples
+    taken = len(steps)
+    both = made.take(2)
+    assert both.started == 8
+    assert both.finished
+    assert steps[taken] == 1  # the first block comes from the store
+    same(both.samples[: len(one)], one)
+    assert not torch.isclose(both.samples.patches[0], both.samples.patches[4]).all()
+    taken = len(steps)
+    few = made.take(2, count=3)
+    assert (len(few.samples), few.started) == (3, 4)
+    same(few.samples, one[:3])
+    assert len(steps) == taken
+
+
+def test_a_sample_does_not_depend_on_the_memory(tmp_path: Path) -> None:
+    whole = maker(fresh(tmp_path / "whole")).take(1).samples
+    chunked = maker(fresh(tmp_path / "chunked", memory=1)).take(1).samples
+    close(whole, chunked)
+
+
+def close(one: Samples, other: Samples) -> None:
+    """The same optimisation, up to rounding."""
+    assert torch.equal(one.steps, other.steps)
+    assert torch.equal(one.draws, other.draws)
+    assert torch.equal(one.classes, other.classes)
+    assert (one.patches - other.patches).abs().max() < 0.01
+
+
+class Cramped(ChannelMeans):
+    def forward(self, inputs: Tensor) -> Tensor:
+        if len(inputs) > 64:
+            raise torch.cuda.OutOfMemoryError
+        return super().forward(inputs)
+
+
+def test_a_sample_does_not_depend_on_running_out_of_memory(tmp_path: Path) -> None:
+    whole = maker(fresh(tmp_path / "whole"), toy()).take(1).samples
+    cramped = maker(fresh(tmp_path / "cramped"), toy(Cramped())).take(1).samples
+    close(whole, cramped)
+
+
+def test_a_sample_that_fails_does_not_act_on_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: list[int]
+) -> None:
+    """One whose loss is not a number is given up; nothing changes for the rest."""
+    whole = maker(fresh(tmp_path / "whole")).take(1).samples
+    objective, seen = OBJECTIVES["constrained"], []
+
+    class Spoilt:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(objective, name)
+
+        def loss(self, outcome: Any, kind: Any, averages: Any, step: int) -> tuple[Tensor, Tensor]:
+            loss, averages = objective.loss(outcome, kind, averages, step)
+            seen.append(len(loss))
+            if step == 10:
+                loss = torch.cat([loss[:1], loss[1:2] * torch.nan, loss[2:]])
+            return loss, averages
+
+    monkeypatch.setitem(OBJECTIVES, "constrained", Spoilt())
+    rest = maker(fresh(tmp_path / "spoilt")).take(1).samples
+    assert len(whole) == 4
+    assert seen[:20] == [4] * 11 + [3] * 9
+    close(whole[torch.tensor([0, 2, 3])], rest)
+
+
+class Fragile(ChannelMeans):
+    """Not a number where the first channel is bright: samples of the first class cannot be made."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits = super().forward(inputs)
+        return torch.where(logits[:, :1] > 1.5, torch.nan, logits)
+
+
+def test_a_model_that_returns_no_numbers_for_some(run: Run) -> None:
+    made = maker(run, toy(Fragile()), "single").take(1)
+    first = set(_Block(maker(run, toy(Fragile()), "single"), 0).classes[:, 0].tolist())
+    assert 0 in first
+    assert made.finished
+    assert 1 <= len(made.samples) < 4
+    assert 0 not in made.samples.classes[:, 0].tolist()
+    assert torch.isfinite(made.samples.patches).all()
+
+
+class NeverANumber(ChannelMeans):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs) * torch.nan
+
+
+def test_a_model_that_returns_no_numbers_at_all(run: Run, steps: list[int]) -> None:
+    made = maker(run, toy(NeverANumber())).take(1)
+    assert (len(made.samples), made.started, made.finished) == (0, 4, True)
+    assert steps == [1]
+
+
+def test_nothing_can_be_made(run: Run) -> None:
+    """All outputs are one: nothing changes one of them alone."""
+    made = maker(run, toy(Alike()), steps=40).take(1)
+    assert (len(made.samples), made.finished, made.steps) == (0, True, 40)
+    assert len(made.samples.certificate.holds) == 0
+
+
+class Alike(ChannelMeans):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs).mean(1, keepdim=True).expand(-1, 3)
+
+
+def test_the_users_model_and_inputs_are_left_alone(run: Run) -> None:
+    subject = toy(Filters(3))
+    subject.model.requires_grad_(True)
+    before, inputs = ModelState(subject.model), subject.inputs.clone()
+    maker(run, subject, "single").take(1)
+    assert not any(before.differences().values())
+    assert torch.equal(subject.inputs, inputs)
+
+
+# Interruptions.
+
+
+def interrupted(run: Run, made: Generator, at: int) -> None:
+    """Generation that is interrupted before a step."""
+
+    def progress(label: str) -> None:
+        if f"step {at} of" in label:
+            raise KeyboardInterrupt
+
+    run.progress = progress
+    with pytest.raises(KeyboardInterrupt):
+        made.take(1)
+    run.progress = lambda label: None
+
+
+@pytest.mark.parametrize("at", [1, 33, 75])
+def test_an_interrupted_run_goes_on(
+    at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: list[int]
+) -> None:
+    whole = maker(fresh(tmp_path / "whole")).take(1).samples
+    taken = len(steps)
+    monkeypatch.setattr(generate, "SNAPSHOT", 0.0)
+    run = fresh(tmp_path / "store")
+    made = maker(run)
+    interrupted(run, made, at)
+    steps.clear()
+    again = maker(fresh(tmp_path / "store")).take(1).samples
+    same(whole, again)
+    assert steps == list(range(at + 1, taken + 1))
+    assert not list((tmp_path / "store" / "snapshot").rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_snapshot_holds_all_that_matters(name: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generate, "FIRST", 4)
+    made = maker(run, objective=name)
+    one = _Block(made, 0)
+    for _ in range(6):
+        one.advance()
+    run.store.write("snapshot", {"some": "key"}, one.state())
+    saved = run.store.read("snapshot", {"some": "key"})
+    assert saved is not None
+    two = _Block(made, 0)
+    two.load(saved)
+    for _ in range(6):
+        one.advance()
+        two.advance()
+    first, second = one.state(), two.state()
+    assert first.keys() == second.keys()
+    for key, value in first.items():
+        assert torch.equal(value, second[key]), key
+
+
+def test_an_interruption_at_the_very_end_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: list[int]
+) -> None:
+    monkeypatch.setattr(generate, "SNAPSHOT", 0.0)
+
+    def killed(block: _Block) -> Samples:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_Block, "samples", killed)
+        with pytest.raises(KeyboardInterrupt):
+            maker(fresh(tmp_path)).take(1)
+    taken = len(steps)
+    assert len(maker(fresh(tmp_path)).take(1).samples) == 4
+    assert len(steps) == taken
+
+
+def test_what_is_stored_is_not_made_again(tmp_path: Path, steps: list[int]) -> None:
+    one = maker(fresh(tmp_path)).take(1).samples
+    taken = len(steps)
+    same(maker(fresh(tmp_path)).take(1).samples, one)
+    assert len(steps) == taken
+
+
+OTHERS: dict[str, dict[str, Any]] = {
+    "model": {"subject": toy(ChannelMeans(41.0))},
+    "range": {"subject": replace(toy(), inputs=1.5 * toy().inputs)},
+    "size": {"subject": toy(size=(12, 13))},
+    "reference of its own": {"subject": replace(toy(), reference=lambda n, _: torch.zeros(n, 3, 12, 12))},
+    "reference": {"reference": "noise"},
+    "scenario": {"name": "null"},
+    "side": {"side": 4},
+    "objective": {"objective": "dynamic"},
+    "steps": {"steps": STEPS + 1},
+    "seed": {"seed": 1},
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_nothing_of_another_model_or_plan_is_used(
+    other: str, run: Run, monkeypatch: pytest.MonkeyPatch, steps: list[int]
+) -> None:
+    """Neither blocks nor snapshots."""
+    monkeypatch.setattr(generate, "SNAPSHOT", 0.0)
+    maker(run).take(1)
+    with pytest.raises(OutOfTime):
+        maker(run).block(1, deadline=0.0)
+    steps.clear()
+    made = maker(run, **OTHERS[other])
+    for number in (0, 1):
+        with pytest.raises(OutOfTime):
+            made.block(number, deadline=0.0)
+    assert steps == [1, 1]
+
+
+def test_inputs_that_serve_as_references_are_part_of_the_key(run: Run) -> None:
+    keys = []
+    for inputs in (toy().inputs, toy().inputs.flip(3)):  # of the same range
+        subject = replace(toy(), inputs=inputs)
+        keys += [maker(run, subject, reference=kind).key for kind in ("inputs", "subject")]
+    assert keys[0] != keys[2]
+    assert keys[1] == keys[3]
+
+
+def test_a_damaged_snapshot_is_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: list[int]
+) -> None:
+    whole = maker(fresh(tmp_path / "whole")).take(1).samples
+    monkeypatch.setattr(generate, "SNAPSHOT", 0.0)
+    run = fresh(tmp_path / "store")
+    made = maker(run)
+    interrupted(run, made, 30)
+    (path,) = (tmp_path / "store" / "snapshot").rglob("*.safetensors")
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    steps.clear()
+    with pytest.warns(StoreWarning, match="it is dropped and computed again"):
+        again = made.take(1).samples
+    assert steps[0] == 1
+    same(whole, again)
+
+
+# Time.
+
+
+class Clock:
+    """A second for each look at it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        self.now += 1
+        return self.now
+
+
+def test_out_of_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: list[int]) -> None:
+    whole = maker(fresh(tmp_path / "whole")).take(1)
+    everything = len(steps)
+    steps.clear()
+    made = maker(fresh(tmp_path / "store"))
+    monkeypatch.setattr(generate, "time", Clock())
+    # It foresees that the first certificates, after 20 steps, will not be reached in 15 seconds.
+    short = made.take(1, seconds=15)
+    assert (short.finished, short.steps, short.started, len(short.samples)) == (False, 5, 4, 0)
+    assert steps == [1, 2, 3, 4, 5]
+    # From there they are, but not the last ones.
+    at = sorted(whole.samples.steps.tolist())
+    assert at[0] < at[-1]
+    longer = made.take(3, seconds=at[-1] - 15)
+    assert not longer.finished
+    assert longer.started == 4
+    assert 1 <= len(longer.samples) < 4
+    assert at[0] <= longer.steps < at[-1]
+    assert steps == list(range(1, longer.steps + 1))
+    rest = made.take(1)
+    assert rest.finished
+    assert steps == list(range(1, everything + 1))
+    same(rest.samples, whole.samples)
+    assert rest.steps == whole.steps == at[-1]
+
+
+def test_progress(run: Run) -> None:
+    told: list[str] = []
+    watched: list[tuple[int, int, int]] = []
+    run.progress = told.append
+    subject = toy()
+    plan = Plan.of(subject, scenario("double"), steps=STEPS)
+    made = Generator(subject, plan, run, lambda *state: watched.append(state)).take(1)
+    assert told[0] == "double features, block 1: step 0 of at most 200, 0 of 4 samples certified"
+    last = made.steps - 1
+    done = int((made.samples.steps < made.steps).sum())
+    assert told[-1] == f"double features, block 1: step {last} of at most 200, {done} of 4 samples certified"
+    assert watched[0] == (0, 0, 0)
+    assert watched[-1] == (0, last, done)
