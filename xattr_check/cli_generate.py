@@ -49,7 +49,8 @@ def add_parser(commands: "argparse._SubParsersAction[Parser]") -> None:
         description="Make image patches of which is certified what they do to the outputs of the model. "
         f"They are made {BLOCK} at a time and kept in the storage, so that an interrupted command goes on "
         "where it was, and runs of pytest use what is there if the subject ships none. Where the working "
-        "directory has an xattr.yaml, its subject, model, data, seed, device and storage count; the command line wins.",
+        "directory has an xattr.yaml, its subject, model, data, seed, device and storage count; "
+        "the command line wins.",
         epilog="Exit codes: 0; 1 where fewer samples were certified than wanted; 2 for a mistake; "
         f"{INTERRUPTED} where it was interrupted.",
     )
@@ -126,7 +127,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _run(arguments)
     except KeyboardInterrupt:
         print(
-            f"xattr-check: interrupted; all but the last {SNAPSHOT:.0f} s is kept, "
+            f"xattr-check: interrupted; all but the last {SNAPSHOT:.0f} s, or the last step, is kept, "
             "and the same command goes on from there",
             file=sys.stderr,
         )

@@ -10,7 +10,7 @@ from xattr_check.generate import BLOCK, Samples
 
 # Seconds between two reports, where lines stay and where they do not.
 LINES, IN_PLACE = 10.0, 0.2
-# Steps after which their time is foreseen.
+# Steps after which, or seconds after one step, the time that is left is foreseen.
 PATIENCE = 5
 
 
@@ -103,7 +103,7 @@ class Meter:
 
     def _rest(self, step: int, certified: int) -> str:
         """What there is still to do; a bound for the block at work while there is no other to go by."""
-        if self._taken < PATIENCE:
+        if not self._taken or (self._taken < PATIENCE and self._spent < PATIENCE):
             return ""
         each = self._spent / self._taken
         if not self._finished:

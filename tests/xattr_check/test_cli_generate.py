@@ -276,7 +276,8 @@ def test_interrupted_it_goes_on_where_it_was(
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err.splitlines()[-1] == (
-        "xattr-check: interrupted; all but the last 20 s is kept, and the same command goes on from there"
+        "xattr-check: interrupted; all but the last 20 s, or the last step, is kept, and the same command "
+        "goes on from there"
     )
     assert "Traceback" not in told.err
     assert not Path("x.safetensors").exists()
@@ -440,6 +441,15 @@ def test_progress_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> Non
     meter.finished(empty(32, steps=60))
     assert meter.whole
     assert meter.seconds == 50
+
+
+def test_a_slow_step_is_enough_to_foresee_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, stream = Clock(monkeypatch), io.StringIO()
+    meter = Meter(wanted=2, blocks=1, steps=1500, stream=stream)
+    for step in range(2):
+        clock.now = 28.0 * step
+        meter(0, step, certified=0)
+    assert stream.getvalue().endswith("step 1 of 1500, 28 s, at most 11 h 40 min more for these 32\n")
 
 
 def test_without_any_yield_all_that_may_be_started_is_foreseen(monkeypatch: pytest.MonkeyPatch) -> None:
