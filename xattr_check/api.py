@@ -9,7 +9,7 @@ from xattr_check import registry, table
 from xattr_check.axiom import Axiom
 from xattr_check.config import Settings, item, validate
 from xattr_check.method import Method
-from xattr_check.run import Progress, Run, resolve_device, silent
+from xattr_check.run import MEBIBYTE, Progress, Run, resolve_device, silent
 from xattr_check.select import select
 from xattr_check.specs import load_methods, load_subject
 from xattr_check.store import Store
@@ -60,15 +60,16 @@ def subject_of(settings: Settings, subject: Any = None) -> Subject:
     return load_subject(subject if subject is not None else settings.subject or DEFAULT_SUBJECT)
 
 
-def run_of(settings: Settings, **options: Any) -> Run:
-    """What a run shares as the settings say, in their store; options are those of Run. Raises UsageError."""
+def run_of(settings: Settings, progress: Progress = silent) -> Run:
+    """What a run shares as the settings say, in their store. Raises UsageError."""
     return Run(
         store=Store(Path(settings.storage) / "store"),
         seed=settings.seed,
         budget=settings.budget,
         device=resolve_device(settings.device),
         timeout=settings.timeout,
-        **options,
+        memory=settings.memory * MEBIBYTE,
+        progress=progress,
     )
 
 

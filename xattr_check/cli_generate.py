@@ -19,7 +19,6 @@ from xattr_check.generate import BLOCK, REFERENCES, SNAPSHOT, Generator, Plan, S
 from xattr_check.generated import packed
 from xattr_check.meter import Meter
 from xattr_check.objectives import OBJECTIVES
-from xattr_check.run import MEBIBYTE
 from xattr_check.scenarios import LARGEST, SCENARIOS, Scenario, scenario
 
 # Samples that are started at most, for each that is wanted.
@@ -113,10 +112,9 @@ def add_parser(commands: "argparse._SubParsersAction[Parser]") -> None:
     model.add_argument("--xattr-device", metavar="auto|cpu|cuda[:N]", help="default: auto")
     model.add_argument("--xattr-storage", metavar="DIR", help="default: .xattr")
     model.add_argument(
-        "--memory",
-        type=_at_least_one,
+        "--xattr-memory",
+        type=int,
         metavar="MIB",
-        default=256,
         help="that images shown at once may take, activations included (default: 256)",
     )
 
@@ -138,7 +136,7 @@ def _run(arguments: argparse.Namespace) -> int:
     kind = scenario(arguments.scenario, arguments.features)
     settings = _settings(arguments)
     _check_files(arguments, kind)
-    shared = run_of(settings, memory=arguments.memory * MEBIBYTE)
+    shared = run_of(settings)
     subject = subject_of(settings).to(shared.device)
     plan = Plan.of(
         subject,
@@ -167,7 +165,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _settings(arguments: argparse.Namespace) -> Settings:
     path = Path(config.NAME)
     found = config.read(path) if path.exists() else Settings()
-    names = ("subject", "model", "data", "seed", "device", "storage")
+    names = ("subject", "model", "data", "seed", "device", "storage", "memory")
     return found.overridden(**{name: getattr(arguments, f"xattr_{name}") for name in names})
 
 

@@ -42,6 +42,7 @@ class Settings:
     strict: bool = False
     storage: str = ".xattr"
     timeout: float = 300.0
+    memory: int = 256
     json: str | None = None
     gates: Mapping[str, Gate] = field(default_factory=dict)
     claims: PerMethod = field(default_factory=dict)
@@ -54,6 +55,8 @@ class Settings:
             raise UsageError(f"--xattr-budget={self.budget!r}: expected {', '.join(BUDGETS)}")
         if not self.timeout > 0:
             raise UsageError(f"--xattr-timeout={self.timeout:g}: expected seconds greater than 0")
+        if self.memory < 1:
+            raise UsageError(f"--xattr-memory={self.memory}: expected at least 1, in MiB")
         if (self.model is None) != (self.data is None):
             given, missing = ("model", "data") if self.model else ("data", "model")
             raise UsageError(
@@ -128,6 +131,7 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "seed": ((int,), "a whole number"),
     "strict": ((bool,), "true or false"),
     "timeout": ((int, float), "seconds"),
+    "memory": ((int,), "a whole number of MiB"),
     "claims": ((list, dict), "a list of checks, or lists by method"),
     "expected_failures": ((dict,), "reasons by check, check: reason"),
 }

@@ -74,6 +74,7 @@ def settings(config: pytest.Config, node_ids: Iterable[str]) -> "Settings":
         methods=config.getoption("xattr_method"),
         seed=_number(config, "seed", int, "a whole number"),
         timeout=_number(config, "timeout", float, "seconds"),
+        memory=_number(config, "memory", int, "a whole number of MiB"),
         **options,
     )
     return found if found.methods else found.overridden(methods=methods_of(node_ids))

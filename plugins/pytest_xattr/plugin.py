@@ -27,6 +27,11 @@ OPTIONS = (
     ("device", "auto|cpu|cuda[:N]", "where models run (default: auto)"),
     ("storage", "DIR", "folder of the results that runs share (default: .xattr in the root directory)"),
     ("timeout", "SECONDS", "how long one call of a method may take (default: 300)"),
+    (
+        "memory",
+        "MIB",
+        "what a chunk of images and its activations may take, in MiB (default: 256); less is slower",
+    ),
     ("json", "FILE", "write all verdicts to a file"),
 )
 

@@ -128,6 +128,7 @@ OPTIONS = {
     "--xattr-budget=huge": "--xattr-budget='huge': expected quick, standard, full",
     "--xattr-seed=many": "--xattr-seed='many': expected a whole number, for example 10",
     "--xattr-timeout=0": "--xattr-timeout=0: expected seconds greater than 0",
+    "--xattr-memory=0": "--xattr-memory=0: expected at least 1, in MiB",
     "--xattr-timeout=soon": "--xattr-timeout='soon': expected seconds, for example 10",
     "--xattr-device=tpu0": "--xattr-device='tpu0': expected auto, cpu, cuda or cuda:N, for example cuda:0",
     "--xattr-device=cuda:99": "--xattr-device='cuda:99': expected one of the ",

@@ -36,7 +36,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     found = settings(
         tmp_path,
         "methods: [mymod:explain]\nsubject: digits\nchecks: [contract, sanity]\nbudget: standard\nseed: 3\n"
-        "device: cpu\nstrict: true\nstorage: here\ntimeout: 10\njson: out.json\n"
+        "device: cpu\nstrict: true\nstorage: here\ntimeout: 10\nmemory: 64\njson: out.json\n"
         "gates: {deletion: {beats: 0.2}, completeness: {at_least: 3}}\nclaims: [completeness]\n"
         "expected_failures: {deletion: it is coarse}\n",
     )
@@ -50,6 +50,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         strict=True,
         storage="here",
         timeout=10,
+        memory=64,
         json="out.json",
         gates={"deletion": Beats(0.2), "completeness": AtLeast(3)},
         claims={"completeness": True},
