@@ -64,7 +64,7 @@ class Filters(nn.Module):
 
 
 def toy(model: nn.Module | None = None, channels: int = 3, size: tuple[int, int] = (12, 12)) -> Subject:
-    """Faint noise with a dark and a bright pixel, on channel means unless said; absence is the noise alone."""
+    """Faint noise with a dark and a bright pixel, on channel means by default; absence is the noise alone."""
     inputs = 0.02 * torch.randn(8, channels, *size, generator=torch.Generator().manual_seed(0))
     inputs[..., 0, 0], inputs[..., -1, -1] = -1, 1
     targets = torch.zeros(8, dtype=torch.int64)

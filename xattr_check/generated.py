@@ -29,12 +29,11 @@ def generated(name: str) -> Derived:
 
     def features(subject: Subject, run: Run) -> Subject:
         """Features generated with the subject's model: those it ships, or made when first asked for."""
-        kind = scenario(name)
         try:
             if name in subject.generated:
-                maker, samples = _shipped(subject, kind, run)
+                maker, samples = _shipped(subject, name, run)
             else:
-                maker, samples = _made(subject, kind, run)
+                maker, samples = _made(subject, scenario(name), run)
         except UsageError as error:
             raise Undefined(str(error)) from None
         return derived(subject, maker, samples)
@@ -75,10 +74,11 @@ def packed(maker: Generator, samples: Samples) -> Tensors:
     return {**samples.tensors(), "gap": torch.tensor(maker.plan.gap)}
 
 
-def _shipped(subject: Subject, kind: Scenario, run: Run) -> tuple[Generator, Samples]:
+def _shipped(subject: Subject, name: str, run: Run) -> tuple[Generator, Samples]:
     """The shipped samples that hold here, by forward passes: all draws once, the composites every time."""
-    tensors: Mapping[str, Tensor] = subject.generated[kind.name]
+    tensors: Mapping[str, Tensor] = subject.generated[name]
     samples = Samples.of(dict(tensors))
+    kind = scenario(name, samples.patches.shape[1])
     reference = "noise" if subject.reference is None else "subject"
     plan = Plan(kind, samples.patches.shape[-1], int(tensors["gap"]), reference)
     maker = Generator(subject, plan, run)

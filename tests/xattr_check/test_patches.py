@@ -77,10 +77,10 @@ def feasible(size: tuple[int, int], features: int, side: int, gap: int) -> set[t
 
 @pytest.mark.parametrize(
     ("size", "features", "side", "gap"),
-    [((5, 6), 1, 2, 1), ((6, 7), 2, 2, 0), ((6, 6), 2, 2, 1), ((3, 9), 2, 3, 1), ((5, 5), 3, 2, 0)],
+    [((5, 6), 1, 2, 1), ((6, 7), 2, 2, 0), ((6, 6), 2, 2, 1), ((3, 9), 2, 3, 1), ((4, 5), 3, 2, 0)],
 )
 def test_every_arrangement_is_reached(size: tuple[int, int], features: int, side: int, gap: int) -> None:
-    rows = place(30_000, features, side, size, seeded(), gap=gap).tolist()
+    rows = place(12_000, features, side, size, seeded(), gap=gap).tolist()
     found = {tuple(map(tuple, row)) for row in rows}
     assert found == feasible(size, features, side, gap)
 
