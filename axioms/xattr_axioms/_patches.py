@@ -21,10 +21,15 @@ def amounts(scores: Tensor, masks: Tensor) -> Tensor:
 
 
 def pictures(subject: Subject, draw: Draw, map_a: Tensor, map_b: Tensor | None = None) -> dict[str, Tensor]:
-    """Evidence of the first samples: the inputs, the features' masks, and scores (n, P) for each target."""
+    """Evidence of the first samples: inputs, the features' masks, and scores (n, P) for each target.
+
+    Scores beyond those samples are not needed.
+    """
     rows = {"composite": draw.inputs, "target_a": draw.targets, "map_a": map_a.unflatten(1, subject.spatial)}
+    # Where there is no other target, all features make the same one.
+    rows["target_b"] = draw.truth("other_target") if "other_target" in subject.truth else draw.targets
     if map_b is not None:
-        rows |= {"target_b": draw.truth("other_target"), "map_b": map_b.unflatten(1, subject.spatial)}
+        rows["map_b"] = map_b.unflatten(1, subject.spatial)
     rows |= {name: draw.truth(name) for name in _names(subject)}
     return {name: tensor[:PICTURES] for name, tensor in rows.items()}
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from xattr_axioms._patches import amounts, feature_masks, pictures, zeros_told
+from xattr_axioms._patches import PICTURES, amounts, feature_masks, pictures, zeros_told
 from xattr_check.axiom import Measurement, axiom
 from xattr_check.explainer import Explainer
 from xattr_check.gate import AtMost
@@ -42,4 +42,7 @@ def null_feature(method: Explainer, subject: Subject, draw: Draw) -> Measurement
     told = zeros_told(zero, "counted as ½") or (
         f"signed, the sum on it is {float(ratio.nanmedian()):.2f} of that on the one that makes the target"
     )
-    return Measurement(share, told, pictures(subject, draw, scores) | {"signed_ratio": ratio})
+    # For the pictures alone: what the method says of the class that the null feature makes.
+    first, others = draw.inputs[:PICTURES], draw.truth("other_target")[:PICTURES]
+    beside = method.scores(subject.model, first, others)
+    return Measurement(share, told, pictures(subject, draw, scores, beside) | {"signed_ratio": ratio})
