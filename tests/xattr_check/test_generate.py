@@ -244,6 +244,13 @@ def brute_force(made: Generator, samples: Samples, seeds: Tensor, count: int) ->
     return Certificate(*(torch.stack(column) for column in zip(*rows, strict=True)))
 
 
+class Overwriting(ChannelMeans):
+    """Works in place on what it is given."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs.mul_(1.0))
+
+
 CASES = {
     "null": {},
     "double": {},
@@ -254,6 +261,7 @@ CASES = {
     "one channel, not square": {"subject": toy(Filters(1), 1, (16, 24)), "name": "null"},
     "four channels, upright": {"subject": toy(ChannelMeans(100), 4, (24, 10)), "name": "double"},
     "in place": {"subject": toy(Filters(3, inplace=True)), "name": "single"},
+    "overwriting": {"subject": toy(Overwriting(100.0)), "name": "single"},
     "inputs": {"reference": "inputs"},
     "noise": {"subject": toy(ChannelMeans(100)), "reference": "noise"},
 }

@@ -310,3 +310,22 @@ def test_where_there_can_be_no_features(given: Subject, reason: str, run: Run) -
     with pytest.raises(Undefined) as raised:
         generated("null")(given, run)
     assert str(raised.value).removeprefix(f"subject {given.name!r}: ") == reason
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("case", CASES)
+def test_a_gpu_shows_what_a_cpu_shows(case: str, made: Made, run: Run) -> None:
+    given, name = shipping(made, case), made[case][0].plan.scenario.name
+    one = generated(name)(given, run)
+    inputs, truth = one.inputs, dict(one.truth)
+    other = generated(name)(given.to(torch.device("cuda")), run)
+    assert other.inputs.device.type == other.targets.device.type == "cuda"
+    assert torch.equal(other.inputs.cpu(), inputs)
+    assert all(torch.equal(other.truth[key].cpu(), value) for key, value in truth.items())
+
+
+@pytest.mark.gpu
+def test_a_gpu_makes_features(run: Run) -> None:
+    found = generated("single")(toy(ChannelMeans(100)).to(torch.device("cuda")), run)
+    assert len(found.inputs) >= 3
+    assert found.inputs.device.type == "cuda"
