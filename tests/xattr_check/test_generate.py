@@ -334,6 +334,41 @@ def test_float64(run: Run) -> None:
     assert shown(made, samples)["composite"].dtype == torch.float64
 
 
+def test_every_draw_is_fresh(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither steps, nor screens, nor certificates share any; the last have chosen nothing."""
+    used: list[tuple[int, int]] = []
+    draw = Generator.draw
+
+    def noted(made: Generator, seeds: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        used.extend((seed, count) for seed in seeds.tolist())
+        return draw(made, seeds, count)
+
+    monkeypatch.setattr(Generator, "draw", noted)
+    block = _Block(maker(run), 0)
+    while not block.finished:
+        block.advance()
+    assert len(used) == len(set(used)) == len({seed for seed, _ in used})
+    assert {count for _, count in used} == {generate.DRAWS_A_STEP, *generate.SCREENS, generate.DRAWS, 1}
+    assert {(seed, generate.DRAWS) for seed in block.draws.tolist()} <= set(used)
+    assert {(seed, 1) for seed in block.composite.tolist()} <= set(used)
+
+
+def test_a_composite_keeps_the_certificate_itself(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others are tried where it does not."""
+    certify = Generator.certify
+
+    def fussy(made: Generator, patches: Tensor, classes: Tensor, seeds: Tensor, *count: int) -> Certificate:
+        found = certify(made, patches, classes, seeds, *count)
+        if count == (1,):
+            found.median[seeds % 3 > 0] = torch.inf
+        return found
+
+    monkeypatch.setattr(Generator, "certify", fussy)
+    samples = maker(run).take(1).samples
+    assert len(samples) >= 2
+    assert (samples.composite % 3 == 0).all()
+
+
 def test_samples_as_tensors(whole: Samples) -> None:
     samples = whole
     assert len(samples) == 4

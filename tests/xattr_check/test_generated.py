@@ -203,6 +203,21 @@ def test_what_no_longer_holds_is_dropped(made: Made, run: Run) -> None:
     assert len(found.inputs) == len(samples)
 
 
+def test_what_ships_holds_on_all_draws_and_on_its_own(
+    made: Made, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certify, samples = Generator.certify, made["null"][1]
+
+    def fussy(maker: Generator, patches: Tensor, classes: Tensor, seeds: Tensor, *count: int) -> Any:
+        found = certify(maker, patches, classes, seeds, *count)
+        found.median[1 if count == (1,) else 0] = torch.inf
+        return found
+
+    monkeypatch.setattr(Generator, "certify", fussy)
+    found = generated("null")(shipping(made, "null"), run)
+    assert torch.equal(found.targets, samples.classes[2:, 0])
+
+
 def test_too_little_of_what_ships_holds(made: Made, run: Run) -> None:
     with pytest.raises(Invalid) as raised:
         generated("null")(shipping(made, "null", ChannelMeans(0.1)), run)
