@@ -43,9 +43,21 @@ def digest_rows(inputs: Tensor) -> list[int]:
 
 
 def digest_model(model: nn.Module) -> str:
-    """Digest of the architecture as printed, of its own classes' source, of every parameter and buffer."""
+    """Digest of the architecture as printed, of its own classes' source, of every parameter and buffer.
+
+    Plain attributes of modules, such as a temperature, count too; whether they are in train mode does not.
+    """
     own = {type(module) for module in model.modules() if not type(module).__module__.startswith("torch.")}
-    return digest(str(model), {str(kind): _source(kind) for kind in own}, dict(model.state_dict()))
+    plain = {name: _plain(module) for name, module in model.named_modules()}
+    return digest(str(model), {str(kind): _source(kind) for kind in own}, plain, dict(model.state_dict()))
+
+
+def _plain(module: nn.Module) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if name != "training" and not name.startswith("_") and isinstance(value, bool | int | float | str)
+    }
 
 
 def _source(kind: type) -> str:

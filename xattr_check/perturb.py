@@ -46,7 +46,7 @@ def probe(model: nn.Module, inputs: Tensor) -> Probe:
         leaves = [module for module in model.modules() if not list(module.children())]
         handles = [module.register_forward_hook(count) for module in leaves]
         try:
-            model(inputs[:1])
+            model(inputs[:1].clone())
         finally:
             for handle in handles:
                 handle.remove()

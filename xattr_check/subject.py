@@ -86,7 +86,7 @@ class Subject:
     def _check_outputs(self, where: str) -> None:
         try:
             with torch.inference_mode():
-                logits = self.model(self.inputs[:1])
+                logits = self.model(self.inputs[:1].clone())
         except Exception as error:
             raise SubjectError(
                 f"{where}: the model cannot run on its inputs {tuple(self.inputs[:1].shape)}: {error}"

@@ -83,6 +83,14 @@ def test_a_model_is_its_architecture_weights_and_buffers() -> None:
     assert len({before, moved, digest_model(model)}) == 3
 
 
+def test_plain_attributes_of_a_model_count_and_its_mode_does_not() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    before = digest_model(model)
+    assert digest_model(model.eval()) == before
+    model.temperature = 2.0
+    assert digest_model(model) != before
+
+
 @given(st.integers(), st.text(max_size=5))
 def test_seeds_fit_torch(number: int, name: str) -> None:
     seed = derive_seed(name, number)
