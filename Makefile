@@ -4,9 +4,9 @@ BIN := .venv/bin
 
 .PHONY: check test lint slow docs clean
 
-# Judges a reference method on the embedded subject.
+# Judges GradCAM on the embedded subject.
 check: .venv/installed
-	$(BIN)/pytest --xattr-method=xattr:integrated_gradients
+	$(BIN)/pytest --xattr-method=xattr:gradcam
 
 # Linters, types and the fast tests, on all cores.
 test: lint

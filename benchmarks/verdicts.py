@@ -47,6 +47,28 @@ The controls fail where they have to: none of them depends on the model or on th
 
 # How to read the figures of each check, for someone who knows the papers.
 READINGS = {
+    "null_feature": """
+Two patches are made with the network itself: one makes the target, one makes another class and never changes
+the target's logit, whether or not the first is there. Chance is ½. gradcam and occlusion leave the null
+feature out; whatever multiplies gradients through all layers does not, though the signed sum of
+integrated_gradients on it is about zero, as its completeness asks: what is judged is the map that people look
+at. The order is that of Table 1 of [khakzar2022].
+""",
+    "class_sensitivity_double": """
+Two patches, each making a class of its own and null for the other's logit; the map is asked for both classes.
+1 is the same map twice, which is what all controls return. Maps of gradients show both patches for either
+class. This is the check that a wrong class does not survive: on the digits' own images, with one object each,
+LayerCAM of the wrong class looks right.
+""",
+    "class_sensitivity_single": """
+One patch that makes a class, and the map for another class on which it has no effect: does a patch that gets
+much for the one get much for the other? A correlation over samples needs many of them: intervals are wide.
+""",
+    "saturation": """
+Two patches side by side, either of which has the effect of both. What attributes to everything shares it
+fairly, so a method that fails null_feature is not judged (not applicable). gradcam and occlusion give most to
+one of the two, which of them varies; a map that keeps one place alone is at 0.04 and fails.
+""",
     "completeness": """
 Gates only methods that claim it, here integrated_gradients, whose 50 points leave a gap well below 1 %.
 Differences of two inputs are compared, so that no baseline has to be known; a method that is off by a factor

@@ -1,7 +1,8 @@
 """Attribution methods, each with one defect, and the check that must name it.
 
-All take (model, inputs (N, C, H, W), targets (N,)). `CONTRACT`, `DEPENDENCE` and `MEANING` hold them by name:
-what breaks the rules of a call, what does not look at what it explains, and what computes the wrong thing.
+All take (model, inputs (N, C, H, W), targets (N,)). `CONTRACT`, `DEPENDENCE`, `MEANING` and `GENERATED` hold
+them by name: what breaks the rules of a call, what does not look at what it explains, what computes the wrong
+thing, and what only features show that are known to have no effect.
 """
 
 import random
@@ -18,6 +19,7 @@ from xattr_methods import edges, gradcam, gradient, integrated_gradients
 CONTRACT: dict[str, Callable[..., Any]] = {}
 DEPENDENCE: dict[str, Callable[..., Any]] = {}
 MEANING: dict[str, Callable[..., Any]] = {}
+GENERATED: dict[str, Callable[..., Any]] = {}
 # The check that must catch each, by name.
 CAUGHT_BY: dict[str, str] = {}
 # Other checks that may rightly fail or be in error on it.
@@ -37,7 +39,7 @@ def caught_by(group: dict[str, Callable[..., Any]], check: str, *others: str) ->
 
 def broken(name: str) -> Callable[..., Any]:
     """A fresh instance of the broken method of that name, so that no state is carried over."""
-    found = {**CONTRACT, **DEPENDENCE, **MEANING}[name]
+    found = {**CONTRACT, **DEPENDENCE, **MEANING, **GENERATED}[name]
     return found() if isinstance(found, type) else found
 
 
@@ -500,3 +502,78 @@ def first_layer_only(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tenso
         handle.remove()
     cells = kept[0].abs().mean(1, keepdim=True) * logits.gather(1, targets[:, None])[:, :, None, None]
     return nn.functional.interpolate(cells, size=inputs.shape[2:], mode="bilinear")
+
+
+def _cam_parts(model: nn.Module, inputs: Tensor, chosen: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """Output of the last 3×3 convolution's block and the gradient of a function of the logits there."""
+    kept: list[Tensor] = []
+    layer = [module for module in model.modules() if isinstance(module, nn.ReLU)][-1]
+    handle = layer.register_forward_hook(lambda _module, _args, output: kept.append(output))
+    try:
+        logits = model(inputs.clone().requires_grad_())
+    finally:
+        handle.remove()
+    (gradients,) = torch.autograd.grad(chosen(logits).sum(), kept[-1])
+    return kept[-1].detach(), gradients
+
+
+def _upsampled(cells: Tensor, inputs: Tensor) -> Tensor:
+    return nn.functional.interpolate(cells, size=inputs.shape[2:], mode="bilinear")
+
+
+@caught_by(GENERATED, "class_sensitivity_double", "null_feature", "class_sensitivity_single")
+def layer_cam_of_the_next_class(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """LayerCAM for target + 1: one object an image looks alike under any class."""
+    activation, gradients = _cam_parts(
+        model, inputs, lambda logits: logits.gather(1, (targets[:, None] + 1) % logits.shape[1])
+    )
+    return _upsampled((gradients.clamp_min(0) * activation).sum(1, keepdim=True), inputs)
+
+
+@caught_by(GENERATED, "class_sensitivity_double", "null_feature", "class_sensitivity_single")
+def activations_times_logit(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """The mean activation, times the target's logit: it depends on the target, by a factor."""
+    activation, _ = _cam_parts(model, inputs, lambda logits: logits)
+    with torch.no_grad():
+        logits = model(inputs).gather(1, targets[:, None])[:, :, None, None]
+    return _upsampled(activation.mean(1, keepdim=True), inputs) * logits
+
+
+@caught_by(GENERATED, "null_feature", "class_sensitivity_double", "class_sensitivity_single")
+def probability_instead_of_logit(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Explains the log-probability, which every other class lowers, and not the logit."""
+    activation, gradients = _cam_parts(
+        model, inputs, lambda logits: logits.log_softmax(1).gather(1, targets[:, None])
+    )
+    return _upsampled((gradients * activation).sum(1, keepdim=True), inputs)
+
+
+@caught_by(GENERATED, "class_sensitivity_double", "null_feature", "class_sensitivity_single")
+def magnitude_of_the_weights(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """GradCAM with the magnitude of its weights: evidence against the target counts for it."""
+    activation, gradients = _cam_parts(model, inputs, lambda logits: logits.gather(1, targets[:, None]))
+    weights = gradients.mean((2, 3), keepdim=True).abs()
+    return _upsampled((weights * activation).sum(1, keepdim=True), inputs)
+
+
+@caught_by(GENERATED, "class_sensitivity_double", "null_feature", "class_sensitivity_single")
+def two_best_classes(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """GradCAM of the two classes that the model finds likeliest, with a little of the target's."""
+    with torch.no_grad():
+        first, second = model(inputs).topk(2).indices.unbind(1)
+    return sum(
+        weight * gradcam(model, inputs, classes)
+        for weight, classes in ((1.0, first), (1.0, second), (0.2, targets))
+    )
+
+
+@caught_by(GENERATED, "saturation", "class_sensitivity_single")
+def loudest_place(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """GradCAM, of which only the surroundings of its maximum are kept, a quarter of the width around it."""
+    maps = gradcam(model, inputs, targets)
+    height, width = maps.shape[2:]
+    best = maps.flatten(1).argmax(1)
+    rows = (torch.arange(height) - best[:, None] // width).abs()
+    columns = (torch.arange(width) - best[:, None] % width).abs()
+    near = torch.maximum(rows[:, :, None], columns[:, None, :]) <= width // 8
+    return maps * near[:, None].to(maps)

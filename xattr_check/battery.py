@@ -262,7 +262,8 @@ class _Judge:
         if self.item.check.on is None:
             return f"all {there} inputs of the subject, give it more"
         larger = [name for name, limit in BUDGETS.items() if limit > self.run.limit]
-        advice = f"; --xattr-budget={larger[0]} makes more" if larger else ""
+        made = larger and not self.item.subject.generated  # what ships with a subject is all there is
+        advice = f"; --xattr-budget={larger[0]} makes more" if made else ""
         return f"all {there} generated inputs{advice}"
 
     def _verdict(self, status: Status, sentence: str, judgement: Judgement | None = None) -> Verdict:

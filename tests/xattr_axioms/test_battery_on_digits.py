@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from broken_methods import CAUGHT_BY, MAY_FAIL, MEANING, broken
+from broken_methods import CAUGHT_BY, GENERATED, MAY_FAIL, MEANING, broken
 
 import xattr_check
 from xattr_check import Store, Subject, Verdict, load_method, load_subject
@@ -20,6 +20,7 @@ from xattr_check.run import Run
 CHECKS = xattr_check.checks()
 FAITHFULNESS = [name for name, check in CHECKS.items() if check.family == "faithfulness"]
 SANITY = [name for name, check in CHECKS.items() if check.family == "sanity"]
+FEATURES = [name for name, check in CHECKS.items() if check.family == "generated"]
 GOOD = ("gradient", "input_x_gradient", "integrated_gradients", "smoothgrad", "gradcam", "occlusion")
 NEGATIVE = ("random", "edges", "center", "constant", "input_magnitude")
 # What the quick budget leaves open on some seeds: both beat edges by little more than the margin.
@@ -82,7 +83,7 @@ def each(*names: str) -> list[object]:
     return [case for name in names for case in seeds(name)]
 
 
-@pytest.mark.parametrize(("name", "seed"), each(*MEANING))
+@pytest.mark.parametrize(("name", "seed"), each(*MEANING, *GENERATED))
 def test_a_broken_method_fails_its_check(name: str, seed: int, judge: Judge) -> None:
     verdict = judge(broken(name), CAUGHT_BY[name], seed)
     assert verdict.failed, verdict.sentence
@@ -90,10 +91,10 @@ def test_a_broken_method_fails_its_check(name: str, seed: int, judge: Judge) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MEANING)
+@pytest.mark.parametrize("name", [*MEANING, *GENERATED])
 def test_a_broken_method_fails_no_check_but_those_that_it_should(name: str, judge: Judge) -> None:
     method = broken(name)
-    checks = [*FAITHFULNESS, *SANITY, "completeness"]
+    checks = FEATURES if name in GENERATED else [*FAITHFULNESS, *SANITY, "completeness"]
     failed = {check for check in checks if judge(method, check, 0).failed}
     assert failed - {CAUGHT_BY[name]} <= MAY_FAIL[name]
 
@@ -130,6 +131,48 @@ def test_the_oracle_is_faithful_and_asks_no_model(seed: int, judge: Judge) -> No
     found = {check: judge("xattr:oracle", check, seed) for check in [*FAITHFULNESS, *SANITY]}
     expected = dict.fromkeys(FAITHFULNESS, "pass") | dict.fromkeys(SANITY, "fail")
     assert {check: v.status for check, v in found.items()} == expected
+
+
+@pytest.mark.parametrize(("name", "seed"), each("gradcam", "occlusion"))
+def test_what_keeps_apart_what_the_features_do_fails_nothing(name: str, seed: int, judge: Judge) -> None:
+    found = {check: judge(f"xattr:{name}", check, seed) for check in FEATURES}
+    undecided = {check for check, v in found.items() if v.status == "undecided"}
+    assert undecided <= {"class_sensitivity_single"}, [v.sentence for v in found.values()]
+    assert {v.status for check, v in found.items() if check not in undecided} == {"pass"}
+
+
+@pytest.mark.parametrize(
+    ("name", "seed"),
+    each("gradient", "integrated_gradients", "input_x_gradient", "smoothgrad", "guided_backprop"),
+)
+def test_gradients_through_all_layers_show_features_without_effect(
+    name: str, seed: int, judge: Judge
+) -> None:
+    """As in Table 1 of [khakzar2022]; guided_backprop is at the gate of `null_feature`."""
+    found = {check: judge(f"xattr:{name}", check, seed) for check in FEATURES}
+    assert found["class_sensitivity_double"].status == "fail"
+    assert found["class_sensitivity_single"].status in ("fail", "undecided")
+    assert found["null_feature"].status in (("fail",) if name != "guided_backprop" else ("fail", "undecided"))
+    assert found["saturation"].status in ("not_applicable", "undecided", "pass")
+
+
+@pytest.mark.parametrize(("name", "seed"), each(*NEGATIVE))
+def test_a_control_fails_on_features(name: str, seed: int, judge: Judge) -> None:
+    found = {check: judge(f"xattr:{name}", check, seed).status for check in FEATURES}
+    assert found == dict.fromkeys(FEATURES, "fail") | {"saturation": "not_applicable"}
+
+
+@pytest.mark.parametrize("seed", seeds())
+def test_the_oracle_knows_the_features(seed: int, judge: Judge) -> None:
+    assert {judge("xattr:oracle", check, seed).status for check in FEATURES} == {"pass"}
+
+
+def test_gradcam_gets_worse_towards_the_input(judge: Judge) -> None:
+    """Table 2 of [khakzar2022]."""
+    found = [judge(f"xattr:gradcam?layer=stage{stage}", "null_feature", 0).interval for stage in (3, 2)]
+    assert found[0] is not None
+    assert found[1] is not None
+    assert found[0].value < found[1].value
 
 
 @pytest.mark.parametrize("check", [*FAITHFULNESS, "parameter_randomization", "completeness"])
