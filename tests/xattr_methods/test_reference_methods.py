@@ -176,7 +176,8 @@ def test_occlusion_of_columns_and_tokens() -> None:
 def test_rows_do_not_mix_and_nothing_is_left_behind(name: str, images) -> None:
     model, inputs, targets = images
     method = xattr_check.methods()[name]
-    subject = xattr_check.Subject("s", model, inputs, targets, truth={"mask": inputs[:, :1] > 0})
+    truth = dict.fromkeys({"mask"} | method.needs - {"image"}, inputs[:, :1] > 0)
+    subject = xattr_check.Subject("s", model, inputs, targets, truth=truth)
     together = method.bind(subject)(model, inputs, targets)
     alone = torch.cat([method.bind(subject)(model, inputs[i : i + 1], targets[i : i + 1]) for i in range(3)])
     torch.testing.assert_close(together, alone, rtol=1e-9, atol=1e-11)
