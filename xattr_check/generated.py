@@ -110,6 +110,7 @@ def _made(subject: Subject, kind: Scenario, run: Run) -> tuple[Generator, Sample
         )
     raise Invalid(
         f"{figures} in {made.seconds:.0f} s, the time that --xattr-budget={run.budget} allows, after "
-        f"{made.steps} of at most {maker.plan.steps} steps; a run with --xattr-budget=standard, or "
-        f"`xattr-check generate --scenario={kind.name} -n {BLOCK}`, goes on from there"
+        f"{made.steps} of at most {maker.plan.steps} steps; a run with --xattr-budget=standard goes on from "
+        f"there, and so does `xattr-check generate --scenario={kind.name} -n {BLOCK}` with the options of "
+        "this run that name the subject, the seed, the device and the storage"
     )

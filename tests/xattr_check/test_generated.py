@@ -276,8 +276,9 @@ def test_too_little_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
             generated("single")(given, run)
     assert re.sub(r"in \d+ s", "in 0 s", str(raised.value)) == (
         "0 of 6 started samples were certified in 0 s, the time that "
-        "--xattr-budget=quick allows, after 1 of at most 1500 steps; a run with --xattr-budget=standard, or "
-        "`xattr-check generate --scenario=single -n 6`, goes on from there"
+        "--xattr-budget=quick allows, after 1 of at most 1500 steps; a run with --xattr-budget=standard goes "
+        "on from there, and so does `xattr-check generate --scenario=single -n 6` with the options of "
+        "this run that name the subject, the seed, the device and the storage"
     )
     taken: list[int] = []
     advance = _Block.advance
