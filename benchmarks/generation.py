@@ -22,8 +22,10 @@ from released_procedure import opposite_corners, released
 from torch import Tensor
 
 from xattr_check import Subject, load_subject
+from xattr_check.blocks import BLOCK, take
 from xattr_check.certify import DRAWS
-from xattr_check.generate import BLOCK, Generator, Plan
+from xattr_check.generator import Generator
+from xattr_check.plan import Plan
 from xattr_check.run import Run, resolve_device
 from xattr_check.scenarios import SCENARIOS, scenario
 from xattr_check.store import Store
@@ -52,7 +54,7 @@ class Row:
 def batched(subject: Subject, name: str, objective: str, run: Run, seed: int) -> Row:
     """One block, or what of it is certified in the time."""
     plan = Plan.of(subject, scenario(name), objective=objective, seed=seed)
-    made = Generator(subject, plan, run).take(1)
+    made = take(Generator(subject, plan, run), 1)
     return Row(objective, len(made.samples), made.started, made.seconds)
 
 

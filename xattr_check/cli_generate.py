@@ -12,13 +12,16 @@ from safetensors import SafetensorError
 
 from xattr_check import config, export
 from xattr_check.api import run_of, subject_of
+from xattr_check.blocks import BLOCK, SNAPSHOT, block
 from xattr_check.certify import MEDIAN, NINETIETH, REACH, SOFTMAX
 from xattr_check.config import Settings
 from xattr_check.errors import UsageError
-from xattr_check.generate import BLOCK, REFERENCES, SNAPSHOT, Generator, Plan, Samples
 from xattr_check.generated import packed
+from xattr_check.generator import Generator
 from xattr_check.meter import Meter
 from xattr_check.objectives import OBJECTIVES
+from xattr_check.plan import REFERENCES, Plan
+from xattr_check.samples import Samples
 from xattr_check.scenarios import LARGEST, SCENARIOS, Scenario, scenario
 
 # Samples that are started at most, for each that is wanted.
@@ -152,7 +155,7 @@ def _run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--packed: a subject ships samples on its {usual} reference, came {plan.reference}")
     blocks = math.ceil(TRIES * arguments.count / BLOCK)
     meter = Meter(arguments.count, blocks, plan.steps, sys.stderr)
-    maker = Generator(subject, plan, shared, meter)
+    maker = Generator(subject, plan, shared)
     meter.say(
         f"xattr-check: {kind.name} features for {subject.name} with patches of {plan.side} pixels; "
         f"at most {blocks * BLOCK} samples are started, {BLOCK} at a time"
@@ -203,7 +206,7 @@ def _made(maker: Generator, meter: Meter, blocks: int, count: int) -> Samples:
     parts: list[Samples] = []
     try:
         for number in range(blocks):
-            parts.append(maker.block(number))
+            parts.append(block(maker, number, meter))
             meter.finished(parts[-1])
             if meter.certified >= count:
                 break

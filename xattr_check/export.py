@@ -10,7 +10,8 @@ from safetensors.torch import save
 
 from xattr_check import pictures
 from xattr_check.certify import DRAWS, MEDIAN, NINETIETH, REACH, SOFTMAX, Certificate
-from xattr_check.generate import Generator, Samples, shown
+from xattr_check.generator import Generator, shown
+from xattr_check.samples import Samples
 from xattr_check.scenarios import Scenario
 from xattr_check.store import Tensors
 

@@ -7,10 +7,13 @@ import torch
 from torch import Tensor
 
 from xattr_check.axiom import Budget, Invalid, Undefined
+from xattr_check.blocks import BLOCK, take
 from xattr_check.digest import digest
 from xattr_check.errors import UsageError
-from xattr_check.generate import BLOCK, Generator, Plan, Samples, shown
+from xattr_check.generator import Generator, shown
+from xattr_check.plan import Plan
 from xattr_check.run import Run
+from xattr_check.samples import Samples
 from xattr_check.scenarios import Scenario, scenario
 from xattr_check.store import Tensors
 from xattr_check.subject import Subject
@@ -99,7 +102,7 @@ def _shipped(subject: Subject, name: str, run: Run) -> tuple[Generator, Samples]
 
 def _made(subject: Subject, kind: Scenario, run: Run) -> tuple[Generator, Samples]:
     maker = Generator(subject, Plan.of(subject, kind, seed=run.seed), run)
-    made = maker.take(BLOCKS[run.budget], seconds=SECONDS[run.budget])
+    made = take(maker, BLOCKS[run.budget], seconds=SECONDS[run.budget])
     if len(made.samples) >= LEAST:
         return maker, made.samples
     figures = f"{len(made.samples)} of {made.started} started samples were certified"

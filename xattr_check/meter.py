@@ -6,7 +6,8 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from xattr_check.generate import BLOCK, Samples
+from xattr_check.blocks import BLOCK
+from xattr_check.samples import Samples
 
 # Seconds between two reports, where lines stay and where they do not.
 LINES, IN_PLACE = 10.0, 0.2
@@ -23,7 +24,7 @@ def duration(seconds: float) -> str:
 
 
 class Meter:
-    """Told of every step (as `generate.Watch`) and of every finished block, it says how far work is.
+    """Told of every step (as `blocks.Watch`) and of every finished block, it says how far work is.
 
     wanted: samples; blocks, steps: that may be taken at most. seconds: that the finished blocks took.
     """

@@ -71,7 +71,7 @@ def examples(
 ) -> Image.Image:
     """A row for each sample of generated features: all patches, outlined; the reference; each patch alone.
 
-    images: what `xattr_check.generate.shown` gives, at least one sample. first, samples: which of them.
+    images: what `xattr_check.generator.shown` gives, at least one sample. first, samples: which of them.
     The tiles of a row share one scale, so that what is the same looks the same. Raises ValueError for other
     shapes.
     """

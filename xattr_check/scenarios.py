@@ -104,6 +104,6 @@ def scenario(name: str, features: int | None = None) -> Scenario:
     make, least, most = SCENARIOS[name]
     count = least if features is None else features
     if not least <= count <= most:
-        wanted = str(least) if least == most else f"{least} to {most}"
-        raise UsageError(f"scenario {name!r}: expected {wanted} features, came {count}")
+        wanted = "1 feature" if most == 1 else f"{least} to {most} features"
+        raise UsageError(f"scenario {name!r}: expected {wanted}, came {count}")
     return make(count)

@@ -15,14 +15,16 @@ from safetensors.torch import load_file
 from subjects import columns
 from torch import Tensor, nn
 
-from xattr_check import Subject, UsageError, generate
+from xattr_check import Subject, UsageError, blocks
 from xattr_check.api import subject_of
 from xattr_check.cli import main
 from xattr_check.config import Settings
-from xattr_check.generate import Generator, Plan, Samples
 from xattr_check.generated import generated
+from xattr_check.generator import Generator
 from xattr_check.meter import Meter, duration
+from xattr_check.plan import Plan
 from xattr_check.run import Run
+from xattr_check.samples import Samples
 from xattr_check.scenarios import scenario
 from xattr_check.store import Store
 
@@ -260,7 +262,7 @@ def test_no_sample_at_all_writes_nothing(capsys: pytest.CaptureFixture[str]) -> 
 def test_interrupted_it_goes_on_where_it_was(
     made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(generate, "SNAPSHOT", 0.0)
+    monkeypatch.setattr(blocks, "SNAPSHOT", 0.0)
     steps: list[int] = []
     watched = Meter.__call__
 
@@ -281,7 +283,7 @@ def test_interrupted_it_goes_on_where_it_was(
     )
     assert "Traceback" not in told.err
     assert not Path("x.safetensors").exists()
-    monkeypatch.setattr(generate, "SNAPSHOT", 1e9)
+    monkeypatch.setattr(blocks, "SNAPSHOT", 1e9)
     monkeypatch.setattr(Meter, "__call__", lambda self, block, step, n: steps.append(step))
     assert command(*options) == 0
     assert steps[:10] == [*range(8), 7, 8]
@@ -292,11 +294,11 @@ def test_interrupted_it_goes_on_where_it_was(
 def test_without_options_it_makes_what_runs_of_pytest_look_for(monkeypatch: pytest.MonkeyPatch) -> None:
     plans = []
 
-    def block(self: Generator, number: int) -> Samples:
-        plans.append(self.plan)
+    def block(maker: Generator, number: int, watch: object) -> Samples:
+        plans.append(maker.plan)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Generator, "block", block)
+    monkeypatch.setattr("xattr_check.cli_generate.block", block)
     for make in (colours, with_reference):
         assert main(["generate", f"--xattr-subject={HERE}:{make.__name__}", "--scenario=double"]) == 130
         assert plans.pop() == Plan.of(make(), scenario("double"))
@@ -311,7 +313,7 @@ def test_without_options_it_makes_what_runs_of_pytest_look_for(monkeypatch: pyte
         (["--scenario=nul"], {}, "argument --scenario: invalid choice: 'nul'"),
         ([], {}, "the following arguments are required: --scenario"),
         (["--scenario=null", "--features=9"], {}, "scenario 'null': expected 2 to 4 features, came 9"),
-        (["--scenario=single", "--features=2"], {}, "scenario 'single': expected 1 features, came 2"),
+        (["--scenario=single", "--features=2"], {}, "scenario 'single': expected 1 feature, came 2"),
         (["--scenario=null", "-n", "0"], {}, "argument -n: expected a whole number of at least 1, came '0'"),
         (
             ["--scenario=null"],
@@ -358,7 +360,7 @@ def test_mistakes_are_told_before_anything_is_made(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.delattr("xattr_check.generate.Generator.block")
+    monkeypatch.delattr("xattr_check.cli_generate.block")
     assert mistake(capsys, *options, **given).startswith(sentence)
 
 

@@ -9,11 +9,14 @@ from features import Bent, ChannelMeans, toy
 from subjects import columns
 from torch import Tensor, nn
 
-from xattr_check import Invalid, Store, Subject, Undefined, generate, load_method
+from xattr_check import Invalid, Store, Subject, Undefined, blocks, load_method
 from xattr_check import generated as module
-from xattr_check.generate import Generator, Plan, Samples, _Block
+from xattr_check.blocks import Block, block, take
 from xattr_check.generated import derived, generated, packed
+from xattr_check.generator import Generator
+from xattr_check.plan import Plan
 from xattr_check.run import Run
+from xattr_check.samples import Samples
 from xattr_check.scenarios import scenario
 
 
@@ -21,8 +24,8 @@ from xattr_check.scenarios import scenario
 def _small() -> Iterator[None]:
     """Blocks of a few samples, certified early; few are enough."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"BLOCK": 6, "FIRST": 20, "EVERY": 20, "SCREENS": (4, 8)}.items():
-            patch.setattr(generate, name, value)
+        for name, value in {"BLOCK": 6, "FIRST": 20, "EVERY": 20, "SCREENS": ((4, 0.8), (8, 0.8))}.items():
+            patch.setattr(blocks, name, value)
         patch.setattr(module, "BLOCK", 6)
         patch.setattr(module, "LEAST", 3)
         yield
@@ -42,7 +45,7 @@ def made(_small: None, tmp_path_factory: pytest.TempPathFactory) -> Made:
     def samples(name: str, features: int | None = None) -> tuple[Generator, Samples]:
         subject = toy(MODELS[name])
         maker = Generator(subject, Plan.of(subject, scenario(name, features), steps=200), run)
-        return maker, maker.take(1).samples
+        return maker, take(maker, 1).samples
 
     return {name: samples(name) for name in MODELS} | {"three": samples("null", 3)}
 
@@ -61,7 +64,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     certify = Generator.certify
 
     def counted(maker: Generator, patches: Tensor, classes: Tensor, seeds: Tensor, *count: int) -> Any:
-        seen.append((len(patches), *(count or (generate.DRAWS,))))
+        seen.append((len(patches), *(count or (blocks.DRAWS,))))
         return certify(maker, patches, classes, seeds, *count)
 
     monkeypatch.setattr(Generator, "certify", counted)
@@ -169,7 +172,7 @@ def test_the_oracle_shows_what_makes_each_output(case: str, made: Made, run: Run
 def test_what_ships_is_verified_once(made: Made, run: Run, counts: list[tuple[int, int]]) -> None:
     given, count = shipping(made, "null"), len(made["null"][1])
     first = generated("null")(given, run)
-    assert sorted(counts) == [(count, 1), (count, generate.DRAWS)]
+    assert sorted(counts) == [(count, 1), (count, blocks.DRAWS)]
     counts.clear()
     again = generated("null")(given, Run(store=run.store))
     assert counts == [(count, 1)]
@@ -177,7 +180,7 @@ def test_what_ships_is_verified_once(made: Made, run: Run, counts: list[tuple[in
     counts.clear()
     # Of another model nothing is known yet.
     generated("null")(shipping(made, "null", ChannelMeans(101)), Run(store=run.store))
-    assert sorted(counts) == [(count, 1), (count, generate.DRAWS)]
+    assert sorted(counts) == [(count, 1), (count, blocks.DRAWS)]
 
 
 class Leaky(ChannelMeans):
@@ -235,14 +238,14 @@ def test_what_does_not_ship_is_made(run: Run, monkeypatch: pytest.MonkeyPatch) -
     given = toy(ChannelMeans(100))
     found = generated("single")(given, run)
     maker = Generator(given, Plan.of(given, scenario("single")), run)
-    samples = maker.block(0)
+    samples = block(maker, 0)
     assert 3 <= len(samples) == len(found.inputs)
     assert torch.equal(found.inputs, derived(given, maker, samples).inputs)
 
-    def advance(block: _Block) -> None:
+    def advance(block: Block) -> None:
         raise AssertionError("made again")
 
-    monkeypatch.setattr(_Block, "advance", advance)
+    monkeypatch.setattr(Block, "advance", advance)
     assert torch.equal(generated("single")(given, Run(store=run.store)).inputs, found.inputs)
 
 
@@ -281,13 +284,13 @@ def test_too_little_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         "this run that name the subject, the seed, the device and the storage"
     )
     taken: list[int] = []
-    advance = _Block.advance
+    advance = Block.advance
 
-    def counted(block: _Block) -> None:
+    def counted(block: Block) -> None:
         taken.append(block.step)
         advance(block)
 
-    monkeypatch.setattr(_Block, "advance", counted)
+    monkeypatch.setattr(Block, "advance", counted)
     assert len(generated("single")(given, run).inputs) >= 3
     assert taken[0] == 1
 

@@ -85,7 +85,7 @@ def test_as_published(
         ("null", 1, "scenario 'null': expected 2 to 4 features, came 1"),
         ("double", 5, "scenario 'double': expected 2 to 4 features, came 5"),
         ("saturation", 0, "scenario 'saturation': expected 2 to 4 features, came 0"),
-        ("single", 2, "scenario 'single': expected 1 features, came 2"),
+        ("single", 2, "scenario 'single': expected 1 feature, came 2"),
     ],
 )
 def test_mistakes(name: str, features: int | None, message: str) -> None:

@@ -1,5 +1,5 @@
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -7,23 +7,16 @@ from typing import Any
 import pytest
 import torch
 from features import Bent, ChannelMeans, Filters, toy
-from subjects import columns, images
-from torch import Tensor, nn
+from torch import Tensor
 
-from xattr_check import Store, Subject, UsageError, generate
+from xattr_check import Store, Subject, blocks
+from xattr_check.blocks import Block, OutOfTime, block, take
 from xattr_check.certify import Certificate
-from xattr_check.generate import (
-    Generator,
-    OutOfTime,
-    Plan,
-    Samples,
-    _Block,
-    default_gap,
-    default_side,
-    shown,
-)
+from xattr_check.generator import Generator, shown
 from xattr_check.objectives import OBJECTIVES
+from xattr_check.plan import Plan
 from xattr_check.run import Run
+from xattr_check.samples import Samples
 from xattr_check.scenarios import scenario
 from xattr_check.state import ModelState
 from xattr_check.store import StoreWarning
@@ -35,28 +28,28 @@ STEPS = 200
 def _small() -> Iterator[None]:
     """Blocks of a few samples, certified early."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"BLOCK": 4, "FIRST": 20, "EVERY": 20, "SCREENS": (4, 8)}.items():
-            patch.setattr(generate, name, value)
+        for name, value in {"BLOCK": 4, "FIRST": 20, "EVERY": 20, "SCREENS": ((4, 0.8), (8, 0.8))}.items():
+            patch.setattr(blocks, name, value)
         yield
 
 
 @pytest.fixture(scope="module")
 def whole(_small: None, tmp_path_factory: pytest.TempPathFactory) -> Samples:
     """The samples of a block that nothing disturbs."""
-    return maker(fresh(tmp_path_factory.mktemp("whole"))).take(1).samples
+    return take(maker(fresh(tmp_path_factory.mktemp("whole"))), 1).samples
 
 
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The steps that are taken, by whichever block."""
     taken: list[int] = []
-    advance = _Block.advance
+    advance = Block.advance
 
-    def counted(block: _Block) -> None:
+    def counted(block: Block) -> None:
         advance(block)
         taken.append(block.step)
 
-    monkeypatch.setattr(_Block, "advance", counted)
+    monkeypatch.setattr(Block, "advance", counted)
     return taken
 
 
@@ -79,118 +72,6 @@ def fresh(folder: Path, **options: Any) -> Run:
 def same(one: Samples, other: Samples) -> None:
     for (name, tensor), value in zip(one.tensors().items(), other.tensors().values(), strict=True):
         assert torch.equal(tensor, value), name
-
-
-# The plan.
-
-
-@pytest.mark.parametrize(
-    ("size", "side", "gap"),
-    [((32, 32), 14, 3), ((224, 224), 98, 21), ((12, 12), 5, 1), ((16, 24), 7, 1), ((8, 8), 4, 0)],
-)
-def test_defaults(size: tuple[int, int], side: int, gap: int) -> None:
-    assert default_side(size) == side
-    assert default_gap(size) == gap
-    subject = toy(size=size)
-    made = Plan.of(subject, scenario("null"))
-    assert (made.side, made.gap, made.reference) == (side, gap, "subject")
-    assert Plan.of(subject, scenario("saturation")).gap == 0
-    without = replace(subject, reference=None)
-    assert Plan.of(without, scenario("null")).reference == "noise"
-
-
-@pytest.mark.parametrize("name", ["null", "double", "saturation"])
-@pytest.mark.parametrize("features", [2, 3, 4])
-@pytest.mark.parametrize("size", [(12, 12), (16, 24), (32, 32), (48, 30), (224, 224)])
-def test_features_fit_by_default(name: str, features: int, size: tuple[int, int]) -> None:
-    subject = toy(ChannelMeans(), 4, size)
-    made = Plan.of(subject, scenario(name, features))
-    assert made.place(3, size, torch.Generator()).shape == (3, features, 2)
-
-
-def test_mistakes() -> None:
-    kind, subject = scenario("null"), toy()
-    mistakes: dict[str, Callable[[], object]] = {
-        "subject 'columns': features are generated for images (N, C, H, W), came (12, 6)": (
-            lambda: Plan.of(columns(), kind)
-        ),
-        "reference 'zero': expected one of subject, noise, inputs": (
-            lambda: Plan.of(subject, kind, reference="zero")
-        ),
-        "subject 'images': has no reference of its own; choose noise or inputs": (
-            lambda: Plan.of(images(), kind, reference="subject")
-        ),
-        "objective 'best': expected one of constrained, dynamic": (
-            lambda: Plan.of(subject, kind, objective="best")
-        ),
-        "patch=3: expected at least 4 pixels": lambda: Plan.of(subject, kind, side=3),
-        "patch=13: expected at most 12 pixels, the smaller side of 12×12 inputs": (
-            lambda: Plan.of(subject, kind, side=13)
-        ),
-        "patch=6: 2 patches cannot be kept apart with 1 pixels between them in 12×12 inputs; "
-        "choose a smaller patch": lambda: Plan.of(subject, kind, side=6),
-    }
-    for message, make in mistakes.items():
-        with pytest.raises(UsageError) as raised:
-            make()
-        assert str(raised.value) == message
-
-
-# The model.
-
-
-class OneOutput(ChannelMeans):
-    def forward(self, inputs: Tensor) -> Tensor:
-        return super().forward(inputs)[:, :1]
-
-
-def test_a_model_with_one_output(run: Run) -> None:
-    with pytest.raises(UsageError) as raised:
-        maker(run, toy(OneOutput()), "saturation")
-    assert str(raised.value) == (
-        "subject 'toy': expected a model with at least 2 outputs for 'saturation', came 1"
-    )
-    with pytest.raises(UsageError, match=r"expected a model with at least 4 outputs for 'double', came 3"):
-        maker(run, features=4, side=4)
-
-
-class Detached(nn.Module):
-    def forward(self, inputs: Tensor) -> Tensor:
-        return inputs.detach() * 2
-
-
-class NoGradients(nn.Sequential):
-    @torch.no_grad()
-    def forward(self, inputs: Tensor) -> Tensor:
-        found: Tensor = super().forward(inputs)
-        return found
-
-
-class OwnForward(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm, self.head = nn.BatchNorm2d(3), ChannelMeans()
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        found: Tensor = self.head(self.norm(inputs).detach())
-        return found
-
-
-@pytest.mark.parametrize(
-    ("model", "where"),
-    [
-        (nn.Sequential(nn.BatchNorm2d(3), Detached(), ChannelMeans()), "module '1' (Detached)"),
-        (
-            nn.Sequential(nn.BatchNorm2d(3), NoGradients(nn.Conv2d(3, 3, 3), nn.ReLU()), ChannelMeans()),
-            "module '1.0' (Conv2d)",
-        ),
-        (OwnForward(), "the model's own forward"),
-    ],
-)
-def test_where_no_gradient_reaches_the_inputs(model: nn.Module, where: str, run: Run) -> None:
-    with pytest.raises(UsageError) as raised:
-        maker(run, toy(model))
-    assert str(raised.value) == f"subject 'toy': no gradient reaches the inputs; it stops at {where}"
 
 
 # Samples.
@@ -302,7 +183,7 @@ def test_certified_samples_hold_by_brute_force(case: str, run: Run) -> None:
     made = maker(
         run, **{"name": case if case in ("null", "double", "single", "saturation") else "null", **options}
     )
-    samples = made.take(1).samples
+    samples = take(made, 1).samples
     kind, side = made.plan.scenario, made.plan.side
     assert len(samples) >= 1
     assert samples.patches.shape[1:] == (kind.features, made.channels, side, side)
@@ -312,7 +193,7 @@ def test_certified_samples_hold_by_brute_force(case: str, run: Run) -> None:
     assert samples.patches.max() <= made.high.max() + 1e-3
     assert samples.certificate.holds.all()
     assert samples.certificate.median.shape == (len(samples), len(kind.changes))
-    again = brute_force(made, samples, samples.draws, generate.DRAWS)
+    again = brute_force(made, samples, samples.draws, blocks.DRAWS)
     on_composite = brute_force(made, samples, samples.composite, 1)
     for one in fields(Certificate):
         expected = getattr(again, one.name).float()
@@ -328,7 +209,7 @@ def test_certified_samples_hold_by_brute_force(case: str, run: Run) -> None:
 def test_float64(run: Run) -> None:
     subject = replace(toy(), inputs=toy().inputs.double(), model=Filters(3).double())
     made = maker(run, subject, "single")
-    samples = made.take(1).samples
+    samples = take(made, 1).samples
     assert len(samples) >= 1
     assert samples.certificate.effect.dtype == torch.float64
     assert shown(made, samples)["composite"].dtype == torch.float64
@@ -344,12 +225,17 @@ def test_every_draw_is_fresh(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         return draw(made, seeds, count)
 
     monkeypatch.setattr(Generator, "draw", noted)
-    block = _Block(maker(run), 0)
+    block = Block(maker(run), 0)
     while not block.finished:
         block.advance()
     assert len(used) == len(set(used)) == len({seed for seed, _ in used})
-    assert {count for _, count in used} == {generate.DRAWS_A_STEP, *generate.SCREENS, generate.DRAWS, 1}
-    assert {(seed, generate.DRAWS) for seed in block.draws.tolist()} <= set(used)
+    assert {count for _, count in used} == {
+        blocks.DRAWS_A_STEP,
+        *(draws for draws, _ in blocks.SCREENS),
+        blocks.DRAWS,
+        1,
+    }
+    assert {(seed, blocks.DRAWS) for seed in block.draws.tolist()} <= set(used)
     assert {(seed, 1) for seed in block.composite.tolist()} <= set(used)
 
 
@@ -364,7 +250,7 @@ def test_a_composite_keeps_the_certificate_itself(run: Run, monkeypatch: pytest.
         return found
 
     monkeypatch.setattr(Generator, "certify", fussy)
-    samples = maker(run).take(1).samples
+    samples = take(maker(run), 1).samples
     assert len(samples) >= 2
     assert (samples.composite % 3 == 0).all()
 
@@ -393,31 +279,26 @@ def test_no_samples_have_no_certificate(whole: Samples, run: Run) -> None:
 
 def test_the_seed_alone_decides(whole: Samples, tmp_path: Path) -> None:
     torch.manual_seed(7)  # of no consequence
-    same(whole, maker(fresh(tmp_path)).take(1).samples)
-    other = maker(fresh(tmp_path), seed=1).take(1).samples
+    same(whole, take(maker(fresh(tmp_path)), 1).samples)
+    other = take(maker(fresh(tmp_path), seed=1), 1).samples
     assert not torch.isclose(whole.patches[0, 0], other.patches[0, 0]).all()
     assert not set(whole.draws.tolist()) & set(other.draws.tolist())
 
 
 def test_blocks_differ_and_add_up(tmp_path: Path, steps: list[int]) -> None:
-    one = maker(fresh(tmp_path)).take(1).samples
+    one = take(maker(fresh(tmp_path)), 1).samples
     taken = len(steps)
     made = maker(fresh(tmp_path))
-    both = made.take(2)
+    both = take(made, 2)
     assert both.started == 8
     assert both.finished
     assert steps[taken] == 1  # the first block comes from the store
     same(both.samples[: len(one)], one)
     assert not torch.isclose(both.samples.patches[0], both.samples.patches[4]).all()
-    taken = len(steps)
-    few = made.take(2, count=3)
-    assert (len(few.samples), few.started) == (3, 4)
-    same(few.samples, one[:3])
-    assert len(steps) == taken
 
 
 def test_a_sample_does_not_depend_on_the_memory(whole: Samples, tmp_path: Path) -> None:
-    chunked = maker(fresh(tmp_path / "chunked", memory=1)).take(1).samples
+    chunked = take(maker(fresh(tmp_path / "chunked", memory=1)), 1).samples
     close(whole, chunked)
 
 
@@ -437,7 +318,7 @@ class Cramped(ChannelMeans):
 
 
 def test_a_sample_does_not_depend_on_running_out_of_memory(whole: Samples, tmp_path: Path) -> None:
-    cramped = maker(fresh(tmp_path / "cramped"), toy(Cramped())).take(1).samples
+    cramped = take(maker(fresh(tmp_path / "cramped"), toy(Cramped())), 1).samples
     close(whole, cramped)
 
 
@@ -459,7 +340,7 @@ def test_a_sample_that_fails_does_not_act_on_the_others(
             return loss, averages
 
     monkeypatch.setitem(OBJECTIVES, "constrained", Spoilt())
-    rest = maker(fresh(tmp_path / "spoilt")).take(1).samples
+    rest = take(maker(fresh(tmp_path / "spoilt")), 1).samples
     assert len(whole) == 4
     assert seen[:20] == [4] * 11 + [3] * 9
     close(whole[torch.tensor([0, 2, 3])], rest)
@@ -474,8 +355,8 @@ class Fragile(ChannelMeans):
 
 
 def test_a_model_that_returns_no_numbers_for_some(run: Run) -> None:
-    made = maker(run, toy(Fragile()), "single").take(1)
-    first = set(_Block(maker(run, toy(Fragile()), "single"), 0).classes[:, 0].tolist())
+    made = take(maker(run, toy(Fragile()), "single"), 1)
+    first = set(Block(maker(run, toy(Fragile()), "single"), 0).classes[:, 0].tolist())
     assert 0 in first
     assert made.finished
     assert 1 <= len(made.samples) < 4
@@ -489,14 +370,14 @@ class NeverANumber(ChannelMeans):
 
 
 def test_a_model_that_returns_no_numbers_at_all(run: Run, steps: list[int]) -> None:
-    made = maker(run, toy(NeverANumber())).take(1)
+    made = take(maker(run, toy(NeverANumber())), 1)
     assert (len(made.samples), made.started, made.finished) == (0, 4, True)
     assert steps == [1]
 
 
 def test_nothing_can_be_made(run: Run) -> None:
     """All outputs are one: nothing changes one of them alone."""
-    made = maker(run, toy(Alike()), steps=40).take(1)
+    made = take(maker(run, toy(Alike()), steps=40), 1)
     assert (len(made.samples), made.finished, made.steps) == (0, True, 40)
     assert len(made.samples.certificate.holds) == 0
 
@@ -510,7 +391,7 @@ def test_the_users_model_and_inputs_are_left_alone(run: Run) -> None:
     subject = toy(Filters(3))
     subject.model.requires_grad_(True)
     before, inputs = ModelState(subject.model), subject.inputs.clone()
-    maker(run, subject, "single").take(1)
+    take(maker(run, subject, "single"), 1)
     assert not any(before.differences().values())
     assert torch.equal(subject.inputs, inputs)
 
@@ -527,7 +408,7 @@ def interrupted(run: Run, made: Generator, at: int) -> None:
 
     run.progress = progress
     with pytest.raises(KeyboardInterrupt):
-        made.take(1)
+        take(made, 1)
     run.progress = lambda label: None
 
 
@@ -535,12 +416,12 @@ def interrupted(run: Run, made: Generator, at: int) -> None:
 def test_an_interrupted_run_goes_on(
     at: int, whole: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: list[int]
 ) -> None:
-    monkeypatch.setattr(generate, "SNAPSHOT", 0.0)
+    monkeypatch.setattr(blocks, "SNAPSHOT", 0.0)
     run = fresh(tmp_path / "store")
     made = maker(run)
     interrupted(run, made, at)
     steps.clear()
-    again = maker(fresh(tmp_path / "store")).take(1).samples
+    again = take(maker(fresh(tmp_path / "store")), 1).samples
     same(whole, again)
     assert steps == list(range(at + 1, int(whole.steps.max()) + 1))
     assert not list((tmp_path / "store" / "snapshot").rglob("*.safetensors"))
@@ -548,15 +429,15 @@ def test_an_interrupted_run_goes_on(
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_a_snapshot_holds_all_that_matters(name: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generate, "FIRST", 4)
+    monkeypatch.setattr(blocks, "FIRST", 4)
     made = maker(run, objective=name)
-    one = _Block(made, 0)
+    one = Block(made, 0)
     for _ in range(6):
         one.advance()
     run.store.write("snapshot", {"some": "key"}, one.state())
     saved = run.store.read("snapshot", {"some": "key"})
     assert saved is not None
-    two = _Block(made, 0)
+    two = Block(made, 0)
     two.load(saved)
     for _ in range(6):
         one.advance()
@@ -570,17 +451,17 @@ def test_a_snapshot_holds_all_that_matters(name: str, run: Run, monkeypatch: pyt
 def test_an_interruption_at_the_very_end_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: list[int]
 ) -> None:
-    monkeypatch.setattr(generate, "SNAPSHOT", 0.0)
+    monkeypatch.setattr(blocks, "SNAPSHOT", 0.0)
 
-    def killed(block: _Block) -> Samples:
+    def killed(block: Block) -> Samples:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(_Block, "samples", killed)
+        patch.setattr(Block, "samples", killed)
         with pytest.raises(KeyboardInterrupt):
-            maker(fresh(tmp_path)).take(1)
+            take(maker(fresh(tmp_path)), 1)
     taken = len(steps)
-    assert len(maker(fresh(tmp_path)).take(1).samples) == 4
+    assert len(take(maker(fresh(tmp_path)), 1).samples) == 4
     assert len(steps) == taken
 
 
@@ -603,17 +484,17 @@ def test_nothing_of_another_model_or_plan_is_used(
     other: str, run: Run, monkeypatch: pytest.MonkeyPatch, steps: list[int]
 ) -> None:
     """Neither blocks nor snapshots."""
-    monkeypatch.setattr(generate, "SNAPSHOT", 0.0)
+    monkeypatch.setattr(blocks, "SNAPSHOT", 0.0)
     made = maker(run, steps=2)
-    made.take(1)
+    take(made, 1)
     with pytest.raises(OutOfTime):
-        made.block(1, deadline=0.0)
+        block(made, 1, deadline=0.0)
     assert steps == [1, 2, 1]
     steps.clear()
     made = maker(run, **{"steps": 2, **OTHERS[other]})
     for number in (0, 1):
         with pytest.raises(OutOfTime):
-            made.block(number, deadline=0.0)
+            block(made, number, deadline=0.0)
     assert steps == [1, 1]
 
 
@@ -629,7 +510,7 @@ def test_inputs_that_serve_as_references_are_part_of_the_key(run: Run) -> None:
 def test_a_damaged_snapshot_is_dropped(
     whole: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: list[int]
 ) -> None:
-    monkeypatch.setattr(generate, "SNAPSHOT", 0.0)
+    monkeypatch.setattr(blocks, "SNAPSHOT", 0.0)
     run = fresh(tmp_path / "store")
     made = maker(run)
     interrupted(run, made, 30)
@@ -638,7 +519,7 @@ def test_a_damaged_snapshot_is_dropped(
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     steps.clear()
     with pytest.warns(StoreWarning, match="it is dropped and computed again"):
-        again = made.take(1).samples
+        again = take(made, 1).samples
     assert steps[0] == 1
     same(whole, again)
 
@@ -661,21 +542,21 @@ def test_out_of_time(
     whole: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: list[int]
 ) -> None:
     made = maker(fresh(tmp_path / "store"))
-    monkeypatch.setattr(generate, "time", Clock())
+    monkeypatch.setattr(blocks, "time", Clock())
     # It foresees that the first certificates, after 20 steps, will not be reached in 15 seconds.
-    short = made.take(1, seconds=15)
+    short = take(made, 1, seconds=15)
     assert (short.finished, short.steps, short.started, len(short.samples)) == (False, 5, 4, 0)
     assert steps == [1, 2, 3, 4, 5]
     # From there they are, but not the last ones.
     at = sorted(whole.steps.tolist())
     assert at[0] < at[-1]
-    longer = made.take(3, seconds=at[-1] - 15)
+    longer = take(made, 3, seconds=at[-1] - 15)
     assert not longer.finished
     assert longer.started == 4
     assert 1 <= len(longer.samples) < 4
     assert at[0] <= longer.steps < at[-1]
     assert steps == list(range(1, longer.steps + 1))
-    rest = made.take(1)
+    rest = take(made, 1)
     assert rest.finished
     assert steps == list(range(1, at[-1] + 1))
     same(rest.samples, whole)
@@ -686,12 +567,12 @@ def test_progress(run: Run) -> None:
     told: list[str] = []
     watched: list[tuple[int, int, int]] = []
     run.progress = told.append
-    subject = toy()
-    plan = Plan.of(subject, scenario("double"), steps=STEPS)
-    made = Generator(subject, plan, run, lambda *state: watched.append(state)).take(1)
+    made = maker(run)
+    block(made, 0, lambda *state: watched.append(state))
+    samples = take(made, 1).samples
     assert told[0] == "double features, block 1: step 0 of at most 200, 0 of 4 samples certified"
-    last = made.steps - 1
-    done = int((made.samples.steps < made.steps).sum())
+    last = int(samples.steps.max()) - 1
+    done = int((samples.steps <= last).sum())
     assert told[-1] == f"double features, block 1: step {last} of at most 200, {done} of 4 samples certified"
     assert watched[0] == (0, 0, 0)
     assert watched[-1] == (0, last, done)
