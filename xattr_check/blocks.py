@@ -24,15 +24,15 @@ BLOCK = 32
 DRAWS_A_STEP = 2
 # Steps after which a block's samples are certified for the first time, and then again and again.
 FIRST, EVERY = 100, 50
-# Steps after which the time that a block takes is foreseen.
-PATIENCE = 5
+# Steps after which the time that a block takes is foreseen, and those it takes until it is worth something.
+PATIENCE, LIKELY = 5, 300
 # Seconds between two snapshots of a block at work: what an interruption loses.
 SNAPSHOT = 20.0
 # What a sample passes before it is certified, on draws of its own: how many of them, and the share of every
 # bound of the certificate that it may use. Few draws are noisy already; the margin is asked on many.
 SCREENS, LAST_SCREEN = ((16, 1.0), (64, 0.85)), ((64, 1.0),)
 # References and placements among which one is looked for on which a composite itself keeps the certificate.
-COMPOSITES = 16
+COMPOSITES = 64
 # The share of the last patch that enters the running mean of a sample's decoder in a step.
 MEAN_SHARE = 0.02
 # Told before every step: the number of the block, the step, how many of its samples are certified.
@@ -111,8 +111,8 @@ def _optimised(work: "Block", key: dict[str, object], watch: Watch | None, deadl
             watch(work.number, work.step, done)
         work.advance()
         now = time.monotonic()
-        # Not even the first certificates would be reached in time: better said now than at the end.
-        ahead = (now - began) / (work.step - first) * max(0, FIRST - work.step)
+        # Not even a few certificates would be reached in time: better said now than at the end.
+        ahead = (now - began) / (work.step - first) * max(0, LIKELY - work.step)
         over = now > deadline or (work.step - first >= PATIENCE and now + ahead > deadline)
         over &= not work.finished
         if now - latest > SNAPSHOT or over:

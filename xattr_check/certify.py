@@ -164,6 +164,8 @@ class Stage:
         # One call for each coalition: the batch is large enough already, and memory is what is short.
         with torch.set_grad_enabled(bool(free) and torch.is_grad_enabled()):
             found: Tensor = self.model(images.contiguous(memory_format=self.probe.layout))
+            if found.dtype in (torch.float16, torch.bfloat16):  # too coarse to compare changes in
+                found = found.float()
         return found.reshape(count, draws, -1)
 
     def outcome(

@@ -112,8 +112,9 @@ def _made(subject: Subject, kind: Scenario, run: Run) -> tuple[Generator, Sample
             f"{kind.name!r} with patches of {maker.plan.side} pixels"
         )
     raise Invalid(
-        f"{figures} in {made.seconds:.0f} s, the time that --xattr-budget={run.budget} allows, after "
-        f"{made.steps} of at most {maker.plan.steps} steps; a run with --xattr-budget=standard goes on from "
-        f"there, and so does `xattr-check generate --scenario={kind.name} -n {BLOCK}` with the options of "
-        "this run that name the subject, the seed, the device and the storage"
+        f"{figures} after {made.steps} of at most {maker.plan.steps} steps and {made.seconds:.0f} s; "
+        f"--xattr-budget={run.budget} allows {SECONDS[run.budget]:.0f} s, too short for this model on this "
+        "machine; a run with --xattr-budget=standard goes on from there, and so does "
+        f"`xattr-check generate --scenario={kind.name} -n {BLOCK}` with the options of this run that name "
+        "the subject, the seed, the device and the storage"
     )

@@ -28,7 +28,13 @@ STEPS = 200
 def _small() -> Iterator[None]:
     """Blocks of a few samples, certified early."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"BLOCK": 4, "FIRST": 20, "EVERY": 20, "SCREENS": ((4, 0.8), (8, 0.8))}.items():
+        for name, value in {
+            "BLOCK": 4,
+            "FIRST": 20,
+            "EVERY": 20,
+            "LIKELY": 20,
+            "SCREENS": ((4, 0.8), (8, 0.8)),
+        }.items():
             patch.setattr(blocks, name, value)
         yield
 
@@ -206,13 +212,14 @@ def test_certified_samples_hold_by_brute_force(case: str, run: Run) -> None:
     check_images(made, samples)
 
 
-def test_float64(run: Run) -> None:
-    subject = replace(toy(), inputs=toy().inputs.double(), model=Filters(3).double())
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_dtypes(dtype: torch.dtype, run: Run) -> None:
+    subject = replace(toy(), inputs=toy().inputs.to(dtype), model=Filters(3).to(dtype))
     made = maker(run, subject, "single")
     samples = take(made, 1).samples
     assert len(samples) >= 1
-    assert samples.certificate.effect.dtype == torch.float64
-    assert shown(made, samples)["composite"].dtype == torch.float64
+    assert samples.certificate.effect.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert shown(made, samples)["composite"].dtype == dtype
 
 
 def test_every_draw_is_fresh(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
