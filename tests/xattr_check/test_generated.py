@@ -286,8 +286,8 @@ def test_too_little_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert re.sub(r"and \d+ s", "and 0 s", str(raised.value)) == (
         "0 of 6 started samples were certified after 1 of at most 1500 steps and 0 s; --xattr-budget=quick "
         "allows 0 s, too short for this model on this machine; a run with --xattr-budget=standard goes on "
-        "from there, and so does `xattr-check generate --scenario=single -n 6` with the options of this run that "
-        "name the subject, the seed, the device and the storage"
+        "from there, and so does `xattr-check generate --scenario=single -n 6` with the options of this run "
+        "that name the subject, the seed, the device and the storage"
     )
     taken: list[int] = []
     advance = Block.advance
