@@ -17,11 +17,11 @@ from xattr_check.samples import Samples
 from xattr_check.store import Tensors
 
 # Part of every key: samples of another version are never read.
-VERSION = 2
+VERSION = 3
 # Samples that are optimised side by side, and kept as one entry of the store.
 BLOCK = 32
 # References and placements that a step shows each sample.
-DRAWS_A_STEP = 2
+DRAWS_A_STEP = 3
 # Steps after which a block's samples are certified for the first time, and then again and again.
 FIRST, EVERY = 100, 50
 # Steps after which the time that a block takes is foreseen, and those it takes until it is worth something.

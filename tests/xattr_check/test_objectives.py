@@ -243,7 +243,7 @@ def test_constrained_warms_up_on_the_bare_effects() -> None:
 
 
 def test_rates() -> None:
-    assert [Constrained().rate(at) for at in (0, 0.5, 0.75, 1)] == pytest.approx([1, 1, 0.55, 0.1])
+    assert [Constrained().rate(at) for at in (0, 0.5, 0.75, 1)] == pytest.approx([1, 0.525, 0.2875, 0.05])
     assert [Dynamic().rate(at) for at in (0, 1)] == [1, 1]
     one = nn.Parameter(torch.zeros(1))
     assert isinstance(Constrained().optimizer([one]), torch.optim.Adam)
