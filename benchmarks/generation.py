@@ -1,6 +1,7 @@
 """Generated features: yield and seconds per certified sample, beside the released procedure, in one run.
 
     python benchmarks/generation.py [--subject digits] [--scenario null …] [--released 4] [--limit 300]
+        [--block 32]
 
 Rows, on the same model, machine and patch size: `constrained` (the default objective) and `dynamic` (Eq. 12
 and 13 of [khakzar2022]) for one block of samples optimised side by side, and `released`, one sample at a time
@@ -21,8 +22,7 @@ import torch
 from released_procedure import opposite_corners, released
 from torch import Tensor
 
-from xattr_check import Subject, load_subject
-from xattr_check.blocks import BLOCK, take
+from xattr_check import Subject, blocks, load_subject
 from xattr_check.certify import DRAWS
 from xattr_check.generator import Generator
 from xattr_check.plan import Plan
@@ -41,6 +41,7 @@ class Row:
     certified: int
     started: int
     seconds: float
+    steps: float = float("nan")  # of a certified sample, the mean
 
     def __str__(self) -> str:
         each = self.seconds / max(1, self.certified)
@@ -48,14 +49,16 @@ class Row:
         return (
             f"  {self.way:<18} {self.certified:>4} of {self.started:<4} {self.certified / self.started:>5.0%}"
             f"   {self.seconds:>7.1f} s   {sign}{each:>8.2f} s each"
+            f"   {self.steps:>5.0f} steps"
         )
 
 
 def batched(subject: Subject, name: str, objective: str, run: Run, seed: int) -> Row:
     """One block, or what of it is certified in the time."""
     plan = Plan.of(subject, scenario(name), objective=objective, seed=seed)
-    made = take(Generator(subject, plan, run), 1)
-    return Row(objective, len(made.samples), made.started, made.seconds)
+    made = blocks.take(Generator(subject, plan, run), 1)
+    steps = float(made.samples.steps.double().mean())
+    return Row(objective, len(made.samples), made.started, made.seconds, steps)
 
 
 def one_by_one(
@@ -98,15 +101,19 @@ def main() -> None:
         "--released", type=int, default=4, help="samples by the released procedure; 0 for none"
     )
     parser.add_argument("--limit", type=float, default=300.0, help="seconds for each row of it")
+    parser.add_argument("--block", type=int, default=blocks.BLOCK, help="samples side by side")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--memory", type=int, default=256, help="MiB for a chunk")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    blocks.BLOCK = arguments.block
     device = resolve_device(arguments.device)
     subject = load_subject(arguments.subject).to(device)
-    print(f"{subject.name} on {device}, {arguments.threads} threads, blocks of {BLOCK}, {DRAWS} draws")
+    print(
+        f"{subject.name} on {device}, {arguments.threads} threads, blocks of {arguments.block}, {DRAWS} draws"
+    )
     with tempfile.TemporaryDirectory() as folder:  # a store of its own: nothing is made beforehand
         run = Run(Store(Path(folder)), device=device, memory=arguments.memory * MEBIBYTE)
         for name in arguments.scenario:
