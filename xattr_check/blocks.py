@@ -68,6 +68,8 @@ def block(maker: Generator, number: int, watch: Watch | None = None, deadline: f
     """
     key = {**maker.key, "version": VERSION, "block": BLOCK, "number": number}
     store = maker.run.store
+    # What a process stays at while another one makes the same.
+    maker.run.progress(f"{maker.plan.scenario.name} features, block {number + 1}: waiting for the store")
     found = store.fetch(
         "generated", key, lambda: _optimised(Block(maker, number), key, watch, deadline).tensors()
     )

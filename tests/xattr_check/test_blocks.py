@@ -577,7 +577,9 @@ def test_progress(run: Run) -> None:
     made = maker(run)
     block(made, 0, lambda *state: watched.append(state))
     samples = take(made, 1).samples
-    assert told[0] == "double features, block 1: step 0 of at most 200, 0 of 4 samples certified"
+    waiting = "double features, block 1: waiting for the store"
+    assert told[:2] == [waiting, "double features, block 1: step 0 of at most 200, 0 of 4 samples certified"]
+    assert told.pop() == waiting  # the second time it is there
     last = int(samples.steps.max()) - 1
     done = int((samples.steps <= last).sum())
     assert told[-1] == f"double features, block 1: step {last} of at most 200, {done} of 4 samples certified"
