@@ -63,6 +63,15 @@ class Filters(nn.Module):
         return logits
 
 
+class Flat(nn.Module):
+    """Channel means that count at some places and not at others, as after a map that is flattened."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        rows, columns = (torch.arange(length) // 2 % 2 * 2.0 - 1 for length in inputs.shape[2:])
+        sign = (rows[:, None] * columns).to(inputs)
+        return 40 * (sign * inputs).mean((2, 3))
+
+
 def toy(model: nn.Module | None = None, channels: int = 3, size: tuple[int, int] = (12, 12)) -> Subject:
     """Faint noise with a dark and a bright pixel, on channel means by default; absence is the noise alone."""
     inputs = 0.02 * torch.randn(8, channels, *size, generator=torch.Generator().manual_seed(0))

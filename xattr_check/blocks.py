@@ -10,7 +10,7 @@ from torch import Tensor
 
 from xattr_check.certify import DRAWS
 from xattr_check.digest import derive_seed
-from xattr_check.generator import Generator
+from xattr_check.generator import Generator, own_places
 from xattr_check.objectives import OBJECTIVES
 from xattr_check.prior import Decoders
 from xattr_check.samples import Samples
@@ -169,7 +169,13 @@ class Block:
     def _seeds(self, purpose: str, rows: Tensor) -> Tensor:
         """(m,) int64: one for each of the samples (m,) and every step, whatever becomes of the others."""
         parts = (self.plan.seed, self.number)
-        return torch.tensor([derive_seed(purpose, *parts, row, self.step) for row in rows.tolist()])
+        seeds = [derive_seed(purpose, *parts, row, self.step) for row in rows.tolist()]
+        if self.plan.fixed:
+            seeds = [
+                own_places(seed, derive_seed("places", *parts, row))
+                for seed, row in zip(seeds, rows.tolist(), strict=True)
+            ]
+        return torch.tensor(seeds)
 
     @property
     def finished(self) -> bool:

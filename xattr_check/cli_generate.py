@@ -5,6 +5,7 @@ import math
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,12 +21,14 @@ from xattr_check.generated import packed
 from xattr_check.generator import Generator
 from xattr_check.meter import Meter
 from xattr_check.objectives import OBJECTIVES
+from xattr_check.placement import settled
 from xattr_check.plan import REFERENCES, Plan
 from xattr_check.samples import Samples
 from xattr_check.scenarios import LARGEST, SCENARIOS, Scenario, scenario
 
 # Samples that are started at most, for each that is wanted.
 TRIES = 4
+PLACEMENTS = ("anywhere", "fixed")
 INTERRUPTED = 130  # as the shell says it: 128 + SIGINT
 
 
@@ -86,6 +89,12 @@ def add_parser(commands: "argparse._SubParsersAction[Parser]") -> None:
         choices=REFERENCES,
         help="what patches are pasted on: the subject's own reference, noise, or its inputs "
         "(default: its own where it has one, else noise)",
+    )
+    what.add_argument(
+        "--placement",
+        choices=PLACEMENTS,
+        help="where patches go: anywhere, or each sample at places of its own "
+        "(default: fixed for models to which it matters where a piece of an input is)",
     )
     what.add_argument(
         "--objective",
@@ -155,9 +164,12 @@ def _run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--packed: a subject ships samples on its {usual} reference, came {plan.reference}")
     blocks = math.ceil(TRIES * arguments.count / BLOCK)
     meter = Meter(arguments.count, blocks, plan.steps, sys.stderr)
-    maker = Generator(subject, plan, shared)
+    maker = Generator(subject, replace(plan, fixed=arguments.placement == "fixed"), shared)
+    maker = settled(maker) if arguments.placement is None else maker
+    plan = maker.plan
     meter.say(
-        f"xattr-check: {kind.name} features for {subject.name} with patches of {plan.side} pixels; "
+        f"xattr-check: {kind.name} features for {subject.name} with patches of {plan.side} pixels"
+        f"{', each sample at places of its own' if plan.fixed else ''}; "
         f"at most {blocks * BLOCK} samples are started, {BLOCK} at a time"
     )
     samples = _made(maker, meter, blocks, arguments.count)

@@ -11,6 +11,7 @@ from xattr_check.blocks import BLOCK, take
 from xattr_check.digest import digest
 from xattr_check.errors import UsageError
 from xattr_check.generator import Generator, shown
+from xattr_check.placement import settled
 from xattr_check.plan import Plan
 from xattr_check.run import Run
 from xattr_check.samples import Samples
@@ -74,7 +75,8 @@ def derived(subject: Subject, maker: Generator, samples: Samples) -> Subject:
 
 def packed(maker: Generator, samples: Samples) -> Tensors:
     """Samples as a subject ships them: small, and checked against its model when they are loaded."""
-    return {**samples.tensors(), "gap": torch.tensor(maker.plan.gap)}
+    plan = maker.plan
+    return {**samples.tensors(), "gap": torch.tensor(plan.gap), "fixed": torch.tensor(plan.fixed)}
 
 
 def _shipped(subject: Subject, name: str, run: Run) -> tuple[Generator, Samples]:
@@ -83,7 +85,7 @@ def _shipped(subject: Subject, name: str, run: Run) -> tuple[Generator, Samples]
     samples = Samples.of(dict(tensors))
     kind = scenario(name, samples.patches.shape[1])
     reference = "noise" if subject.reference is None else "subject"
-    plan = Plan(kind, samples.patches.shape[-1], int(tensors["gap"]), reference)
+    plan = Plan(kind, samples.patches.shape[-1], int(tensors["gap"]), reference, fixed=bool(tensors["fixed"]))
     maker = Generator(subject, plan, run)
     run.progress(f"{kind.name} features: verifying {len(samples)} shipped samples")
 
@@ -101,7 +103,7 @@ def _shipped(subject: Subject, name: str, run: Run) -> tuple[Generator, Samples]
 
 
 def _made(subject: Subject, kind: Scenario, run: Run) -> tuple[Generator, Samples]:
-    maker = Generator(subject, Plan.of(subject, kind, seed=run.seed), run)
+    maker = settled(Generator(subject, Plan.of(subject, kind, seed=run.seed), run))
     made = take(maker, BLOCKS[run.budget], seconds=SECONDS[run.budget])
     if len(made.samples) >= LEAST:
         return maker, made.samples

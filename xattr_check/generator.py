@@ -18,6 +18,14 @@ from xattr_check.scenarios import Scenario
 from xattr_check.store import Tensors
 from xattr_check.subject import Subject
 
+# Bits of a seed that torch's CPU generator reads; where places are fixed, those above say which they are.
+LOWER = 32
+
+
+def own_places(seed: int, sample: int) -> int:
+    """The seed of a draw whose places are those of a sample, told by a seed that all its draws share."""
+    return (sample >> LOWER << LOWER) | (seed & ((1 << LOWER) - 1))
+
 
 class Generator:
     """What samples for one subject and plan are made with, on the run's device.
@@ -88,12 +96,19 @@ class Generator:
         return (middle + 0.1 * span * noise).clamp(self.low, self.high)
 
     def draw(self, seeds: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """References (n, count, C, H, W) and places (n, count, F, 2), from the seed (n,) of each sample."""
+        """References (n, count, C, H, W) and places (n, count, F, 2), from the seed (n,) of each sample.
+
+        Where places are fixed, they come from the seed's upper bits, see `own_places`.
+        """
         references, places = [], []
         for seed in seeds.tolist():
             generator = torch.Generator().manual_seed(seed)
             references.append(self.references(count, generator))
-            places.append(self.plan.place(count, self.size, generator))
+            if self.plan.fixed:
+                own = torch.Generator().manual_seed(seed >> LOWER)
+                places.append(self.plan.place(1, self.size, own).expand(count, -1, -1))
+            else:
+                places.append(self.plan.place(count, self.size, generator))
         return torch.stack(references), torch.stack(places).to(self.device)
 
     def certify(self, patches: Tensor, classes: Tensor, seeds: Tensor, count: int = DRAWS) -> Certificate:

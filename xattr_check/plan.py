@@ -33,6 +33,8 @@ class Plan:
     reference: `subject` (its own), `noise` (normal, around the middle of the inputs' range, a tenth of it
         wide, clipped to it) or `inputs` (one of the subject's inputs).
     objective: `constrained` or `dynamic`. steps: after so many a sample that is not certified is given up.
+    fixed: whether each sample keeps to places of its own, for models to which it matters where a patch is;
+        else its patches go anywhere.
     """
 
     scenario: Scenario
@@ -42,6 +44,7 @@ class Plan:
     objective: str = "constrained"
     steps: int = 1500
     seed: int = 0
+    fixed: bool = False
 
     def __post_init__(self) -> None:
         if self.reference not in REFERENCES:
@@ -62,6 +65,7 @@ class Plan:
         objective: str = "constrained",
         steps: int = 1500,
         seed: int = 0,
+        fixed: bool = False,
     ) -> "Plan":
         """The plan for a subject, with what is not said chosen to suit it. Raises UsageError."""
         if not subject.is_image:
@@ -78,7 +82,7 @@ class Plan:
             reference = "noise" if subject.reference is None else "subject"
         if reference == "subject" and subject.reference is None:
             raise UsageError(f"subject {subject.name!r}: has no reference of its own; choose noise or inputs")
-        made = cls(scenario, chosen, gap, reference, objective, steps, seed)
+        made = cls(scenario, chosen, gap, reference, objective, steps, seed, fixed)
         made.place(1, size, torch.Generator().manual_seed(0))  # raises where they do not fit
         return made
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from features import Bent, ChannelMeans, Filters, toy
+from features import Bent, ChannelMeans, Filters, Flat, toy
 from torch import Tensor
 
 from xattr_check import Store, Subject, blocks
@@ -90,7 +90,11 @@ def brute_force(made: Generator, samples: Samples, seeds: Tensor, count: int) ->
     for sample, seed in enumerate(seeds.tolist()):
         generator = torch.Generator().manual_seed(seed)
         references = made.references(count, generator)
-        places = made.plan.place(count, made.size, generator)
+        if made.plan.fixed:  # all draws of a sample share the upper bits of their seeds
+            own = torch.Generator().manual_seed(seed >> 32)
+            places = made.plan.place(1, made.size, own).repeat(count, 1, 1)
+        else:
+            places = made.plan.place(count, made.size, generator)
         classes = samples.classes[sample].tolist()
         table: list[list[Tensor]] = []
         for draw in range(count):
@@ -149,6 +153,7 @@ CASES = {
     "four channels, upright": {"subject": toy(ChannelMeans(100), 4, (24, 10)), "name": "double"},
     "in place": {"subject": toy(Filters(3, inplace=True)), "name": "single"},
     "overwriting": {"subject": toy(Overwriting(100.0)), "name": "single"},
+    "fixed": {"subject": toy(Flat()), "name": "null", "fixed": True},
     "inputs": {"reference": "inputs"},
     "noise": {"subject": toy(ChannelMeans(100)), "reference": "noise"},
 }
