@@ -11,7 +11,7 @@ from xattr_check.patches import paste
 # Pieces of the subject's inputs that are shown, and references and places on which each of them is.
 PIECES = DRAWS = 12
 # The share of the variance of effects that lies between pieces where they go anywhere, and at one place:
-# .1 to .2 and above .95 in networks that flatten their last map, .4 to .9 and above .6 in those that average it.
+# .1 to .2 and above .95 in networks that flatten their last map, .4 to .9 and above .6 in others.
 ANYWHERE, AT_ONE_PLACE = 0.25, 0.5
 
 
