@@ -10,9 +10,9 @@ from xattr_check.patches import paste
 
 # Pieces of the subject's inputs that are shown, and references and places on which each of them is.
 PIECES = DRAWS = 12
-# Of the variance of effects, pieces at one place have to explain AT_ONE_PLACE before it says something that they
-# explain less than KEPT of that where they go anywhere. Measured: .2 to .3 of it in networks that flatten their
-# last map, .6 to .96 in others.
+# Pieces at one place have to explain AT_ONE_PLACE of the variance of effects before it says something that
+# they explain less than KEPT of that where they go anywhere. Measured: .2 to .3 in networks that flatten
+# their last map, .6 to .96 in others.
 AT_ONE_PLACE, KEPT = 0.5, 0.5
 
 
