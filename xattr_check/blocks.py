@@ -40,18 +40,19 @@ Watch = Callable[[int, int, int], None]
 
 
 class OutOfTime(Exception):
-    """The time for generation is over; carries what was certified in the block at work, and its steps."""
+    """The time for generation is over; carries what the block at work came to."""
 
-    def __init__(self, samples: Samples, steps: int) -> None:
+    def __init__(self, samples: Samples, steps: int, pace: float) -> None:
         super().__init__()
-        self.samples, self.steps = samples, steps
+        self.samples, self.steps, self.pace = samples, steps, pace
 
 
 @dataclass(frozen=True)
 class Yield:
     """What a generation came to: samples, of how many started, in how many seconds.
 
-    steps: that the last block took. finished: whether it came to its end; not where the time was over.
+    steps: that the last block took. finished: whether it came to its end; not where the time was over, and
+    then pace is what a step took, in seconds.
     """
 
     samples: Samples
@@ -59,6 +60,7 @@ class Yield:
     seconds: float
     steps: int
     finished: bool = True
+    pace: float = math.nan
 
 
 def block(maker: Generator, number: int, watch: Watch | None = None, deadline: float = math.inf) -> Samples:
@@ -83,17 +85,17 @@ def take(maker: Generator, blocks: int, seconds: float = math.inf) -> Yield:
     seconds: after which what is certified so far is returned; the next call goes on from there.
     """
     started, parts, finished = time.monotonic(), [], True
-    steps = 0
+    steps, pace = 0, math.nan
     for number in range(blocks):
         try:
             parts.append(block(maker, number, deadline=started + seconds))
             steps = int(parts[-1].steps.max()) if len(parts[-1]) else maker.plan.steps
         except OutOfTime as over:
             parts.append(over.samples)
-            steps, finished = over.steps, False
+            steps, pace, finished = over.steps, over.pace, False
             break
     spent = time.monotonic() - started
-    return Yield(Samples.joined(parts), len(parts) * BLOCK, spent, steps, finished)
+    return Yield(Samples.joined(parts), len(parts) * BLOCK, spent, steps, finished, pace)
 
 
 def _optimised(work: "Block", key: dict[str, object], watch: Watch | None, deadline: float) -> Samples:
@@ -114,14 +116,15 @@ def _optimised(work: "Block", key: dict[str, object], watch: Watch | None, deadl
         work.advance()
         now = time.monotonic()
         # Not even a few certificates would be reached in time: better said now than at the end.
-        ahead = (now - began) / (work.step - first) * max(0, LIKELY - work.step)
+        pace = (now - began) / (work.step - first)
+        ahead = pace * max(0, LIKELY - work.step)
         over = now > deadline or (work.step - first >= PATIENCE and now + ahead > deadline)
         over &= not work.finished
         if now - latest > SNAPSHOT or over:
             run.store.write("snapshot", key, work.state())
             latest = now
         if over:
-            raise OutOfTime(work.samples(), work.step)
+            raise OutOfTime(work.samples(), work.step, pace)
     return work.samples()
 
 

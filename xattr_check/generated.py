@@ -11,6 +11,7 @@ from xattr_check.blocks import BLOCK, take
 from xattr_check.digest import digest
 from xattr_check.errors import UsageError
 from xattr_check.generator import Generator, shown
+from xattr_check.meter import duration
 from xattr_check.placement import settled
 from xattr_check.plan import Plan
 from xattr_check.run import Run
@@ -115,8 +116,9 @@ def _made(subject: Subject, kind: Scenario, run: Run) -> tuple[Generator, Sample
         )
     raise Invalid(
         f"{figures} after {made.steps} of at most {maker.plan.steps} steps and {made.seconds:.0f} s; "
-        f"--xattr-budget={run.budget} allows {SECONDS[run.budget]:.0f} s, too short for this model on this "
-        "machine; a run with --xattr-budget=standard goes on from there, and so does "
+        f"--xattr-budget={run.budget} allows {SECONDS[run.budget]:.0f} s, and all steps would take "
+        f"{duration(made.pace * maker.plan.steps)} here; a run with --xattr-budget=standard goes on from "
+        "there, and so does "
         f"`xattr-check generate --scenario={kind.name} -n {BLOCK}` with the options of this run that name "
         "the subject, the seed, the device and the storage"
     )
