@@ -43,6 +43,12 @@ def at_least(name: str, least: int, **numbers: int) -> None:
             raise ValueError(f"{name}: expected {parameter} of at least {least}, came {value}")
 
 
+def known_output(name: str, output: str) -> None:
+    """Raises ValueError in the name of a method for an output that there is not."""
+    if output not in ("logit", "probability"):
+        raise ValueError(f"{name}: expected output 'logit' or 'probability', came {output!r}")
+
+
 @dataclass(frozen=True)
 class Regions:
     """The region of each feature: the players of a game whose outcome is the model's output.
@@ -111,8 +117,7 @@ class Regions:
 
         Raises ValueError in the name of the method.
         """
-        if output not in ("logit", "probability"):
-            raise ValueError(f"{self.name}: expected output 'logit' or 'probability', came {output!r}")
+        known_output(self.name, output)
         distinct, place = coalitions.to(inputs.device).unique(dim=0, return_inverse=True)
         masks = self.masks(distinct, spatial_of(self.name, inputs))
         found = outputs_under(

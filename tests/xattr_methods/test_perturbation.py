@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xattr_check.method import Method
-from xattr_methods import kernel_shap, lime, shapley
+from xattr_methods import kernel_shap, lime, occlusion, rise, shapley
 from xattr_methods._kernel_shap import kernel_coalitions
 
 GAMES = [shapley, kernel_shap]
@@ -285,12 +285,143 @@ def test_no_coalition_is_evaluated_twice(method: Method, parameters: dict[str, i
     torch.testing.assert_close(found, small, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("method", [*GAMES, lime])
+def rise_masks(count: int, side: int, cells: int, keep: float, seed: int) -> Tensor:
+    """Cell by cell: enlarge by one cell more than the image has, cut out at a random place."""
+    generator = torch.Generator().manual_seed(seed)
+    bits = torch.rand(count, cells, cells, generator=generator, dtype=torch.float64) < keep
+    cell = math.ceil(side / cells)
+    down, across = (torch.randint(cell, (count,), generator=generator).tolist() for _ in range(2))
+    size = ((cells + 1) * cell,) * 2
+    found = []
+    for bit, top, left in zip(bits.double(), down, across, strict=True):
+        large = functional.interpolate(bit[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
+        found.append(large[top : top + side, left : left + side])
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_rise_is_the_mean_of_masks_weighted_by_the_output(centred: bool, images) -> None:
+    model, inputs, targets = images
+    masks = rise_masks(30, SIDE, 3, 0.3, seed=4)
+    assert 0 <= masks.min() < 0.2 < 0.8 < masks.max() <= 1
+    rows = []
+    for x, target in zip(inputs, targets, strict=True):
+        with torch.no_grad():
+            seen = [model((0.1 + mask * (x - 0.1))[None]).softmax(1)[0, target] for mask in masks]
+        mean = sum(seen) / 30 if centred else 0.0
+        rows.append(sum((out - mean) * mask for out, mask in zip(seen, masks, strict=True)) / (30 * 0.3))
+    parameters = {"masks": 30, "cells": 3, "keep": 0.3, "baseline": 0.1, "seed": 4, "centred": centred}
+    for memory in (2**28, 2**12):
+        found = rise(model, inputs, targets, memory=memory, **parameters)
+        torch.testing.assert_close(found[:, 0], torch.stack(rows), rtol=1e-8, atol=1e-10)
+
+
+def test_rise_masks_have_the_same_mean_everywhere() -> None:
+    masks = rise_masks(20000, SIDE, 3, 0.3, seed=0)
+    assert float((masks.mean(0) - 0.3).abs().max()) < 4.5 * float(masks.std(0).max()) / math.sqrt(20000)
+
+
+def test_rise_of_columns_is_unbiased() -> None:
+    slopes = torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64)
+    model = Function(lambda x: x @ slopes)
+    x, targets = torch.randn(2, 4, dtype=torch.float64), torch.tensor([0, 1])
+    parts = torch.tensor([[1.0], [2.0]]) * slopes * x
+    # Given that column i is kept: all of its part, and the share that is kept of the others.
+    expected = parts + 0.4 * (parts.sum(1, keepdim=True) - parts)
+    drawn = torch.stack(
+        [rise(model, x, targets, masks=50, keep=0.4, output="logit", seed=seed) for seed in range(300)]
+    )
+    error = drawn.std(0) / math.sqrt(300)
+    assert bool(((drawn.mean(0) - expected).abs() < 4.5 * error).all())
+    centred = rise(model, x, targets, masks=20000, keep=0.4, output="logit", centred=True)
+    torch.testing.assert_close(centred, 0.6 * parts, rtol=0.1, atol=0.1)
+    assert rise(nn.Flatten(), torch.randn(2, 5, 3), targets, masks=9).shape == (2, 5, 1)
+
+
+@pytest.mark.parametrize(("window", "stride"), [(1, 1), (3, 2), (4, 4), (8, 1)])
+def test_occlusion_windows_one_by_one(window: int, stride: int, images) -> None:
+    model, inputs, targets = images
+    total, cover = torch.zeros(SIDE, SIDE).double(), torch.zeros(SIDE, SIDE).double()
+    places = torch.arange(SIDE * SIDE).reshape(SIDE, SIDE)
+    everywhere = set(range(SIDE * SIDE))
+    whole = value(model, inputs[1], int(targets[1]), places, everywhere)
+    for top in range(stride - window, SIDE, stride):
+        for left in range(stride - window, SIDE, stride):
+            inside = places[max(0, top) : top + window, max(0, left) : left + window]
+            shown = everywhere - set(inside.flatten().tolist())
+            hidden = torch.isin(places, inside.contiguous())
+            total[hidden] += whole - value(model, inputs[1], int(targets[1]), places, shown, 0.5)
+            cover[hidden] += 1
+    found = occlusion(model, inputs, targets, window=window, stride=stride, baseline=0.5)
+    torch.testing.assert_close(found[1, 0], total / cover, rtol=1e-8, atol=1e-10)
+    small = occlusion(model, inputs, targets, window=window, stride=stride, baseline=0.5, memory=1)
+    torch.testing.assert_close(found, small, rtol=1e-10, atol=1e-12)
+
+
+def test_occlusion_of_regions_one_by_one(images) -> None:
+    model, inputs, targets = images
+    ids = torch.stack([grid(SIDE, 2), grid(SIDE, 3), grid(SIDE, 2).flip(1) % 3])
+    found = occlusion(model, inputs, targets, regions=ids)
+    for x, target, index, one in zip(inputs, targets, ids, found, strict=True):
+        players = set(index.flatten().tolist())
+        for player in players:
+            drop = value(model, x, int(target), index, players)
+            drop -= value(model, x, int(target), index, players - {player})
+            inside = one[0][index == player]
+            torch.testing.assert_close(inside, torch.full_like(inside, drop), rtol=1e-8, atol=1e-10)
+    single = occlusion(model, inputs, targets, regions="single")
+    torch.testing.assert_close(single, occlusion(model, inputs, targets, window=1, stride=1))
+    tokens = torch.randn(2, 5, 2, dtype=torch.float64)
+    grouped = occlusion(nn.Flatten(), tokens, targets[:2], regions=torch.tensor([0, 0, 1, 1, 2]))
+    assert torch.equal(
+        grouped[0, :, 0], tokens[0, 0, 0] * torch.tensor([1.0, 1, 0, 0, 0], dtype=torch.float64)
+    )
+
+
+def test_occlusion_and_rise_say_what_does_not_fit(images) -> None:
+    with pytest.raises(ValueError, match="occlusion: expected regions or window and stride, came both"):
+        occlusion(*images, regions="grid", window=2)
+    with pytest.raises(ValueError, match="occlusion: expected a stride of at most the window 2, came 3"):
+        occlusion(*images, window=2, stride=3)
+    with pytest.raises(ValueError, match="occlusion: expected window of at least 1, came 0"):
+        occlusion(*images, window=0)
+    with pytest.raises(ValueError, match=r"rise: expected keep between 0 and 1, came 1\.5"):
+        rise(*images, keep=1.5)
+    with pytest.raises(ValueError, match="rise: expected masks of at least 1, came 0"):
+        rise(*images, masks=0)
+
+
+@pytest.mark.parametrize("method", [*GAMES, lime, occlusion, rise])
+def test_a_model_that_raises_is_left_as_it_was(method: Method, images) -> None:
+    model, inputs, targets = images
+    calls = []
+
+    def fail(module: nn.Module, args: object) -> None:
+        calls.append(1)
+        if len(calls) > 3:
+            raise RuntimeError("out of order")
+
+    handle = model.register_forward_pre_hook(fail)
+    with pytest.raises(RuntimeError, match="out of order"):
+        method(model, inputs, targets, memory=1)
+    handle.remove()
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    assert all(one.grad is None and one.requires_grad for one in model.parameters())
+    for one in model.parameters():
+        one.requires_grad_(False)
+    assert method(model, inputs, targets).dtype == torch.float64
+
+
+@pytest.mark.parametrize("method", [*GAMES, lime, occlusion, rise])
 def test_what_cannot_be_explained_is_said(method: Method, images) -> None:
     model, inputs, targets = images
     name = method.name
     with pytest.raises(ValueError, match=rf"{name}: expected inputs .*, came \(3, 2, 8, 8, 1\)"):
         method(model, inputs[..., None], targets)
+    with pytest.raises(ValueError, match=f"{name}: expected output 'logit' or 'probability', came 'softmax'"):
+        method(model, inputs, targets, output="softmax")
+    if method is rise:
+        return
     with pytest.raises(ValueError, match=f"{name}: expected regions 'grid', 'single' or .*, came 'slic'"):
         method(model, inputs, targets, regions="slic")
     with pytest.raises(ValueError, match=rf"{name}: expected regions of whole .*\(2, 8, 8\)"):
@@ -298,9 +429,7 @@ def test_what_cannot_be_explained_is_said(method: Method, images) -> None:
     with pytest.raises(ValueError, match=f"{name}: expected regions of whole numbers .* torch.float32"):
         method(model, inputs, targets, regions=torch.zeros(8, 8))
     with pytest.raises(ValueError, match=f"{name}: expected cells of at least 1, came 0"):
-        method(model, inputs, targets, cells=0)
-    with pytest.raises(ValueError, match=f"{name}: expected output 'logit' or 'probability', came 'softmax'"):
-        method(model, inputs, targets, output="softmax")
+        method(model, inputs, targets, regions="grid", cells=0)
 
 
 def test_too_few_samples_are_refused(images) -> None:
