@@ -22,8 +22,8 @@ def spatial_of(name: str, inputs: Tensor) -> tuple[int, ...]:
 
 
 def as_maps(values: Tensor, inputs: Tensor) -> Tensor:
-    """(N, P) as maps of inputs: (N, 1, H, W), (N, D) or (N, T, 1), in their precision."""
-    maps = values.to(inputs.dtype)
+    """Values (N, *P) as maps of inputs: (N, 1, H, W), (N, D) or (N, T, 1), in their precision."""
+    maps = values.to(inputs.dtype).flatten(1)
     if inputs.ndim == 4:
         return maps.reshape(len(inputs), 1, *inputs.shape[2:])
     return maps.unsqueeze(-1) if inputs.ndim == 3 else maps
