@@ -29,9 +29,12 @@ SUMS: set[Callable[..., Any]] = {
 # Their tangent σ(x) + σ′(x) (z − x) leaves a bias σ(x) − σ′(x) x, which is zero for a ReLU.
 POINTWISE: set[Callable[..., Any]] = {
     *(functional.relu6, functional.hardtanh, functional.hardswish, functional.elu, functional.gelu),
-    *(functional.silu, functional.mish, functional.softplus, functional.tanh, functional.sigmoid),
+    *(functional.silu, functional.mish, functional.softplus, functional.celu, functional.selu),
+    *(functional.tanh, functional.sigmoid, functional.hardsigmoid, functional.logsigmoid),
     *(torch.tanh, torch.sigmoid, torch.clamp, Tensor.tanh, Tensor.sigmoid, Tensor.clamp),
 }
+# Two activations, as in a gate: the tangent of u v counts it twice, and leaves a bias −u v.
+PRODUCTS: set[Callable[..., Any]] = {torch.mul, Tensor.mul, Tensor.mul_}
 
 
 class FullGradients(NamedTuple):
@@ -90,11 +93,18 @@ def _pointwise_bias(func: Callable[..., Any], args: Any, kwargs: Any) -> Tensor 
     return cast(Tensor, value.detach() - slope * point.detach())
 
 
+def _product_bias(func: Callable[..., Any], args: Any, kwargs: Any) -> Tensor | None:
+    if len(args) < 2 or not all(map(_depends, args)):
+        return None
+    return cast(Tensor, -(args[0] * args[1]))
+
+
 BIAS_OF = {
     **dict.fromkeys(WEIGHTED, _weighted_bias),
     **dict.fromkeys(NORMS, _norm_bias),
     **dict.fromkeys(SUMS, _sum_bias),
     **dict.fromkeys(POINTWISE, _pointwise_bias),
+    **dict.fromkeys(PRODUCTS, _product_bias),
 }
 
 
@@ -131,8 +141,8 @@ def full_gradients(model: nn.Module, inputs: Tensor, targets: Tensor) -> FullGra
     """The terms whose sum is the target's logit (Prop. 1 of [srinivas2019]), of inputs (N, *F).
 
     Biases are those of linear maps, convolutions and sums with a constant, and implicit ones: what a
-    BatchNorm in eval mode makes of zero, and what is left at zero of the tangent of an activation function
-    that is not a ReLU.
+    BatchNorm in eval mode makes of zero, and what is left at zero of the tangent of a product or of an
+    activation function that is not a ReLU.
     Raises ValueError where the terms do not sum to the logits: the model computes something else as well.
     """
     point = inputs.detach().requires_grad_()
@@ -143,15 +153,16 @@ def full_gradients(model: nn.Module, inputs: Tensor, targets: Tensor) -> FullGra
     selected = logits.gather(1, targets[:, None]).sum()
     (gradients,) = torch.autograd.grad(selected, point)
     terms = FullGradients(inputs * gradients, [term for term in found.terms if term is not None])
-    total = selected.detach().double()
-    sums = torch.stack([term.sum(dtype=torch.float64) for term in (terms.input, *terms.biases)])
-    sizes = torch.stack([term.abs().sum(dtype=torch.float64) for term in (terms.input, *terms.biases)])
-    gap = float((sums.sum() - total).abs() / (sizes.sum() + total.abs()))
-    if gap > torch.finfo(inputs.dtype).eps ** 0.5:
+    parts = torch.stack(
+        [torch.stack([term.sum(), term.abs().sum()]) for term in (terms.input, *terms.biases)]
+    )
+    summed, size = parts.double().sum(0).tolist()
+    total = float(selected.detach())
+    if not abs(summed - total) <= (size + abs(total)) * torch.finfo(inputs.dtype).eps ** 0.5:
         raise ValueError(
-            "fullgrad: expected a network of linear maps, BatchNorm in eval mode and pointwise functions, "
-            f"came one whose terms sum to {float(sums.sum()):.4g} where its logits sum to "
-            f"{float(total):.4g}; use integrated_gradients, which takes any"
+            "fullgrad: expected a network of linear maps, BatchNorm in eval mode, products and activation "
+            f"functions, came one whose terms sum to {summed:.4g} where its logits sum to "
+            f"{total:.4g}; use integrated_gradients, which takes any"
         )
     return terms
 
@@ -159,7 +170,7 @@ def full_gradients(model: nn.Module, inputs: Tensor, targets: Tensor) -> FullGra
 def _rescaled(term: Tensor) -> Tensor:
     """|term| (N, C, h, w), from 0 to 1 in each input, summed over channels, (N, 1, h, w)."""
     size = term.abs()
-    low, high = (bound.reshape(-1, 1, 1, 1) for bound in size.flatten(1).aminmax(dim=1))
+    low, high = size.amin((1, 2, 3), keepdim=True), size.amax((1, 2, 3), keepdim=True)
     span = (high - low).clamp_min(torch.finfo(term.dtype).tiny)
     return (size.sum(1, keepdim=True) - term.shape[1] * low) / span
 

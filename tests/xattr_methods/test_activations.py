@@ -84,6 +84,19 @@ def signals() -> nn.Module:
     )  # fmt: skip
 
 
+class Gated(nn.Module):
+    """A squeeze-and-excitation gate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.gate, self.classifier = nn.Conv2d(3, 4, 3), nn.Linear(4, 4), nn.Linear(4, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = self.conv(inputs)
+        hidden = torch.sigmoid(self.gate(hidden.mean((2, 3))))[:, :, None, None] * hidden * 2
+        return self.classifier(hidden.clamp(max=0.5).mean((2, 3)))
+
+
 def volumes() -> nn.Module:
     return nn.Sequential(
         nn.Conv3d(2, 3, 2), nn.BatchNorm3d(3), nn.ReLU(), nn.ConvTranspose3d(3, 2, 2), nn.Flatten(),
@@ -112,11 +125,12 @@ def images() -> tuple[nn.Module, Tensor]:
         (Pooled, (3, SIDE, SIDE)),
         (Functional, (3, SIDE, SIDE)),
         (pointwise, (3, SIDE, SIDE)),
+        (Gated, (3, SIDE, SIDE)),
         (signals, (3, 8)),
         (columns, (7,)),
         (volumes, (2, 3, 3, 3)),
     ],
-    ids=["pooled", "functional", "pointwise", "signals", "columns", "volumes"],
+    ids=["pooled", "functional", "pointwise", "gated", "signals", "columns", "volumes"],
 )  # fmt: skip
 @pytest.mark.parametrize("trainable", [True, False])
 def test_input_and_bias_terms_sum_to_the_logit(make: Callable[[], nn.Module], shape, trainable) -> None:
@@ -167,20 +181,26 @@ def test_fullgrad_lays_rescaled_magnitudes_over_each_other(images) -> None:
     torch.testing.assert_close(fullgrad(model, inputs, TARGETS), slow, rtol=1e-9, atol=1e-12)
 
 
-def test_fullgrad_takes_a_layer_without_contrast() -> None:
+def test_fullgrad_takes_a_layer_without_contrast_and_logits_of_zero() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)).double()
     with torch.no_grad():
         model[0].bias.fill_(0)
-    assert bool(torch.isfinite(fullgrad(model, torch.randn(3, 3, 4, 4).double(), TARGETS)).all())
+    inputs = torch.randn(3, 3, 4, 4).double()
+    assert bool(torch.isfinite(fullgrad(model, inputs, TARGETS)).all())
+    with torch.no_grad():
+        model[3].weight.fill_(0), model[3].bias.fill_(0)
+    assert not bool(fullgrad(model, inputs, TARGETS).any())
 
 
 class Product(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.one, self.other, self.out = nn.Linear(12, 4), nn.Linear(12, 4), nn.Linear(4, 3)
+        self.one, self.other, self.out = nn.Linear(12, 4), nn.Linear(12, 4), nn.Linear(1, 3)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self.out(self.one(inputs.flatten(1)) * self.other(inputs.flatten(1)))
+        return self.out(
+            (self.one(inputs.flatten(1))[:, None] @ self.other(inputs.flatten(1))[..., None]).flatten(1)
+        )
 
 
 @pytest.mark.parametrize(
