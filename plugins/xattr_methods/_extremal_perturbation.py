@@ -1,6 +1,7 @@
 """Extremal perturbations."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch.nn import functional
 
 from xattr_check.fills import blurred
 from xattr_check.method import method
-from xattr_methods._gradient import in_chunks
+from xattr_methods._gradient import chunks, in_chunks
 from xattr_methods._regions import MEMORY, at_least
 
 # The authors' settings for images of 224 × 224 pixels, in proportion to others.
@@ -19,33 +20,37 @@ COLDNESS = 20.0
 LEVELS = 8
 RATE, MOMENTUM = 0.01, 0.9
 WEIGHT, GROWTH = 300.0, 1.0035
+CACHED = 2**18  # numbers of the smooth maximum that are computed at once
 
 
 class _SmoothMaximum(torch.autograd.Function):
     """Σ z exp(20 z) / Σ exp(20 z) over the cells around each pixel, with z = weight × cell.
 
-    Row by row of the neighbourhood, and with one number kept for each pair of a pixel and a neighbour:
-    autograd alone would keep four, and take twice as long.
+    By rows of the neighbourhood, as many at once as stay in the cache, and with one number kept for each pair
+    of a pixel and a neighbour: autograd alone would keep four, and take twice as long.
     """
 
     @staticmethod
-    def _terms(padded: Tensor, weights: Tensor, row: int) -> Tensor:
-        """z for one row of the neighbourhood, (N, h, step, neighbours, w, step)."""
-        height, width = (side - len(weights) + 1 for side in padded.shape[1:])
-        cells = padded[:, row : row + height].unfold(2, width, 1)  # (N, h, neighbours, w)
-        return cells[:, :, None, :, :, None] * weights[row][:, :, None, :]
+    def _parts(padded: Tensor, weights: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Rows, their weights, and z, (N, rows, columns, h, step, w, step)."""
+        size, _, step, _ = weights.shape
+        height, width = (side - size + 1 for side in padded.shape[1:])
+        cells = padded.unfold(1, height, 1).unfold(2, width, 1)  # (N, rows, columns, h, w)
+        each = len(padded) * size * height * width * step**2
+        for rows in chunks(size, max(1, CACHED // each)):
+            weight = weights[rows, :, None, :, None, :]
+            yield rows, weight, cells[:, rows, :, :, None, :, None] * weight
 
     @staticmethod
     def forward(ctx: Any, padded: Tensor, weights: Tensor) -> Tensor:
         kept, norms, totals = [], [], []
-        for row in range(len(weights)):
-            terms = _SmoothMaximum._terms(padded, weights, row)
+        for _, _, terms in _SmoothMaximum._parts(padded, weights):
             powers = (COLDNESS * terms).exp_()
             kept.append(powers)
-            norms.append(powers.sum(3))
-            totals.append(terms.mul_(powers).sum(3))
-        norm = torch.stack(norms).sum(0)
-        maximum = torch.stack(totals).sum(0) / norm
+            norms.append(powers.sum((1, 2)))
+            totals.append(terms.mul_(powers).sum((1, 2)))
+        norm = sum(norms[1:], norms[0])
+        maximum = sum(totals[1:], totals[0]) / norm
         ctx.save_for_backward(padded, weights, maximum, norm, *kept)
         return maximum
 
@@ -54,14 +59,16 @@ class _SmoothMaximum(torch.autograd.Function):
         padded, weights, maximum, norm, *kept = ctx.saved_tensors
         # The derivative by z is exp(20 z) (1 + 20 (z − maximum)) / norm.
         scaled = gradients[0] / norm
-        first, second = (scaled * (1 - COLDNESS * maximum)).unsqueeze(3), (COLDNESS * scaled).unsqueeze(3)
+        first, second = scaled * (1 - COLDNESS * maximum), COLDNESS * scaled
         found = torch.zeros_like(padded)
-        height, width = (side - len(weights) + 1 for side in padded.shape[1:])
-        for row, powers in enumerate(kept):
-            slopes = _SmoothMaximum._terms(padded, weights, row).mul_(second).add_(first).mul_(powers)
-            slopes = slopes.mul_(weights[row][:, :, None, :]).sum((2, 5))
-            for column in range(len(weights)):
-                found[:, row : row + height, column : column + width] += slopes[:, :, column]
+        for (rows, weight, terms), powers in zip(_SmoothMaximum._parts(padded, weights), kept, strict=True):
+            slopes = terms.mul_(second[:, None, None]).add_(first[:, None, None]).mul_(powers).mul_(weight)
+            reached = slice(rows.start, rows.stop + maximum.shape[1] - 1)
+            found[:, reached] += functional.fold(
+                slopes.sum((4, 6)).flatten(3, 4).flatten(1, 2),
+                (reached.stop - reached.start, padded.shape[2]),
+                (rows.stop - rows.start, len(weights)),
+            )[:, 0]
         return found, None
 
 
@@ -81,7 +88,7 @@ class SmoothMasks:
         away = torch.arange(step, dtype=torch.float64) - step * offsets  # (neighbours, phases), in pixels
         distance = (away[:, :, None, None] ** 2 + away[None, None] ** 2).sqrt() / self.margin
         weights = torch.exp(-2 * (distance - 0.5).clamp_min(0) ** 2)
-        self.weights = weights.to(like)  # (rows, phases, columns, phases)
+        self.weights = weights.transpose(1, 2).to(like)  # (rows, columns, phases, phases)
         # So many cells beyond the border have a pixel of the mask in reach.
         self.padding = SPREAD + radius
 
