@@ -111,7 +111,9 @@ class Call:
         """The result for other arguments, and whether the function wrote to the first, which is spared."""
         leaves = list(leaves)
         place = self.first
-        if self.writes or self.name in POINTWISE | DROPOUTS | STOPS:
+        # An `inplace` argument may stand anywhere, and nothing else that is True does harm.
+        flagged = self.name in POINTWISE | DROPOUTS and any(leaf is True for leaf in leaves)
+        if self.writes or flagged or self.name in STOPS:
             leaves[place] = leaves[place].clone()
         if self.name in STOPS:
             return leaves[place], False

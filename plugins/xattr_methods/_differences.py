@@ -28,11 +28,6 @@ class Difference:
         """Δ of an activation: the input's minus the baseline's."""
         return activation.detach() - self.baseline[id(activation)]
 
-    def near(self, activation: Tensor) -> Tensor:
-        """Where an activation differs by rounding alone, so that a quotient of differences says nothing."""
-        size = torch.maximum(activation.detach().abs(), self.baseline[id(activation)].abs())
-        return self.of(activation).abs() <= 64 * torch.finfo(activation.dtype).eps * size
-
     def rescale(self, call: Call, arriving: Sequence[Tensor]) -> Pairs:
         """Multipliers by the linear and the rescale rule; at a maximum, see `_through_maximum`."""
         if call.kind not in ("pointwise", "maximum"):
@@ -43,8 +38,8 @@ class Difference:
             sent = multiplier * self.of(output)
         else:
             sent = self._through_maximum(call, multiplier)
-        quotient = sent / change.masked_fill(change == 0, 1)
-        return [(source, torch.where(self.near(source), call.pull(arriving)[0], quotient))]
+        near = change.abs() <= rounding(self.baseline[id(source)].abs())
+        return [(source, torch.where(near, call.pull(arriving)[0], sent / change))]
 
     def _through_maximum(self, call: Call, multiplier: Tensor) -> Tensor:
         """What of Δy each input makes: its rise goes to the input's winner, its fall to the baseline's.
@@ -143,12 +138,16 @@ class Halves(Difference):
         """Δy⁺/Δx⁺ and Δy⁻/Δx⁻."""
         (source,), (output,) = call.sources, call.outputs
         sent = []
-        size = torch.maximum(source.detach().abs(), self.baseline[id(source)].abs())
+        near = rounding(torch.maximum(source.detach().abs(), self.baseline[id(source)].abs()))
         for multiplier, part, result in zip((up, down), self.parts(source), self.parts(output), strict=True):
-            near = part.abs() <= 64 * torch.finfo(part.dtype).eps * size
-            quotient = multiplier * result / part.masked_fill(part == 0, 1)
-            sent.append(torch.where(near, call.pull([multiplier])[0], quotient))
+            slope = call.pull([multiplier])[0]
+            sent.append(torch.where(part.abs() <= near, slope, multiplier * result / part))
         return torch.stack(sent)
+
+
+def rounding(size: Tensor) -> Tensor:
+    """How little values of such a size may differ for a quotient of differences to say anything."""
+    return 64 * torch.finfo(size.dtype).eps * size
 
 
 def _signed_pulls(call: Call, up: Tensor, down: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -106,7 +106,7 @@ class Propagation:
     def _epsilon(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Rⱼ = Σₖ xⱼ wⱼₖ / (zₖ + ε sign zₖ) Rₖ."""
         output, epsilon = layer.output, self.rules.epsilon
-        below = torch.where(output < 0, output - epsilon, output + epsilon) if epsilon else safe(output)
+        below = output + output.new_tensor(epsilon).copysign(output) if epsilon else safe(output)
         return layer.source * layer.pull(relevance / below)
 
     def _zplus(self, layer: Layer, relevance: Tensor) -> Tensor:

@@ -81,21 +81,23 @@ def unrolled(layer: nn.Conv2d, side: int) -> Affine:
     return weights, bias
 
 
+def map_of(layer: nn.Linear) -> Affine:
+    weights = layer.weight.detach()
+    return weights, torch.zeros(len(weights)).double() if layer.bias is None else layer.bias.detach()
+
+
 @torch.no_grad()
 def layers_of(model: nn.Module) -> tuple[list[Affine], list[bool]]:
     """The network as affine maps with ReLUs between, BatchNorm merged; and which are convolutions."""
     if isinstance(model, nn.Sequential):
-        found = [(one.weight, torch.zeros(len(one.weight)).double() if one.bias is None else one.bias)
-                 for one in model if isinstance(one, nn.Linear)]  # fmt: skip
+        found = [map_of(one) for one in model if isinstance(one, nn.Linear)]
         return found, [False] * len(found)
     weights, bias = unrolled(model.first, SIDE)
     norm, cells = model.norm, SIDE * SIDE
     scale = (norm.weight / (norm.running_var + norm.eps).sqrt()).repeat_interleave(cells)
     shift = norm.bias.repeat_interleave(cells) - norm.running_mean.repeat_interleave(cells) * scale
-    dense = [(one.weight, torch.zeros(len(one.weight)).double() if one.bias is None else one.bias)
-             for one in (model.hidden, model.classifier)]  # fmt: skip
-    first = (weights * scale[:, None], bias * scale + shift)
-    return [first, unrolled(model.second, SIDE), *dense], [True, True, False, False]
+    first, second = (weights * scale[:, None], bias * scale + shift), unrolled(model.second, SIDE)
+    return [first, second, map_of(model.hidden), map_of(model.classifier)], [True, True, False, False]
 
 
 def activations(layers: list[Affine], x: Tensor) -> list[Tensor]:
@@ -107,56 +109,51 @@ def activations(layers: list[Affine], x: Tensor) -> list[Tensor]:
     return found
 
 
-def share(rule: str, x: Tensor, w: Tensor, b: float, low: Tensor, high: Tensor) -> Callable[[int], float]:
-    """The share of input j of what arrives at a unit with the weights w, from the papers' equations."""
-    z = [float(x[j] * w[j]) for j in range(len(x))]
+def share(rule: str, x: list[float], w: list[float], b: float, low: float, high: float) -> list[float]:
+    """The share of each input of what arrives at a unit with the weights w, from the papers' equations."""
+    z = [one * weight for one, weight in zip(x, w, strict=True)]
     up = [max(0.0, one) for one in z]
     down = [min(0.0, one) for one in z]
     total = sum(z) + b
     if rule == "epsilon":
-        return lambda j: z[j] / (total + (0.01 if total >= 0 else -0.01))
+        return [one / (total + (0.01 if total >= 0 else -0.01)) for one in z]
     if rule == "zplus":
-        return lambda j: up[j] / (sum(up) + max(0.0, b)) if sum(up) else 0.0
+        return [one / (sum(up) + max(0.0, b) or 1) for one in up]
     if rule == "zplus without bias":
-        return lambda j: up[j] / sum(up) if sum(up) else 0.0
+        return [one / (sum(up) or 1) for one in up]
     if rule == "alphabeta":
         positive, negative = sum(up) + max(0.0, b), sum(down) + min(0.0, b)
-        return lambda j: 2 * up[j] / (positive or 1) - down[j] / (negative or 1)
+        return [2 * p / (positive or 1) - n / (negative or 1) for p, n in zip(up, down, strict=True)]
     if rule == "gamma":
-        kept = up if total > 0 else down
-        bias = max(0.0, b) if total > 0 else min(0.0, b)
-        return lambda j: (z[j] + 0.25 * kept[j]) / (total + 0.25 * (sum(kept) + bias))
+        kept, bias = (up, max(0.0, b)) if total > 0 else (down, min(0.0, b))
+        below = total + 0.25 * (sum(kept) + bias)
+        return [(one + 0.25 * more) / below for one, more in zip(z, kept, strict=True)]
     if rule == "box":
-        boxed = [float(x[j] * w[j] - low[j] * w[j].clamp_min(0) - high[j] * w[j].clamp_max(0))
-                 for j in range(len(x))]  # fmt: skip
-        return lambda j: boxed[j] / sum(boxed)
+        boxed = [
+            one * weight - low * max(0.0, weight) - high * min(0.0, weight)
+            for one, weight in zip(x, w, strict=True)
+        ]
+        return [one / sum(boxed) for one in boxed]
     if rule == "wsquare":
-        return lambda j: float(w[j] ** 2) / float((w**2).sum())
+        return [weight**2 / sum(one**2 for one in w) for weight in w]
     if rule == "shifted":
-        above = [float((x[j] - low[j]) * w[j].clamp_min(0)) for j in range(len(x))]
-        return lambda j: above[j] / (sum(above) or 1)
+        above = [(one - low) * max(0.0, weight) for one, weight in zip(x, w, strict=True)]
+        return [one / (sum(above) or 1) for one in above]
     raise AssertionError(rule)
 
 
-def textbook(
-    layers: list[Affine], rules: list[str], x: Tensor, start: Tensor, low: Tensor, high: Tensor
-) -> Tensor:
-    """Relevance of x, neuron by neuron."""
-    inputs, relevance = activations(layers, x), start
+def textbook(layers: list[Affine], rules: list[str], x: Tensor, start: Tensor) -> Tensor:
+    """Relevance of x, neuron by neuron; the box is the range of x, and zero."""
+    low, high = min(0.0, float(x.min())), max(0.0, float(x.max()))
+    inputs, relevance = activations(layers, x), start.tolist()
     for (weights, bias), rule, entering in reversed(list(zip(layers, rules, inputs[:-1], strict=True))):
-        sent = torch.zeros_like(entering)
-        for k in range(len(bias)):
-            if relevance[k] == 0:
-                continue
-            part = share(rule, entering, weights[k], float(bias[k]), low, high)
-            for j in range(len(entering)):
-                sent[j] += part(j) * relevance[k]
+        sent = [0.0] * len(entering)
+        for k, arriving in enumerate(relevance):
+            if arriving:
+                parts = share(rule, entering.tolist(), weights[k].tolist(), float(bias[k]), low, high)
+                sent = [one + part * arriving for one, part in zip(sent, parts, strict=True)]
         relevance = sent
-    return relevance
-
-
-def box_of(x: Tensor) -> tuple[Tensor, Tensor]:
-    return torch.full_like(x, min(0.0, float(x.min()))), torch.full_like(x, max(0.0, float(x.max())))
+    return torch.tensor(relevance, dtype=torch.float64)
 
 
 def slow_maps(make: tuple[nn.Module, Tensor, Tensor], choose: Callable, one_hot: bool = False) -> Tensor:
@@ -169,7 +166,7 @@ def slow_maps(make: tuple[nn.Module, Tensor, Tensor], choose: Callable, one_hot:
         logits = activations(layers, x)[-1]
         start = torch.zeros_like(logits)
         start[target] = 1.0 if one_hot else logits[target]
-        maps.append(textbook(layers, rules, x, start, *box_of(x)))
+        maps.append(textbook(layers, rules, x, start))
     return torch.stack(maps).reshape(inputs.shape)
 
 
@@ -241,7 +238,7 @@ def test_contrastive_excitation_subtracts_the_negated_unit() -> None:
         for sign in (1, -1):
             won = [float(hidden[j] * max(0.0, float(sign * weights[j]))) for j in range(len(hidden))]
             both.append(torch.tensor([one / (sum(won) or 1) for one in won], dtype=torch.float64))
-        maps.append(textbook(layers[:-1], rules, x, both[0] - both[1], *box_of(x)))
+        maps.append(textbook(layers[:-1], rules, x, both[0] - both[1]))
     found = excitation_backprop(model, inputs, targets, contrastive=True)
     torch.testing.assert_close(found, torch.stack(maps), **EXACT)
 
@@ -363,19 +360,20 @@ def slow_deeplift(layers: list[Affine], x: Tensor, reference: Tensor, target: in
         last = place == len(layers) - 1
         here.append(z[0] if last else z[0].clamp_min(0))
         there.append(z[1] if last else z[1].clamp_min(0))
-    multipliers = torch.zeros(len(layers[-1][1])).double()
-    multipliers[target] = 1
-    for place in reversed(range(len(layers))):
+    multipliers = [float(k == target) for k in range(len(layers[-1][1]))]
+    for place, (weights, _) in reversed(list(enumerate(layers))):
         if place < len(layers) - 1:
-            z, z0 = before[place]
-            for k in range(len(z)):
-                multipliers[k] *= float(here[place + 1][k] - there[place + 1][k]) / float(z[k] - z0[k])
-        weights = layers[place][0]
-        sent = torch.zeros(weights.shape[1]).double()
-        for j, k in product(range(weights.shape[1]), range(weights.shape[0])):
-            sent[j] += weights[k, j] * multipliers[k]
-        multipliers = sent
-    return multipliers * (x - reference)
+            changes = zip(
+                (here[place + 1] - there[place + 1]).tolist(),
+                (before[place][0] - before[place][1]).tolist(),
+                strict=True,
+            )
+            multipliers = [
+                one * after / entering for one, (after, entering) in zip(multipliers, changes, strict=True)
+            ]
+        columns = weights.T.tolist()
+        multipliers = [sum(w * one for w, one in zip(column, multipliers, strict=True)) for column in columns]
+    return torch.tensor(multipliers, dtype=torch.float64) * (x - reference)
 
 
 def slow_reveal_cancel(layers: list[Affine], x: Tensor, reference: Tensor, target: int) -> Tensor:
@@ -456,7 +454,7 @@ def test_deeplift_takes_the_derivative_where_nothing_differs() -> None:
     with torch.no_grad():
         model[0].weight.copy_(torch.tensor([[1.0, -1.0]]))
     found = deeplift(model, torch.tensor([[0.7, 0.7]]).double(), torch.tensor([0]))
-    slope = 0.7 * 0.25 * float(model[2].weight)
+    slope = 0.7 * 0.25 * model[2].weight.item()
     torch.testing.assert_close(found, torch.tensor([[slope, -slope]]).double())
 
 
