@@ -105,7 +105,7 @@ def outputs_under(
             if keep.dtype == torch.bool:
                 perturbed = torch.where(keep, inputs[rows], fill[rows])
             else:
-                perturbed = torch.lerp(fill[rows], inputs[rows], keep)
+                perturbed = torch.lerp(fill[rows], inputs[rows], keep.to(inputs.dtype))
             logits = model(perturbed.contiguous(memory_format=cost.layout))
         except torch.cuda.OutOfMemoryError:
             if chunk == 1:

@@ -176,4 +176,4 @@ def extremal_perturbation(
             weight *= GROWTH
         return generate.inner(generate(cells)).contiguous()
 
-    return in_chunks(optimised, model, inputs, targets, memory)
+    return in_chunks(optimised, model, inputs.detach(), targets, memory)

@@ -110,4 +110,4 @@ def meaningful_perturbation(
             masks = (masks.detach() - RATE * mean / (1 - MOMENTA[0] ** step) / scale).clamp(0, 1)
         return 1 - enlarged(masks)
 
-    return in_chunks(optimised, model, inputs, targets, memory)
+    return in_chunks(optimised, model, inputs.detach(), targets, memory)

@@ -79,6 +79,7 @@ def test_masks_of_shares_mix_inputs_and_fill(make: object) -> None:
     slow = slow.gather(2, subject.targets[:, None, None].expand(-1, 5, 1)).squeeze(2).double()
     torch.testing.assert_close(found, slow, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(found[:, 3:], under(shares[3:] > 0.5), rtol=1e-5, atol=1e-6)
+    assert torch.equal(found, under(shares.double()))
 
 
 @pytest.mark.parametrize("memory", [1, 50_000, 2**30])
