@@ -15,7 +15,7 @@ RULES = ("rescale", "reveal_cancel")
 
 
 def accepts(call: Call) -> bool:
-    """Whether there is a rule for a call: for all that can be written down."""
+    """Whether there is a rule for a call: there is for all that can be written down."""
     return True
 
 
@@ -37,7 +37,7 @@ def run_there(here: Tape, row: Tensor) -> Tape:
     One row serves all inputs where the model keeps them apart in a dimension of their own. Raises ValueError
     where the model computes something else for the baseline.
     """
-    for rows in {len(row), len(here.input)}:
+    for rows in sorted({len(row), len(here.input)}):
         there = Tape(here.method, here.model, here.accepts)
         there.run(row.expand(rows, *row.shape[1:]).contiguous())
         if goes_with(here, there):
@@ -50,19 +50,16 @@ def run_there(here: Tape, row: Tensor) -> Tape:
 
 def goes_with(here: Tape, there: Tape) -> bool:
     """Whether two tapes have the same calls, with outputs of shapes that agree or are 1 in the second."""
-    names, shapes = zip(
-        *(
-            [
-                [call.name for call in tape.calls],
-                [output.shape for call in tape.calls for output in call.outputs],
-            ]
-            for tape in (here, there)
-        ),
-        strict=True,
+    return len(here.calls) == len(there.calls) and all(
+        one.name == other.name and _fits(one.outputs, other.outputs)
+        for one, other in zip(here.calls, there.calls, strict=True)
     )
-    return names[0] == names[1] and all(
-        len(one) == len(other) and all(b in (a, 1) for a, b in zip(one, other, strict=True))
-        for one, other in zip(*shapes, strict=True)
+
+
+def _fits(here: Sequence[Tensor], there: Sequence[Tensor]) -> bool:
+    return len(here) == len(there) and all(
+        a.ndim == b.ndim and all(n in (m, 1) for m, n in zip(a.shape, b.shape, strict=True))
+        for a, b in zip(here, there, strict=True)
     )
 
 

@@ -17,9 +17,7 @@ class Difference:
     """
 
     def __init__(self, here: Tape, there: Tape) -> None:
-        self.here, self.there = here, there
         self.baseline = {id(here.input): there.input.detach()}
-        self.partner = {id(call): other for call, other in zip(here.calls, there.calls, strict=True)}
         for call, other in zip(here.calls, there.calls, strict=True):
             for output, output_there in zip(call.outputs, other.outputs, strict=True):
                 self.baseline[id(output)] = output_there.detach()
