@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 Output = Literal["probability", "logit"]
-# Maps flat indices of inputs (m,) and masks (m,) to keep masks (m, *spatial) bool.
+# Maps flat indices of inputs (m,) and masks (m,) to keep masks (m, *spatial): bool, or float shares in 0…1.
 MaskOf = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -84,7 +84,7 @@ def outputs_under(
     """(N, masks) float64: the target's output on every input under every mask.
 
     inputs: (N, *F); fill: (N, *F), what stands where a mask is False.
-    mask_of: builds the keep masks of a chunk of pairs.
+    mask_of: builds the keep masks of a chunk of pairs; a mask of shares mixes inputs and fill.
     output: the softmax probability of the target, or its logit.
     memory: bytes that one chunk may take, activations included. When the device runs out of memory
         nevertheless, the chunk is halved and the work goes on.
@@ -102,7 +102,10 @@ def outputs_under(
             keep = mask_of(rows, columns)
             if inputs.ndim > keep.ndim:  # one decision for all channels, or for all of a token's embedding
                 keep = keep.unsqueeze(1) if inputs.ndim == 4 else keep.unsqueeze(-1)
-            perturbed = torch.where(keep, inputs[rows], fill[rows])
+            if keep.dtype == torch.bool:
+                perturbed = torch.where(keep, inputs[rows], fill[rows])
+            else:
+                perturbed = torch.lerp(fill[rows], inputs[rows], keep.to(inputs.dtype))
             logits = model(perturbed.contiguous(memory_format=cost.layout))
         except torch.cuda.OutOfMemoryError:
             if chunk == 1:
@@ -117,7 +120,7 @@ def outputs_under(
 
 
 def shared_masks(keep: Tensor) -> MaskOf:
-    """The same masks (K, *spatial) for every input."""
+    """The same masks (K, *spatial), bool or float, for every input."""
     return lambda rows, columns: keep[columns]
 
 

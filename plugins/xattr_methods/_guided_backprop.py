@@ -30,15 +30,16 @@ class _GuidedReLU(torch.autograd.Function):
 RELUS = {functional.relu, functional.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_}
 
 
-class _Guided(TorchFunctionMode):
-    """Replaces every ReLU that is called in its scope: modules, re-used modules and functions alike.
+class ReplacedReLU(TorchFunctionMode):
+    """Puts an autograd function in place of every ReLU called in its scope, by a module or by hand.
 
     Modules are not touched, so that no hook can be left behind. An in-place ReLU is called out of place: its
     result is what the network goes on with in every form of the call but a bare statement.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, replacement: type[torch.autograd.Function]) -> None:
         super().__init__()
+        self.replacement = replacement
         self.calls = 0
 
     def __torch_function__(
@@ -46,7 +47,7 @@ class _Guided(TorchFunctionMode):
     ) -> Any:
         if func in RELUS:
             self.calls += 1
-            return _GuidedReLU.apply(args[0] if args else kwargs["input"])
+            return self.replacement.apply(args[0] if args else kwargs["input"])
         return func(*args, **(kwargs or {}))
 
 
@@ -56,7 +57,7 @@ def guided_backprop(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor
 
     Raises ValueError where the model calls no ReLU: the result would be its plain gradient.
     """
-    with _Guided() as guided:
+    with ReplacedReLU(_GuidedReLU) as guided:
         result = gradient(model, inputs, targets)
     if not guided.calls:
         raise ValueError("guided_backprop: the model calls no ReLU, so there is nothing to guide")

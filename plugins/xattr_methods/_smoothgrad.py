@@ -1,11 +1,27 @@
 """SmoothGrad."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from xattr_check.method import method
-from xattr_methods._gradient import gradient
-from xattr_methods._integrated_gradients import CHUNK
+from xattr_methods._gradient import MEMORY, gradients_at
+
+
+def neighbours(
+    inputs: Tensor, samples: int, noise: float, seed: int
+) -> Callable[[slice, slice | Tensor], Tensor]:
+    """Gaussian neighbours of each input, by rows (n of them) and numbers (k of them): (k, n, *F).
+
+    noise: standard deviation, as a share of each input's range. seed: of the noise, which is the same for
+    every input, so that a map never depends on the other inputs of its batch.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(samples, *inputs.shape[1:], generator=generator, dtype=torch.float64).to(inputs)
+    flat = inputs.flatten(1)
+    scale = (noise * (flat.amax(1) - flat.amin(1))).reshape(-1, *[1] * (inputs.ndim - 1))
+    return lambda rows, numbers: inputs[rows] + scale[rows] * drawn[numbers].unsqueeze(1)
 
 
 @method(sensitivity=True)
@@ -17,19 +33,15 @@ def smoothgrad(
     samples: int = 25,
     noise: float = 0.15,
     seed: int = 0,
+    memory: int = MEMORY,
 ) -> Tensor:
     """Signed gradient averaged over Gaussian neighbours of the input, (N, *F). [smilkov2017]
 
     noise: standard deviation, as a share of each input's range. seed: of the noise, which is the same for
-    every input, so that a map never depends on the other inputs of its batch.
+    every input, so that a map never depends on the other inputs of its batch. memory: bytes of one chunk.
     """
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randn(samples, *inputs.shape[1:], generator=generator, dtype=torch.float64).to(inputs)
-    flat = inputs.flatten(1)
-    scale = (noise * (flat.amax(1) - flat.amin(1))).reshape(-1, *[1] * (inputs.ndim - 1))
+    points = neighbours(inputs, samples, noise, seed)
     total = torch.zeros_like(inputs)
-    for chunk in drawn.split(max(1, CHUNK // len(inputs))):
-        neighbours = inputs + scale * chunk.unsqueeze(1)
-        gradients = gradient(model, neighbours.flatten(0, 1), targets.repeat(len(chunk)))
-        total += gradients.reshape(neighbours.shape).sum(0)
+    for rows, _, gradients in gradients_at(model, inputs, targets, points, samples, memory):
+        total[rows] += gradients.sum(0)
     return total / samples

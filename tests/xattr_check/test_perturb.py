@@ -53,6 +53,35 @@ def test_outputs_agree_with_a_loop(make: object, output: Output) -> None:
     torch.testing.assert_close(found, textbook(subject, fill, keep, output), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("make", [images, columns, tokens])
+def test_masks_of_shares_mix_inputs_and_fill(make: object) -> None:
+    subject: Subject = make(count=4)  # type: ignore[operator]
+    shares = torch.rand(5, *subject.spatial, generator=torch.Generator().manual_seed(0))
+    shares[3], shares[4] = 0, 1
+    fill = subject.inputs.flip(0)
+
+    def under(keep: Tensor) -> Tensor:
+        return outputs_under(
+            subject.model,
+            subject.inputs,
+            subject.targets,
+            fill,
+            shared_masks(keep),
+            len(keep),
+            output="logit",
+            memory=50_000,
+        )
+
+    found = under(shares)
+    shaped = shares[:, None] if subject.is_image else shares[..., None] if fill.ndim == 3 else shares
+    with torch.no_grad():
+        slow = torch.stack([subject.model(fill + one * (subject.inputs - fill)) for one in shaped], 1)
+    slow = slow.gather(2, subject.targets[:, None, None].expand(-1, 5, 1)).squeeze(2).double()
+    torch.testing.assert_close(found, slow, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found[:, 3:], under(shares[3:] > 0.5), rtol=1e-5, atol=1e-6)
+    assert torch.equal(found, under(shares.double()))
+
+
 @pytest.mark.parametrize("memory", [1, 50_000, 2**30])
 def test_chunks_do_not_change_the_result(memory: int) -> None:
     subject = images(count=3)

@@ -1,0 +1,37 @@
+"""Deconvnet."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xattr_check.method import method
+from xattr_methods._gradient import MEMORY, gradient, in_chunks
+from xattr_methods._guided_backprop import ReplacedReLU
+
+
+class _Rectified(torch.autograd.Function):
+    """ReLU that lets only positive gradients through, whatever its input was."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor) -> Tensor:
+        return inputs.clamp_min(0)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0].clamp_min(0)
+
+
+@method(sensitivity=True)
+def deconvnet(model: nn.Module, inputs: Tensor, targets: Tensor, *, memory: int = MEMORY) -> Tensor:
+    """Gradient with every ReLU applied to what comes back, and not to what went in, (N, *F). [zeiler2014]
+
+    Max pools send it to the places of their maxima. memory: bytes of one chunk. Raises ValueError where the
+    model calls no ReLU: the result would be its plain gradient.
+    """
+    with ReplacedReLU(_Rectified) as replaced:
+        result = in_chunks(partial(gradient, model), model, inputs, targets, memory)
+    if not replaced.calls:
+        raise ValueError("deconvnet: the model calls no ReLU, so there is nothing to rectify")
+    return result

@@ -1,0 +1,134 @@
+"""DeepLIFT."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from xattr_check.method import method
+from xattr_methods._calls import Call
+from xattr_methods._differences import Difference, Halves
+from xattr_methods._gradient import MEMORY, chunk_size, chunks
+from xattr_methods._relevance import Tape, laid_out
+
+RULES = ("rescale", "reveal_cancel")
+
+
+def accepts(call: Call) -> bool:
+    """Whether there is a rule for a call: there is for all that can be written down."""
+    return True
+
+
+def baseline_rows(name: str, inputs: Tensor, baseline: float | Tensor) -> Tensor:
+    """The baseline as one row for all inputs, (1, *F), or as one for each, (N, *F). Raises ValueError."""
+    rows = torch.as_tensor(baseline, dtype=inputs.dtype, device=inputs.device).detach()
+    count = len(inputs) if rows.ndim == inputs.ndim and len(rows) > 1 else 1
+    try:
+        return rows.expand(count, *inputs.shape[1:]).contiguous()
+    except RuntimeError:
+        raise ValueError(
+            f"{name}: expected a baseline that broadcasts to {tuple(inputs.shape)}, came {tuple(rows.shape)}"
+        ) from None
+
+
+def run_there(here: Tape, row: Tensor) -> Tape:
+    """The tape of a baseline, of one row or as many as the inputs, to go with the tape of inputs.
+
+    One row serves all inputs where the model keeps them apart in a dimension of their own. Raises ValueError
+    where the model computes something else for the baseline.
+    """
+    for rows in sorted({len(row), len(here.input)}):
+        there = Tape(here.method, here.model, here.accepts)
+        there.run(row.expand(rows, *row.shape[1:]).contiguous())
+        if goes_with(here, there):
+            return there
+    raise ValueError(
+        f"{here.method}: the model calls other functions for the baseline than for the inputs; "
+        "use xattr:integrated_gradients instead"
+    )
+
+
+def goes_with(here: Tape, there: Tape) -> bool:
+    """Whether two tapes have the same calls, with outputs of shapes that agree or are 1 in the second."""
+    return len(here.calls) == len(there.calls) and all(
+        one.name == other.name and _fits(one.outputs, other.outputs)
+        for one, other in zip(here.calls, there.calls, strict=True)
+    )
+
+
+def _fits(here: Sequence[Tensor], there: Sequence[Tensor]) -> bool:
+    return len(here) == len(there) and all(
+        a.ndim == b.ndim and all(n in (m, 1) for m, n in zip(a.shape, b.shape, strict=True))
+        for a, b in zip(here, there, strict=True)
+    )
+
+
+def contributions(
+    name: str,
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    references: Sequence[Tensor],
+    rule: str,
+    memory: int,
+) -> Tensor:
+    """Contributions of inputs (N, *F) to the difference of the target's logit, averaged over references.
+
+    references: each (1, *F) for all inputs, or (N, *F).
+    """
+    if rule not in RULES:
+        raise ValueError(f"{name}: expected rule= one of {', '.join(RULES)}, came {rule!r}")
+    maps = []
+    shared: dict[int, Tape] = {}  # the tapes of references of one row
+    size = chunk_size(model, inputs, memory // (2 if rule == "rescale" else 4))
+    for rows in chunks(len(inputs), size):
+        here = Tape(name, model, accepts)
+        logits = here.run(laid_out(model, inputs[rows])).detach()
+        start = torch.zeros_like(logits).scatter(1, targets[rows, None], 1.0)
+        total = torch.zeros_like(here.input, requires_grad=False)
+        for number, reference in enumerate(references):
+            there = shared.get(number)
+            if there is None or not goes_with(here, there):
+                there = run_there(here, reference if len(reference) == 1 else reference[rows])
+                if len(there.input) == 1:
+                    shared[number] = there
+            total += _between(here, there, start, rule)
+        maps.append(total / len(references))
+    return torch.cat(maps).contiguous()
+
+
+@torch.no_grad()
+def _between(here: Tape, there: Tape, start: Tensor, rule: str) -> Tensor:
+    """Contributions to what start (N, K) picks of the output's difference."""
+    if rule == "rescale":
+        difference = Difference(here, there)
+        return here.backward(start, difference.rescale) * difference.of(here.input)
+    halves = Halves(here, there)
+    sent = here.backward(torch.stack([start, start]), halves.reveal_cancel)
+    return (sent * torch.stack(halves.parts(here.input))).sum(0)
+
+
+@method(claims=("completeness",))
+def deeplift(
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    baseline: float | Tensor = 0.0,
+    rule: str = "rescale",
+    memory: int = MEMORY,
+) -> Tensor:
+    """Contributions to the change of the target's logit from a baseline, (N, *F). [shrikumar2017]
+
+    baseline: a value, or a tensor that broadcasts to inputs (N, *F).
+    rule: `rescale`, or `reveal_cancel`, which follows rises and falls apart, in all layers.
+    memory: bytes that one chunk of inputs may take, activations included.
+
+    A nonlinearity has the multiplier Δy / Δx, and its derivative where Δx is rounding; a maximum hands its
+    rise to the input's winner and its fall to the baseline's. The multipliers start at the logit.
+    Completeness (summation to delta, § 3.1 there) holds up to rounding.
+    Raises ValueError where the model multiplies activations, calls softmax, LayerNorm, an LSTM or another
+    function without a rule.
+    """
+    rows = baseline_rows("deeplift", inputs, baseline)
+    return contributions("deeplift", model, inputs, targets, [rows], rule, memory)

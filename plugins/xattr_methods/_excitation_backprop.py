@@ -1,0 +1,86 @@
+"""Excitation backpropagation."""
+
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from xattr_check.method import method
+from xattr_methods._calls import Call
+from xattr_methods._gradcam import watched
+from xattr_methods._gradient import MEMORY, chunk_size, chunks
+from xattr_methods._relevance import Pairs, Tape, laid_out
+from xattr_methods._relevance_rules import RECTIFIERS, Bound, Propagation, Rules, bounds_of
+
+
+@method()
+def excitation_backprop(
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    contrastive: bool = False,
+    layer: str | None = None,
+    call: int = -1,
+    low: Bound = None,
+    memory: int = MEMORY,
+) -> Tensor:
+    """Probability that each feature wins, when each unit passes the win to one input, (N, *F). [zhang2018]
+
+    A unit hands its probability, 1 for the target, to its inputs in proportion to aⱼ wⱼₖ⁺; biases take
+    nothing. The rule is for non-negative a: features are taken as how far they are above their lower bound.
+
+    contrastive: subtract what a unit with the negated weights of the target would win, at the last layer. The
+        map is signed then; the paper shows its positive part.
+    layer, call: a module's name, at which to stop, as the paper does, and which of its calls if there are
+        several: the map is that of its output, summed over channels, bilinear to the size of the input,
+        (N, 1, H, W).
+    low: the features' lower bound; by default the least value of each input, or zero if that is less.
+    memory: bytes that one chunk of inputs may take, activations included.
+
+    BatchNorm is made one map with the linear layer before it; additions and pools share as layers do. Raises
+    ValueError where the model has other nonlinearities than ReLUs, or calls a function without a rule.
+    """
+    if layer is not None and inputs.ndim != 4:
+        raise ValueError(
+            f"excitation_backprop: expected images (N, C, H, W) for layer=, came {tuple(inputs.shape)}; "
+            "leave it out for a map of the input"
+        )
+    rules = Rules("zplus", "zplus", "zplus", first="shifted", bias=False, passed=RECTIFIERS)
+    lowest, highest = bounds_of(inputs, low, None)
+    maps = []
+    for rows in chunks(len(inputs), chunk_size(model, inputs, memory // 2)):
+        tape = Tape("excitation_backprop", model, rules.accepts)
+        with watched(model, layer) if layer else nullcontext() as watch:
+            logits = tape.run(laid_out(model, inputs[rows])).detach()
+        propagation = Propagation(tape, rules, lowest[rows], highest[rows])
+        start = torch.zeros_like(logits).scatter(1, targets[rows, None], 1.0)
+        rule = _contrasting(propagation) if contrastive else propagation.rule
+        maps.append(tape.backward(start, rule, at=watch.activation(call) if watch else None))
+    joined = torch.cat(maps).contiguous()
+    if layer is None:
+        return joined
+    return functional.interpolate(
+        joined.sum(1, keepdim=True), size=inputs.shape[2:], mode="bilinear", align_corners=False
+    )
+
+
+def _contrasting(propagation: Propagation) -> Any:
+    """The propagation's rule, less what the last layer sends with its weights negated. Raises ValueError."""
+    top = propagation.layers.get(id(propagation.tape.output))
+    if top is None:
+        raise ValueError(
+            "excitation_backprop: expected a model that ends with a linear layer for contrastive=True, came "
+            f"one that ends with {propagation.tape.calls[-1].name}; leave it out"
+        )
+
+    def rule(call: Call, arriving: list[Tensor]) -> Pairs:
+        if call.outputs[0] is not propagation.tape.output:
+            return propagation.rule(call, arriving)
+        (relevance,) = arriving
+        for_it, against_it = (propagation.through_layer(one, relevance) for one in (top, top.negated))
+        return [(top.source, for_it - against_it)]
+
+    return rule

@@ -1,0 +1,31 @@
+"""Guided GradCAM."""
+
+from torch import Tensor, nn
+
+from xattr_check.method import method
+from xattr_methods._gradcam import expect_images, gradcam
+from xattr_methods._gradient import MEMORY, in_chunks
+from xattr_methods._guided_backprop import guided_backprop
+
+
+@method(sensitivity=True, needs=("image",))
+def guided_gradcam(
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    layer: str | None = None,
+    call: int = -1,
+    memory: int = MEMORY,
+) -> Tensor:
+    """Guided backpropagation where GradCAM looks: their product, (N, C, H, W). [selvaraju2017]
+
+    layer, call, memory: as for gradcam. Raises ValueError as gradcam and guided_backprop do.
+    """
+    expect_images("guided_gradcam", inputs)
+
+    def explain(inputs: Tensor, targets: Tensor) -> Tensor:
+        where = gradcam(model, inputs, targets, layer=layer, call=call, memory=memory)
+        return guided_backprop(model, inputs, targets) * where
+
+    return in_chunks(explain, model, inputs, targets, memory)

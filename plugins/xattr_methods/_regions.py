@@ -1,0 +1,135 @@
+"""Regions: features that are shown and removed together."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from xattr_check.perturb import MaskOf, Output, outputs_under
+
+# Bytes that one chunk of perturbed inputs may take, activations included.
+MEMORY = 2**28
+
+
+def spatial_of(name: str, inputs: Tensor) -> tuple[int, ...]:
+    """(H, W) of images, (D,) of columns, (T,) of tokens. Raises ValueError in the name of a method."""
+    if inputs.ndim not in (2, 3, 4):
+        raise ValueError(
+            f"{name}: expected inputs (N, C, H, W), (N, D) or (N, T, E), came {tuple(inputs.shape)}"
+        )
+    return tuple(inputs.shape[2:] if inputs.ndim == 4 else inputs.shape[1:2])
+
+
+def as_maps(values: Tensor, inputs: Tensor) -> Tensor:
+    """Values (N, *P) as maps of inputs: (N, 1, H, W), (N, D) or (N, T, 1), in their precision."""
+    maps = values.to(inputs.dtype).flatten(1)
+    if inputs.ndim == 4:
+        return maps.reshape(len(inputs), 1, *inputs.shape[2:])
+    return maps.unsqueeze(-1) if inputs.ndim == 3 else maps
+
+
+def fill_of(inputs: Tensor, baseline: float | Tensor) -> Tensor:
+    """What stands where a feature is absent, (N, *F): a number, or a tensor that broadcasts to inputs."""
+    if isinstance(baseline, Tensor):
+        return baseline.to(inputs).expand_as(inputs)
+    return torch.full_like(inputs, baseline)
+
+
+def at_least(name: str, least: int, **numbers: int) -> None:
+    """Raises ValueError in the name of a method for the first parameter that is smaller."""
+    for parameter, value in numbers.items():
+        if value < least:
+            raise ValueError(f"{name}: expected {parameter} of at least {least}, came {value}")
+
+
+def known_output(name: str, output: str) -> None:
+    """Raises ValueError in the name of a method for an output that there is not."""
+    if output not in ("logit", "probability"):
+        raise ValueError(f"{name}: expected output 'logit' or 'probability', came {output!r}")
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The region of each feature: the players of a game whose outcome is the model's output.
+
+    index: (N, P) int64 in 0…count − 1, or (1, P) where all inputs have the same regions.
+    """
+
+    name: str
+    index: Tensor
+    count: int
+
+    @classmethod
+    def of(cls, name: str, inputs: Tensor, regions: str | Tensor, cells: int) -> "Regions":
+        """The regions that a method's parameters ask for.
+
+        regions: `grid`, cells × cells on an image, or `single`, every feature by itself, as columns and
+            tokens always are; or int64 ids of any value, (*spatial), (1, *spatial) or (N, *spatial).
+
+        Raises ValueError in the name of the method.
+        """
+        spatial = spatial_of(name, inputs)
+        if isinstance(regions, Tensor):
+            shaped = regions if regions.ndim > len(spatial) else regions.unsqueeze(0)
+            if regions.is_floating_point() or shaped.shape not in ((1, *spatial), (len(inputs), *spatial)):
+                raise ValueError(
+                    f"{name}: expected regions of whole numbers {spatial}, alone or for each input, "
+                    f"came {regions.dtype} {tuple(regions.shape)}"
+                )
+            ids = shaped.to(inputs.device).flatten(1)
+        elif regions == "single" or (regions == "grid" and len(spatial) == 1):
+            ids = torch.arange(math.prod(spatial))[None]
+        elif regions == "grid":
+            at_least(name, 1, cells=cells)
+            rows, columns = (torch.arange(side) * min(cells, side) // side for side in spatial)
+            ids = (rows[:, None] * cells + columns).reshape(1, -1)
+        else:
+            raise ValueError(f"{name}: expected regions 'grid', 'single' or a tensor, came {regions!r}")
+        names, index = ids.to(inputs.device).unique(return_inverse=True)
+        return cls(name, index, len(names))
+
+    def masks(self, coalitions: Tensor, spatial: tuple[int, ...]) -> MaskOf:
+        """Keep masks of coalitions (K, count) bool, made when they are asked for."""
+
+        def mask_of(rows: Tensor, columns: Tensor) -> Tensor:
+            present = coalitions[columns]
+            shared = len(self.index) == 1
+            keep = present[:, self.index[0]] if shared else present.gather(1, self.index[rows])
+            return keep.reshape(len(rows), *spatial)
+
+        return mask_of
+
+    def outputs(
+        self,
+        model: nn.Module,
+        inputs: Tensor,
+        targets: Tensor,
+        coalitions: Tensor,
+        *,
+        baseline: float | Tensor,
+        output: Output,
+        memory: int,
+    ) -> Tensor:
+        """(N, K) float64: the target's output on every input where only a coalition's regions are present.
+
+        coalitions: (K, count) bool on any device; one that comes twice is evaluated once.
+
+        Raises ValueError in the name of the method.
+        """
+        known_output(self.name, output)
+        distinct, place = coalitions.to(inputs.device).unique(dim=0, return_inverse=True)
+        masks = self.masks(distinct, spatial_of(self.name, inputs))
+        found = outputs_under(
+            model, inputs, targets, fill_of(inputs, baseline), masks, len(distinct), output=output,
+            memory=memory,
+        )  # fmt: skip
+        return found[:, place]
+
+    def spread(self, values: Tensor, inputs: Tensor) -> Tensor:
+        """Maps of values (N, count), each spread evenly over its region, so that sums stay what they are."""
+        sizes = torch.zeros(len(self.index), self.count, dtype=values.dtype, device=values.device)
+        sizes.scatter_add_(1, self.index, torch.ones_like(self.index, dtype=values.dtype))
+        # A region that an input does not have is of size 0, and never asked for below.
+        index = self.index.expand(len(inputs), -1)
+        return as_maps((values / sizes.clamp_min(1)).gather(1, index), inputs)
