@@ -172,7 +172,8 @@ def test_occlusion_of_columns_and_tokens() -> None:
     assert occlusion(tokens, torch.randn(3, 5, 2, dtype=torch.float64), targets).shape == (3, 5, 1)
 
 
-@pytest.mark.parametrize("name", sorted(xattr_check.methods()))
+# `cam` refuses this network, and is tested on one of its own.
+@pytest.mark.parametrize("name", sorted(xattr_check.methods().keys() - {"cam"}))
 def test_rows_do_not_mix_and_nothing_is_left_behind(name: str, images) -> None:
     model, inputs, targets = images
     method = xattr_check.methods()[name]
