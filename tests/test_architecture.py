@@ -15,6 +15,7 @@ SOURCES = {
     "xattr_fixtures": ROOT / "fixtures" / "xattr_fixtures",
     "pytest_xattr": ROOT / "plugins" / "pytest_xattr",
     "xattr_methods": ROOT / "plugins" / "xattr_methods",
+    "xattr_adapters": ROOT / "plugins" / "xattr_adapters",
 }
 # A package may always import itself; pytest_xattr may import all, inside functions.
 ALLOWED = {
@@ -22,6 +23,7 @@ ALLOWED = {
     "xattr_axioms": {"xattr_check"},
     "xattr_fixtures": {"xattr_check"},
     "xattr_methods": {"xattr_check"},
+    "xattr_adapters": {"xattr_check", "xattr_methods"},
     "pytest_xattr": set(SOURCES),
 }
 FILES = [
@@ -79,6 +81,14 @@ def test_imports_go_one_way(package: str, path: Path) -> None:
     found = set(imports(parse(path)))
     assert "." not in found, "relative imports hide where a name comes from"
     assert found & set(SOURCES) <= ALLOWED[package] | {package}
+
+
+@pytest.mark.parametrize(("package", "path"), FILES)
+def test_adapted_libraries_are_imported_when_they_are_asked_for(package: str, path: Path) -> None:
+    adapters = {path.stem.removeprefix("_") for path in SOURCES["xattr_adapters"].glob("_*.py")}
+    assert {"captum", "zennit", "shap"} < adapters
+    found = set(imports(parse(path)))
+    assert not found & (adapters | {"quantus"}), "they are imported through xattr_check.adapter.imported"
 
 
 @pytest.mark.parametrize(("package", "path"), FILES)

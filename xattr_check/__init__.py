@@ -8,7 +8,7 @@ from xattr_check.api import Results, parametrize_with_checks, run_battery
 from xattr_check.axiom import Axiom, Invalid, Measurement, Undefined, axiom, contract
 from xattr_check.errors import MethodError, SubjectError, UsageError, XattrError
 from xattr_check.gate import AtLeast, AtMost, Beats
-from xattr_check.method import Method, claims, method, sensitivity, stochastic
+from xattr_check.method import Method, claims, method, sensitivity, stochastic, takes_numpy
 from xattr_check.registry import checks, fixture, methods, subjects
 from xattr_check.specs import load_method, load_subject
 from xattr_check.store import Store
@@ -46,4 +46,5 @@ __all__ = [
     "sensitivity",
     "stochastic",
     "subjects",
+    "takes_numpy",
 ]

@@ -8,12 +8,15 @@ from typing import Any, Literal, TypeVar
 
 from torch import Tensor, nn
 
+from xattr_check.adapter import adapted, library_of
+from xattr_check.arrays import Caller, as_tensor, form_of
 from xattr_check.errors import UsageError
 from xattr_check.subject import Subject
 
 Explain = Callable[..., Tensor]
 F = TypeVar("F", bound=Callable[..., Any])
 Role = Literal["negative", "positive"]
+ARGUMENTS = {"model", "inputs", "targets"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +43,9 @@ class Method:
     needs: frozenset[str] = frozenset()
 
     def __call__(self, model: nn.Module, inputs: Tensor, targets: Tensor, **parameters: Any) -> Tensor:
-        """Attributions of inputs (N, *F) for targets (N,)."""
-        return self.function(model, inputs, targets, **parameters)
+        """Attributions of inputs (N, *F) for targets (N,); of an array, a tensor is made."""
+        maps: Tensor = as_tensor(self.function(model, inputs, targets, **parameters), inputs)
+        return maps
 
     def __repr__(self) -> str:
         return f"<Method {self.name}>"
@@ -63,7 +67,9 @@ class Method:
         if not parameters:
             return replace(self, name=name)
         signature = inspect.signature(self.function)
-        known = [p.name for p in list(signature.parameters.values())[3:] if p.kind is not p.VAR_KEYWORD]
+        names = [p.name for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        # By their names where they have them: a function called by keywords has them in any order.
+        known = [one for one in names if one not in ARGUMENTS] if set(names) >= ARGUMENTS else names[3:]
         open_ended = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
         for key in parameters:
             if key not in known and not open_ended:
@@ -124,14 +130,25 @@ def sensitivity(function: F) -> F:
     return function
 
 
+def takes_numpy(function: F) -> F:
+    """Mark a function, or a class of callables, that is given NumPy arrays, as Quantus gives them."""
+    function.__xattr_numpy__ = True  # type: ignore[attr-defined]
+    return function
+
+
 def as_method(function: Any, name: str | None = None) -> Method:
-    """A Method out of any callable with three positional arguments.
+    """A Method out of any callable with three arguments, or of an object that an adapter knows.
 
     Raises UsageError where it is not callable or cannot take (model, inputs, targets).
     """
     if isinstance(function, Method):
         return function if name is None else replace(function, name=name)
     label = name if name is not None else str(getattr(function, "__qualname__", type(function).__name__))
+    if (library := library_of(function)) is not None:
+        try:
+            return as_method(adapted(library, function), label)
+        except UsageError as error:
+            raise UsageError(f"method {label!r}: {error}") from None
     if isinstance(function, type):
         try:
             function = function()
@@ -148,18 +165,28 @@ def as_method(function: Any, name: str | None = None) -> Method:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # builtins have none
         signature = None
-    if signature is not None:
-        try:
-            signature.bind("model", "inputs", "targets")
-        except TypeError:
-            raise UsageError(
-                f"method {label!r}: expected a function that is called as explain(model, inputs, targets), "
-                f"came {getattr(function, '__name__', type(function).__name__)}{signature}"
-            ) from None
+    keywords = signature is not None and not _binds(signature, "model", "inputs", "targets")
+    if keywords and not _binds(signature, model=0, inputs=0, targets=0):
+        raise UsageError(
+            f"method {label!r}: expected a function that is called as explain(model, inputs, targets), "
+            f"came {getattr(function, '__name__', type(function).__name__)}{signature}"
+        )
+    form = form_of(function, signature)
     return Method(
         name=label,
-        function=function,
+        function=function if form == "tensors" and not keywords else Caller(function, form, keywords),
         claims=getattr(function, "__xattr_claims__", frozenset()),
         stochastic=getattr(function, "__xattr_stochastic__", False),
         sensitivity=getattr(function, "__xattr_sensitivity__", False),
     )
+
+
+def _binds(signature: inspect.Signature | None, *arguments: Any, **keywords: Any) -> bool:
+    """Whether a function of that signature can be called so."""
+    if signature is None:
+        return True
+    try:
+        signature.bind(*arguments, **keywords)
+    except TypeError:
+        return False
+    return True

@@ -1,6 +1,7 @@
 """Specs: how methods and subjects are named on a command line.
 
-MODULE:ATTRIBUTE, path/to/file.py:ATTRIBUTE or xattr:NAME, each with optional ?parameter=value&….
+MODULE:ATTRIBUTE, path/to/file.py:ATTRIBUTE, xattr:NAME, or PREFIX:NAME[@LAYER] for what an adapter knows,
+each with optional ?parameter=value&….
 """
 
 import difflib
@@ -19,12 +20,10 @@ from urllib.parse import unquote
 import yaml
 
 from xattr_check import registry
+from xattr_check.adapter import adapted, adapters
 from xattr_check.errors import UsageError
 from xattr_check.method import Method, as_method
 from xattr_check.subject import Subject
-
-# Adapters to other libraries: the form is theirs already, the adapters are not there yet.
-RESERVED = ("captum", "zennit", "pytorch_grad_cam", "saliency", "shap")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -135,11 +134,8 @@ def load_method(spec: Any, option: str = "--xattr-method") -> Method:
         if name not in known:
             raise UsageError(f"{option}={spec!r}: no reference method {name!r}{nearest(name, known)}")
         found = known[name]
-    elif prefix in RESERVED:
-        raise UsageError(
-            f"{option}={spec!r}: {prefix}:NAME is reserved for the {prefix} adapter, which this version does "
-            "not have; wrap it in a function explain(model, inputs, targets) and pass MODULE:explain"
-        )
+    elif prefix in adapters():
+        found = _adapted(prefix, name, spec, option)
     else:
         if ":" not in head and head in registry.methods():
             raise UsageError(
@@ -147,6 +143,21 @@ def load_method(spec: Any, option: str = "--xattr-method") -> Method:
             )
         found = _checked(resolve(head, option, "mymod:explain"), spec, option)
     return _with_parameters(found, spec, option, parameters)
+
+
+def _adapted(prefix: str, wanted: str, spec: str, option: str) -> Method:
+    name, at, layer = wanted.partition("@")
+    if not name or (at and not layer):
+        raise UsageError(f"{option}={spec!r}: expected {prefix}:NAME or {prefix}:NAME@LAYER")
+    try:
+        made = adapted(prefix, name, layer or None)
+    except UsageError as error:
+        # A module of the user's own may have the library's name.
+        own = f"; your own file is {prefix}.py:{name}" if Path(f"{prefix}.py").is_file() else ""
+        raise UsageError(f"{option}={spec!r}: {error}{own}") from None
+    except Exception as error:
+        raise _broken(f"{option}={spec!r}", "making the method", error) from error
+    return _checked(made, spec, option)
 
 
 def _checked(value: Any, spec: str, option: str) -> Method:

@@ -58,7 +58,7 @@ def meaningful_perturbation(
     seed: of the shifts, the same for all inputs.
 
     The mask starts as the smallest disk in the centre that takes away 99 % of what blurring everything does,
-    and is optimised by Adam. Where blurring everything leaves the target as it is, nothing is found: choose
+    and is optimised by Adam, whose rate falls to nothing so that it settles. Where blurring everything leaves the target as it is, nothing is found: choose
     more blur. Raises ValueError for inputs that are not images, and for other parameters.
     """
     if inputs.ndim != 4:
@@ -107,7 +107,10 @@ def meaningful_perturbation(
             mean = MOMENTA[0] * mean + (1 - MOMENTA[0]) * slopes
             square = MOMENTA[1] * square + (1 - MOMENTA[1]) * slopes**2
             scale = (square / (1 - MOMENTA[1] ** step)).sqrt() + EPSILON
-            masks = (masks.detach() - RATE * mean / (1 - MOMENTA[0] ** step) / scale).clamp(0, 1)
+            # At a constant rate, as in the paper, the cells never settle: Adam's steps keep their length, and
+            # rounding alone, which differs with the size of the batch, moves the map by a percent.
+            rate = RATE * (1 - (step - 1) / iterations) ** 2
+            masks = (masks.detach() - rate * mean / (1 - MOMENTA[0] ** step) / scale).clamp(0, 1)
         return 1 - enlarged(masks)
 
     return in_chunks(optimised, model, inputs.detach(), targets, memory)

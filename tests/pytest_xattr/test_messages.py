@@ -46,10 +46,6 @@ METHODS = {
     "xattr:gradent": (
         "--xattr-method='xattr:gradent': no reference method 'gradent'; the nearest are gradient"
     ),
-    "captum:Saliency": (
-        "--xattr-method='captum:Saliency': captum:NAME is reserved for the captum adapter, which this "
-        "version does not have; wrap it in a function explain(model, inputs, targets) and pass MODULE:explain"
-    ),
 }
 
 

@@ -127,9 +127,9 @@ def test_every_contract_check_catches_a_broken_method() -> None:
             "came (3, 12, 12)",
         ),
         (
-            "numpy_array",
-            "shape: expected a tensor (N, 3, 12, 12) or (N, 1, 12, 12), came ndarray (N, 3, 12, 12); "
-            "return torch.as_tensor() of it",
+            "list_of_maps",
+            "shape: expected a tensor (N, 3, 12, 12) or (N, 1, 12, 12), came a list of 8; "
+            "return the map alone",
         ),
         (
             "wrong_device",

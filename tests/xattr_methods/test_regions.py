@@ -255,7 +255,8 @@ def slow_meaningful(model: nn.Module, x: Tensor, target: int, shifts: list[tuple
             mask = torch.zeros(16, 12).double()
     cells = nn.Parameter(mask.clone())
     optimiser = torch.optim.Adam([cells], lr=0.1)
-    for down, right in shifts:
+    for step, (down, right) in enumerate(shifts):
+        optimiser.param_groups[0]["lr"] = 0.1 * (1 - step / len(shifts)) ** 2
         optimiser.zero_grad()
         steps_down, steps_right = torch.zeros(16, 12).double(), torch.zeros(16, 12).double()
         steps_down[:-1], steps_right[:, :-1] = cells[1:] - cells[:-1], cells[:, 1:] - cells[:, :-1]

@@ -1,0 +1,144 @@
+"""What the adapters have in common: the copy of the model, the parameters, the maps."""
+
+import copy
+import inspect
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from warnings import catch_warnings, simplefilter
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from xattr_check.errors import UsageError
+from xattr_check.specs import nearest
+from xattr_check.state import preserved_generators
+
+OWN = ("model", "inputs", "targets")
+
+
+def twin(model: nn.Module, *, gradients: bool = False) -> nn.Module:
+    """A copy of a model that shares its weights, for a library to work on.
+
+    Hooks, gradients, merged weights and replaced modules stay with the copy, also where the library raises.
+    Its activations are not in place: libraries keep what those would overwrite.
+
+    gradients: whether its weights ask for gradients.
+    """
+    shared: dict[int, Any] = {
+        id(parameter): nn.Parameter(
+            parameter.detach(), requires_grad=gradients and parameter.is_floating_point()
+        )
+        for parameter in model.parameters()
+    }
+    shared.update({id(buffer): buffer.detach() for buffer in model.buffers()})
+    copied = copy.deepcopy(model, shared)
+    for module in copied.modules():
+        if getattr(module, "inplace", False) is True:
+            module.inplace = False  # type: ignore[assignment]
+    return copied
+
+
+def unknown(library: str, name: str, known: Collection[str]) -> UsageError:
+    """That a library has no such method, with the nearest ones."""
+    return UsageError(f"{library} has no method {name!r}{nearest(name, known)}")
+
+
+def expect_layer(spec: str, layer: str | None, takes: bool, *, optional: bool = False) -> None:
+    """Raises UsageError where a method has a layer that it does not take, or none that it takes."""
+    if layer and not takes:
+        raise UsageError(f"{spec} explains the input and has no layer, came @{layer}")
+    if takes and not layer and not optional:
+        raise UsageError(f"{spec} explains a layer; name it, for example {spec}@layer4")
+
+
+def parameters_of(
+    *callables: Callable[..., Any], without: Collection[str] = (), also: Mapping[str, Any] | None = None
+) -> inspect.Signature:
+    """(model, inputs, targets, *, …) with the parameters of a library's callables, and others."""
+    found = {name: inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in OWN}
+    for called in callables:
+        for parameter in inspect.signature(called).parameters.values():
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                continue
+            if parameter.name not in (*OWN, "self", *without):
+                found[parameter.name] = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+    for name, default in (also or {}).items():
+        found[name] = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+    return inspect.Signature(list(found.values()))
+
+
+def taken(called: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the given parameters that a callable takes by name."""
+    known = inspect.signature(called).parameters
+    return {name: value for name, value in given.items() if name in known}
+
+
+def documented(function: Callable[..., Tensor], signature: inspect.Signature, statement: str) -> None:
+    """Show a function's parameters and what it is to those who ask."""
+    function.__signature__ = signature  # type: ignore[attr-defined]
+    function.__doc__ = statement
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the warnings of a library, which are about how it is called."""
+    with catch_warnings():
+        simplefilter("ignore")
+        yield
+
+
+def one_by_one(
+    explain: Callable[[Tensor, Tensor], Tensor], inputs: Tensor, targets: Tensor, seed: int
+) -> Tensor:
+    """The maps of inputs (1, *F) explained alone, each with the global generators at `seed`.
+
+    For libraries that draw from them: so a map depends on nothing but its input and the seed.
+    """
+    maps = []
+    for row in range(len(inputs)):
+        with preserved_generators(seed):
+            maps.append(explain(inputs[row : row + 1], targets[row : row + 1]))
+    return torch.cat(maps)
+
+
+def summed(name: str, values: Tensor, inputs: Tensor, mode: str) -> Tensor:
+    """Values of a layer as maps of inputs: summed over channels, in the size of the inputs.
+
+    values: (N, K, h, w) for images, (N, T, K) for tokens, (N, D) for columns. Raises ValueError for others.
+    """
+    if inputs.ndim == 4 and values.ndim == 4:
+        cells = values.sum(1, keepdim=True)
+        smooth = {"align_corners": False} if mode in ("bilinear", "bicubic") else {}
+        return functional.interpolate(cells, size=inputs.shape[2:], mode=mode, **smooth)
+    if inputs.ndim == 3 and values.ndim == 3 and values.shape[1] == inputs.shape[1]:
+        return values.sum(-1, keepdim=True)
+    if inputs.ndim == 2 and values.shape == inputs.shape:
+        return values
+    raise ValueError(
+        f"{name}: expected a layer whose output is laid out as the input {tuple(inputs.shape)} is, "
+        f"came {tuple(values.shape)}; name another layer behind @"
+    )
+
+
+def full(value: Any, inputs: Tensor) -> Tensor:
+    """A number, or what broadcasts, as a tensor (N, *F)."""
+    return torch.as_tensor(value).to(inputs).expand_as(inputs)
+
+
+def grid(cells: int, inputs: Tensor) -> Tensor:
+    """(1, *F) int64: the number of the square that a pixel is in, of cells × cells, alike for all channels.
+
+    For columns and tokens, of the `cells` equal parts that a column or a token is in.
+    """
+
+    def parts(length: int) -> Tensor:
+        return torch.arange(length, device=inputs.device) * min(cells, length) // length
+
+    if inputs.ndim == 4:
+        down, across = parts(inputs.shape[2]), parts(inputs.shape[3])
+        numbers = down[:, None] * (int(across[-1]) + 1) + across
+    else:
+        numbers = parts(inputs.shape[1]).reshape(-1, *[1] * (inputs.ndim - 2))
+    return numbers.expand_as(inputs[:1]).contiguous()
