@@ -58,8 +58,9 @@ def meaningful_perturbation(
     seed: of the shifts, the same for all inputs.
 
     The mask starts as the smallest disk in the centre that takes away 99 % of what blurring everything does,
-    and is optimised by Adam, whose rate falls to nothing so that it settles. Where blurring everything leaves the target as it is, nothing is found: choose
-    more blur. Raises ValueError for inputs that are not images, and for other parameters.
+    and is optimised by Adam, whose rate falls to nothing so that it settles. Where blurring everything leaves
+    the target as it is, nothing is found: choose more blur. Raises ValueError for
+    inputs that are not images, and for other parameters.
     """
     if inputs.ndim != 4:
         raise ValueError(f"meaningful_perturbation: expected images (N, C, H, W), came {tuple(inputs.shape)}")
