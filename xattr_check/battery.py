@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from xattr_check import registry
+from xattr_check.arrays import Caller
 from xattr_check.axiom import Axiom, Invalid, Measurement, Undefined
 from xattr_check.digest import digest
 from xattr_check.errors import MethodError
@@ -23,8 +24,8 @@ from xattr_check.run import BUDGETS, Draw, Run
 from xattr_check.subject import Subject
 from xattr_check.verdict import Status, Verdict
 
-# Where the frames of a method begin.
-CALLER = Method.__call__.__code__.co_filename
+# Where the frames of a method begin, directly or with arrays for tensors.
+CALLER, CONVERTER = Method.__call__.__code__.co_filename, Caller.__call__.__code__.co_filename
 
 
 @dataclass(frozen=True, eq=False)
@@ -303,7 +304,7 @@ def _own_frames(error: BaseException | None, measure: object) -> str:
     for number, frame in enumerate(frames, start=1):
         if os.path.dirname(frame.filename) not in folders:
             break
-        if (frame.filename, frame.name) == (CALLER, "__call__"):
+        if (frame.filename, frame.name) == (CALLER, "__call__") or frame.filename == CONVERTER:
             start = number
     lines = [*traceback.format_list(frames[start:]), *traceback.format_exception_only(error)]
     return "Traceback of the method (most recent call last):\n" + "".join(lines).rstrip()
