@@ -7,10 +7,11 @@ each with optional ?parameter=value&….
 import difflib
 import importlib
 import importlib.util
+import inspect
 import os
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -33,21 +34,40 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; the nearest are {', '.join(near)}" if near else ""
 
 
-def split(spec: str, option: str) -> tuple[str, dict[str, Any]]:
-    """A spec without its parameters, and the parameters, read as YAML scalars."""
+def split(spec: str, option: str) -> tuple[str, dict[str, str]]:
+    """A spec without its parameters, and the parameters."""
     head, _, tail = spec.partition("?")
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, str] = {}
     for item in filter(None, tail.split("&")):
         key, equals, value = item.partition("=")
         if not equals or not key.isidentifier():
             raise UsageError(
                 f"{option}={spec!r}: expected parameters as ?name=value&name=value, came {item!r}"
             )
-        try:
-            parameters[key] = yaml.safe_load(unquote(value))
-        except yaml.YAMLError:
-            parameters[key] = unquote(value)
+        parameters[key] = unquote(value)
     return head, parameters
+
+
+def values(parameters: Mapping[str, str], function: Callable[..., Any]) -> dict[str, Any]:
+    """Parameters of a function read as YAML scalars, and as they stand where it annotates them as text.
+
+    So that `layer=1.10` is a name, and no number.
+    """
+    found: dict[str, Any] = {}
+    for key, text in parameters.items():
+        try:
+            found[key] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            found[key] = text
+        if found[key] is not None and _is_text(function, key):
+            found[key] = text
+    return found
+
+
+def _is_text(function: Callable[..., Any], parameter: str) -> bool:
+    known = inspect.signature(function).parameters
+    annotation = known[parameter].annotation if parameter in known else None
+    return annotation in (str, "str", str | None, "str | None", "Optional[str]")
 
 
 def _user_module(where: str, spec: str, option: str) -> ModuleType:
@@ -169,9 +189,9 @@ def _checked(value: Any, spec: str, option: str) -> Method:
         raise _broken(f"{option}={spec!r}", "making the method", error) from error
 
 
-def _with_parameters(found: Method, spec: str, option: str, parameters: dict[str, Any]) -> Method:
+def _with_parameters(found: Method, spec: str, option: str, parameters: Mapping[str, str]) -> Method:
     try:
-        return found.with_parameters(spec, parameters)
+        return found.with_parameters(spec, values(parameters, found.function))
     except UsageError as error:
         raise UsageError(str(error).replace(f"method {spec!r}", f"{option}={spec!r}")) from None
 
@@ -198,7 +218,7 @@ def load_subject(spec: Any, option: str = "--xattr-subject") -> Subject:
     """A Subject from a name, MODULE:FACTORY, a factory, or itself. Raises UsageError."""
     if isinstance(spec, Subject):
         return spec
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, str] = {}
     if isinstance(spec, str):
         head, parameters = split(spec, option)
         known = registry.subjects()
@@ -221,7 +241,7 @@ def load_subject(spec: Any, option: str = "--xattr-subject") -> Subject:
             f"{label}: expected a Subject or a function that returns one, came {type(factory).__name__}"
         )
     try:
-        made = factory(**parameters)
+        made = factory(**values(parameters, factory))
     except UsageError:
         raise
     except Exception as error:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from xattr_check import Subject, UsageError, load_method, load_subject, registry
-from xattr_check.specs import load_methods, nearest, split
+from xattr_check.specs import load_methods, nearest, split, values
 
 SOURCE = """
 import torch
@@ -68,10 +69,22 @@ def test_declarations_of_a_function_are_kept(module: str) -> None:
 
 
 def test_parameters_are_read_as_yaml() -> None:
-    assert split("m:f?a=1&b=0.5&c=true&d=null&e=layer4&f=[1, 2]&g=%26", "--xattr-method") == (
-        "m:f",
-        {"a": 1, "b": 0.5, "c": True, "d": None, "e": "layer4", "f": [1, 2], "g": "&"},
+    head, texts = split("m:f?a=1&b=0.5&c=true&d=null&e=layer4&f=[1, 2]&g=%26", "--xattr-method")
+    assert head == "m:f"
+    assert values(texts, lambda **parameters: None) == (
+        {"a": 1, "b": 0.5, "c": True, "d": None, "e": "layer4", "f": [1, 2], "g": "&"}
     )
+
+
+def test_a_parameter_that_is_text_keeps_its_text() -> None:
+    def explain(model, inputs, targets, *, layer: str | None = None, name: str = "", steps: int = 1): ...
+
+    _, texts = split("m:f?layer=1.10&name=true&steps=2", "--xattr-method")
+    assert values(texts, explain) == {"layer": "1.10", "name": "true", "steps": 2}
+    assert values({"layer": "null"}, explain) == {"layer": None}
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Conv2d(2, 2, 3), nn.Flatten(), nn.Linear(32, 3))
+    images = torch.randn(2, 1, 8, 8), torch.tensor([0, 1])
+    assert load_method("xattr:gradcam?layer=1")(model, *images).shape == (2, 1, 8, 8)
 
 
 def test_reference_methods_by_name() -> None:
