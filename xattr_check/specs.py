@@ -12,6 +12,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -55,13 +56,21 @@ def values(parameters: Mapping[str, str], function: Callable[..., Any]) -> dict[
     """
     found: dict[str, Any] = {}
     for key, text in parameters.items():
-        try:
-            found[key] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            found[key] = text
-        if found[key] is not None and _is_text(function, key):
-            found[key] = text
+        value = _scalar(text)
+        found[key] = text if value is not None and _is_text(function, key) else value
     return found
+
+
+def _scalar(text: str) -> Any:
+    """A YAML scalar; to YAML 1.1, which PyYAML reads, 1e-6 is text, and to nobody else."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return float(value) if value[-1:].isdigit() else value
+    return value
 
 
 def _is_text(function: Callable[..., Any], parameter: str) -> bool:

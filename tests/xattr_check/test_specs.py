@@ -69,10 +69,22 @@ def test_declarations_of_a_function_are_kept(module: str) -> None:
 
 
 def test_parameters_are_read_as_yaml() -> None:
-    head, texts = split("m:f?a=1&b=0.5&c=true&d=null&e=layer4&f=[1, 2]&g=%26", "--xattr-method")
+    head, texts = split(
+        "m:f?a=1&b=0.5&c=true&d=null&e=layer4&f=[1, 2]&g=%26&h=1e-6&i=v1e-6", "--xattr-method"
+    )
     assert head == "m:f"
     assert values(texts, lambda **parameters: None) == (
-        {"a": 1, "b": 0.5, "c": True, "d": None, "e": "layer4", "f": [1, 2], "g": "&"}
+        {
+            "a": 1,
+            "b": 0.5,
+            "c": True,
+            "d": None,
+            "e": "layer4",
+            "f": [1, 2],
+            "g": "&",
+            "h": 1e-6,
+            "i": "v1e-6",
+        }
     )
 
 
