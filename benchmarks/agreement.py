@@ -302,8 +302,8 @@ PAIRS = (
         "excitation_backprop?low=0",
         "zennit:ExcitationBackprop?zero_params=bias&stabilizer=1e-12",
         "zennit shares at an addition in proportion to signed values, so that a branch that is negative "
-        "there gets a negative probability and the other one more than all; ours shares by the positive parts, "
-        "as eq. 5 of the paper does for layers.",
+        "there gets a negative probability and the other one more than all; ours shares by the positive "
+        "parts, as eq. 5 of the paper does for layers.",
         remedy=signed_sums,
         positive=True,
     ),

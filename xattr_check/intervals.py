@@ -56,7 +56,8 @@ class Interval:
         largest = max((abs(end) for end in (self.low, self.high) if math.isfinite(end)), default=1.0)
         # Three decimals, but where they would show nothing, or too much.
         form = ".3f" if 0.01 <= largest < 100 else ".3g"
-        return f"{self.value:{form}} [{self.low:{form}}, {self.high:{form}}]"
+        value, low, high = (f"{number:{form}}" for number in (self.value, self.low, self.high))
+        return value if value == low == high else f"{value} [{low}, {high}]"
 
 
 def exact(value: float) -> Interval:
