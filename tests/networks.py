@@ -19,19 +19,34 @@ def settled(model: nn.Module) -> nn.Module:
 class Pooled(nn.Module):
     """A residual network in small: BatchNorm, a ReLU in place and used twice, pooling, a classifier."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = 3, width: int = 5, outputs: int = 3) -> None:
         super().__init__()
-        self.first = nn.Conv2d(3, 5, 3, padding=1)
-        self.norm = nn.BatchNorm2d(5)
-        self.second = nn.Conv2d(5, 5, 3, padding=1, bias=False)
+        self.first = nn.Conv2d(channels, width, 3, padding=1)
+        self.norm = nn.BatchNorm2d(width)
+        self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.relu = nn.ReLU(inplace=True)
         self.pool = nn.AvgPool2d(2)
-        self.classifier = nn.Linear(5, 3)
+        self.classifier = nn.Linear(width, outputs)
 
     def forward(self, inputs: Tensor) -> Tensor:
         hidden = self.pool(self.relu(self.norm(self.first(inputs))))
         hidden = self.relu(self.norm(self.second(hidden)) + hidden)  # norm and relu a second time
         return self.classifier(hidden.mean((2, 3)))
+
+
+class Dense(nn.Module):
+    """Columns, or tokens all at once: BatchNorm, a ReLU in place and used twice, a sum, a classifier."""
+
+    def __init__(self, columns: int, width: int = 6, outputs: int = 3) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(columns, width), nn.Linear(width, width)
+        self.norm = nn.BatchNorm1d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.classifier = nn.Linear(width, outputs)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = self.relu(self.norm(self.first(inputs.flatten(1))))
+        return self.classifier(self.relu(self.second(hidden) + hidden))
 
 
 class Twice(nn.Module):
