@@ -1,5 +1,6 @@
 """What every method keeps, whatever happens: the model, and its maps."""
 
+import inspect
 import math
 import sys
 from typing import Any
@@ -31,18 +32,25 @@ TAPED = {"deep_taylor", "deeplift", "deepshap", "excitation_backprop", "lrp"}
 every_method = pytest.mark.parametrize("name", sorted(METHODS))
 
 
+class Doubled(nn.Module):
+    """A leaf of one's own, which no function of torch.nn tells of."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return 2 * inputs
+
+
 class Bounded(nn.Module):
     """A network that raises for more than so many inputs, when it has run, or on the way back."""
 
     def __init__(self, network: nn.Module, error: type[Exception] = torch.OutOfMemoryError) -> None:
         super().__init__()
-        self.network, self.error = network, error
+        self.doubled, self.network, self.error = Doubled(), network, error
         self.limit = sys.maxsize
         self.backwards = False
         self.raised = 0
 
     def forward(self, inputs: Tensor) -> Tensor:
-        logits: Tensor = self.network(inputs)
+        logits: Tensor = self.network(self.doubled(inputs))
         if self.backwards and logits.requires_grad:
             logits.register_hook(lambda _: self.check(len(inputs)))
         else:
@@ -74,9 +82,28 @@ def assert_untouched(before: ModelState) -> None:
 
 
 @every_method
+def test_maps_depend_on_nothing_but_the_input(name: str) -> None:
+    model, inputs, targets = made()
+    before, generators, given = ModelState(model), generator_states(), inputs.clone()
+    maps = explain(name, model, inputs, targets)
+    assert maps.shape in (inputs.shape, (len(inputs), 1, SIDE, SIDE))
+    assert maps.dtype == torch.float64
+    assert not maps.requires_grad
+    torch.testing.assert_close(explain(name, model, inputs, targets), maps, rtol=0, atol=0)
+    if "memory" in inspect.signature(METHODS[name].function).parameters:
+        alone = explain(name, model, inputs, targets, memory=1)
+        torch.testing.assert_close(alone, maps, rtol=1e-8, atol=1e-10)
+    assert_untouched(before)
+    assert torch.equal(generators[2], generator_states()[2])
+    assert torch.equal(inputs, given)
+    assert not inputs.requires_grad
+    assert explain(name, model.float(), inputs.float(), targets).dtype == torch.float32
+
+
+@every_method
 def test_chunks_are_halved_where_memory_runs_out(name: str) -> None:
     model, inputs, targets = made()
-    before, generators = ModelState(model), generator_states()
+    before = ModelState(model)
     whole = explain(name, model, inputs, targets)
     for limit in (1, 3):
         for model.backwards in (False, True):
@@ -87,7 +114,6 @@ def test_chunks_are_halved_where_memory_runs_out(name: str) -> None:
             # What does not fit is not tried again: of each loop, the powers of two below its first chunk.
             assert 0 < model.raised <= 2 * math.log2(40 * len(inputs))
     assert_untouched(before)
-    assert torch.equal(generators[2], generator_states()[2])
 
 
 @every_method
