@@ -89,5 +89,10 @@ def kernel_shap(
     system = values.new_ones(count + 1, count + 1)
     system[:count, :count] = design.T @ (weights[:, None] * design)
     system[count, count] = 0
+    if int(torch.linalg.matrix_rank(system, hermitian=True)) <= count:
+        raise ValueError(
+            f"kernel_shap: the {len(coalitions)} coalitions drawn do not tell the {count} regions apart; "
+            "take more samples, or another seed"
+        )
     right = torch.cat([(values[:, 2:] - empty[:, None]) * weights @ design, (full - empty)[:, None]], dim=1)
     return game.spread(torch.linalg.solve(system, right.T).T[:, :count])

@@ -160,7 +160,7 @@ def test_additive_games_are_exact_with_any_samples(count: int, seed: int) -> Non
     targets = torch.tensor([0, 1])
     for found in (
         shapley(model, x, targets, permutations=1, exact=0, seed=seed),
-        kernel_shap(model, x, targets, samples=4 * count, seed=seed),
+        kernel_shap(model, x, targets, samples=10 * count, seed=seed),
         lime(model, x, targets, samples=8 * count, penalty=1e-12, seed=seed),
     ):
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
@@ -401,5 +401,8 @@ def test_too_few_samples_are_refused(images) -> None:
         shapley(*images, permutations=0)
     with pytest.raises(ValueError, match="kernel_shap: expected samples of at least 256, came 100"):
         kernel_shap(*images, samples=100)
+    # Two of the columns are present together, or not at all, in all that is drawn.
+    with pytest.raises(ValueError, match="the 48 coalitions drawn do not tell the 12 regions apart; take"):
+        kernel_shap(network(12), torch.ones(1, 12).double(), torch.tensor([0]), samples=48, seed=95)
     with pytest.raises(ValueError, match="lime: expected samples of at least 2, came 1"):
         lime(*images, samples=1)
