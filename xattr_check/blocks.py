@@ -199,9 +199,9 @@ class Block:
         shown = made.detach()[rows.to(made.device)]
         references, places = maker.draw(self._seeds("step", rows), DRAWS_A_STEP)
         variants = self.objective.variants(self.plan.scenario)
-        gradient, averages = torch.zeros_like(made), []
+        gradient = torch.zeros_like(made)
 
-        def work(part: slice) -> None:
+        def work(part: slice) -> Tensor:
             chosen = rows[part].to(made.device)
             patches = shown[part].requires_grad_()
             before = None if self.averages is None else self.averages[chosen]
@@ -212,10 +212,9 @@ class Block:
                 loss, after = self.objective.loss(outcome, self.plan.scenario, before, self.step)
                 (found,) = torch.autograd.grad(loss.sum(), patches)
             gradient[chosen] = found
-            averages.append(after.detach())
+            return after.detach()
 
-        maker.stage.in_chunks(len(rows), DRAWS_A_STEP, len(variants), work)
-        after = torch.cat(averages)
+        after = torch.cat(maker.stage.in_chunks(work, len(rows), DRAWS_A_STEP, len(variants)))
         if self.averages is None:
             self.averages = after
         else:

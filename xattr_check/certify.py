@@ -2,16 +2,19 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from xattr_check.chunks import Chunks
 from xattr_check.patches import paste
 from xattr_check.perturb import Probe, probe
 from xattr_check.scenarios import Scenario
 
+T = TypeVar("T")
 # The certificate, in units of the contributing feature's effect: a forbidden change over all draws.
 MEDIAN, NINETIETH = 0.07, 0.15
 # The softmax that every feature alone gives its own class, and in `saturation` the share that it reaches of
@@ -129,7 +132,6 @@ class Stage:
     example: Tensor
     scenario: Scenario
     memory: int
-    _halvings: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         # Frozen, so that no gradient is computed for weights; a copy, so that the user's stay as they are.
@@ -141,10 +143,14 @@ class Stage:
         with torch.inference_mode():
             return probe(self.model, self.example[:2].clone())
 
+    @cached_property
+    def _chunks(self) -> Chunks:
+        """Chunks of images: every activation is held, and its gradient."""
+        return Chunks(self.memory // (2 * self.probe.bytes))
+
     def samples_at_once(self, draws: int, variants: int) -> int:
-        """How many samples are shown at once: every activation is held, and its gradient."""
-        images = self.memory // (2 * self.probe.bytes)
-        return max(1, (images // (draws * variants)) >> self._halvings)
+        """How many samples are shown at once."""
+        return max(1, self._chunks.size // (draws * variants))
 
     def logits(self, patches: Tensor, references: Tensor, places: Tensor, variant: Variant) -> Tensor:
         """(n, K, classes) under one coalition.
@@ -211,29 +217,17 @@ class Stage:
             whole=output(everything, 0, everything) - output(0, 0, 0),
         )
 
-    def in_chunks(self, count: int, draws: int, variants: int, work: Callable[[slice], None]) -> None:
-        """Do the work on slices of count samples that fit the memory; halve them where they do not."""
-        start = 0
-        while start < count:
-            rows = slice(start, min(count, start + self.samples_at_once(draws, variants)))
-            try:
-                work(rows)
-            except torch.cuda.OutOfMemoryError:
-                if rows.stop - rows.start == 1:
-                    raise
-                self._halvings += 1
-                torch.cuda.empty_cache()
-                continue
-            start = rows.stop
+    def in_chunks(self, work: Callable[[slice], T], count: int, draws: int, variants: int) -> list[T]:
+        """What the work makes of slices of count samples that fit the memory."""
+        return [found for _, found in self._chunks.over(work, count, draws * variants)]
 
     @torch.no_grad()
     def certify(self, patches: Tensor, classes: Tensor, references: Tensor, places: Tensor) -> Certificate:
         """The certificate of n samples on references (n, K, C, H, W) and places (n, K, F, 2)."""
-        parts: list[Certificate] = []
 
-        def work(rows: slice) -> None:
+        def work(rows: slice) -> Certificate:
             found = self.outcome(patches[rows], classes[rows], references[rows], places[rows])
-            parts.append(certificate(found, self.scenario))
+            return certificate(found, self.scenario)
 
-        self.in_chunks(len(patches), references.shape[1], 1, work)
+        parts = self.in_chunks(work, len(patches), references.shape[1], 1)
         return Certificate(*(torch.cat([getattr(p, one.name) for p in parts]) for one in fields(Certificate)))

@@ -12,6 +12,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from xattr_check.chunks import Chunks
+
 Output = Literal["probability", "logit"]
 # Maps flat indices of inputs (m,) and masks (m,) to keep masks (m, *spatial): bool, or float shares in 0…1.
 MaskOf = Callable[[Tensor, Tensor], Tensor]
@@ -92,30 +94,25 @@ def outputs_under(
     count = len(inputs)
     pairs = count * masks
     cost = probe(model, inputs)
-    chunk = max(1, min(pairs, memory // cost.bytes))
     results = torch.empty(pairs, dtype=torch.float64, device=inputs.device)
-    start = 0
-    while start < pairs:
-        flat = torch.arange(start, min(start + chunk, pairs), device=inputs.device)
+
+    def outputs_of(some: slice) -> Tensor:
+        flat = torch.arange(some.start, some.stop, device=inputs.device)
         rows, columns = flat // masks, flat % masks
-        try:
-            keep = mask_of(rows, columns)
-            if inputs.ndim > keep.ndim:  # one decision for all channels, or for all of a token's embedding
-                keep = keep.unsqueeze(1) if inputs.ndim == 4 else keep.unsqueeze(-1)
-            if keep.dtype == torch.bool:
-                perturbed = torch.where(keep, inputs[rows], fill[rows])
-            else:
-                perturbed = torch.lerp(fill[rows], inputs[rows], keep.to(inputs.dtype))
-            logits = model(perturbed.contiguous(memory_format=cost.layout))
-        except torch.cuda.OutOfMemoryError:
-            if chunk == 1:
-                raise
-            chunk //= 2
-            torch.cuda.empty_cache()
-            continue
+        keep = mask_of(rows, columns)
+        if inputs.ndim > keep.ndim:  # one decision for all channels, or for all of a token's embedding
+            keep = keep.unsqueeze(1) if inputs.ndim == 4 else keep.unsqueeze(-1)
+        if keep.dtype == torch.bool:
+            perturbed = torch.where(keep, inputs[rows], fill[rows])
+        else:
+            perturbed = torch.lerp(fill[rows], inputs[rows], keep.to(inputs.dtype))
+        logits = model(perturbed.contiguous(memory_format=cost.layout))
         values = logits.softmax(1) if output == "probability" else logits
-        results[flat] = values.gather(1, targets[rows, None]).squeeze(1).double()
-        start += len(flat)
+        chosen: Tensor = values.gather(1, targets[rows, None])
+        return chosen.squeeze(1)
+
+    for some, values in Chunks(memory // cost.bytes).over(outputs_of, pairs):
+        results[some] = values
     return results.reshape(count, masks)
 
 

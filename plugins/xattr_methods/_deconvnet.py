@@ -1,14 +1,13 @@
 """Deconvnet."""
 
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from xattr_check.method import method
-from xattr_methods._gradient import MEMORY, gradient, in_chunks
-from xattr_methods._guided_backprop import ReplacedReLU
+from xattr_methods._gradient import MEMORY
+from xattr_methods._guided_backprop import slopes_through
 
 
 class _Rectified(torch.autograd.Function):
@@ -30,8 +29,7 @@ def deconvnet(model: nn.Module, inputs: Tensor, targets: Tensor, *, memory: int 
     Max pools send it to the places of their maxima. memory: bytes of one chunk. Raises ValueError where the
     model calls no ReLU: the result would be its plain gradient.
     """
-    with ReplacedReLU(_Rectified) as replaced:
-        result = in_chunks(partial(gradient, model), model, inputs, targets, memory)
-    if not replaced.calls:
+    found = slopes_through(_Rectified, model, inputs, targets, memory)
+    if found is None:
         raise ValueError("deconvnet: the model calls no ReLU, so there is nothing to rectify")
-    return result
+    return found

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from xattr_check.chunks import Chunks
 from xattr_check.method import method
 from xattr_methods._calls import Call
 from xattr_methods._differences import Difference, Halves
-from xattr_methods._gradient import MEMORY, chunk_size, chunks
+from xattr_methods._gradient import MEMORY, chunk_size
 from xattr_methods._relevance import Tape, laid_out
 
 RULES = ("rescale", "reveal_cancel")
@@ -78,10 +79,9 @@ def contributions(
     """
     if rule not in RULES:
         raise ValueError(f"{name}: expected rule= one of {', '.join(RULES)}, came {rule!r}")
-    maps = []
     shared: dict[int, Tape] = {}  # the tapes of references of one row
-    size = chunk_size(model, inputs, memory // (2 if rule == "rescale" else 4))
-    for rows in chunks(len(inputs), size):
+
+    def explained(rows: slice) -> Tensor:
         here = Tape(name, model, accepts)
         logits = here.run(laid_out(model, inputs[rows])).detach()
         start = torch.zeros_like(logits).scatter(1, targets[rows, None], 1.0)
@@ -93,8 +93,10 @@ def contributions(
                 if len(there.input) == 1:
                     shared[number] = there
             total += _between(here, there, start, rule)
-        maps.append(total / len(references))
-    return torch.cat(maps).contiguous()
+        return total / len(references)
+
+    chunks = Chunks(chunk_size(model, inputs, memory // (2 if rule == "rescale" else 4)))
+    return torch.cat([one for _, one in chunks.over(explained, len(inputs))]).contiguous()
 
 
 @torch.no_grad()

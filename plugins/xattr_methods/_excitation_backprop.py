@@ -10,7 +10,7 @@ from torch.nn import functional
 from xattr_check.method import method
 from xattr_methods._calls import Call
 from xattr_methods._gradcam import watched
-from xattr_methods._gradient import MEMORY, chunk_size, chunks
+from xattr_methods._gradient import MEMORY, in_chunks
 from xattr_methods._relevance import Pairs, Tape, laid_out
 from xattr_methods._relevance_rules import RECTIFIERS, Bound, Propagation, Rules, bounds_of
 
@@ -49,17 +49,17 @@ def excitation_backprop(
             "leave it out for a map of the input"
         )
     rules = Rules("zplus", "zplus", "zplus", first="shifted", bias=False, passed=RECTIFIERS)
-    lowest, highest = bounds_of(inputs, low, None)
-    maps = []
-    for rows in chunks(len(inputs), chunk_size(model, inputs, memory // 2)):
+
+    def explained(inputs: Tensor, targets: Tensor, low: Tensor, high: Tensor) -> Tensor:
         tape = Tape("excitation_backprop", model, rules.accepts)
         with watched(model, layer) if layer else nullcontext() as watch:
-            logits = tape.run(laid_out(model, inputs[rows])).detach()
-        propagation = Propagation(tape, rules, lowest[rows], highest[rows])
-        start = torch.zeros_like(logits).scatter(1, targets[rows, None], 1.0)
+            logits = tape.run(laid_out(model, inputs)).detach()
+        propagation = Propagation(tape, rules, low, high)
+        start = torch.zeros_like(logits).scatter(1, targets[:, None], 1.0)
         rule = _contrasting(propagation) if contrastive else propagation.rule
-        maps.append(tape.backward(start, rule, at=watch.activation(call) if watch else None))
-    joined = torch.cat(maps).contiguous()
+        return tape.backward(start, rule, at=watch.activation(call) if watch else None)
+
+    joined = in_chunks(explained, model, inputs, targets, memory // 2, *bounds_of(inputs, low, None))
     if layer is None:
         return joined
     return functional.interpolate(

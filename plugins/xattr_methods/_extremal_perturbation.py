@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from xattr_check.fills import blurred
 from xattr_check.method import method
-from xattr_methods._gradient import chunks, in_chunks
+from xattr_methods._gradient import in_chunks
 from xattr_methods._regions import MEMORY, at_least
 
 # The authors' settings for images of 224 × 224 pixels, in proportion to others.
@@ -37,7 +37,9 @@ class _SmoothMaximum(torch.autograd.Function):
         height, width = (side - size + 1 for side in padded.shape[1:])
         cells = padded.unfold(1, height, 1).unfold(2, width, 1)  # (N, rows, columns, h, w)
         each = len(padded) * size * height * width * step**2
-        for rows in chunks(size, max(1, CACHED // each)):
+        at_once = max(1, CACHED // each)
+        for start in range(0, size, at_once):
+            rows = slice(start, min(start + at_once, size))
             weight = weights[rows, :, None, :, None, :]
             yield rows, weight, cells[:, rows, :, :, None, :, None] * weight
 

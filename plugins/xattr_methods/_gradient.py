@@ -1,10 +1,12 @@
 """The gradient of the target's logit, at the input and at many points around it."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from xattr_check.chunks import Chunks
 from xattr_check.method import method
 from xattr_check.perturb import probe
 
@@ -15,9 +17,8 @@ CHUNK = 64
 Points = Callable[[slice, slice], Tensor]
 
 
-@method(sensitivity=True)
-def gradient(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-    """Signed gradient of the target's logit with respect to the input, (N, *F). [simonyan2014]"""
+def slopes(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """The gradient of the target's logit at inputs (N, *F), all at once."""
     inputs = inputs.detach().requires_grad_()
     logits = model(inputs)
     # Rows do not mix in an eval-mode model, so one backward pass serves them all.
@@ -26,28 +27,37 @@ def gradient(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     return gradients
 
 
+@method(sensitivity=True)
+def gradient(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Signed gradient of the target's logit with respect to the input, (N, *F). [simonyan2014]"""
+    return in_chunks(partial(slopes, model), model, inputs, targets, None)
+
+
 def chunk_size(model: nn.Module, inputs: Tensor, memory: int) -> int:
     """How many inputs are differentiated at once: what fits `memory` bytes, and on a CPU no more than 64."""
     fitting = max(1, memory // (2 * probe(model, inputs).bytes))
     return min(CHUNK, fitting) if inputs.device.type == "cpu" else fitting
 
 
-def chunks(count: int, size: int) -> Iterator[slice]:
-    """Slices of at most `size` that cover 0…count − 1."""
-    for start in range(0, count, size):
-        yield slice(start, min(start + size, count))
-
-
 def in_chunks(
-    explain: Callable[[Tensor, Tensor], Tensor],
+    explain: Callable[..., Tensor],
     model: nn.Module,
     inputs: Tensor,
     targets: Tensor,
-    memory: int,
+    memory: int | None,
+    *others: Tensor,
 ) -> Tensor:
-    """The maps of explain(inputs, targets), of as many inputs at once as fit `memory` bytes."""
-    size = chunk_size(model, inputs, memory)
-    return torch.cat([explain(inputs[rows], targets[rows]) for rows in chunks(len(inputs), size)])
+    """The maps of explain(inputs, targets, *others), of as many inputs at once as fit `memory` bytes.
+
+    memory: None for all of them, or as many as the device can take. others: (N, …) each.
+    """
+    size = len(inputs) if memory is None else chunk_size(model, inputs, memory)
+
+    def explained(rows: slice) -> Tensor:
+        return explain(*(one[rows] for one in (inputs, targets, *others)))
+
+    maps = [one for _, one in Chunks(size).over(explained, len(inputs))]
+    return torch.cat(maps).contiguous()
 
 
 def gradients_at(
@@ -58,12 +68,11 @@ def gradients_at(
     Yields the rows (n of them), the numbers of the points (k), and the gradients there, (k, n, *F). The
     chunks of one row follow each other, with its points in their order.
     """
-    size = chunk_size(model, inputs, memory)
     layout = probe(model, inputs).layout
-    for rows in chunks(len(inputs), size):
-        chosen_targets = targets[rows]
-        for numbers in chunks(count, max(1, size // len(chosen_targets))):
-            where = points(rows, numbers)
-            flat = where.flatten(0, 1).contiguous(memory_format=layout)
-            found = gradient(model, flat, chosen_targets.repeat(len(where)))
-            yield rows, numbers, found.reshape(where.shape)
+
+    def slopes_at(rows: slice, numbers: slice) -> Tensor:
+        where = points(rows, numbers)
+        flat = where.flatten(0, 1).contiguous(memory_format=layout)
+        return slopes(model, flat, targets[rows].repeat(len(where))).reshape(where.shape)
+
+    return Chunks(chunk_size(model, inputs, memory)).over_pairs(slopes_at, len(inputs), count)

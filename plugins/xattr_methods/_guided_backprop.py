@@ -1,6 +1,7 @@
 """Guided backpropagation."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from xattr_check.method import method
-from xattr_methods._gradient import gradient
+from xattr_methods._gradient import MEMORY, in_chunks, slopes
 
 
 class _GuidedReLU(torch.autograd.Function):
@@ -51,14 +52,27 @@ class ReplacedReLU(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+def slopes_through(
+    replacement: type[torch.autograd.Function],
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    memory: int,
+) -> Tensor | None:
+    """Gradients at inputs (N, *F) with every ReLU replaced, None where the model calls none."""
+    with ReplacedReLU(replacement) as replaced:
+        found = in_chunks(partial(slopes, model), model, inputs, targets, memory)
+    return found if replaced.calls else None
+
+
 @method(sensitivity=True)
-def guided_backprop(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+def guided_backprop(model: nn.Module, inputs: Tensor, targets: Tensor, *, memory: int = MEMORY) -> Tensor:
     """Gradient in which every ReLU passes only positive gradients, (N, *F). [springenberg2015]
 
-    Raises ValueError where the model calls no ReLU: the result would be its plain gradient.
+    memory: bytes of one chunk. Raises ValueError where the model calls no ReLU: the result would be its
+    plain gradient.
     """
-    with ReplacedReLU(_GuidedReLU) as guided:
-        result = gradient(model, inputs, targets)
-    if not guided.calls:
+    found = slopes_through(_GuidedReLU, model, inputs, targets, memory)
+    if found is None:
         raise ValueError("guided_backprop: the model calls no ReLU, so there is nothing to guide")
-    return result
+    return found

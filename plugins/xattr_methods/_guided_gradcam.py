@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from xattr_check.method import method
 from xattr_methods._gradcam import expect_images, gradcam
-from xattr_methods._gradient import MEMORY, in_chunks
+from xattr_methods._gradient import MEMORY
 from xattr_methods._guided_backprop import guided_backprop
 
 
@@ -23,9 +23,5 @@ def guided_gradcam(
     layer, call, memory: as for gradcam. Raises ValueError as gradcam and guided_backprop do.
     """
     expect_images("guided_gradcam", inputs)
-
-    def explain(inputs: Tensor, targets: Tensor) -> Tensor:
-        where = gradcam(model, inputs, targets, layer=layer, call=call, memory=memory)
-        return guided_backprop(model, inputs, targets) * where
-
-    return in_chunks(explain, model, inputs, targets, memory)
+    where = gradcam(model, inputs, targets, layer=layer, call=call, memory=memory)
+    return guided_backprop(model, inputs, targets, memory=memory) * where

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from xattr_check.method import method
-from xattr_methods._gradient import MEMORY, chunk_size, chunks, gradients_at
+from xattr_methods._gradient import MEMORY, gradients_at, in_chunks
 
 Baseline = Tensor | float | None
 
@@ -93,9 +93,10 @@ def convergence_delta(
 
     maps: (N, *F) or (N, 1, *spatial), the attributions a. baseline: x′, as for integrated_gradients.
     """
-    start = baseline_of(inputs, baseline)
-    changes = []
-    for rows in chunks(len(inputs), chunk_size(model, inputs, memory)):
-        change = model(inputs[rows]).double() - model(start[rows]).double()
-        changes.append(change.gather(1, targets[rows, None]).squeeze(1))
-    return maps.double().flatten(1).sum(1) - torch.cat(changes)
+
+    def change(inputs: Tensor, targets: Tensor, start: Tensor) -> Tensor:
+        both: Tensor = model(inputs).double() - model(start).double()
+        return both.gather(1, targets[:, None]).squeeze(1)
+
+    changes = in_chunks(change, model, inputs, targets, memory, baseline_of(inputs, baseline))
+    return maps.double().flatten(1).sum(1) - changes

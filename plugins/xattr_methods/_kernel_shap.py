@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from xattr_check.method import method
 from xattr_check.perturb import Output
-from xattr_methods._regions import MEMORY, Regions, at_least
+from xattr_methods._regions import MEMORY, Game, at_least
 
 
 def size_weights(count: int) -> Tensor:
@@ -76,21 +76,23 @@ def kernel_shap(
     Completeness (local accuracy, Prop. 1 of [lundberg2017]) is a constraint of the fit, and exact.
     Raises ValueError for parameters that do not fit the inputs, and for samples too few for the regions.
     """
-    players = Regions.of("kernel_shap", inputs, regions, cells)
-    count = players.count
+    game = Game.of("kernel_shap", model, inputs, targets, regions, cells, baseline, output, memory)
+    count = game.count
     at_least("kernel_shap", min(4 * count, 2**count - 2), samples=samples)
     generator = torch.Generator().manual_seed(seed)
     coalitions, weights = kernel_coalitions(count, samples, generator)
     ends = torch.stack([torch.zeros(count), torch.ones(count)]).bool()
-    values = players.outputs(
-        model, inputs, targets, torch.cat([ends, coalitions]), baseline=baseline, output=output, memory=memory
-    )
+    values = game.outcomes(torch.cat([ends, coalitions]))
     empty, full = values[:, 0], values[:, 1]
     design, weights = coalitions.to(values), weights.to(values.device)
     # The normal equations, bordered by the constraint that the values add up to full − empty.
     system = values.new_ones(count + 1, count + 1)
     system[:count, :count] = design.T @ (weights[:, None] * design)
     system[count, count] = 0
+    if int(torch.linalg.matrix_rank(system, hermitian=True)) <= count:
+        raise ValueError(
+            f"kernel_shap: the {len(coalitions)} coalitions drawn do not tell the {count} regions apart; "
+            "take more samples, or another seed"
+        )
     right = torch.cat([(values[:, 2:] - empty[:, None]) * weights @ design, (full - empty)[:, None]], dim=1)
-    fitted = torch.linalg.solve(system, right.T).T[:, :count]
-    return players.spread(fitted, inputs)
+    return game.spread(torch.linalg.solve(system, right.T).T[:, :count])

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from xattr_check.method import method
 from xattr_check.perturb import Output
-from xattr_methods._regions import MEMORY, Regions, at_least
+from xattr_methods._regions import MEMORY, Game, at_least
 
 
 def proximity(present: Tensor, width: float) -> Tensor:
@@ -45,15 +45,15 @@ def lime(
     Raises ValueError for parameters that do not fit the inputs.
     """
     at_least("lime", 2, samples=samples)
-    players = Regions.of("lime", inputs, regions, cells)
+    game = Game.of("lime", model, inputs, targets, regions, cells, baseline, output, memory)
     generator = torch.Generator().manual_seed(seed)
-    present = torch.rand(samples, players.count, generator=generator, dtype=torch.float64) < 0.5
+    present = torch.rand(samples, game.count, generator=generator, dtype=torch.float64) < 0.5
     present[0] = True
-    values = players.outputs(model, inputs, targets, present, baseline=baseline, output=output, memory=memory)
+    values = game.outcomes(present)
     design = present.to(values)
     weights = proximity(design, width)
     design = design - weights @ design / weights.sum()  # centred, so that the intercept takes no part
     system = design.T @ (weights[:, None] * design)
     system.diagonal().add_(penalty)
     coefficients = torch.linalg.solve(system, design.T @ (weights[:, None] * values.T)).T
-    return players.spread(coefficients, inputs)
+    return game.spread(coefficients)

@@ -77,11 +77,11 @@ def meaningful_perturbation(
         large = functional.interpolate(masks, size=(height, width), mode="bilinear", align_corners=False)
         return blurred(large, MASK_BLUR * share)
 
-    def start(images: Tensor, fill: Tensor, chosen: Tensor) -> Tensor:
-        """(N, 1, h, w): the smallest disk for each image."""
+    def smallest(fill: Tensor) -> Tensor:
+        """(N, 1, h, w): the smallest disk for each image that is enough."""
         shown = torch.cat([torch.ones_like(disks[:1]), disks, torch.zeros_like(disks[:1])])
         outputs = outputs_under(
-            model, images, chosen, fill, lambda rows, columns: shown[columns], len(shown),
+            model, inputs, targets, fill, lambda rows, columns: shown[columns], len(shown),
             output="probability", memory=memory,
         )  # fmt: skip
         whole, nothing = outputs[:, :1], outputs[:, -1:]
@@ -89,9 +89,7 @@ def meaningful_perturbation(
         first = enough.int().argmax(1)  # the last one is enough, whatever the model says
         return functional.interpolate(shown[first][:, None], size=cells, mode="area")
 
-    def optimised(images: Tensor, chosen: Tensor) -> Tensor:
-        fill = blurred(images, sigma)
-        masks = start(images, fill, chosen)
+    def optimised(images: Tensor, chosen: Tensor, fill: Tensor, masks: Tensor) -> Tensor:
         mean, square = torch.zeros_like(masks), torch.zeros_like(masks)
         # The image moves under a mask that stays; what leaves it on one side is repeated on the other.
         margins = (0, shifts - 1, 0, shifts - 1)
@@ -114,4 +112,6 @@ def meaningful_perturbation(
             masks = (masks.detach() - rate * mean / (1 - MOMENTA[0] ** step) / scale).clamp(0, 1)
         return 1 - enlarged(masks)
 
-    return in_chunks(optimised, model, inputs.detach(), targets, memory)
+    inputs = inputs.detach()
+    fill = blurred(inputs, sigma)
+    return in_chunks(optimised, model, inputs, targets, memory, fill, smallest(fill))

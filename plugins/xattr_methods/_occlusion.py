@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from xattr_check.method import method
 from xattr_check.perturb import Output, outputs_under
-from xattr_methods._regions import MEMORY, Regions, as_maps, at_least, fill_of, known_output, spatial_of
+from xattr_methods._regions import MEMORY, Game, as_maps, at_least, fill_of, known_output, spatial_of
 
 
 def spans(length: int, size: int, stride: int) -> Tensor:
@@ -45,13 +45,9 @@ def occlusion(
     if regions is not None:
         if window is not None or stride is not None:
             raise ValueError("occlusion: expected regions or window and stride, came both")
-        players = Regions.of("occlusion", inputs, regions, cells)
-        present = torch.cat([torch.ones(1, players.count), 1 - torch.eye(players.count)]).bool()
-        outputs = players.outputs(
-            model, inputs, targets, present, baseline=baseline, output=output, memory=memory
-        )
-        drops = outputs[:, :1] - outputs[:, 1:]
-        return as_maps(drops.gather(1, players.index.expand(len(inputs), -1)), inputs)
+        game = Game.of("occlusion", model, inputs, targets, regions, cells, baseline, output, memory)
+        outputs = game.outcomes(torch.cat([torch.ones(1, game.count), 1 - torch.eye(game.count)]).bool())
+        return game.laid_out(outputs[:, :1] - outputs[:, 1:])
 
     size = (max(1, min(spatial) // 4) if inputs.ndim == 4 else 1) if window is None else window
     step = (max(1, size // 2) if inputs.ndim == 4 else 1) if stride is None else stride

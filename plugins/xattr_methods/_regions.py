@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from xattr_check.perturb import MaskOf, Output, outputs_under
+from xattr_check.perturb import Output, outputs_under
 
 # Bytes that one chunk of perturbed inputs may take, activations included.
 MEMORY = 2**28
@@ -50,19 +50,36 @@ def known_output(name: str, output: str) -> None:
 
 
 @dataclass(frozen=True)
-class Regions:
-    """The region of each feature: the players of a game whose outcome is the model's output.
+class Game:
+    """Regions of features as players, and the target's output where only some of them are present.
 
-    index: (N, P) int64 in 0…count − 1, or (1, P) where all inputs have the same regions.
+    index: (N, *spatial) int64 in 0…count − 1, the region of each feature; or one for all, (1, *spatial).
+    fill: (N, *F), what stands where a feature is absent.
     """
 
-    name: str
+    model: nn.Module
+    inputs: Tensor
+    targets: Tensor
     index: Tensor
     count: int
+    fill: Tensor
+    output: Output
+    memory: int
 
     @classmethod
-    def of(cls, name: str, inputs: Tensor, regions: str | Tensor, cells: int) -> "Regions":
-        """The regions that a method's parameters ask for.
+    def of(
+        cls,
+        name: str,
+        model: nn.Module,
+        inputs: Tensor,
+        targets: Tensor,
+        regions: str | Tensor,
+        cells: int,
+        baseline: float | Tensor,
+        output: Output,
+        memory: int,
+    ) -> "Game":
+        """The game that a method's parameters ask for.
 
         regions: `grid`, cells × cells on an image, or `single`, every feature by itself, as columns and
             tokens always are; or int64 ids of any value, (*spatial), (1, *spatial) or (N, *spatial).
@@ -70,6 +87,7 @@ class Regions:
         Raises ValueError in the name of the method.
         """
         spatial = spatial_of(name, inputs)
+        known_output(name, output)
         if isinstance(regions, Tensor):
             shaped = regions if regions.ndim > len(spatial) else regions.unsqueeze(0)
             if regions.is_floating_point() or shaped.shape not in ((1, *spatial), (len(inputs), *spatial)):
@@ -77,59 +95,47 @@ class Regions:
                     f"{name}: expected regions of whole numbers {spatial}, alone or for each input, "
                     f"came {regions.dtype} {tuple(regions.shape)}"
                 )
-            ids = shaped.to(inputs.device).flatten(1)
+            ids = shaped
         elif regions == "single" or (regions == "grid" and len(spatial) == 1):
-            ids = torch.arange(math.prod(spatial))[None]
+            ids = torch.arange(math.prod(spatial)).reshape(1, *spatial)
         elif regions == "grid":
             at_least(name, 1, cells=cells)
             rows, columns = (torch.arange(side) * min(cells, side) // side for side in spatial)
-            ids = (rows[:, None] * cells + columns).reshape(1, -1)
+            ids = (rows[:, None] * cells + columns)[None]
         else:
             raise ValueError(f"{name}: expected regions 'grid', 'single' or a tensor, came {regions!r}")
         names, index = ids.to(inputs.device).unique(return_inverse=True)
-        return cls(name, index, len(names))
+        return cls(model, inputs, targets, index, len(names), fill_of(inputs, baseline), output, memory)
 
-    def masks(self, coalitions: Tensor, spatial: tuple[int, ...]) -> MaskOf:
-        """Keep masks of coalitions (K, count) bool, made when they are asked for."""
-
-        def mask_of(rows: Tensor, columns: Tensor) -> Tensor:
-            present = coalitions[columns]
-            shared = len(self.index) == 1
-            keep = present[:, self.index[0]] if shared else present.gather(1, self.index[rows])
-            return keep.reshape(len(rows), *spatial)
-
-        return mask_of
-
-    def outputs(
-        self,
-        model: nn.Module,
-        inputs: Tensor,
-        targets: Tensor,
-        coalitions: Tensor,
-        *,
-        baseline: float | Tensor,
-        output: Output,
-        memory: int,
-    ) -> Tensor:
+    def outcomes(self, coalitions: Tensor) -> Tensor:
         """(N, K) float64: the target's output on every input where only a coalition's regions are present.
 
         coalitions: (K, count) bool on any device; one that comes twice is evaluated once.
-
-        Raises ValueError in the name of the method.
         """
-        known_output(self.name, output)
-        distinct, place = coalitions.to(inputs.device).unique(dim=0, return_inverse=True)
-        masks = self.masks(distinct, spatial_of(self.name, inputs))
+        distinct, place = coalitions.to(self.inputs.device).unique(dim=0, return_inverse=True)
+
+        def mask_of(rows: Tensor, columns: Tensor) -> Tensor:
+            present: Tensor = distinct[columns]
+            if len(self.index) == 1:
+                return present[:, self.index[0]]
+            index = self.index[rows]
+            return present.gather(1, index.flatten(1)).reshape(index.shape)
+
         found = outputs_under(
-            model, inputs, targets, fill_of(inputs, baseline), masks, len(distinct), output=output,
-            memory=memory,
+            self.model, self.inputs, self.targets, self.fill, mask_of, len(distinct), output=self.output,
+            memory=self.memory,
         )  # fmt: skip
         return found[:, place]
 
-    def spread(self, values: Tensor, inputs: Tensor) -> Tensor:
+    def laid_out(self, values: Tensor) -> Tensor:
+        """Maps of values (N, count), each at all features of its region."""
+        # A region that an input does not have is never asked for.
+        index = self.index.flatten(1).expand(len(self.inputs), -1)
+        return as_maps(values.gather(1, index), self.inputs)
+
+    def spread(self, values: Tensor) -> Tensor:
         """Maps of values (N, count), each spread evenly over its region, so that sums stay what they are."""
-        sizes = torch.zeros(len(self.index), self.count, dtype=values.dtype, device=values.device)
-        sizes.scatter_add_(1, self.index, torch.ones_like(self.index, dtype=values.dtype))
-        # A region that an input does not have is of size 0, and never asked for below.
-        index = self.index.expand(len(inputs), -1)
-        return as_maps((values / sizes.clamp_min(1)).gather(1, index), inputs)
+        index = self.index.flatten(1)
+        sizes = torch.zeros(len(index), self.count, dtype=values.dtype, device=values.device)
+        sizes.scatter_add_(1, index, torch.ones_like(index, dtype=values.dtype))
+        return self.laid_out(values / sizes.clamp_min(1))

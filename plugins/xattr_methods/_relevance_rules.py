@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from xattr_methods._calls import CONVOLUTIONS, Call
-from xattr_methods._gradient import chunk_size, chunks
+from xattr_methods._gradient import in_chunks
 from xattr_methods._linear_layers import Layer, layer_of, merged, safe
 from xattr_methods._relevance import Pairs, Tape, laid_out
 
@@ -251,21 +251,22 @@ def propagate(
     name: str, model: nn.Module, inputs: Tensor, targets: Tensor, rules: Rules, memory: int
 ) -> Tensor:
     """Relevance of inputs (N, *F) for the target's logit, by rules."""
-    box = bounds_of(inputs, rules.low, rules.high)
-    maps = []
-    # A tape holds what a forward and a backward pass hold; rules of both signs as much again.
-    for rows in chunks(len(inputs), chunk_size(model, inputs, memory // 2)):
+
+    def explained(inputs: Tensor, targets: Tensor, low: Tensor, high: Tensor) -> Tensor:
         tape = Tape(name, model, rules.accepts)
-        logits = tape.run(laid_out(model, inputs[rows])).detach()
-        corners = [torch.empty_like(tape.input).copy_(corner[rows]) for corner in box]
-        propagation = Propagation(tape, rules, corners[0], corners[1])
+        logits = tape.run(laid_out(model, inputs)).detach()
+        low, high = (torch.empty_like(tape.input).copy_(corner) for corner in (low, high))
+        propagation = Propagation(tape, rules, low, high)
         if rules.first and not any(
             propagation.reads_input(one.source) for one in propagation.layers.values()
         ):
             raise ValueError(
                 f"{name}: no linear layer of this model reads the input, for the rule {rules.first!r}"
             )
-        chosen = targets[rows, None]
+        chosen = targets[:, None]
         start = torch.zeros_like(logits).scatter(1, chosen, logits.gather(1, chosen))
-        maps.append(tape.backward(start, propagation.rule))
-    return torch.cat(maps).contiguous()
+        return tape.backward(start, propagation.rule)
+
+    box = bounds_of(inputs, rules.low, rules.high)
+    # A tape holds what a forward and a backward pass hold; rules of both signs as much again.
+    return in_chunks(explained, model, inputs, targets, memory // 2, *box)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from xattr_check.method import method
 from xattr_check.perturb import Output
-from xattr_methods._regions import MEMORY, Regions, at_least
+from xattr_methods._regions import MEMORY, Game, at_least
 
 
 def subsets(count: int) -> Tensor:
@@ -70,20 +70,13 @@ def shapley(
     Raises ValueError for parameters that do not fit the inputs.
     """
     at_least("shapley", 1, permutations=permutations)
-    players = Regions.of("shapley", inputs, regions, cells)
-    count = players.count
+    game = Game.of("shapley", model, inputs, targets, regions, cells, baseline, output, memory)
+    count = game.count
     if count <= exact:
         coalitions = subsets(count)
-    else:
-        generator = torch.Generator().manual_seed(seed)
-        ranks = arrivals(count, permutations, antithetic, generator)
-        coalitions = (ranks[:, None] < torch.arange(count + 1)[:, None]).flatten(0, 1)
-    values = players.outputs(
-        model, inputs, targets, coalitions, baseline=baseline, output=output, memory=memory
-    )
-    if count <= exact:
-        shares = values @ shapley_weights(coalitions).to(values.device)
-    else:
-        gains = values.reshape(len(inputs), permutations, count + 1).diff(dim=2)
-        shares = gains.gather(2, ranks.to(gains.device).expand_as(gains)).mean(1)
-    return players.spread(shares, inputs)
+        values = game.outcomes(coalitions)
+        return game.spread(values @ shapley_weights(coalitions).to(values.device))
+    ranks = arrivals(count, permutations, antithetic, torch.Generator().manual_seed(seed))
+    values = game.outcomes((ranks[:, None] < torch.arange(count + 1)[:, None]).flatten(0, 1))
+    gains = values.reshape(len(inputs), permutations, count + 1).diff(dim=2)
+    return game.spread(gains.gather(2, ranks.to(gains.device).expand_as(gains)).mean(1))

@@ -1,5 +1,6 @@
 """Small networks, and what every adapter has to keep."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +9,10 @@ from torch import Tensor, nn
 
 from xattr_check import adapter
 from xattr_check.state import ModelState, generator_states
+
+# shap has its loops compiled when they first run, which takes longer than all its tests; they say the same
+# without. NUMBA_DISABLE_JIT=0 in the environment compiles them.
+os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 
 
 class Network(nn.Module):

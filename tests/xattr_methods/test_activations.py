@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from networks import Pooled, settled
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -16,36 +17,6 @@ SIDE = 8
 TARGETS = torch.tensor([0, 2, 1])
 MAPS = (cam, fullgrad, gradcam, gradcam_plus_plus, guided_gradcam)
 by_name = pytest.mark.parametrize("method", MAPS, ids=lambda method: method.name)
-
-
-def settled(model: nn.Module) -> nn.Module:
-    """In float64 and eval mode, with BatchNorm statistics and affine parameters that are not trivial."""
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            nn.init.normal_(module.running_mean)
-            nn.init.uniform_(module.running_var, 0.5, 2)
-            if module.affine:
-                nn.init.normal_(module.weight)
-                nn.init.normal_(module.bias)
-    return model.double().eval()
-
-
-class Pooled(nn.Module):
-    """A residual network in small: BatchNorm, a ReLU in place and used twice, pooling, a classifier."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(3, 5, 3, padding=1)
-        self.norm = nn.BatchNorm2d(5)
-        self.second = nn.Conv2d(5, 5, 3, padding=1, bias=False)
-        self.relu = nn.ReLU(inplace=True)
-        self.pool = nn.AvgPool2d(2)
-        self.classifier = nn.Linear(5, 3)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        hidden = self.pool(self.relu(self.norm(self.first(inputs))))
-        hidden = self.relu(self.norm(self.second(hidden)) + hidden)  # norm and relu a second time
-        return self.classifier(hidden.mean((2, 3)))
 
 
 class Functional(nn.Module):
@@ -358,49 +329,6 @@ def test_gradcam_of_a_pooled_network_is_cam_rectified(seed: int) -> None:
     for method, scaled in ((cam, cells), (gradcam, cells.clamp_min(0) / 16)):
         slow = functional.interpolate(scaled, size=(SIDE, SIDE), mode="bilinear")
         torch.testing.assert_close(method(model, inputs, TARGETS), slow, rtol=1e-9, atol=1e-12)
-
-
-@by_name
-def test_maps_do_not_depend_on_batch_mates_or_chunks(images, method) -> None:
-    model, inputs = images
-    model.requires_grad_(False)
-    found = method(model, inputs, TARGETS)
-    assert found.shape in (inputs.shape, (3, 1, SIDE, SIDE))
-    assert found.dtype == torch.float64
-    assert not found.requires_grad
-    one = torch.cat([method(model, inputs[i : i + 1], TARGETS[i : i + 1]) for i in range(3)])
-    torch.testing.assert_close(found, one, rtol=1e-9, atol=1e-12)
-    torch.testing.assert_close(found, method(model, inputs, TARGETS, memory=1), rtol=1e-9, atol=1e-12)
-    assert not any(parameter.requires_grad for parameter in model.parameters())
-
-
-class Raising(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 4, 3)
-        self.own = Custom()
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        self.own(self.conv(inputs))
-        if len(inputs) > 2:  # what is asked of a few rows first is answered
-            raise RuntimeError("broken")
-        return inputs.mean((2, 3))
-
-
-@by_name
-def test_a_model_that_raises_is_left_as_found(images, method) -> None:
-    _, inputs = images
-    model = Raising().double()
-    with pytest.raises(RuntimeError, match="broken"):
-        method(model, inputs, TARGETS)
-    for module in model.modules():
-        assert not module._forward_hooks
-        assert not module._forward_pre_hooks
-        assert not module._backward_hooks
-    for parameter in model.parameters():
-        assert parameter.requires_grad
-        assert isinstance(parameter, nn.Parameter)
-        assert parameter.grad is None
 
 
 @by_name

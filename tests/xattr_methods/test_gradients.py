@@ -5,8 +5,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from networks import Twice, smooth
 from torch import Tensor, nn
-from torch.nn import functional
 
 import xattr_check
 from xattr_methods import (
@@ -32,54 +32,17 @@ ALL = (
 by_name = pytest.mark.parametrize("method", ALL, ids=lambda method: method.name)
 
 
-class Mixed(nn.Module):
-    """A ReLU in place, one used twice and one that is a function; parameters that ask for no gradient."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(2, 4, 3, padding=1)
-        self.second = nn.Conv2d(4, 4, 3, padding=1)
-        self.relu = nn.ReLU(inplace=True)
-        self.classifier = nn.Linear(4, 3)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        hidden = self.relu(self.second(self.relu(self.first(inputs))))
-        return self.classifier(functional.relu(hidden.mean((2, 3)) - 0.01))
-
-
-class Smooth(nn.Module):
-    """Columns through a tanh: a quadrature converges quickly."""
-
-    def __init__(self, columns: int = 5) -> None:
-        super().__init__()
-        self.hidden = nn.Linear(columns, 7)
-        self.out = nn.Linear(7, 3)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.out(torch.tanh(self.hidden(inputs)))
-
-
-class Raising(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = nn.Linear(4, 2)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        self.linear(inputs)
-        raise RuntimeError("broken")
-
-
 @pytest.fixture
 def images() -> tuple[nn.Module, Tensor, Tensor]:
     torch.manual_seed(0)
-    model = Mixed().double().eval().requires_grad_(False)
+    model = Twice(2).double().eval().requires_grad_(False)
     return model, torch.randn(3, 2, SIDE, SIDE, dtype=torch.float64), torch.tensor([0, 2, 1])
 
 
 @pytest.fixture
 def columns() -> tuple[nn.Module, Tensor, Tensor]:
     torch.manual_seed(1)
-    return Smooth().double().eval(), torch.randn(4, 5, dtype=torch.float64), torch.tensor([0, 2, 1, 1])
+    return smooth(5), torch.randn(4, 5, dtype=torch.float64), torch.tensor([0, 2, 1, 1])
 
 
 def slope(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
@@ -251,25 +214,10 @@ def test_expected_gradients_start_from_what_is_absence(columns) -> None:
 
 
 @by_name
-def test_maps_do_not_depend_on_batch_mates_or_chunks(images, method) -> None:
-    model, inputs, targets = images
-    together = method(model, inputs, targets)
-    assert together.shape == inputs.shape
-    assert together.dtype == torch.float64
-    assert not together.requires_grad
-    one = torch.cat([method(model, inputs[i : i + 1], targets[i : i + 1]) for i in range(3)])
-    torch.testing.assert_close(together, one, rtol=1e-9, atol=1e-12)
-    small = method(model, inputs, targets, memory=1)
-    torch.testing.assert_close(together, small, rtol=1e-9, atol=1e-12)
-    many = method(model, inputs.repeat(30, 1, 1, 1), targets.repeat(30))  # more than a chunk of rows
-    torch.testing.assert_close(many, together.repeat(30, 1, 1, 1), rtol=1e-9, atol=1e-12)
-
-
-@by_name
 def test_columns_tokens_and_seeds(columns, method) -> None:
     model, inputs, targets = columns
     assert method(model, inputs, targets).shape == inputs.shape
-    tokens = nn.Sequential(nn.Flatten(), Smooth(10)).double()
+    tokens = nn.Sequential(nn.Flatten(), smooth(10))
     x = torch.randn(4, 5, 2, dtype=torch.float64)
     assert method(tokens, x, targets).shape == x.shape
     if method is not integrated_gradients:
@@ -279,17 +227,6 @@ def test_columns_tokens_and_seeds(columns, method) -> None:
         torch.testing.assert_close(first, method(model, inputs, targets, seed=3), rtol=0, atol=0)
         assert not torch.allclose(first, method(model, inputs, targets, seed=4))
         assert torch.equal(before, torch.get_rng_state())
-
-
-@by_name
-def test_a_model_that_raises_is_left_as_found(method) -> None:
-    model = Raising()
-    with pytest.raises(RuntimeError, match="broken"):
-        method(model, torch.randn(2, 4), torch.tensor([0, 1]))
-    for module in model.modules():
-        assert not module._forward_hooks
-        assert not module._backward_hooks
-    assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
 
 
 @settings(max_examples=25, deadline=None)
@@ -319,7 +256,7 @@ def test_what_holds_for_linear_models(seed: int, count: int) -> None:
 @given(seed=st.integers(0, 2**31), factor=st.floats(-3, 3))
 def test_integrated_gradients_is_linear_in_the_model_and_equivariant(seed: int, factor: float) -> None:
     torch.manual_seed(seed)
-    one, other = Smooth().double(), Smooth().double()
+    one, other = smooth(5), smooth(5)
     x, targets = torch.randn(3, 5, dtype=torch.float64), torch.tensor([0, 1, 2])
     order = torch.randperm(5)
 

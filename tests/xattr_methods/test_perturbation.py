@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from networks import Twice, smooth
 from sklearn.linear_model import Ridge
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,22 +19,6 @@ from xattr_methods._kernel_shap import kernel_coalitions
 
 GAMES = [shapley, kernel_shap]
 SIDE = 8
-
-
-class Tiny(nn.Module):
-    """Images (N, 2, 8, 8) to 3 logits; an in-place ReLU, a function's, and a module that is used twice."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(2, 4, 3, padding=1)
-        self.again = nn.Conv2d(4, 4, 3, padding=1)
-        self.relu = nn.ReLU(inplace=True)
-        self.classifier = nn.Linear(4 * 16, 3)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        hidden = self.relu(self.again(self.relu(self.first(inputs))))
-        hidden = functional.relu(self.again(hidden))
-        return self.classifier(functional.max_pool2d(hidden, 2).flatten(1))
 
 
 class Function(nn.Module):
@@ -51,14 +36,14 @@ class Function(nn.Module):
 @pytest.fixture
 def images() -> tuple[nn.Module, Tensor, Tensor]:
     torch.manual_seed(0)
-    model = Tiny().double().eval()
+    model = Twice(2).double().eval()
     return model, torch.randn(3, 2, SIDE, SIDE, dtype=torch.float64), torch.tensor([0, 2, 1])
 
 
 def network(columns: int) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(columns)
-        return nn.Sequential(nn.Linear(columns, 16), nn.Tanh(), nn.Linear(16, 2)).double().eval()
+        return smooth(columns, 2)
 
 
 def grid(side: int, cells: int) -> Tensor:
@@ -175,7 +160,7 @@ def test_additive_games_are_exact_with_any_samples(count: int, seed: int) -> Non
     targets = torch.tensor([0, 1])
     for found in (
         shapley(model, x, targets, permutations=1, exact=0, seed=seed),
-        kernel_shap(model, x, targets, samples=4 * count, seed=seed),
+        kernel_shap(model, x, targets, samples=10 * count, seed=seed),
         lime(model, x, targets, samples=8 * count, penalty=1e-12, seed=seed),
     ):
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
@@ -392,27 +377,6 @@ def test_occlusion_and_rise_say_what_does_not_fit(images) -> None:
 
 
 @pytest.mark.parametrize("method", [*GAMES, lime, occlusion, rise])
-def test_a_model_that_raises_is_left_as_it_was(method: Method, images) -> None:
-    model, inputs, targets = images
-    calls = []
-
-    def fail(module: nn.Module, args: object) -> None:
-        calls.append(1)
-        if len(calls) > 3:
-            raise RuntimeError("out of order")
-
-    handle = model.register_forward_pre_hook(fail)
-    with pytest.raises(RuntimeError, match="out of order"):
-        method(model, inputs, targets, memory=1)
-    handle.remove()
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
-    assert all(one.grad is None and one.requires_grad for one in model.parameters())
-    for one in model.parameters():
-        one.requires_grad_(False)
-    assert method(model, inputs, targets).dtype == torch.float64
-
-
-@pytest.mark.parametrize("method", [*GAMES, lime, occlusion, rise])
 def test_what_cannot_be_explained_is_said(method: Method, images) -> None:
     model, inputs, targets = images
     name = method.name
@@ -437,5 +401,8 @@ def test_too_few_samples_are_refused(images) -> None:
         shapley(*images, permutations=0)
     with pytest.raises(ValueError, match="kernel_shap: expected samples of at least 256, came 100"):
         kernel_shap(*images, samples=100)
+    # Two of the columns are present together, or not at all, in all that is drawn.
+    with pytest.raises(ValueError, match="the 48 coalitions drawn do not tell the 12 regions apart; take"):
+        kernel_shap(network(12), torch.ones(1, 12).double(), torch.tensor([0]), samples=48, seed=95)
     with pytest.raises(ValueError, match="lime: expected samples of at least 2, came 1"):
         lime(*images, samples=1)

@@ -1,0 +1,151 @@
+"""What every method keeps, whatever happens: the model, and its maps."""
+
+import inspect
+import math
+import sys
+from typing import Any
+
+import pytest
+import torch
+from networks import Pooled, settled
+from torch import Tensor, nn
+
+import xattr_check
+from xattr_check.method import Method
+from xattr_check.state import ModelState, generator_states
+from xattr_methods._integrated_gradients import convergence_delta
+
+SIDE = 8
+METHODS = {name: one for name, one in xattr_check.methods().items() if one.control is None}
+# Enough of each to be a method.
+FEW: dict[str, dict[str, int]] = {
+    "extremal_perturbation": {"iterations": 3},
+    "meaningful_perturbation": {"iterations": 3},
+    "kernel_shap": {"cells": 3, "samples": 40},
+    "lime": {"samples": 30},
+    "rise": {"masks": 30},
+    "shapley": {"cells": 4, "permutations": 4},
+    "xrai": {"steps": 3},
+}
+# They write the forward pass down and differentiate it call by call.
+TAPED = {"deep_taylor", "deeplift", "deepshap", "excitation_backprop", "lrp"}
+every_method = pytest.mark.parametrize("name", sorted(METHODS))
+
+
+class Doubled(nn.Module):
+    """A leaf of one's own, which no function of torch.nn tells of."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return 2 * inputs
+
+
+class Bounded(nn.Module):
+    """A network that raises for more than so many inputs, when it has run, or on the way back."""
+
+    def __init__(self, network: nn.Module, error: type[Exception] = torch.OutOfMemoryError) -> None:
+        super().__init__()
+        self.doubled, self.network, self.error = Doubled(), network, error
+        self.limit = sys.maxsize
+        self.backwards = False
+        self.raised = 0
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.network(self.doubled(inputs))
+        if self.backwards and logits.requires_grad:
+            logits.register_hook(lambda _: self.check(len(inputs)))
+        else:
+            self.check(len(inputs))
+        return logits
+
+    def check(self, count: int) -> None:
+        if count > self.limit:
+            self.raised += 1
+            raise self.error("too many")
+
+
+def made(error: type[Exception] = torch.OutOfMemoryError, count: int = 5) -> tuple[Bounded, Tensor, Tensor]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Bounded(settled(Pooled()), error)
+        inputs = torch.randn(count, 3, SIDE, SIDE, dtype=torch.float64)
+    return model, inputs, torch.tensor([0, 2, 1, 1, 0])[:count]
+
+
+def explain(name: str, *given: Any, **parameters: Any) -> Tensor:
+    method: Method = METHODS[name]
+    return method(*given, **FEW.get(name, {}), **parameters)
+
+
+def assert_untouched(before: ModelState) -> None:
+    assert not any(before.differences().values())
+    assert not any(module._forward_pre_hooks for module in before.model.modules())
+
+
+@every_method
+def test_maps_depend_on_nothing_but_the_input(name: str) -> None:
+    model, inputs, targets = made()
+    before, generators, given = ModelState(model), generator_states(), inputs.clone()
+    maps = explain(name, model, inputs, targets)
+    assert maps.shape in (inputs.shape, (len(inputs), 1, SIDE, SIDE))
+    assert maps.dtype == torch.float64
+    assert not maps.requires_grad
+    torch.testing.assert_close(explain(name, model, inputs, targets), maps, rtol=0, atol=0)
+    if "memory" in inspect.signature(METHODS[name].function).parameters:
+        alone = explain(name, model, inputs, targets, memory=1)
+        torch.testing.assert_close(alone, maps, rtol=1e-8, atol=1e-10)
+    assert_untouched(before)
+    assert torch.equal(generators[2], generator_states()[2])
+    assert torch.equal(inputs, given)
+    assert not inputs.requires_grad
+    assert explain(name, model.float(), inputs.float(), targets).dtype == torch.float32
+
+
+@every_method
+def test_chunks_are_halved_where_memory_runs_out(name: str) -> None:
+    model, inputs, targets = made()
+    before = ModelState(model)
+    whole = explain(name, model, inputs, targets)
+    for limit in (1, 3):
+        for model.backwards in (False, True):
+            if model.backwards and name in TAPED:
+                continue
+            model.limit, model.raised = limit, 0
+            torch.testing.assert_close(explain(name, model, inputs, targets), whole, rtol=1e-8, atol=1e-10)
+            # What does not fit is not tried again: of each loop, the powers of two below its first chunk.
+            assert 0 < model.raised <= 2 * math.log2(40 * len(inputs))
+    assert_untouched(before)
+
+
+@every_method
+def test_an_input_that_does_not_fit_alone_is_told(name: str) -> None:
+    model, inputs, targets = made()
+    before = ModelState(model)
+    explain(name, model, inputs, targets)
+    model.limit = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        explain(name, model, inputs, targets)
+    assert_untouched(before)
+
+
+@every_method
+@pytest.mark.parametrize("trainable", [True, False])
+def test_a_model_that_raises_is_left_as_found(name: str, trainable: bool) -> None:
+    model, inputs, targets = made(RuntimeError)
+    model.requires_grad_(trainable)
+    before = ModelState(model)
+    whole = explain(name, model, inputs, targets)
+    model.limit = 1
+    with pytest.raises(RuntimeError, match="too many"):
+        explain(name, model, inputs, targets)
+    assert model.raised == 1
+    assert_untouched(before)
+    model.limit = sys.maxsize
+    torch.testing.assert_close(explain(name, model, inputs, targets), whole, rtol=0, atol=0)
+
+
+def test_the_convergence_delta_is_measured_in_halves() -> None:
+    model, inputs, targets = made()
+    whole = convergence_delta(model, inputs, targets, inputs)
+    model.limit = 2
+    halved = convergence_delta(model, inputs, targets, inputs)
+    torch.testing.assert_close(halved, whole, rtol=1e-9, atol=1e-12)
