@@ -43,7 +43,7 @@ def test_good_method_passes(judge: Run) -> None:
             "  contract",
             "    fits                       pass",
             "  faithfulness",
-            "    follows                    pass      1.000                     gate ≥ 0.5",
+            "    follows                    pass      1.000                   gate ≥ 0.5",
             "  2 pass",
         ]
     )
