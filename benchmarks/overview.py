@@ -2,7 +2,7 @@
 
     python benchmarks/overview.py [--only NAME,…] [--write docs/methods.md]
 
-With --only, the rows of the others stay as they are in the file. On one core methods of gradients and relevance
+With --only, the rows of the others stay as they are. On one core methods of gradients and relevance
 take up to a minute each, those that evaluate hundreds of variants of an input several.
 """
 

@@ -51,6 +51,8 @@ def in_chunks(
 
     memory: None for all of them, or as many as the device can take. others: (N, …) each.
     """
+    if not len(inputs):
+        return explain(inputs, targets, *others)
     size = len(inputs) if memory is None else chunk_size(model, inputs, memory)
 
     def explained(rows: slice) -> Tensor:

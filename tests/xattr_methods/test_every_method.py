@@ -149,3 +149,8 @@ def test_the_convergence_delta_is_measured_in_halves() -> None:
     model.limit = 2
     halved = convergence_delta(model, inputs, targets, inputs)
     torch.testing.assert_close(halved, whole, rtol=1e-9, atol=1e-12)
+
+
+def test_no_inputs_have_no_maps() -> None:
+    found = METHODS["gradient"](nn.Linear(3, 2), torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64))
+    assert found.shape == (0, 3)
