@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -88,8 +89,12 @@ class Call:
 
     def argument(self, place: int, name: str, default: Any = None) -> Any:
         """One argument of the call."""
-        args, kwargs = pytree.tree_unflatten(self.leaves, self.layout)
+        args, kwargs = self._arguments
         return args[place] if len(args) > place else kwargs.get(name, default)
+
+    @cached_property
+    def _arguments(self) -> Any:
+        return pytree.tree_unflatten(self.leaves, self.layout)
 
     def keyword(self, name: str) -> Any:
         """An argument that has no place, None where it is not given."""
@@ -109,15 +114,16 @@ class Call:
 
     def apply(self, leaves: Sequence[Any]) -> tuple[Any, bool]:
         """The result for other arguments, and whether the function wrote to the first, which is spared."""
-        leaves = list(leaves)
+        as_called, leaves = leaves is self.leaves, list(leaves)
         place = self.first
         # An `inplace` argument may stand anywhere, and nothing else that is True does harm.
         flagged = self.name in POINTWISE | DROPOUTS and any(leaf is True for leaf in leaves)
         if self.writes or flagged or self.name in STOPS:
+            as_called = False
             leaves[place] = leaves[place].clone()
         if self.name in STOPS:
             return leaves[place], False
-        args, kwargs = pytree.tree_unflatten(leaves, self.layout)
+        args, kwargs = self._arguments if as_called else pytree.tree_unflatten(leaves, self.layout)
         result = self.func(*args, **kwargs)
         return result, leaves[place] is not self.leaves[place] and leaves[place]._version > 0
 
