@@ -1,8 +1,8 @@
 """Time of the reference methods: over that of the passes they need, and over that of other libraries.
 
     pip install -e '.[peers]'
-    python benchmarks/methods.py [--batch 1,32] [--only NAME,…] [--write FILE]
-    python benchmarks/methods.py --subject 'benchmarks/subjects.py:mobilenet_v2?data=FOLDER' --few
+    python benchmarks/methods.py [--batch 1,32] [--only NAME,…] [--write docs/speed.md]
+    python benchmarks/methods.py --subject digits 'benchmarks/subjects.py:mobilenet_v2?data=FOLDER'
 
 Everything is timed in turns in one process, and the best of several turns counts. `passes` are the forward
 and backward passes that the method cannot do without, in chunks of the size and in the memory format that
@@ -13,10 +13,11 @@ timed with 64 at a time as well. `memory` is what the process grew by at its pea
 
 import argparse
 import ctypes
-import sys
+import itertools
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -32,6 +33,7 @@ from xattr_methods._gradient import MEMORY
 
 Run = Callable[[nn.Module, Tensor, Tensor], Any]
 PACKAGES = ("torch", "captum", "zennit", "grad-cam", "saliency", "shap")
+LONGEST = 30.0  # seconds of a turn
 CHUNKS = (8, 16, 32, 64, 128, 256)
 
 
@@ -88,7 +90,11 @@ def cam(kind: str, layer: str) -> Run:
         import pytorch_grad_cam
         from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-        with getattr(pytorch_grad_cam, kind)(model=model, target_layers=[model.get_submodule(layer)]) as made:
+        layers = [model.get_submodule(layer)]
+        with (
+            redirect_stdout(None),
+            getattr(pytorch_grad_cam, kind)(model=model, target_layers=layers) as made,
+        ):
             return made(inputs, targets=[ClassifierOutputTarget(int(target)) for target in targets])
 
     return run
@@ -230,8 +236,8 @@ def entries(model: nn.Module, inputs: Tensor, few: bool) -> Iterator[Entry]:
     yield Entry("rise", variants, 0, {"masks": variants})
     yield Entry("xrai", 2 * steps, 2 * steps, {"steps": steps}, {"saliency": xrai(steps)})
     turns = 20 if few else 100
-    yield Entry("meaningful_perturbation", turns, turns, {"steps": turns})
-    yield Entry("extremal_perturbation", turns, turns, {"steps": turns})
+    yield Entry("meaningful_perturbation", turns, turns, {"iterations": turns})
+    yield Entry("extremal_perturbation", turns, turns, {"iterations": turns})
 
 
 def xrai(steps: int) -> Run:
@@ -342,45 +348,58 @@ def measured(entry: Entry, model: nn.Module, inputs: Tensor, targets: Tensor, ch
     return f"{own} {'; '.join(peers)} |"
 
 
+HEADER = """
+# Speed of the reference methods
+
+<!-- Written by benchmarks/methods.py. -->
+Side by side in one process, the best of several turns. *over passes*: the time over that of the forward and
+backward passes that the method cannot do without, alone, in chunks of the best size. *MiB*: by how much the
+process grew at its peak; the default budget is 256. *peers over ours*: 2 is a peer that takes twice as long.
+A peer that evaluates one variant of an input at a time, unless told otherwise, is timed with 64 at a time
+too. An error is named where a peer cannot explain the model. Fewer steps and samples where images are large;
+what would take more than half a minute a turn is left out.
+"""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--subject", default="digits")
+    parser.add_argument("--subject", nargs="+", default=["digits"])
     parser.add_argument("--batch", default="1,32")
     parser.add_argument("--only", default="")
-    parser.add_argument("--few", action="store_true", help="fewer steps and samples, for large models")
     parser.add_argument("--write", type=Path)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
-    subject = load_subject(arguments.subject)
-    model = subject.model.requires_grad_(False)
     lines: list[str] = []
 
     def say(line: str = "") -> None:
         print(line, flush=True)
         lines.append(line)
 
-    for batch in (int(size) for size in arguments.batch.split(",")):
+    for spec, batch in itertools.product(arguments.subject, map(int, arguments.batch.split(","))):
+        subject = load_subject(spec)
+        model = subject.model
         inputs, targets = subject.inputs[:batch], subject.targets[:batch]
         chunks = (best_chunk(model, inputs, False), best_chunk(model, inputs, True))
-        say(f"{subject.name}, batch {batch}, {torch.get_num_threads()} threads; passes in chunks of {chunks}")
+        say(f"## {subject.name}, {batch} at once")
         say()
-        say("| method | parameters | ms | over passes | MiB | time of peers over ours |")
+        say(f"{torch.get_num_threads()} threads, passes in chunks of {chunks[0]}, with backward {chunks[1]}.")
+        say()
+        say("| method | parameters | ms | over passes | MiB | peers over ours |")
         say("|---|---|---|---|---|---|")
-        for entry in entries(model, inputs, arguments.few):
-            if arguments.only and entry.name not in arguments.only.split(","):
-                continue
-            try:
-                say(measured(entry, model, inputs, targets, chunks))
-            except Exception as error:
-                print(f"{entry.name}: {error}", file=sys.stderr)
+        unit = timed(lambda: passes(model, inputs, 8, True, chunks[1])) / 24  # noqa: B023
+        for entry in entries(model, inputs, inputs.shape[-1] > 64):
+            wanted = not arguments.only or entry.name in arguments.only.split(",")
+            if wanted and batch * (entry.forwards + 2 * entry.backwards) * unit < LONGEST:
+                try:
+                    say(measured(entry, model, inputs, targets, chunks))
+                except ValueError as error:
+                    say(f"| {entry.name} | | | | | {error} |")
         say()
-    say(
-        "With " + ", ".join(f"{name} {version(name)}" for name in ("torch", "captum", "zennit", "shap")) + "."
-    )
+    say("With " + ", ".join(f"{name} {version(name)}" for name in PACKAGES) + ".")
     if arguments.write:
-        arguments.write.write_text("\n".join(lines) + "\n")
+        arguments.write.write_text("\n".join([HEADER.strip(), "", *lines]) + "\n")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from xattr_methods._gradient import MEMORY, chunk_size
 from xattr_methods._relevance import Tape, laid_out
 
 RULES = ("rescale", "reveal_cancel")
+# Up to so many rows references are taken side by side: calls cost more than passes there.
+BESIDE = 16
 
 
 def accepts(call: Call) -> bool:
@@ -80,22 +82,29 @@ def contributions(
     if rule not in RULES:
         raise ValueError(f"{name}: expected rule= one of {', '.join(RULES)}, came {rule!r}")
     shared: dict[int, Tape] = {}  # the tapes of references of one row
+    chunks = Chunks(chunk_size(model, inputs, memory // (2 if rule == "rescale" else 4)))
 
     def explained(rows: slice) -> Tensor:
-        here = Tape(name, model, accepts)
-        logits = here.run(laid_out(model, inputs[rows])).detach()
-        start = torch.zeros_like(logits).scatter(1, targets[rows, None], 1.0)
-        total = torch.zeros_like(here.input, requires_grad=False)
-        for number, reference in enumerate(references):
-            there = shared.get(number)
+        chosen, total = targets[rows], torch.zeros_like(inputs[rows])
+        beside = max(1, min(BESIDE, chunks.size) // len(chosen))
+        here = None
+        for first in range(0, len(references), beside):
+            some = references[first : first + beside]
+            if here is None or len(here.input) != len(some) * len(chosen):
+                here = Tape(name, model, accepts)
+                logits = here.run(laid_out(model, torch.cat([inputs[rows]] * len(some)))).detach()
+                start = torch.zeros_like(logits).scatter(1, chosen.repeat(len(some))[:, None], 1.0)
+            there = shared.get(first) if len(some) == 1 else None
             if there is None or not goes_with(here, there):
-                there = run_there(here, reference if len(reference) == 1 else reference[rows])
+                own = [one if len(one) == 1 else one[rows] for one in some]
+                if len(own) > 1:
+                    own = [torch.cat([one.expand_as(total) for one in own])]
+                there = run_there(here, own[0])
                 if len(there.input) == 1:
-                    shared[number] = there
-            total += _between(here, there, start, rule)
+                    shared[first] = there
+            total += _between(here, there, start, rule).unflatten(0, (len(some), -1)).sum(0)
         return total / len(references)
 
-    chunks = Chunks(chunk_size(model, inputs, memory // (2 if rule == "rescale" else 4)))
     return torch.cat([one for _, one in chunks.over(explained, len(inputs))]).contiguous()
 
 
