@@ -29,7 +29,7 @@ def cam(
 
     @torch.no_grad()
     def explain(inputs: Tensor, targets: Tensor) -> Tensor:
-        with watched(model, layer) as watch:
+        with watched(model, layer, classifier=True) as watch:
             logits = model(inputs).gather(1, targets[:, None])
         activation = watch.activation(call)
         weight, bias = watch.classifier or (None, None)

@@ -1,7 +1,7 @@
 """GradCAM, and where class activation maps find their activations."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -137,8 +137,8 @@ def weight_and_bias(
 
 
 @contextmanager
-def watched(model: nn.Module, layer: str | None) -> Iterator[Watch]:
-    """Watch a model as it runs. Raises ValueError where no module is called `layer`."""
+def watched(model: nn.Module, layer: str | None, classifier: bool = False) -> Iterator[Watch]:
+    """Watch a model as it runs; for its classifier, too, if asked. Raises ValueError for an unknown layer."""
     watch = Watch(layer)
     if layer:
         hooked = [layer_named(model, layer)]
@@ -151,7 +151,8 @@ def watched(model: nn.Module, layer: str | None) -> Iterator[Watch]:
     )
     handles = [module.register_forward_hook(hook) for module in hooked]
     try:
-        with watch:
+        # Functions need not be seen for a named layer, at less expense again.
+        with watch if classifier or not layer else nullcontext():
             yield watch
     finally:
         for handle in handles:
