@@ -9,8 +9,8 @@ from xattr_check.chunks import Chunks
 from xattr_check.method import method
 from xattr_methods._calls import Call
 from xattr_methods._differences import Difference, Halves
-from xattr_methods._gradient import MEMORY, chunk_size
-from xattr_methods._relevance import Tape, laid_out
+from xattr_methods._gradient import MEMORY, chunk_size, laid_out
+from xattr_methods._relevance import Tape
 
 RULES = ("rescale", "reveal_cancel")
 # Up to so many rows references are taken side by side: calls cost more than passes there.
@@ -92,7 +92,7 @@ def contributions(
             some = references[first : first + beside]
             if here is None or len(here.input) != len(some) * len(chosen):
                 here = Tape(name, model, accepts)
-                logits = here.run(laid_out(model, torch.cat([inputs[rows]] * len(some)))).detach()
+                logits = here.run(laid_out(model, torch.cat([inputs[rows]] * len(some))).detach()).detach()
                 start = torch.zeros_like(logits).scatter(1, chosen.repeat(len(some))[:, None], 1.0)
             there = shared.get(first) if len(some) == 1 else None
             if there is None or not goes_with(here, there):

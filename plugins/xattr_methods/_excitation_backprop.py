@@ -11,7 +11,7 @@ from xattr_check.method import method
 from xattr_methods._calls import Call
 from xattr_methods._gradcam import watched
 from xattr_methods._gradient import MEMORY, in_chunks
-from xattr_methods._relevance import Pairs, Tape, laid_out
+from xattr_methods._relevance import Pairs, Tape
 from xattr_methods._relevance_rules import RECTIFIERS, Bound, Propagation, Rules, bounds_of
 
 
@@ -53,7 +53,7 @@ def excitation_backprop(
     def explained(inputs: Tensor, targets: Tensor, low: Tensor, high: Tensor) -> Tensor:
         tape = Tape("excitation_backprop", model, rules.accepts)
         with watched(model, layer) if layer else nullcontext() as watch:
-            logits = tape.run(laid_out(model, inputs)).detach()
+            logits = tape.run(inputs.detach()).detach()
         propagation = Propagation(tape, rules, low, high)
         start = torch.zeros_like(logits).scatter(1, targets[:, None], 1.0)
         rule = _contrasting(propagation) if contrastive else propagation.rule

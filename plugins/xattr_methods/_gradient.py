@@ -33,6 +33,11 @@ def gradient(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     return in_chunks(partial(slopes, model), model, inputs, targets, None)
 
 
+def laid_out(model: nn.Module, inputs: Tensor) -> Tensor:
+    """The inputs in the memory format in which the model is fastest."""
+    return inputs.contiguous(memory_format=probe(model, inputs).layout)
+
+
 def chunk_size(model: nn.Module, inputs: Tensor, memory: int) -> int:
     """How many inputs are differentiated at once: what fits `memory` bytes, and on a CPU no more than 64."""
     fitting = max(1, memory // (2 * probe(model, inputs).bytes))
@@ -56,7 +61,7 @@ def in_chunks(
     size = len(inputs) if memory is None else chunk_size(model, inputs, memory)
 
     def explained(rows: slice) -> Tensor:
-        return explain(*(one[rows] for one in (inputs, targets, *others)))
+        return explain(laid_out(model, inputs[rows]), *(one[rows] for one in (targets, *others)))
 
     maps = [one for _, one in Chunks(size).over(explained, len(inputs))]
     return torch.cat(maps).contiguous()
@@ -70,11 +75,10 @@ def gradients_at(
     Yields the rows (n of them), the numbers of the points (k), and the gradients there, (k, n, *F). The
     chunks of one row follow each other, with its points in their order.
     """
-    layout = probe(model, inputs).layout
 
     def slopes_at(rows: slice, numbers: slice) -> Tensor:
         where = points(rows, numbers)
-        flat = where.flatten(0, 1).contiguous(memory_format=layout)
+        flat = laid_out(model, where.flatten(0, 1))
         return slopes(model, flat, targets[rows].repeat(len(where))).reshape(where.shape)
 
     return Chunks(chunk_size(model, inputs, memory)).over_pairs(slopes_at, len(inputs), count)

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from xattr_check.perturb import probe
 from xattr_methods._calls import CONSTANT, ESCAPES, Call, described, kind_of, named
 
 Pairs = Iterable[tuple[Tensor, Tensor]]
@@ -176,8 +175,3 @@ class Tape(TorchFunctionMode):
         raise ValueError(
             f"{self.method}: there is no rule for {what}{where}; use xattr:integrated_gradients instead"
         )
-
-
-def laid_out(model: nn.Module, inputs: Tensor) -> Tensor:
-    """The inputs, detached, in the memory format in which the model is fastest."""
-    return inputs.detach().contiguous(memory_format=probe(model, inputs).layout)
