@@ -355,7 +355,7 @@ HEADER = """
 <!-- Written by benchmarks/methods.py. -->
 Side by side in one process, the best of several turns. *over passes*: the time over that of the forward and
 backward passes that the method cannot do without, alone, in chunks of the best size. *MiB*: by how much the
-process grew at its peak; the default budget is 256. *peers over ours*: 2 is a peer that takes twice as long.
+process grew at its peak; the default budget is 512. *peers over ours*: 2 is a peer that takes twice as long.
 A peer that evaluates one variant of an input at a time, unless told otherwise, is timed with 64 at a time
 too. An error is named where a peer cannot explain the model. Fewer steps and samples where images are large;
 what would take more than half a minute a turn is left out.

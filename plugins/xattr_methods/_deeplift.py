@@ -42,7 +42,7 @@ def run_there(here: Tape, row: Tensor) -> Tape:
     """
     for rows in sorted({len(row), len(here.input)}):
         there = Tape(here.method, here.model, here.accepts)
-        there.run(row.expand(rows, *row.shape[1:]).contiguous())
+        there.run(laid_out(here.model, row.expand(rows, *row.shape[1:])))
         if goes_with(here, there):
             return there
     raise ValueError(

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from xattr_check.fills import blurred
 from xattr_check.method import method
-from xattr_methods._gradient import in_chunks
-from xattr_methods._regions import MEMORY, at_least
+from xattr_methods._gradient import MEMORY, in_chunks
+from xattr_methods._regions import at_least
 
 # The authors' settings for images of 224 × 224 pixels, in proportion to others.
 SIDE, STEP, BLUR = 224, 7, 20.0

@@ -10,7 +10,7 @@ from xattr_check.chunks import Chunks
 from xattr_check.method import method
 from xattr_check.perturb import probe
 
-MEMORY = 2**28  # bytes of one chunk, activations and gradients included
+MEMORY = 2**29  # bytes of one chunk, activations and gradients included
 # Inputs that are differentiated at once on a CPU, where more of them are slower.
 CHUNK = 64
 # Maps rows of the inputs (n of them) and numbers of points (k of them) to the points, (k, n, *F).

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from xattr_check.method import method
 from xattr_check.perturb import Output
-from xattr_methods._regions import MEMORY, Game, at_least
+from xattr_methods._gradient import MEMORY
+from xattr_methods._regions import Game, at_least
 
 
 def size_weights(count: int) -> Tensor:

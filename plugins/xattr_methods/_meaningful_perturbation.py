@@ -7,8 +7,8 @@ from torch.nn import functional
 from xattr_check.fills import blurred
 from xattr_check.method import method
 from xattr_check.perturb import outputs_under
-from xattr_methods._gradient import in_chunks
-from xattr_methods._regions import MEMORY, at_least
+from xattr_methods._gradient import MEMORY, in_chunks
+from xattr_methods._regions import at_least
 
 # The authors' settings for images of 224 × 224 pixels; lengths are in proportion to others.
 SIDE, CELLS, BLUR, MASK_BLUR, CIRCLE_BLUR, JITTER, RADIUS = 224, 28, 10.0, 5.0, 10.0, 4, 5.0

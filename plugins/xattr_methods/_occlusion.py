@@ -5,7 +5,8 @@ from torch import Tensor, nn
 
 from xattr_check.method import method
 from xattr_check.perturb import Output, outputs_under
-from xattr_methods._regions import MEMORY, Game, as_maps, at_least, fill_of, known_output, spatial_of
+from xattr_methods._gradient import MEMORY
+from xattr_methods._regions import Game, as_maps, at_least, fill_of, known_output, spatial_of
 
 
 def spans(length: int, size: int, stride: int) -> Tensor:

@@ -8,9 +8,6 @@ from torch import Tensor, nn
 
 from xattr_check.perturb import Output, outputs_under
 
-# Bytes that one chunk of perturbed inputs may take, activations included.
-MEMORY = 2**28
-
 
 def spatial_of(name: str, inputs: Tensor) -> tuple[int, ...]:
     """(H, W) of images, (D,) of columns, (T,) of tokens. Raises ValueError in the name of a method."""

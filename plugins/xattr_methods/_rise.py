@@ -8,7 +8,8 @@ from torch.nn import functional
 
 from xattr_check.method import method
 from xattr_check.perturb import Output, outputs_under, shared_masks
-from xattr_methods._regions import MEMORY, as_maps, at_least, fill_of, known_output, spatial_of
+from xattr_methods._gradient import MEMORY
+from xattr_methods._regions import as_maps, at_least, fill_of, known_output, spatial_of
 
 
 class SoftMasks:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from xattr_check.method import method
+from xattr_methods._gradient import MEMORY
 from xattr_methods._integrated_gradients import integrated_gradients
-from xattr_methods._regions import MEMORY, at_least
+from xattr_methods._regions import at_least
 
 # The authors' settings of the segmentation, for images of 224 × 224 pixels between −1 and 1.
 SIDE = 224
