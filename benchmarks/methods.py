@@ -34,7 +34,7 @@ from xattr_methods._gradient import MEMORY
 Run = Callable[[nn.Module, Tensor, Tensor], Any]
 PACKAGES = ("torch", "captum", "zennit", "grad-cam", "saliency", "shap")
 LONGEST = 30.0  # seconds of a turn
-CHUNKS = (8, 16, 32, 64, 128, 256)
+CHUNKS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 @dataclass(frozen=True)
@@ -269,7 +269,7 @@ def passes(model: nn.Module, inputs: Tensor, count: int, backward: bool, chunk: 
 
 def best_chunk(model: nn.Module, inputs: Tensor, backward: bool) -> int:
     """The size of chunks in which passes are fastest, of those that fit the default budget."""
-    fitting = [size for size in CHUNKS if size * probe(model, inputs).bytes * (1 + backward) <= MEMORY] or [1]
+    fitting = [size for size in CHUNKS if size * probe(model, inputs).bytes * (1 + backward) <= MEMORY]
     most = 2 * max(fitting)
 
     def seconds(size: int) -> float:
