@@ -15,7 +15,12 @@ MODEL = nn.Linear(2, 2)
 
 
 def judged(function, **parameters) -> Tensor:
-    found = _with_parameters(load_method(function), "given", "--xattr-method", parameters)
+    found = _with_parameters(
+        load_method(function),
+        "given",
+        "--xattr-method",
+        {key: str(value) for key, value in parameters.items()},
+    )
     maps = found(MODEL, INPUTS.clone(), TARGETS.clone())
     assert isinstance(maps, Tensor)
     assert maps.dtype == INPUTS.dtype
