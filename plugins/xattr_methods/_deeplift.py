@@ -85,24 +85,33 @@ def contributions(
     chunks = Chunks(chunk_size(model, inputs, memory // (2 if rule == "rescale" else 4)))
 
     def explained(rows: slice) -> Tensor:
-        chosen, total = targets[rows], torch.zeros_like(inputs[rows])
-        beside = max(1, min(BESIDE, chunks.size) // len(chosen))
-        here = None
-        for first in range(0, len(references), beside):
-            some = references[first : first + beside]
+        chosen = targets[rows]
+        here: Tape | None = None
+        start = torch.empty(0)
+
+        def added(numbers: slice) -> Tensor:
+            """The sum over some of the references, side by side."""
+            nonlocal here, start
+            some = references[numbers]
             if here is None or len(here.input) != len(some) * len(chosen):
                 here = Tape(name, model, accepts)
                 logits = here.run(laid_out(model, torch.cat([inputs[rows]] * len(some))).detach()).detach()
                 start = torch.zeros_like(logits).scatter(1, chosen.repeat(len(some))[:, None], 1.0)
-            there = shared.get(first) if len(some) == 1 else None
+            there = shared.get(numbers.start) if len(some) == 1 else None
             if there is None or not goes_with(here, there):
                 own = [one if len(one) == 1 else one[rows] for one in some]
                 if len(own) > 1:
-                    own = [torch.cat([one.expand_as(total) for one in own])]
+                    own = [torch.cat([one.expand_as(inputs[rows]) for one in own])]
                 there = run_there(here, own[0])
                 if len(there.input) == 1:
-                    shared[first] = there
-            total += _between(here, there, start, rule).unflatten(0, (len(some), -1)).sum(0)
+                    shared[numbers.start] = there
+            found = _between(here, there, start, rule)
+            return found.reshape(len(some), *inputs[rows].shape).sum(0)
+
+        beside = Chunks(min(BESIDE, chunks.size) // len(chosen))
+        total = torch.zeros_like(inputs[rows])
+        for _, one in beside.over(added, len(references)):
+            total += one
         return total / len(references)
 
     return torch.cat([one for _, one in chunks.over(explained, len(inputs))]).contiguous()

@@ -151,6 +151,14 @@ def test_the_convergence_delta_is_measured_in_halves() -> None:
     torch.testing.assert_close(halved, whole, rtol=1e-9, atol=1e-12)
 
 
+def test_references_side_by_side_are_fewer_where_memory_runs_out() -> None:
+    model, inputs, targets = made(count=1)
+    whole = explain("deepshap", model, inputs, targets)
+    model.limit = 1
+    torch.testing.assert_close(explain("deepshap", model, inputs, targets), whole, rtol=1e-8, atol=1e-10)
+    assert model.raised > 0
+
+
 def test_no_inputs_have_no_maps() -> None:
     found = METHODS["gradient"](nn.Linear(3, 2), torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64))
     assert found.shape == (0, 3)
