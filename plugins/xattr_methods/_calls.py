@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Literal
+from functools import cache, cached_property
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -58,6 +58,7 @@ def described(func: Callable[..., Any]) -> str:
     return str(resolve_name(func) or getattr(func, "__name__", repr(func)))
 
 
+@cache
 def named(func: Callable[..., Any]) -> tuple[str, bool]:
     """The operation of a torch function whichever way it was called, and whether it writes to its input."""
     path = described(func).split(".")
@@ -66,6 +67,44 @@ def named(func: Callable[..., Any]) -> tuple[str, bool]:
     if name.endswith("_") and not name.endswith("__"):
         return name[:-1], True
     return name, False
+
+
+CONTAINERS = (list, tuple, dict)
+
+
+class Layout(NamedTuple):
+    """How the arguments of a call are put together from their leaves.
+
+    places: how many positional arguments; names: of the others.
+    nested: where there are tensors inside of lists and the like, how these are put together; every argument
+        is a leaf otherwise, because pytrees cost more than the functions that are called.
+    """
+
+    places: int
+    names: tuple[str, ...]
+    nested: pytree.TreeSpec | None
+
+    def arguments(self, leaves: Sequence[Any]) -> tuple[Sequence[Any], dict[str, Any]]:
+        """Positional and named arguments."""
+        if self.nested is not None:
+            args, kwargs = pytree.tree_unflatten(leaves, self.nested)
+            return args, kwargs
+        return leaves[: self.places], dict(zip(self.names, leaves[self.places :], strict=True))
+
+
+def laid_apart(args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[list[Any], Layout]:
+    """The leaves of the arguments of a call, tensors among them, and how they are put together."""
+    leaves = [*args, *kwargs.values()]
+    nested = None
+    if any(isinstance(leaf, CONTAINERS) and _may_hold(leaf) for leaf in leaves):
+        leaves, nested = pytree.tree_flatten((tuple(args), kwargs))
+    return leaves, Layout(len(args), tuple(kwargs), nested)
+
+
+def _may_hold(container: Any) -> bool:
+    """Whether there may be tensors in a container."""
+    values = container.values() if isinstance(container, dict) else container
+    return any(isinstance(value, (Tensor, *CONTAINERS)) for value in values)
 
 
 @dataclass(eq=False)
@@ -81,7 +120,7 @@ class Call:
     kind: Kind
     func: Callable[..., Any]
     leaves: list[Any]
-    layout: Any
+    layout: Layout
     sources: list[Tensor]
     writes: bool
     raw: list[Tensor] = field(default_factory=list)
@@ -93,8 +132,8 @@ class Call:
         return args[place] if len(args) > place else kwargs.get(name, default)
 
     @cached_property
-    def _arguments(self) -> Any:
-        return pytree.tree_unflatten(self.leaves, self.layout)
+    def _arguments(self) -> tuple[Sequence[Any], dict[str, Any]]:
+        return self.layout.arguments(self.leaves)
 
     def keyword(self, name: str) -> Any:
         """An argument that has no place, None where it is not given."""
@@ -123,7 +162,7 @@ class Call:
             leaves[place] = leaves[place].clone()
         if self.name in STOPS:
             return leaves[place], False
-        args, kwargs = self._arguments if as_called else pytree.tree_unflatten(leaves, self.layout)
+        args, kwargs = self._arguments if as_called else self.layout.arguments(leaves)
         result = self.func(*args, **kwargs)
         return result, leaves[place] is not self.leaves[place] and leaves[place]._version > 0
 
@@ -183,5 +222,6 @@ def kind_of(call: Call, occurrences: Sequence[int]) -> Kind:
     if alone and name in POINTWISE | {"div"}:
         shapes = [leaf.shape for leaf in call.leaves if isinstance(leaf, Tensor)]
         # Not where the other argument is larger: then it would not be element by element.
-        return "pointwise" if torch.broadcast_shapes(*shapes) == call.sources[0].shape else ""
+        fits = len(shapes) == 1 or torch.broadcast_shapes(*shapes) == call.sources[0].shape
+        return "pointwise" if fits else ""
     return ""

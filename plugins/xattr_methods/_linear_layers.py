@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from xattr_methods._calls import CONVOLUTIONS, PRODUCTS, Call
 
@@ -43,11 +42,11 @@ class Layer:
     def apply(self, source: Tensor, weight: Tensor) -> Tensor:
         """The map with another source and weight, without a bias."""
         call = self.chain[0]
-        args, kwargs = pytree.tree_unflatten(call.leaves, call.layout)
+        args, kwargs = call.layout.arguments(call.leaves)
         if call.name in PRODUCTS:
             other = {id(self.source): source, id(_weight(call)): weight}
             leaves = [other.get(id(leaf), leaf) for leaf in call.leaves]
-            args, kwargs = pytree.tree_unflatten(leaves, call.layout)
+            args, kwargs = call.layout.arguments(leaves)
         else:
             given = dict(zip(("input", "weight", "bias"), args, strict=False)) | kwargs
             given |= {"input": source, "weight": weight, "bias": None}

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from xattr_methods._calls import CONSTANT, ESCAPES, Call, described, kind_of, named
+from xattr_methods._calls import CONSTANT, ESCAPES, Call, described, kind_of, laid_apart, named
 
 Pairs = Iterable[tuple[Tensor, Tensor]]
 
@@ -81,7 +81,7 @@ class Tape(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        leaves, layout = pytree.tree_flatten((args, kwargs or {}))
+        leaves, layout = laid_apart(args, kwargs or {})
         leaves = [self._current(leaf) for leaf in leaves]
         sources = {id(leaf): leaf for leaf in leaves if id(leaf) in self._known}
         for leaf in leaves:
@@ -91,7 +91,7 @@ class Tape(TorchFunctionMode):
             self._refuse("an activation that was written to through another view of it")
         name, in_place = named(func)
         if not sources or name in CONSTANT:
-            args, kwargs = pytree.tree_unflatten(leaves, layout)
+            args, kwargs = layout.arguments(leaves)
             return func(*args, **kwargs)
         call = Call(name, "", func, leaves, layout, list(sources.values()), in_place)
         call.kind = kind_of(call, [id(leaf) for leaf in leaves if id(leaf) in sources])
@@ -126,7 +126,7 @@ class Tape(TorchFunctionMode):
 
     def _aside(self, call: Call) -> Any:
         """The result of a function without a rule, where it is a shape or the like, and not a tensor."""
-        args, kwargs = pytree.tree_unflatten(call.leaves, call.layout)
+        args, kwargs = call.layout.arguments(call.leaves)
         with torch.no_grad():
             result = call.func(*args, **kwargs)
         if any(isinstance(value, Tensor) for value in pytree.tree_leaves(result)):
