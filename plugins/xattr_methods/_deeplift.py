@@ -41,7 +41,7 @@ def run_there(here: Tape, row: Tensor) -> Tape:
     where the model computes something else for the baseline.
     """
     for rows in sorted({len(row), len(here.input)}):
-        there = Tape(here.method, here.model, here.accepts)
+        there = Tape(here.method, here.model, here.accepts, values=True)
         there.run(laid_out(here.model, row.expand(rows, *row.shape[1:])))
         if goes_with(here, there):
             return there

@@ -23,12 +23,15 @@ class Tape(TorchFunctionMode):
     """Runs a model and writes down every call that an activation takes part in.
 
     method: the name in messages. accepts: says of a call whether the method has a rule for it.
+    values: whether the values of activations are all that is asked of it, so that nothing can be pulled back.
     An in-place function is called on a copy, and the copy stands for the original from then on.
     """
 
-    def __init__(self, method: str, model: nn.Module, accepts: Callable[[Call], bool]) -> None:
+    def __init__(
+        self, method: str, model: nn.Module, accepts: Callable[[Call], bool], *, values: bool = False
+    ) -> None:
         super().__init__()
-        self.method, self.model, self.accepts = method, model, accepts
+        self.method, self.model, self.accepts, self.values = method, model, accepts, values
         self.calls: list[Call] = []
         self.producer: dict[int, Call] = {}
         self._known: dict[int, Tensor] = {}
@@ -38,7 +41,7 @@ class Tape(TorchFunctionMode):
     def run(self, inputs: Tensor) -> Tensor:
         """The model's output for inputs (N, *F), which is the last activation of the tape."""
         self.input = self._follow(inputs)
-        with torch.enable_grad(), self:
+        with torch.set_grad_enabled(not self.values), self:
             output = self._current(self.model(self.input))
         if not isinstance(output, Tensor) or id(output) not in self._known:
             raise ValueError(
@@ -105,7 +108,7 @@ class Tape(TorchFunctionMode):
 
     def _record(self, call: Call) -> Any:
         """Call the function and write it down."""
-        with torch.enable_grad():
+        with torch.set_grad_enabled(not self.values):
             result, written = call.apply(call.leaves)
         values, layout = pytree.tree_flatten(result)
         for place, value in enumerate(values):
