@@ -58,7 +58,9 @@ at. The order is that of Table 1 of [khakzar2022].
 Two patches, each making a class of its own and null for the other's logit; the map is asked for both classes.
 1 is the same map twice, which is what all controls return. Maps of gradients show both patches for either
 class. This is the check that a wrong class does not survive: on the digits' own images, with one object each,
-LayerCAM of the wrong class looks right.
+LayerCAM of the wrong class looks right. Sampling noise is not what fails Shapley values and their kin: from
+8, 32 and 128 permutations they come to 0.32, 0.30 and 0.29, LIME from 250 and 2000 samples to 0.34 and 0.31,
+KernelSHAP from 512 and 4096 to 0.33 and 0.29, and deeplift, which samples nothing, to 0.34.
 """,
     "class_sensitivity_single": """
 One patch that makes a class, and the map for another class on which it has no effect: does a patch that gets
