@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from xattr_axioms._calls import SEEDS
-from xattr_check.axiom import Undefined
+from xattr_check.axiom import Invalid, Undefined
 from xattr_check.digest import derive_seed
 from xattr_check.errors import MethodError
 from xattr_check.explainer import Explainer
@@ -63,6 +63,17 @@ def explained(method: Explainer, copy: Rewritten, inputs: Tensor, targets: Tenso
     if copy.bypassed:
         raise Undefined("the method calls the model's layers itself, and so explains no copy of the model")
     return maps
+
+
+def verify(copy: Rewritten, inputs: Tensor, draw: Draw) -> None:
+    """Raise Invalid where a copy does not compute for inputs what the model does for the draw's."""
+    with torch.inference_mode():
+        ours, theirs = copy.model(inputs.clone()).double(), draw.subject.model(draw.inputs.clone()).double()
+    gap, size = float((ours - theirs).abs().max()), float(theirs.abs().max())
+    if not gap <= 1e-3 * max(size, 1e-6):
+        raise Invalid(
+            f"a copy of the model that should compute the same is {gap:.3g} off outputs of {size:.3g}"
+        )
 
 
 def flat(maps: Tensor) -> Tensor:

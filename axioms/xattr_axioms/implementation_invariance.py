@@ -17,6 +17,7 @@ from xattr_axioms._copies import (
     mixing,
     projections,
     stream,
+    verify,
 )
 from xattr_check.axiom import Measurement, axiom
 from xattr_check.explainer import Explainer
@@ -87,6 +88,7 @@ def implementation_invariance(method: Explainer, subject: Subject, draw: Draw) -
         return found
 
     copy = copied(draw, "two ways", make)
+    verify(copy, draw.inputs, draw)
     maps = maps_of(method, subject.model, draw.inputs, draw.targets)
     again = explained(method, copy, draw.inputs, draw.targets, draw)
     return Measurement(distance(flat(maps), flat(again)))

@@ -5,7 +5,7 @@ import math
 from torch import Tensor
 
 from xattr_axioms._calls import distance
-from xattr_axioms._copies import INPUTS, copied, explained, flat, maps_of
+from xattr_axioms._copies import INPUTS, copied, explained, flat, maps_of, verify
 from xattr_check.axiom import Measurement, axiom
 from xattr_check.explainer import Explainer
 from xattr_check.gate import AtMost
@@ -38,6 +38,7 @@ def input_shift_invariance(method: Explainer, subject: Subject, draw: Draw) -> M
         return plain(inputs - shift)
 
     copy = copied(draw, f"shift {shift}", lambda: (compute, None))
+    verify(copy, draw.inputs + shift, draw)
     shifted = explained(method, copy, draw.inputs + shift, draw.targets, draw)
     maps = maps_of(method, subject.model, draw.inputs, draw.targets)
     return Measurement(distance(flat(maps), flat(shifted)))
