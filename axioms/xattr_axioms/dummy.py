@@ -16,7 +16,10 @@ from xattr_check.subject import Subject
 @axiom(
     statement="A feature that the model's output does not depend on gets no attribution.",
     family="exact",
-    gate=AtMost(0.01),
+    # Nothing but zeros is right, up to rounding where an equation is solved. Of methods that break it, the
+    # nearest is LIME on twelve columns, whose samples leave 0.01; on the digits windows of occlusion reach
+    # over the border for 0.4, gradcam spills 0.5, noise 0.5.
+    gate=AtMost(0.001),
     cites="sundararajan2017",
     reads="of the attribution falls on features that the output does not depend on",
     bounds=(0, 1),

@@ -61,6 +61,8 @@ class TwoWays(nn.Module):
 @axiom(
     statement="Two networks that compute the same function for all inputs get the same maps.",
     family="exact",
+    # Rounding comes to 6e-7 of a map's norm; deeplift to 0.1, guided backpropagation to 0.5, deconvnet and
+    # lrp to 0.9 on the digits, and captum's to the same figures.
     gate=AtMost(0.01),
     cites="sundararajan2017",
     reads="of a map's norm between two networks that compute the same function",

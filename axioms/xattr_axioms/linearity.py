@@ -16,6 +16,8 @@ from xattr_check.subject import Subject
 @axiom(
     statement="The attribution of a difference of two functions is the difference of their attributions.",
     family="exact",
+    # Rounding comes to 4e-7 of a map's norm, to 9e-4 where it decides ties; guided backpropagation to 0.2 on
+    # columns and 0.5 on the digits, gradcam to 0.2.
     gate=AtMost(0.01),
     cites="sundararajan2017",
     reads="of a map's norm between the map of a difference and the difference of the maps",

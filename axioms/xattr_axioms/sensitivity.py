@@ -21,6 +21,8 @@ ZERO = 1e-6
 @axiom(
     statement="Where two inputs differ in one feature and in the output, the feature gets some attribution.",
     family="exact",
+    # 0 for integrated gradients and what removes features, 1 for a gradient; noise reaches the slope from
+    # most places, so that smoothgrad comes to 0 to 0.16.
     gate=AtMost(0.05),
     cites="sundararajan2017",
     reads="of pairs of inputs with different outputs get no attribution on the one feature that matters",

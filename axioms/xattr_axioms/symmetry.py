@@ -15,7 +15,9 @@ from xattr_check.subject import Subject
 @axiom(
     statement="Features that may be exchanged in the model get the same attribution where they are equal.",
     family="exact",
-    gate=AtMost(0.01),
+    # Mirror images come to 4e-8 where it holds, and on the digits to 0.09 (fullgrad) to 0.7 (gradcam, noise)
+    # where it does not; on the columns, where 25 samples of noise break it, to 0.02 to 0.3.
+    gate=AtMost(0.001),
     cites="sundararajan2017",
     reads="of the attribution is unequal between features that may be exchanged",
     bounds=(0, 1),
