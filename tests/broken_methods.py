@@ -623,7 +623,7 @@ def positive_part(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
 @caught_by(EXACT, "symmetry")
 @xattr_check.claims("symmetry")
 def one_after_the_other(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-    """Shows columns of pixels from left to right, and gives each what the output gains: a path, not straight."""
+    """Shows columns of pixels from left to right, and gives each what the output gains."""
     width = inputs.shape[-1]
     maps = torch.empty_like(inputs[:, :1])
     before = None

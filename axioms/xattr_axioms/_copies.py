@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from xattr_axioms._calls import SEEDS
-from xattr_check.axiom import Invalid, Undefined
+from xattr_axioms._calls import SEEDS, distance
+from xattr_check.axiom import Invalid, Measurement, Undefined
 from xattr_check.digest import derive_seed
 from xattr_check.errors import MethodError
 from xattr_check.explainer import Explainer
@@ -18,6 +18,9 @@ from xattr_check.subject import Subject
 
 # Inputs to a draw: what is exact is seen on few.
 INPUTS = 8
+# Share of a map's norm beyond which two maps are apart. Rounding comes to 6e-7 of it, and to 1e-2 for one map
+# in a hundred, where it takes a unit across its kink.
+TOLERANCE = 0.01
 # Units of a network beside the model, and inputs on which their ranges are measured.
 UNITS, ESTIMATE = 16, 64
 # Cells on a side of an image, where the subject has no regions of its own.
@@ -76,9 +79,18 @@ def verify(copy: Rewritten, inputs: Tensor, draw: Draw) -> None:
         )
 
 
-def flat(maps: Tensor) -> Tensor:
-    """(R, N, P) of maps (R, N, …)."""
-    return maps.flatten(2)
+def apart(maps: Tensor, others: Tensor, draw: Draw) -> Measurement:
+    """Whether two maps (R, N, …) of an input that should be one are apart, 1 or 0, for each input.
+
+    The evidence has how far, (N,), as a share of the larger norm.
+    """
+    gaps = distance(maps.flatten(2), others.flatten(2))
+    worst = int(gaps.argmax())
+    finding = (
+        f"by {float(gaps.mean()):.2g} of their norm on average, and {float(gaps[worst]):.2g} for input "
+        f"{int(draw.indices[worst])}"
+    )
+    return Measurement((gaps > TOLERANCE).double(), finding, evidence={"distance": gaps})
 
 
 def estimated(subject: Subject) -> tuple[Tensor, Tensor]:

@@ -3,16 +3,15 @@
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from xattr_axioms._calls import distance
 from xattr_axioms._copies import (
     INPUTS,
     Recipe,
+    apart,
     copied,
     dense,
     estimated,
     explained,
     filled,
-    flat,
     maps_of,
     mixing,
     projections,
@@ -61,17 +60,17 @@ class TwoWays(nn.Module):
 @axiom(
     statement="Two networks that compute the same function for all inputs get the same maps.",
     family="exact",
-    # Rounding comes to 6e-7 of a map's norm; deeplift to 0.1, guided backpropagation to 0.5, deconvnet and
-    # lrp to 0.9 on the digits, and captum's to the same figures.
-    gate=AtMost(0.01),
+    # On the digits the maps of what holds it are up to 6e-7 apart; of deeplift 0.1, of guided backpropagation
+    # 0.5, of deconvnet and lrp 0.9 on average, with captum's the same.
+    gate=AtMost(0.05),
     cites="sundararajan2017",
-    reads="of a map's norm between two networks that compute the same function",
-    bounds=(0, 2),
+    reads="of inputs get another map from a network that computes the same function",
+    bounds=(0, 1),
     claimed=True,
     inputs=INPUTS,
 )
 def implementation_invariance(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
-    """‖a(f, x) − a(g, x)‖ over the larger norm, for each input.
+    """1 where a(f, x) and a(g, x) are apart, else 0, for each input.
 
     g adds a random network to f and subtracts it again, computed in another way (see `TwoWays`, after the
     pair of [sundararajan2017], where DeepLIFT and LRP differ). A pass says that this way of computing makes
@@ -93,4 +92,4 @@ def implementation_invariance(method: Explainer, subject: Subject, draw: Draw) -
     verify(copy, draw.inputs, draw)
     maps = maps_of(method, subject.model, draw.inputs, draw.targets)
     again = explained(method, copy, draw.inputs, draw.targets, draw)
-    return Measurement(distance(flat(maps), flat(again)))
+    return apart(maps, again, draw)

@@ -4,8 +4,7 @@ import math
 
 from torch import Tensor
 
-from xattr_axioms._calls import distance
-from xattr_axioms._copies import INPUTS, copied, explained, flat, maps_of, verify
+from xattr_axioms._copies import INPUTS, apart, copied, explained, maps_of, verify
 from xattr_check.axiom import Measurement, axiom
 from xattr_check.explainer import Explainer
 from xattr_check.gate import AtMost
@@ -17,18 +16,18 @@ from xattr_check.subject import Subject
 @axiom(
     statement="Inputs shifted by a constant, for a model that takes the shift off again, get the same maps.",
     family="exact",
-    # Rounding comes to 2e-4 of a map's norm on the digits, where it takes a unit across its kink for one
-    # input in eight; a zero baseline to 0.1 (occlusion) to 0.9, fullgrad to 0.02.
-    gate=AtMost(0.01),
+    # On the digits the maps of what holds it are up to 2e-4 apart on average; of what has a zero baseline 0.1
+    # (occlusion) to 0.9, and of fullgrad 0.02, each for every input.
+    gate=AtMost(0.05),
     cites="kindermans2019",
-    reads="of a map's norm between inputs and shifted inputs of a model that takes the shift off",
-    bounds=(0, 2),
+    reads="of inputs get another map when they are shifted for a model that takes the shift off",
+    bounds=(0, 1),
     claimed=True,
     negative=("random", "input_magnitude"),
     inputs=INPUTS,
 )
 def input_shift_invariance(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
-    """‖a(f, x) − a(g, x + s)‖ over the larger norm, with g(x) = f(x − s), for each input.
+    """1 where a(f, x) and a(g, x + s) are apart, else 0, with g(x) = f(x − s), for each input.
 
     s is the same for all features: the power of two nearest to the deviation of the inputs, so that adding
     it and taking it off rounds least.
@@ -43,4 +42,4 @@ def input_shift_invariance(method: Explainer, subject: Subject, draw: Draw) -> M
     verify(copy, draw.inputs + shift, draw)
     shifted = explained(method, copy, draw.inputs + shift, draw.targets, draw)
     maps = maps_of(method, subject.model, draw.inputs, draw.targets)
-    return Measurement(distance(flat(maps), flat(shifted)))
+    return apart(maps, shifted, draw)
