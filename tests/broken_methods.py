@@ -1,8 +1,9 @@
 """Attribution methods, each with one defect, and the check that must name it.
 
-All take (model, inputs (N, C, H, W), targets (N,)). `CONTRACT`, `DEPENDENCE`, `MEANING` and `GENERATED` hold
-them by name: what breaks the rules of a call, what does not look at what it explains, what computes the wrong
-thing, and what only features show that are known to have no effect.
+All take (model, inputs (N, C, H, W), targets (N,)). `CONTRACT`, `DEPENDENCE`, `MEANING`, `GENERATED` and
+`EXACT` hold them by name: what breaks the rules of a call, what does not look at what it explains, what
+computes the wrong thing, what only features show that are known to have no effect, and what claims an axiom
+and breaks it.
 """
 
 import random
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 import xattr_check
 from xattr_methods import edges, gradcam, gradient, integrated_gradients
@@ -20,6 +22,7 @@ CONTRACT: dict[str, Callable[..., Any]] = {}
 DEPENDENCE: dict[str, Callable[..., Any]] = {}
 MEANING: dict[str, Callable[..., Any]] = {}
 GENERATED: dict[str, Callable[..., Any]] = {}
+EXACT: dict[str, Callable[..., Any]] = {}
 # The check that must catch each, by name.
 CAUGHT_BY: dict[str, str] = {}
 # Other checks that may rightly fail or be in error on it.
@@ -39,7 +42,7 @@ def caught_by(group: dict[str, Callable[..., Any]], check: str, *others: str) ->
 
 def broken(name: str) -> Callable[..., Any]:
     """A fresh instance of the broken method of that name, so that no state is carried over."""
-    found = {**CONTRACT, **DEPENDENCE, **MEANING, **GENERATED}[name]
+    found = {**CONTRACT, **DEPENDENCE, **MEANING, **GENERATED, **EXACT}[name]
     return found() if isinstance(found, type) else found
 
 
@@ -577,3 +580,101 @@ def loudest_place(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     columns = (torch.arange(width) - best[:, None] % width).abs()
     near = torch.maximum(rows[:, :, None], columns[:, None, :]) <= width // 8
     return maps * near[:, None].to(maps)
+
+
+@caught_by(EXACT, "dummy")
+@xattr_check.claims("dummy")
+def blurred_map(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Smooths the map for the eye, over the borders of what matters."""
+    return nn.functional.avg_pool2d(gradient(model, inputs, targets), 3, 1, 1)
+
+
+@caught_by(EXACT, "dummy", "linearity")
+@xattr_check.claims("dummy", "linearity")
+def log_probability(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """A gradient of the log-probability, with a little everywhere so that no colour is missing."""
+    leaves = inputs.clone().requires_grad_()
+    (maps,) = torch.autograd.grad(model(leaves).log_softmax(1).gather(1, targets[:, None]).sum(), leaves)
+    return maps + 0.01 * maps.flatten(1).abs().amax(1)[:, None, None, None]
+
+
+@caught_by(EXACT, "sensitivity")
+@xattr_check.claims("sensitivity")
+def gradient_where_flat(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Input times gradient: nothing where the output is flat, however much the input did to get there."""
+    return inputs * gradient(model, inputs, targets)
+
+
+@caught_by(EXACT, "linearity")
+@xattr_check.claims("linearity")
+def largest_is_one(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Divides each map by its largest value."""
+    maps = gradient(model, inputs, targets)
+    return maps / maps.flatten(1).abs().amax(1)[:, None, None, None]
+
+
+@caught_by(EXACT, "linearity")
+@xattr_check.claims("linearity")
+def positive_part(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Drops what speaks against the target."""
+    return integrated_gradients(model, inputs, targets, steps=10).clamp_min(0)
+
+
+@caught_by(EXACT, "symmetry")
+@xattr_check.claims("symmetry")
+def one_after_the_other(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Shows columns of pixels from left to right, and gives each what the output gains."""
+    width = inputs.shape[-1]
+    maps = torch.empty_like(inputs[:, :1])
+    before = None
+    with torch.no_grad():
+        for shown in range(width + 1):
+            kept = inputs * (torch.arange(width) < shown).to(inputs)
+            now = model(kept).gather(1, targets[:, None])[:, :, None]
+            if before is not None:
+                maps[..., shown - 1] = (now - before) / inputs.shape[2]
+            before = now
+    return maps
+
+
+class _Leaky(TorchFunctionMode):
+    """Gives every ReLU a slope below zero on the way back."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if func in (nn.functional.relu, torch.relu):
+            soft = nn.functional.leaky_relu(args[0], 0.1)
+            return soft + (args[0].clamp_min(0) - soft).detach()
+        return func(*args, **(kwargs or {}))
+
+
+@caught_by(EXACT, "dead_neurons")
+@xattr_check.claims("dead_neurons")
+def leaky_backwards(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """A gradient in which silent neurons take part, so that it is less noisy."""
+    with _Leaky():
+        return gradient(model, inputs, targets)
+
+
+@caught_by(EXACT, "implementation_invariance")
+@xattr_check.claims("implementation_invariance")
+def clipped_backwards(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """A gradient of which every ReLU module passes the positive part, by hooks."""
+    handles = [
+        module.register_full_backward_hook(lambda _module, arriving, _out: (arriving[0].clamp_min(0),))
+        for module in model.modules()
+        if isinstance(module, nn.ReLU)
+    ]
+    try:
+        return gradient(model, inputs, targets)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@caught_by(EXACT, "input_shift_invariance")
+@xattr_check.claims("input_shift_invariance")
+def from_black(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Input times gradient, as if zero meant absence whatever the model takes off."""
+    return inputs * gradient(model, inputs, targets)

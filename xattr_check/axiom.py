@@ -54,6 +54,7 @@ class Axiom:
     gate: where the statistic must lie.
     cites: where it comes from.
     reads: what follows the number in the sentence of a verdict: "0.41 [0.37, 0.45] `reads`".
+    unit: the word that may follow a number in a gate that a user gives: `200 forwards`.
     claimed: whether it gates only the methods that claim it.
     statistic: `mean` and `max` of the rows, or a function of them; `max` is exact and takes one draw.
     bounds: between which the statistic lies, whatever the method; intervals are told within them.
@@ -76,6 +77,7 @@ class Axiom:
     measure: Measure
     cites: str = ""
     reads: str = ""
+    unit: str = ""
     claimed: bool = False
     statistic: Literal["mean", "max"] | Statistic = "mean"
     bounds: tuple[float, float] = (-math.inf, math.inf)
@@ -117,6 +119,7 @@ def axiom(
     gate: Gate,
     cites: str = "",
     reads: str = "",
+    unit: str = "",
     claimed: bool = False,
     statistic: Literal["mean", "max"] | Statistic = "mean",
     bounds: tuple[float, float] = (-math.inf, math.inf),
@@ -139,6 +142,7 @@ def axiom(
             measure=measure,
             cites=cites,
             reads=reads,
+            unit=unit,
             claimed=claimed,
             statistic=statistic,
             bounds=bounds,

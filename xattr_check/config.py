@@ -172,7 +172,7 @@ def _gates(path: Path, node: yaml.Node) -> dict[str, Gate]:
     found: dict[str, Gate] = {}
     for check, child in _entries(path, node, "gates"):
         for kind, number in _entries(path, child, f"the gate of {check!r}"):
-            bound = _value(path, number)
+            bound = _bound(check, _value(path, number))
             if kind not in kinds or isinstance(bound, bool) or not isinstance(bound, int | float):
                 raise _wrong(
                     path,
@@ -181,6 +181,15 @@ def _gates(path: Path, node: yaml.Node) -> dict[str, Gate]:
                 )
             found[check] = kinds[kind](float(bound))
     return found
+
+
+def _bound(check: str, value: Any) -> Any:
+    """The number of a bound, without the unit in which the check counts: 200 of `200 forwards`."""
+    known = registry.checks().get(check)
+    number, _, unit = str(value).partition(" ")
+    if known is not None and unit and unit == known.unit:
+        return yaml.safe_load(number)
+    return value
 
 
 def validate(settings: Settings, methods: Sequence[Method], known: Mapping[str, Axiom]) -> None:

@@ -1,5 +1,6 @@
 """Gates: where a statistic has to lie. They judge intervals, never bare numbers."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -32,12 +33,12 @@ class Gate(Protocol):
 
 @dataclass(frozen=True)
 class AtMost:
-    """The statistic is at most a bound."""
+    """The statistic is at most a bound; without one, for infinity, it is reported and passes."""
 
     bound: float
 
     def __str__(self) -> str:
-        return f"≤ {self.bound:g}"
+        return "none" if self.bound == math.inf else f"≤ {self.bound:g}"
 
     def judge(self, samples: Tensor, controls: Mapping[str, Tensor], estimate: Estimate) -> Judgement:
         """Pass where the whole interval is at or below the bound, fail where it is above."""

@@ -91,7 +91,8 @@ def _gate(verdict: Verdict, number: str) -> list[str]:
 
 
 def _sentence(verdict: Verdict, told: dict[str, str]) -> Iterator[str]:
-    if verdict.status == "pass" or _unclaimed(verdict):
+    told_anyway = verdict.gate == "none"  # there is nothing else to a report
+    if (verdict.status == "pass" and not told_anyway) or _unclaimed(verdict):
         return
     # The row shows the check and its number already.
     text = verdict.sentence.removeprefix(f"{verdict.check}: ").removeprefix(f"{verdict.interval} ")

@@ -8,7 +8,7 @@ from xattr_methods._gradcam import enlarged, expect_images, watched
 from xattr_methods._gradient import MEMORY, in_chunks
 
 
-@method(needs=("image",))
+@method(claims=("input_shift_invariance", "dead_neurons"), needs=("image",))
 def cam(
     model: nn.Module,
     inputs: Tensor,

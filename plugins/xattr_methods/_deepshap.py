@@ -8,7 +8,7 @@ from xattr_methods._deeplift import baseline_rows, contributions
 from xattr_methods._gradient import MEMORY
 
 
-@method(claims=("completeness",))
+@method(claims=("completeness", "dummy", "sensitivity", "linearity"))
 def deepshap(
     model: nn.Module,
     inputs: Tensor,

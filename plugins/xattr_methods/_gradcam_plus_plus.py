@@ -7,7 +7,7 @@ from xattr_methods._gradcam import activation_and_gradient, enlarged, expect_ima
 from xattr_methods._gradient import MEMORY, in_chunks
 
 
-@method(needs=("image",))
+@method(claims=("input_shift_invariance", "dead_neurons"), needs=("image",))
 def gradcam_plus_plus(
     model: nn.Module,
     inputs: Tensor,

@@ -27,7 +27,17 @@ def slopes(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     return gradients
 
 
-@method(sensitivity=True)
+@method(
+    claims=(
+        "dummy",
+        "linearity",
+        "symmetry",
+        "implementation_invariance",
+        "input_shift_invariance",
+        "dead_neurons",
+    ),
+    sensitivity=True,
+)
 def gradient(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """Signed gradient of the target's logit with respect to the input, (N, *F). [simonyan2014]"""
     return in_chunks(partial(slopes, model), model, inputs, targets, None)

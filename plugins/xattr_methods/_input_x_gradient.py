@@ -6,7 +6,7 @@ from xattr_check.method import method
 from xattr_methods._gradient import gradient
 
 
-@method()
+@method(claims=("dummy", "linearity", "symmetry", "implementation_invariance", "dead_neurons"))
 def input_x_gradient(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """Gradient times input, (N, *F): the first-order effect of setting a value to zero. [shrikumar2017]"""
     return gradient(model, inputs, targets) * inputs

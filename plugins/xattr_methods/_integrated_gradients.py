@@ -45,7 +45,17 @@ def column(values: Tensor, like: Tensor) -> Tensor:
     return values.to(like).reshape(-1, *[1] * like.ndim)
 
 
-@method(claims=("completeness",))
+@method(
+    claims=(
+        "completeness",
+        "dummy",
+        "sensitivity",
+        "linearity",
+        "symmetry",
+        "implementation_invariance",
+        "dead_neurons",
+    )
+)
 def integrated_gradients(
     model: nn.Module,
     inputs: Tensor,

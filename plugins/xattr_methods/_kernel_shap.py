@@ -48,7 +48,7 @@ def kernel_coalitions(count: int, samples: int, generator: torch.Generator) -> t
     return torch.cat(coalitions), torch.cat(weights)
 
 
-@method(claims=("completeness",))
+@method(claims=("completeness", "sensitivity", "linearity", "implementation_invariance", "dead_neurons"))
 def kernel_shap(
     model: nn.Module,
     inputs: Tensor,

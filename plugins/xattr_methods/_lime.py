@@ -15,7 +15,7 @@ def proximity(present: Tensor, width: float) -> Tensor:
     return torch.exp(-(distance**2) / (2 * width**2))
 
 
-@method()
+@method(claims=("linearity", "implementation_invariance", "dead_neurons"))
 def lime(
     model: nn.Module,
     inputs: Tensor,

@@ -16,7 +16,7 @@ def spans(length: int, size: int, stride: int) -> Tensor:
     return (places >= starts) & (places < starts + size)
 
 
-@method()
+@method(claims=("sensitivity", "linearity", "implementation_invariance", "dead_neurons"))
 def occlusion(
     model: nn.Module,
     inputs: Tensor,

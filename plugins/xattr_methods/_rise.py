@@ -45,7 +45,7 @@ class SoftMasks:
         return down.mT @ self.bits[numbers] @ across
 
 
-@method()
+@method(claims=("implementation_invariance", "dead_neurons"))
 def rise(
     model: nn.Module,
     inputs: Tensor,

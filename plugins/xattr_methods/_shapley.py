@@ -39,7 +39,7 @@ def arrivals(count: int, permutations: int, antithetic: bool, generator: torch.G
     return ranks[:permutations]
 
 
-@method(claims=("completeness",))
+@method(claims=("completeness", "sensitivity", "linearity", "implementation_invariance", "dead_neurons"))
 def shapley(
     model: nn.Module,
     inputs: Tensor,

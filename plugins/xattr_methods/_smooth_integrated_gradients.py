@@ -9,7 +9,7 @@ from xattr_methods._integrated_gradients import Baseline, baseline_of, column, n
 from xattr_methods._smoothgrad import neighbours
 
 
-@method()
+@method(claims=("dummy", "linearity", "implementation_invariance", "dead_neurons"))
 def smooth_integrated_gradients(
     model: nn.Module,
     inputs: Tensor,

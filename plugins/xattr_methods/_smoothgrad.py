@@ -24,7 +24,10 @@ def neighbours(
     return lambda rows, numbers: inputs[rows] + scale[rows] * drawn[numbers].unsqueeze(1)
 
 
-@method(sensitivity=True)
+@method(
+    claims=("dummy", "linearity", "implementation_invariance", "input_shift_invariance", "dead_neurons"),
+    sensitivity=True,
+)
 def smoothgrad(
     model: nn.Module,
     inputs: Tensor,

@@ -8,7 +8,7 @@ from xattr_methods._gradient import MEMORY, gradients_at
 from xattr_methods._smoothgrad import neighbours
 
 
-@method()
+@method(claims=("dummy", "implementation_invariance", "input_shift_invariance", "dead_neurons"))
 def vargrad(
     model: nn.Module,
     inputs: Tensor,
