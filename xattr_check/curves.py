@@ -8,7 +8,7 @@ from torch import Tensor
 from xattr_check.axiom import Undefined
 from xattr_check.explainer import Explainer
 from xattr_check.fills import Fill, absent
-from xattr_check.perturb import descending_ranks, outputs_under, ranked_masks
+from xattr_check.perturb import Output, descending_ranks, outputs_under, ranked_masks
 from xattr_check.run import Draw
 from xattr_check.subject import Subject
 from xattr_check.units import By, Units
@@ -24,7 +24,7 @@ def shares(steps: int = STEPS) -> list[float]:
     return torch.linspace(0, 1, steps + 1, dtype=torch.float64).tolist()
 
 
-def probabilities(
+def ranked_outputs(
     method: Explainer,
     subject: Subject,
     draw: Draw,
@@ -33,12 +33,14 @@ def probabilities(
     fill: Fill,
     by: By,
     targets: Tensor | None = None,
+    output: Output = "probability",
 ) -> Tensor:
-    """(n, K) float64: a target's probability where only features of some ranks are left, for each input.
+    """(n, K) float64: a target's output where only features of some ranks are left, for each input.
 
     kept: K pairs of shares of the features, from where to where in the order of their attribution, the
         highest first and ties at random: (0, 0.2) keeps the highest fifth, (0.2, 1) all the others.
     fill: what stands for the others. by: what is ranked. targets: (n,) int64, by default the draw's.
+    output: as for `outputs_under`.
 
     Raises Undefined where the draw's targets have nearly the same probability without any features.
     """
@@ -46,16 +48,17 @@ def probabilities(
     scores = method.scores(subject.model, draw.inputs, draw.targets if targets is None else targets, units)
     other = absent(fill, subject, draw)
 
-    def outputs(ranks: Tensor, kept: Sequence[tuple[float, float]], targets: Tensor) -> Tensor:
+    def under(ranks: Tensor, kept: Sequence[tuple[float, float]], targets: Tensor, output: Output) -> Tensor:
         ends = torch.tensor(kept, dtype=torch.float64, device=ranks.device) * units.count
         first, last = ends.round().long().unbind(1)
         return outputs_under(
             subject.model, draw.inputs, targets, other, ranked_masks(units.spread(ranks), first, last),
-            len(kept), output="probability", memory=draw.run.memory,
+            len(kept), output=output, memory=draw.run.memory,
         )  # fmt: skip
 
     def effect() -> float:
-        ends = outputs(torch.zeros_like(scores, dtype=torch.int64), [(0, 1), (0, 0)], draw.targets)
+        ranks = torch.zeros_like(scores, dtype=torch.int64)
+        ends = under(ranks, [(0, 1), (0, 0)], draw.targets, "probability")
         return float((ends[:, 0] - ends[:, 1]).mean())
 
     # Of the first draw, for all of them: later ones must not turn a verdict into none.
@@ -66,9 +69,9 @@ def probabilities(
             f"by {LEAST_EFFECT}: the model does not see them as evidence for its targets"
         )
     ranks = descending_ranks(scores, draw.generator("ties"))
-    return outputs(ranks, kept, draw.targets if targets is None else targets)
+    return under(ranks, kept, draw.targets if targets is None else targets, output)
 
 
 def area(curve: Tensor) -> Tensor:
-    """(n,) area under curves (n, k) over the share of features, by the trapezoid rule, both ends included."""
-    return torch.trapezoid(curve, dx=1 / (curve.shape[1] - 1), dim=1)
+    """(n, …) area under curves (n, …, k) over the share of features, by the trapezoid rule, ends included."""
+    return torch.trapezoid(curve, dx=1 / (curve.shape[-1] - 1), dim=-1)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from xattr_check.chunks import Chunks
 
-Output = Literal["probability", "logit"]
+Output = Literal["probability", "logit", "correct"]
 # Maps flat indices of inputs (m,) and masks (m,) to keep masks (m, *spatial): bool, or float shares in 0…1.
 MaskOf = Callable[[Tensor, Tensor], Tensor]
 # What stands where features are absent: (N, *F), or a function of indices of inputs (m,) and their keep masks
@@ -92,7 +92,7 @@ def outputs_under(
 
     inputs: (N, *F); fill: what stands where a mask is False.
     mask_of: builds the keep masks of a chunk of pairs; a mask of shares mixes inputs and fill.
-    output: the softmax probability of the target, or its logit.
+    output: the softmax probability of the target, its logit, or 1 where it has the largest of all, else 0.
     memory: bytes that one chunk may take, activations included. When the device runs out of memory
         nevertheless, the chunk is halved and the work goes on.
     """
@@ -113,6 +113,9 @@ def outputs_under(
         else:
             perturbed = torch.lerp(other, inputs[rows], keep.to(inputs.dtype))
         logits = model(perturbed.contiguous(memory_format=cost.layout))
+        if output == "correct":
+            right: Tensor = logits.argmax(1) == targets[rows]
+            return right.double()
         values = logits.softmax(1) if output == "probability" else logits
         chosen: Tensor = values.gather(1, targets[rows, None])
         return chosen.squeeze(1)

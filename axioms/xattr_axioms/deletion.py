@@ -1,7 +1,7 @@
 """Deletion."""
 
 from xattr_check.axiom import Measurement, axiom
-from xattr_check.curves import STEPS, area, probabilities, shares
+from xattr_check.curves import STEPS, area, ranked_outputs, shares
 from xattr_check.explainer import Explainer
 from xattr_check.fills import Fill
 from xattr_check.gate import Beats
@@ -32,5 +32,5 @@ def deletion(
 ) -> Measurement:
     """Area under the target's probability while features are replaced by the data's mean, for each input."""
     kept = [(share, 1.0) for share in shares(steps)]
-    curve = probabilities(method, subject, draw, kept, fill=fill, by=by)
+    curve = ranked_outputs(method, subject, draw, kept, fill=fill, by=by)
     return Measurement(area(curve), evidence={"curve": curve})

@@ -1,7 +1,7 @@
 """Insertion."""
 
 from xattr_check.axiom import Measurement, axiom
-from xattr_check.curves import STEPS, area, probabilities, shares
+from xattr_check.curves import STEPS, area, ranked_outputs, shares
 from xattr_check.explainer import Explainer
 from xattr_check.fills import Fill
 from xattr_check.gate import Beats
@@ -35,5 +35,5 @@ def insertion(
     On the data's mean, where there is no image to blur.
     """
     kept = [(0.0, share) for share in shares(steps)]
-    curve = probabilities(method, subject, draw, kept, fill=fill, by=by)
+    curve = ranked_outputs(method, subject, draw, kept, fill=fill, by=by)
     return Measurement(area(curve), evidence={"curve": curve})
