@@ -89,7 +89,7 @@ class Battery:
         self.methods: list[Method] = load_methods(methods)
         known = registry.checks()
         self.checks: list[Axiom] = select(settings.checks, known, settings.budget)
-        validate(settings, self.methods, known)
+        validate(settings, self.methods, {**known, **{check.name: check for check in self.checks}})
         self._subject = subject if subject is not None else settings.subject or DEFAULT_SUBJECT
         self._progress = progress
 

@@ -1,13 +1,15 @@
 """An axiom: what must hold of an attribution, how it is measured, and where the line is."""
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from xattr_check.errors import UsageError
 from xattr_check.gate import AtMost, Beats, Gate
 from xattr_check.intervals import Interval, Statistic, bootstrap_interval, exact, mean_interval
 
@@ -33,7 +35,7 @@ class Measurement:
     evidence: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-Measure = Callable[["Explainer", "Subject", "Draw"], Measurement]
+Measure = Callable[..., Measurement]  # (Explainer, Subject, Draw, *, parameters)
 Derive = Callable[["Subject", "Run"], "Subject"]
 
 
@@ -68,6 +70,7 @@ class Axiom:
         With a Beats gate the negative ones are the rivals instead, all that the subject allows.
     cost: the smallest budget that includes it.
     inputs: how many inputs one draw takes.
+    parameters: keyword parameters of `measure` that are not what they are by default.
     """
 
     name: str
@@ -88,9 +91,34 @@ class Axiom:
     positive: tuple[str, ...] = ()
     cost: Budget = "quick"
     inputs: int = 32
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"<Axiom {self.name}>"
+
+    def __call__(self, method: "Explainer", subject: "Subject", draw: "Draw") -> Measurement:
+        """Measure one draw."""
+        return self.measure(method, subject, draw, **self.parameters)
+
+    @property
+    def options(self) -> dict[str, inspect.Parameter]:
+        """What `with_parameters` may set, by name."""
+        return dict(list(inspect.signature(self.measure).parameters.items())[3:])
+
+    def with_parameters(self, parameters: Mapping[str, Any]) -> "Axiom":
+        """The check with keyword parameters of its own, which its name then tells: `deletion?fill=blur`.
+
+        Raises UsageError for a parameter or a value that there is not.
+        """
+        options = self.options
+        for name, value in parameters.items():
+            if name not in options:
+                known = ", ".join(options) or "none"
+                raise UsageError(f"check {self.name!r}: no parameter {name!r}, it has {known}")
+            _check_value(self.name, options[name], value)
+        given = {name: parameters[name] for name in options if name in parameters}
+        told = "&".join(f"{name}={value}" for name, value in given.items())
+        return replace(self, name=f"{self.name}?{told}", parameters=given)
 
     def value(self, samples: Tensor) -> float:
         """The statistic over the rows of samples."""
@@ -110,6 +138,18 @@ class Axiom:
     def sequential(self) -> bool:
         """Whether more draws can make the verdict clearer."""
         return self.statistic != "max"
+
+
+def _check_value(check: str, option: inspect.Parameter, value: Any) -> None:
+    """Raise UsageError where a value is none of those that a parameter names, or not of its kind."""
+    allowed = get_args(option.annotation)
+    if allowed and value not in allowed:
+        choice = ", ".join(map(str, allowed))
+        raise UsageError(f"check {check!r}: expected {option.name} to be one of {choice}, came {value!r}")
+    kinds = {int: (int,), float: (int, float)}.get(option.annotation)
+    if kinds and (not isinstance(value, kinds) or isinstance(value, bool) or not value > 0):
+        wanted = "a whole number" if option.annotation is int else "a number"
+        raise UsageError(f"check {check!r}: expected {option.name} to be {wanted} above 0, came {value!r}")
 
 
 def axiom(

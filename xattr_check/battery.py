@@ -161,7 +161,7 @@ class _Judge:
         judgement: Judgement | None = None
         for number, draw in enumerate(self.run.draws(check.name, subject, check.inputs), start=1):
             self.run.progress(f"{check.name} of {self.item.method.name}: draw {number}")
-            self._take(check.measure(explainer, subject, draw))
+            self._take(check(explainer, subject, draw))
             for control in self._controls():
                 found = self._control_samples(control, draw)
                 self.controls.setdefault(control.name, []).append(found)
@@ -207,7 +207,7 @@ class _Judge:
         def compute() -> dict[str, Tensor]:
             self.run.progress(f"{check.name}: control {control.name}")
             try:
-                found = check.measure(self.run.explainer(control, subject), subject, draw)
+                found = check(self.run.explainer(control, subject), subject, draw)
             except MethodError as error:
                 raise _ControlError(f"the control {control.name!r} {error}") from error
             return {"samples": found.samples.double()}

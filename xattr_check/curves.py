@@ -1,12 +1,17 @@
-"""Curves of a model's output while features are shown or removed in the order of their attribution."""
+"""Outputs of a model while features are shown or removed in the order of their attribution, and areas."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from xattr_check.axiom import Undefined
-from xattr_check.perturb import descending_ranks, outputs_under, ranked_masks
+from xattr_check.explainer import Explainer
+from xattr_check.fills import Fill, absent
+from xattr_check.perturb import Output, descending_ranks, outputs_under, ranked_masks
 from xattr_check.run import Draw
 from xattr_check.subject import Subject
+from xattr_check.units import By, Units
 
 # Points of a curve besides its start: 64 pixels each at 32 × 32. Twice as many move an area by < 0.01.
 STEPS = 16
@@ -14,43 +19,59 @@ STEPS = 16
 LEAST_EFFECT = 0.1
 
 
-def ranked_curve(scores: Tensor, subject: Subject, draw: Draw, fill: Tensor, *, insert: bool) -> Tensor:
-    """(n, STEPS + 1) float64: the target's probability while the top features are shown or removed.
+def shares(steps: int = STEPS) -> list[float]:
+    """Evenly spaced shares of the features, 0 and 1 included."""
+    return torch.linspace(0, 1, steps + 1, dtype=torch.float64).tolist()
 
-    scores: (n, P), by which features are ranked, ties at random.
-    fill: (n, *F), what stands where a feature is absent. insert: shown on the fill, else removed.
 
-    Raises Undefined where the input and the fill have the same output.
+def ranked_outputs(
+    method: Explainer,
+    subject: Subject,
+    draw: Draw,
+    kept: Sequence[tuple[float, float]],
+    *,
+    fill: Fill,
+    by: By,
+    targets: Tensor | None = None,
+    output: Output = "probability",
+) -> Tensor:
+    """(n, K) float64: a target's output where only features of some ranks are left, for each input.
+
+    kept: K pairs of shares of the features, from where to where in the order of their attribution, the
+        highest first and ties at random: (0, 0.2) keeps the highest fifth, (0.2, 1) all the others.
+    fill: what stands for the others. by: what is ranked. targets: (n,) int64, by default the draw's.
+    output: as for `outputs_under`.
+
+    Raises Undefined where the draw's targets have nearly the same probability without any features.
     """
-    ranks = descending_ranks(scores, draw.generator("ties"))
-    counts = torch.linspace(0, scores.shape[1], STEPS + 1, device=scores.device).round().long()
-    if not insert:
-        ranks, counts = scores.shape[1] - 1 - ranks, scores.shape[1] - counts
-    curve = outputs_under(
-        subject.model,
-        draw.inputs,
-        draw.targets,
-        fill,
-        ranked_masks(ranks, counts, subject.spatial),
-        len(counts),
-        output="probability",
-        memory=draw.run.memory,
-    )
-    key = f"effect of removal, {insert}, {subject.fingerprint}"
+    units = Units.of(subject, by)
+    scores = method.scores(subject.model, draw.inputs, draw.targets if targets is None else targets, units)
+    other = absent(fill, subject, draw)
+
+    def under(ranks: Tensor, kept: Sequence[tuple[float, float]], targets: Tensor, output: Output) -> Tensor:
+        ends = torch.tensor(kept, dtype=torch.float64, device=ranks.device) * units.count
+        first, last = ends.round().long().unbind(1)
+        return outputs_under(
+            subject.model, draw.inputs, targets, other, ranked_masks(units.spread(ranks), first, last),
+            len(kept), output=output, memory=draw.run.memory,
+        )  # fmt: skip
+
+    def effect() -> float:
+        ranks = torch.zeros_like(scores, dtype=torch.int64)
+        ends = under(ranks, [(0, 1), (0, 0)], draw.targets, "probability")
+        return float((ends[:, 0] - ends[:, 1]).mean())
+
     # Of the first draw, for all of them: later ones must not turn a verdict into none.
-    effect: float = draw.run.once(key, lambda: _effect(curve if insert else curve.flip(1)))
-    if effect < LEAST_EFFECT:
+    found: float = draw.run.once(f"effect of removal, {fill}, {subject.fingerprint}", effect)
+    if found < LEAST_EFFECT:
         raise Undefined(
-            f"without its features the target's probability falls by {effect:.2f} on average, and should "
+            f"without its features the target's probability falls by {found:.2f} on average, and should "
             f"by {LEAST_EFFECT}: the model does not see them as evidence for its targets"
         )
-    return curve
-
-
-def _effect(curve: Tensor) -> float:
-    return float((curve[:, -1] - curve[:, 0]).mean())
+    ranks = descending_ranks(scores, draw.generator("ties"))
+    return under(ranks, kept, draw.targets if targets is None else targets, output)
 
 
 def area(curve: Tensor) -> Tensor:
-    """(n,) area under curves (n, k) over the share of features, by the trapezoid rule, both ends included."""
-    return torch.trapezoid(curve, dx=1 / (curve.shape[1] - 1), dim=1)
+    """(n, …) area under curves (n, …, k) over the share of features, by the trapezoid rule, ends included."""
+    return torch.trapezoid(curve, dx=1 / (curve.shape[-1] - 1), dim=-1)

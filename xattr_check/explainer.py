@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from xattr_check.digest import derive_seed, digest
 from xattr_check.errors import MethodError
 from xattr_check.method import Method
-from xattr_check.perturb import feature_scores
 from xattr_check.state import ModelState, preserved_generators
 from xattr_check.subject import Subject
+from xattr_check.units import Units
 
 if TYPE_CHECKING:
     from xattr_check.run import Run
@@ -164,13 +164,15 @@ class Explainer:
             raise found
         return found
 
-    def scores(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-        """(N, P) float64: how much evidence each feature is, in the order of the subject's `spatial`.
+    def scores(self, model: nn.Module, inputs: Tensor, targets: Tensor, units: Units | None = None) -> Tensor:
+        """(N, P) float64: how much evidence each unit is; pixels in the order of the subject's `spatial`.
 
-        The sum of the map over channels or embedding; of its magnitude, where the method is a sensitivity.
+        The sum of the map over the unit; of its magnitude, where the method is a sensitivity.
         """
         maps = self(model, inputs, targets)
-        return feature_scores(maps.abs() if self.method.sensitivity else maps, self.subject.spatial)
+        return (units or Units.of(self.subject, "pixels")).sums(
+            maps.abs() if self.method.sensitivity else maps
+        )
 
     def _compute(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int) -> Tensor:
         parts = []

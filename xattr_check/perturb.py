@@ -14,9 +14,12 @@ from torch import Tensor, nn
 
 from xattr_check.chunks import Chunks
 
-Output = Literal["probability", "logit"]
+Output = Literal["probability", "logit", "correct"]
 # Maps flat indices of inputs (m,) and masks (m,) to keep masks (m, *spatial): bool, or float shares in 0…1.
 MaskOf = Callable[[Tensor, Tensor], Tensor]
+# What stands where features are absent: (N, *F), or a function of indices of inputs (m,) and their keep masks
+# (m, …), of as many dimensions as the inputs, that returns it (m, *F).
+Absent = Tensor | Callable[[Tensor, Tensor], Tensor]
 # Inputs that go forward at once on a CPU, where more of them are slower.
 CHUNK = 128
 
@@ -78,7 +81,7 @@ def outputs_under(
     model: nn.Module,
     inputs: Tensor,
     targets: Tensor,
-    fill: Tensor,
+    fill: Absent,
     mask_of: MaskOf,
     masks: int,
     *,
@@ -87,9 +90,9 @@ def outputs_under(
 ) -> Tensor:
     """(N, masks) float64: the target's output on every input under every mask.
 
-    inputs: (N, *F); fill: (N, *F), what stands where a mask is False.
+    inputs: (N, *F); fill: what stands where a mask is False.
     mask_of: builds the keep masks of a chunk of pairs; a mask of shares mixes inputs and fill.
-    output: the softmax probability of the target, or its logit.
+    output: the softmax probability of the target, its logit, or 1 where it has the largest of all, else 0.
     memory: bytes that one chunk may take, activations included. When the device runs out of memory
         nevertheless, the chunk is halved and the work goes on.
     """
@@ -104,11 +107,15 @@ def outputs_under(
         keep = mask_of(rows, columns)
         if inputs.ndim > keep.ndim:  # one decision for all channels, or for all of a token's embedding
             keep = keep.unsqueeze(1) if inputs.ndim == 4 else keep.unsqueeze(-1)
+        other = fill[rows] if isinstance(fill, Tensor) else fill(rows, keep)
         if keep.dtype == torch.bool:
-            perturbed = torch.where(keep, inputs[rows], fill[rows])
+            perturbed = torch.where(keep, inputs[rows], other)
         else:
-            perturbed = torch.lerp(fill[rows], inputs[rows], keep.to(inputs.dtype))
+            perturbed = torch.lerp(other, inputs[rows], keep.to(inputs.dtype))
         logits = model(perturbed.contiguous(memory_format=cost.layout))
+        if output == "correct":
+            right: Tensor = logits.argmax(1) == targets[rows]
+            return right.double()
         values = logits.softmax(1) if output == "probability" else logits
         chosen: Tensor = values.gather(1, targets[rows, None])
         return chosen.squeeze(1)
@@ -125,12 +132,18 @@ def shared_masks(keep: Tensor) -> MaskOf:
     return lambda rows, columns: keep[columns]
 
 
-def ranked_masks(ranks: Tensor, kept: Tensor, spatial: tuple[int, ...]) -> MaskOf:
-    """Masks that keep the features of the lowest ranks.
+def ranked_masks(ranks: Tensor, first: Tensor, last: Tensor) -> MaskOf:
+    """Masks that keep the features of some ranks.
 
-    ranks: (N, P) int64, 0 for the first; kept: (K,) int64, how many features each mask keeps.
+    ranks: (N, *F) or (N, *spatial) int64, 0 for the first. first, last: (K,) int64, from where to where.
     """
-    return lambda rows, columns: (ranks[rows] < kept[columns, None]).reshape(len(rows), *spatial)
+
+    def mask_of(rows: Tensor, columns: Tensor) -> Tensor:
+        own = ranks[rows]
+        ends = (end[columns].reshape(-1, *[1] * (own.ndim - 1)) for end in (first, last))
+        return (own >= next(ends)) & (own < next(ends))
+
+    return mask_of
 
 
 def feature_scores(maps: Tensor, spatial: tuple[int, ...]) -> Tensor:

@@ -45,6 +45,7 @@ def of_check(check: Axiom) -> dict[str, object]:
         "negative": list(check.negative),
         "positive": list(check.positive),
         "budget": check.cost,
+        "parameters": _parameters(check.measure, 3),
     }
 
 
@@ -105,6 +106,8 @@ def _facts(check: Axiom) -> Iterator[tuple[str, str]]:
         yield "controls", "every negative control must be beaten"
     if check.positive:
         yield "valid", f"where {', '.join(check.positive)} passes"
+    if parameters := _set(_parameters(check.measure, 3)):
+        yield "set", f"{parameters}, as in `{check.name}?parameter=value`"
     if check.cost != "quick":
         yield "budget", f"{check.cost} or larger"
     if check.cites:

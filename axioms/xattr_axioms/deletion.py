@@ -1,12 +1,13 @@
 """Deletion."""
 
 from xattr_check.axiom import Measurement, axiom
-from xattr_check.curves import area, ranked_curve
+from xattr_check.curves import STEPS, area, ranked_outputs, shares
 from xattr_check.explainer import Explainer
-from xattr_check.fills import mean_fill
+from xattr_check.fills import Fill
 from xattr_check.gate import Beats
 from xattr_check.run import Draw
 from xattr_check.subject import Subject
+from xattr_check.units import By
 
 
 @axiom(
@@ -20,8 +21,16 @@ from xattr_check.subject import Subject
     bounds=(0, 1),
     positive=("oracle",),
 )
-def deletion(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
+def deletion(
+    method: Explainer,
+    subject: Subject,
+    draw: Draw,
+    *,
+    fill: Fill = "mean",
+    by: By = "pixels",
+    steps: int = STEPS,
+) -> Measurement:
     """Area under the target's probability while features are replaced by the data's mean, for each input."""
-    scores = method.scores(subject.model, draw.inputs, draw.targets)
-    curve = ranked_curve(scores, subject, draw, mean_fill(subject, draw.inputs), insert=False)
+    kept = [(share, 1.0) for share in shares(steps)]
+    curve = ranked_outputs(method, subject, draw, kept, fill=fill, by=by)
     return Measurement(area(curve), evidence={"curve": curve})

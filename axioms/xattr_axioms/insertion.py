@@ -1,12 +1,13 @@
 """Insertion."""
 
 from xattr_check.axiom import Measurement, axiom
-from xattr_check.curves import area, ranked_curve
+from xattr_check.curves import STEPS, area, ranked_outputs, shares
 from xattr_check.explainer import Explainer
-from xattr_check.fills import blurred, mean_fill
+from xattr_check.fills import Fill
 from xattr_check.gate import Beats
 from xattr_check.run import Draw
 from xattr_check.subject import Subject
+from xattr_check.units import By
 
 
 @axiom(
@@ -20,14 +21,19 @@ from xattr_check.subject import Subject
     bounds=(0, 1),
     positive=("oracle",),
 )
-def insertion(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
-    """Area under the target's probability while features are shown on a blurred image, for each input."""
-    scores = method.scores(subject.model, draw.inputs, draw.targets)
-    # The blur of [petsiuk2018], sigma 15 at 224 pixels, keeps digits legible at 32; an eighth does not.
-    fill = (
-        blurred(draw.inputs, min(subject.spatial) / 8)
-        if subject.is_image
-        else mean_fill(subject, draw.inputs)
-    )
-    curve = ranked_curve(scores, subject, draw, fill, insert=True)
+def insertion(
+    method: Explainer,
+    subject: Subject,
+    draw: Draw,
+    *,
+    fill: Fill = "blur",
+    by: By = "pixels",
+    steps: int = STEPS,
+) -> Measurement:
+    """Area under the target's probability while features are shown on a blurred image, for each input.
+
+    On the data's mean, where there is no image to blur.
+    """
+    kept = [(0.0, share) for share in shares(steps)]
+    curve = ranked_outputs(method, subject, draw, kept, fill=fill, by=by)
     return Measurement(area(curve), evidence={"curve": curve})

@@ -1,39 +1,18 @@
 """Sensitivity-n."""
 
 import torch
-from torch import Tensor
 
 from xattr_check.axiom import Measurement, Undefined, axiom
 from xattr_check.explainer import Explainer
-from xattr_check.fills import mean_fill
+from xattr_check.fills import Fill
 from xattr_check.gate import Beats
-from xattr_check.perturb import outputs_under, shared_masks
 from xattr_check.run import Draw
 from xattr_check.similarity import correlation
 from xattr_check.subject import Subject
+from xattr_check.subsets import output_changes, random_subsets, same_everywhere
+from xattr_check.units import By, Units
 
 SUBSETS = 64
-# Cells on a side where the subject has no regions of its own: single random pixels say nothing at large n.
-CELLS = 8
-
-
-def region_members(subject: Subject) -> Tensor:
-    """(R, *spatial) bool: which features each region holds; a grid for images, single columns otherwise."""
-    regions = subject.regions
-    if regions is None and subject.is_image:
-        rows, columns = (torch.arange(side) * min(CELLS, side) // side for side in subject.spatial)
-        regions = rows[:, None] * CELLS + columns[None, :]
-    elif regions is None:
-        regions = torch.arange(subject.spatial[0])
-    names = regions.unique()
-    members: Tensor = regions == names.reshape(-1, *[1] * regions.ndim)
-    return members.to(subject.inputs.device)
-
-
-def random_subsets(count: int, size: int, regions: int, generator: torch.Generator) -> Tensor:
-    """(count, regions) bool: subsets of that size, uniformly at random."""
-    order = torch.rand(count, regions, generator=generator).argsort(1)
-    return torch.zeros(count, regions, dtype=torch.bool).scatter_(1, order[:, :size], True)
 
 
 @axiom(
@@ -48,45 +27,37 @@ def random_subsets(count: int, size: int, regions: int, generator: torch.Generat
     bounds=(-1, 1),
     positive=("oracle",),
 )
-def sensitivity_n(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
-    """Pearson correlation over subsets of n regions, for each input, averaged over log-spaced n."""
-    members = region_members(subject)
-    count = len(members)
-    if count < 4:
-        raise Undefined(f"needs at least 4 regions, this subject has {count}")
-    sizes = sorted({max(1, round(count * share)) for share in (1 / 32, 1 / 8, 1 / 3)})
-    subsets = torch.cat(
-        [random_subsets(SUBSETS, size, count, draw.generator("subsets", size)) for size in sizes]
-    ).to(members.device)
+def sensitivity_n(
+    method: Explainer,
+    subject: Subject,
+    draw: Draw,
+    *,
+    fill: Fill = "mean",
+    by: By = "regions",
+    subsets: int = SUBSETS,
+) -> Measurement:
+    """Pearson correlation over subsets of n regions, for each input, averaged over log-spaced n.
 
-    def changes() -> dict[str, Tensor]:
-        removed = (subsets.float() @ members.flatten(1).float()).bool().reshape(-1, *subject.spatial)
-        keep = torch.cat([torch.ones_like(removed[:1]), ~removed])
-        outputs = outputs_under(
-            subject.model, draw.inputs, draw.targets, mean_fill(subject, draw.inputs), shared_masks(keep),
-            len(keep), output="logit", memory=draw.run.memory,
-        )  # fmt: skip
-        return {"changes": outputs[:, :1] - outputs[:, 1:]}
-
-    # They depend on the model and the subsets alone: computed once for all methods.
-    change = draw.shared("sensitivity_n", changes, subsets=SUBSETS, sizes=sizes)["changes"]
-    if bool((change == change[:, :1]).all()):
-        raise Undefined("the model's output is the same whichever regions are removed")
-    scores = method.scores(subject.model, draw.inputs, draw.targets)
-    by_region = scores @ members.flatten(1).double().T
-    sums = by_region @ subsets.double().T
+    Regions, since single random pixels say nothing at large n. What is removed becomes the data's mean.
+    """
+    units = Units.of(subject, by)
+    if units.count < 4:
+        raise Undefined(f"needs at least 4 regions, this subject has {units.count}")
+    sizes = sorted({max(1, round(units.count * share)) for share in (1 / 32, 1 / 8, 1 / 3)})
+    removed = torch.cat(
+        [random_subsets(subsets, size, units.count, draw.generator("subsets", size)) for size in sizes]
+    )
+    change = output_changes(subject, draw, units, removed, fill)
+    by_unit = method.scores(subject.model, draw.inputs, draw.targets, units)
+    sums = by_unit @ removed.to(by_unit).T
     rows = torch.stack(
         [
             # An output that never changes agrees with nothing, not even with attributions that never do.
             torch.where((two == two[:, :1]).all(1), 0.0, correlation(one, two))
-            for one, two in zip(sums.split(SUBSETS, 1), change.split(SUBSETS, 1), strict=True)
+            for one, two in zip(sums.split(subsets, 1), change.split(subsets, 1), strict=True)
         ],
         dim=1,
     )
-    flat = int((by_region == by_region[:, :1]).all(1).sum())
-    finding = (
-        f"the attribution is the same in all regions for {flat} of {len(scores)} inputs, counted as 0"
-        if flat
-        else ""
+    return Measurement(
+        rows.mean(1), same_everywhere(by_unit), evidence={"correlation_by_n": rows, "n": torch.tensor(sizes)}
     )
-    return Measurement(rows.mean(1), finding, evidence={"correlation_by_n": rows, "n": torch.tensor(sizes)})

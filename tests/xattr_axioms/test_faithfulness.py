@@ -14,11 +14,13 @@ from torch import Tensor, nn
 
 import xattr_check
 from xattr_axioms._calls import ROUNDING
-from xattr_axioms.sensitivity_n import SUBSETS, random_subsets, region_members
+from xattr_axioms.sensitivity_n import SUBSETS
 from xattr_check import Store, Subject, Verdict, load_method
 from xattr_check.axiom import Measurement
 from xattr_check.battery import Item
 from xattr_check.run import Draw, Run
+from xattr_check.subsets import random_subsets
+from xattr_check.units import Units
 
 CHECKS = xattr_check.checks()
 FAITHFULNESS = [name for name, check in CHECKS.items() if check.family == "faithfulness"]
@@ -156,8 +158,9 @@ def test_ties_are_broken_at_random_and_not_in_raster_order(check: str, run: Run)
 @torch.no_grad()
 def slow_sensitivity(subject: Subject, draw: Draw, scores: np.ndarray) -> list[float]:
     """One forward pass for each input and subset, and NumPy's correlation."""
-    members = region_members(subject).flatten(1)
-    count = len(members)
+    units = Units.of(subject, "regions")
+    count = units.count
+    members = torch.stack([units.index.flatten() == one for one in range(count)])
     sizes = sorted({max(1, round(count / 32)), max(1, round(count / 8)), max(1, round(count / 3))})
     fills, means = fill_of("sensitivity_n", subject, draw), []
     for row, target, fill, score in zip(draw.inputs, draw.targets, fills, scores, strict=True):
@@ -207,12 +210,11 @@ def test_random_subsets_are_of_their_size_and_uniform() -> None:
 
 
 def test_every_feature_is_in_one_region() -> None:
-    image, column = region_members(images()), region_members(columns())
-    assert image.shape == (64, 12, 12)
-    assert bool((image.sum(0) == 1).all())
-    assert torch.equal(column, torch.eye(6, dtype=torch.bool))
-    own = replace(images(), regions=torch.arange(144).reshape(12, 12) // 40 + 7)
-    assert region_members(own).flatten(1).sum(1).tolist() == [40, 40, 40, 24]
+    image, column = (Units.of(subject, "regions") for subject in (images(), columns()))
+    assert (image.index.shape, image.count) == ((12, 12), 64)
+    assert (column.index.tolist(), column.count) == ([0, 1, 2, 3, 4, 5], 6)
+    own = Units.of(replace(images(), regions=torch.arange(144).reshape(12, 12) // 40 + 7), "regions")
+    assert own.index.flatten().bincount().tolist() == [40, 40, 40, 24]
 
 
 class Deaf(nn.Module):

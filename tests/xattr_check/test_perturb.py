@@ -130,15 +130,15 @@ def test_the_model_is_run_without_gradients_and_left_alone() -> None:
     torch.testing.assert_close(found, logits, rtol=1e-5, atol=1e-6)
 
 
-def test_ranked_masks_keep_the_first_features() -> None:
-    ranks = torch.tensor([[2, 0, 1, 3], [0, 1, 2, 3]])
-    mask_of = ranked_masks(ranks, torch.tensor([0, 1, 3]), (2, 2))
-    rows, kept = torch.tensor([0, 0, 1, 1]), torch.tensor([1, 2, 0, 2])
-    assert mask_of(rows, kept).flatten(1).tolist() == [
+def test_ranked_masks_keep_the_features_of_some_ranks() -> None:
+    ranks = torch.tensor([[2, 0, 1, 3], [0, 1, 2, 3]]).reshape(2, 2, 2)
+    mask_of = ranked_masks(ranks, torch.tensor([0, 0, 1]), torch.tensor([0, 1, 4]))
+    rows, columns = torch.tensor([0, 0, 1, 1]), torch.tensor([1, 2, 0, 2])
+    assert mask_of(rows, columns).flatten(1).tolist() == [
         [False, True, False, False],
-        [True, True, True, False],
+        [True, False, True, True],
         [False, False, False, False],
-        [True, True, True, False],
+        [False, True, True, True],
     ]
 
 
