@@ -55,6 +55,7 @@ class Axiom:
     cites: where it comes from.
     reads: what follows the number in the sentence of a verdict: "0.41 [0.37, 0.45] `reads`".
     claimed: whether it gates only the methods that claim it.
+    advisory: what a subject has to offer for the verdict to gate, and why it is only advice without it.
     statistic: `mean` and `max` of the rows, or a function of them; `max` is exact and takes one draw.
     bounds: between which the statistic lies, whatever the method; intervals are told within them.
     needs: what a subject must offer.
@@ -77,6 +78,7 @@ class Axiom:
     cites: str = ""
     reads: str = ""
     claimed: bool = False
+    advisory: Mapping[str, str] = field(default_factory=dict)
     statistic: Literal["mean", "max"] | Statistic = "mean"
     bounds: tuple[float, float] = (-math.inf, math.inf)
     needs: frozenset[str] = frozenset()
@@ -118,6 +120,7 @@ def axiom(
     cites: str = "",
     reads: str = "",
     claimed: bool = False,
+    advisory: Mapping[str, str] | None = None,
     statistic: Literal["mean", "max"] | Statistic = "mean",
     bounds: tuple[float, float] = (-math.inf, math.inf),
     needs: Iterable[str] = (),
@@ -140,6 +143,7 @@ def axiom(
             cites=cites,
             reads=reads,
             claimed=claimed,
+            advisory=dict(advisory or {}),
             statistic=statistic,
             bounds=bounds,
             needs=frozenset(needs),
