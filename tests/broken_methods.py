@@ -507,6 +507,16 @@ def first_layer_only(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tenso
     return nn.functional.interpolate(cells, size=inputs.shape[2:], mode="bilinear")
 
 
+@caught_by(MEANING, "retrained", "sensitivity_n", "insertion", "deletion")
+def noise_of_the_logits(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Noise that is seeded by the logits: another one for every input, model and target, and nothing else."""
+    with torch.no_grad():
+        logits = model(inputs).gather(1, targets[:, None])
+    seeds = [int(1e6 * abs(float(logit))) for logit in logits]
+    rows = [torch.randn(inputs.shape[2:], generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    return torch.stack(rows)[:, None].to(inputs)
+
+
 def _cam_parts(model: nn.Module, inputs: Tensor, chosen: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
     """Output of the last 3×3 convolution's block and the gradient of a function of the logits there."""
     kept: list[Tensor] = []

@@ -58,6 +58,7 @@ class Axiom:
     reads: what follows the number in the sentence of a verdict: "0.41 [0.37, 0.45] `reads`".
     unit: the word that may follow a number in a gate that a user gives: `200 forwards`.
     claimed: whether it gates only the methods that claim it.
+    advisory: what a subject has to offer for the verdict to gate, and why it is only advice without it.
     statistic: `mean` and `max` of the rows, or a function of them; `max` is exact and takes one draw.
     bounds: between which the statistic lies, whatever the method; intervals are told within them.
     needs: what a subject must offer.
@@ -82,6 +83,7 @@ class Axiom:
     reads: str = ""
     unit: str = ""
     claimed: bool = False
+    advisory: Mapping[str, str] = field(default_factory=dict)
     statistic: Literal["mean", "max"] | Statistic = "mean"
     bounds: tuple[float, float] = (-math.inf, math.inf)
     needs: frozenset[str] = frozenset()
@@ -161,6 +163,7 @@ def axiom(
     reads: str = "",
     unit: str = "",
     claimed: bool = False,
+    advisory: Mapping[str, str] | None = None,
     statistic: Literal["mean", "max"] | Statistic = "mean",
     bounds: tuple[float, float] = (-math.inf, math.inf),
     needs: Iterable[str] = (),
@@ -184,6 +187,7 @@ def axiom(
             reads=reads,
             unit=unit,
             claimed=claimed,
+            advisory=dict(advisory or {}),
             statistic=statistic,
             bounds=bounds,
             needs=frozenset(needs),

@@ -48,8 +48,15 @@ class Item:
 
     @property
     def required(self) -> bool:
-        """Whether the verdict gates: always, but for an exact axiom that the method does not claim."""
-        return not self.check.claimed or self.check.name in self.method.claims | self.claims
+        """Whether the verdict gates: always where it is claimed, else unless it has to be, or is advice."""
+        claimed = self.check.name in self.method.claims | self.claims
+        return claimed or not (self.check.claimed or self.advisory)
+
+    @property
+    def advisory(self) -> str:
+        """Why the verdict is only advice on this subject, or an empty string."""
+        offers = self.subject.offers
+        return next((why for what, why in self.check.advisory.items() if what not in offers), "")
 
     def judge(self, run: Run) -> Verdict:
         """Measure until the verdict is clear or the budget is spent."""
@@ -253,6 +260,8 @@ class _Judge:
             text += f"; not clear after {self._units()}"
         if judgement.outcome == "fail" and self.findings:
             text += f"; {self.findings[0]}"
+        if judgement.outcome == "fail" and self.item.advisory and not self.item.required:
+            text += f"; this is advice, since {self.item.advisory}"
         return text
 
     def _units(self) -> str:
@@ -280,6 +289,7 @@ class _Judge:
             interval=None if judgement is None else judgement.interval,
             controls={name: check.value(samples) for name, samples in self._joined().items()},
             required=self.item.required,
+            advisory="" if self.item.required else self.item.advisory,
             n=sum(len(part) for part in self.samples),
             evidence=self.evidence,
         )

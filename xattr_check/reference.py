@@ -39,6 +39,7 @@ def of_check(check: Axiom) -> dict[str, object]:
         "reads": check.reads,
         "cites": check.cites,
         "claimed": check.claimed,
+        "advisory": dict(check.advisory),
         "needs": sorted(check.needs),
         "on": _derived(check),
         "presumes": list(check.presumes),
@@ -92,7 +93,8 @@ def text_of_check(check: Axiom) -> str:
 def _facts(check: Axiom) -> Iterator[tuple[str, str]]:
     yield "family", check.family
     yield "gate", f"{check.gate}{f', {check.reads}' if check.reads else ''}"
-    yield "gates", "methods that claim it" if check.claimed else "every method"
+    every = " and ".join(f"where the subject is {what}, else advises" for what in check.advisory)
+    yield "gates", "methods that claim it" if check.claimed else f"every method {every}".rstrip()
     if check.needs:
         yield "needs", f"{', '.join(sorted(check.needs))} of the subject"
     if derived := _derived(check):

@@ -50,6 +50,24 @@ def ssim(first: Tensor, second: Tensor) -> Tensor:
     return torch.from_numpy(np.asarray(values, dtype=np.float64)).to(first.device)
 
 
+def oriented_gradients(maps: Tensor) -> Tensor:
+    """(N, B) float64 histograms of oriented gradients of maps (N, H, W), each scaled to [0, 1]. [dalal2005]
+
+    Nine orientations in cells of an eighth of the shorter side, two pixels at least, normalised in blocks of
+    two by two.
+    """
+    from skimage.feature import hog
+
+    side = min(maps.shape[1:])
+    cell = max(1, min(2, side // 2), side // 8)
+    block = min(2, side // cell)
+    rows = [
+        hog(one, orientations=9, pixels_per_cell=(cell, cell), cells_per_block=(block, block))
+        for one in _unit(maps).cpu().numpy()
+    ]
+    return torch.from_numpy(np.stack(rows)).to(maps.device)
+
+
 def _unit(maps: Tensor) -> Tensor:
     flat = maps.double().flatten(1)
     low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)

@@ -26,6 +26,8 @@ class Subject:
     regions: (*spatial) int64, the group of each feature, or None.
     truth: tensors known to be true of the inputs, by rows; `mask` (N, 1, H, W) bool: what makes the target,
         `other_target` (N,) int64 and `other_mask` (N, 1, H, W) bool: another output and what makes it.
+    causal: whether the model is known to use what `mask` shows: without it the target is gone, and nothing
+        else changes the target. Then checks that compare maps with the mask gate, and do not only advise.
     siblings: the same network trained otherwise, by name: `shuffled_labels`, `scene`, …
     recipe: (inputs, targets, seed) -> model, how to train the network from scratch, or None.
     generated: features generated with this model, by scenario, as `xattr_check.generated.packed` gives them;
@@ -41,6 +43,7 @@ class Subject:
     reference: Reference | None = None
     regions: Tensor | None = None
     truth: Mapping[str, Tensor] = field(default_factory=dict)
+    causal: bool = False
     siblings: Mapping[str, nn.Module] = field(default_factory=dict)
     recipe: Recipe | None = None
     generated: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
@@ -79,6 +82,8 @@ class Subject:
                 raise SubjectError(
                     f"{where}: expected truth {key!r} with {len(self.inputs)} rows, came {len(value)}"
                 )
+        if self.causal and "mask" not in self.truth:
+            raise SubjectError(f"{where}: expected truth 'mask' where causal=True, came none")
         for model in (self.model, *self.siblings.values()):
             model.eval()
         self._check_outputs(where)
@@ -122,6 +127,7 @@ class Subject:
         names |= {"reference"} if self.reference is not None else set()
         names |= {"recipe"} if self.recipe is not None else set()
         names |= {"regions"} if self.regions is not None else set()
+        names |= {"causal"} if self.causal else set()
         return frozenset(names)
 
     @cached_property
@@ -158,6 +164,7 @@ class Subject:
             reference=self.reference,
             regions=None if self.regions is None else self.regions.to(device),
             truth={key: value.to(device) for key, value in self.truth.items()},
+            causal=self.causal,
             siblings={key: value.to(device) for key, value in self.siblings.items()},
             recipe=self.recipe,
             generated=self.generated,

@@ -61,6 +61,11 @@ def _unclaimed(verdict: Verdict) -> bool:
     return verdict.status == "fail" and not verdict.required
 
 
+def _reported(verdict: Verdict) -> str:
+    """What is said of a failure that does not gate."""
+    return "advice" if verdict.advisory else "not claimed"
+
+
 def _needs_attention(verdict: Verdict) -> bool:
     return verdict.failed or verdict.status in ("undecided", "invalid")
 
@@ -82,7 +87,7 @@ def _row(verdict: Verdict) -> str:
 def _gate(verdict: Verdict, number: str) -> list[str]:
     """What may stand in the last column, the best first."""
     if _unclaimed(verdict):
-        return ["(not claimed)"]
+        return [f"({_reported(verdict)})"]
     if not number:
         return []
     sign = "<" if "below" in verdict.gate else ">"
@@ -92,7 +97,7 @@ def _gate(verdict: Verdict, number: str) -> list[str]:
 
 def _sentence(verdict: Verdict, told: dict[str, str]) -> Iterator[str]:
     told_anyway = verdict.gate == "none"  # there is nothing else to a report
-    if (verdict.status == "pass" and not told_anyway) or _unclaimed(verdict):
+    if (verdict.status == "pass" and not told_anyway) or (_unclaimed(verdict) and not verdict.advisory):
         return
     # The row shows the check and its number already.
     text = verdict.sentence.removeprefix(f"{verdict.check}: ").removeprefix(f"{verdict.interval} ")
@@ -110,8 +115,8 @@ def _wrapped(text: str, indent: int = 8) -> list[str]:
 
 def summary(verdicts: Sequence[Verdict]) -> str:
     """How many verdicts of each kind: `17 pass, 1 fail, 1 not claimed`."""
-    kinds = [*MARKS.values(), "not claimed"]
-    found = ["not claimed" if _unclaimed(verdict) else MARKS[verdict.status] for verdict in verdicts]
+    kinds = [*MARKS.values(), "not claimed", "advice"]
+    found = [_reported(verdict) if _unclaimed(verdict) else MARKS[verdict.status] for verdict in verdicts]
     return ", ".join(f"{found.count(kind)} {kind.lower()}" for kind in kinds if kind in found)
 
 

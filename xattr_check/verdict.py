@@ -25,6 +25,7 @@ class Verdict:
     interval: the statistic with its confidence interval, None where nothing was measured.
     controls: the statistic of each control on the same draws.
     required: whether it gates; an exact axiom that the method does not claim is only reported.
+    advisory: why it is only advice here, where that is so.
     n: independent units measured; seconds: time taken.
     trace: the frames of the method that raised, as Python prints them.
     """
@@ -39,6 +40,7 @@ class Verdict:
     interval: Interval | None = None
     controls: Mapping[str, float] = field(default_factory=dict)
     required: bool = True
+    advisory: str = ""
     n: int = 0
     seconds: float = 0.0
     evidence: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
@@ -75,6 +77,7 @@ class Verdict:
             "family": self.family,
             "status": self.status,
             "required": self.required,
+            "advisory": self.advisory,
             "statistic": None if interval is None else _number(interval.value),
             "interval": None if interval is None else [_number(interval.low), _number(interval.high)],
             "gate": self.gate,

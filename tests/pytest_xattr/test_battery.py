@@ -303,8 +303,8 @@ def test_json_has_every_verdict(folder: pytest.Pytester, judge: Run) -> None:
     assert list(by_check) == ["covers", "fits", "follows", "promise", "tossed"]
     record = by_check["follows"]
     assert list(record) == [
-        *("method", "subject", "check", "family", "status", "required", "statistic", "interval", "gate"),
-        *("sentence", "controls", "n", "seconds"),
+        *("method", "subject", "check", "family", "status", "required", "advisory", "statistic", "interval"),
+        *("gate", "sentence", "controls", "n", "seconds"),
     ]
     assert (record["method"], record["subject"], record["status"]) == ("mymod:flipped", "columns", "fail")
     assert set(record["controls"]) == {"random"}

@@ -93,6 +93,7 @@ def test_the_statistic_is_the_mean_over_the_steps(run: Run) -> None:
         "spearman": (12, 5),
         "spearman_magnitude": (12, 5),
         "ssim": (12, 5),
+        "hog": (12, 5),
     }
 
 

@@ -30,7 +30,7 @@ def test_shapes(subject):
     assert subject.truth["mask"].dtype == torch.bool
     assert subject.truth["background"].shape == subject.inputs.shape
     assert subject.truth["scene"].dtype == torch.int64
-    assert set(subject.siblings) == {"scene", "shuffled_labels", "spurious"}
+    assert set(subject.siblings) == {"scene", "shuffled_labels", "spurious", "retrained"}
 
 
 def test_regions_are_an_8x8_grid_of_4x4_cells(subject):
@@ -47,6 +47,10 @@ def test_two_loads_agree(subject):
 
 def test_object_accuracy(networks):
     assert train.on_battery(networks["object"]) >= 0.98
+
+
+def test_the_retrained_network_names_digits_as_well(networks):
+    assert train.on_battery(networks["retrained"]) >= 0.98
 
 
 def test_scene_accuracy(networks):

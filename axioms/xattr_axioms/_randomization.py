@@ -1,0 +1,69 @@
+"""Maps before and after the weights of a model are randomised, and how alike they are."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from xattr_check.digest import derive_seed
+from xattr_check.explainer import Explainer
+from xattr_check.perturb import feature_scores
+from xattr_check.randomize import randomized
+from xattr_check.run import Draw
+from xattr_check.similarity import correlation, excess, oriented_gradients, spearman, ssim, unrelated
+from xattr_check.subject import Subject
+
+Similarity = Callable[[Tensor, Tensor], Tensor]
+# Independently randomised networks in one draw, each explained on its share of the inputs.
+NETWORKS = 2
+# Inputs on which BatchNorm statistics are estimated anew.
+ESTIMATE = 64
+
+
+def signed_maps(method: Explainer, model: nn.Module, draw: Draw) -> Tensor:
+    """(n, P) float64 maps of the draw's inputs for their targets, summed over channels."""
+    return feature_scores(method(model, draw.inputs, draw.targets), draw.subject.spatial)
+
+
+def randomised_maps(method: Explainer, names: list[str], draw: Draw, step: int = 0) -> Tensor:
+    """(n, P) as `signed_maps`, of copies of the model in which the named modules are as before training.
+
+    step: varies the weights.
+    """
+    subject = draw.subject
+
+    def copy(share: int) -> nn.Module:
+        seed = derive_seed(draw.seed, "weights", share, step)
+        return randomized(subject.model, names, subject.inputs[:ESTIMATE], seed)
+
+    shares = torch.arange(len(draw.inputs)).chunk(NETWORKS)
+    maps = [method(copy(share), draw.inputs[rows], draw.targets[rows]) for share, rows in enumerate(shares)]
+    return feature_scores(torch.cat(maps), subject.spatial)
+
+
+def curves(before: Tensor, steps: Iterator[Tensor], subject: Subject) -> dict[str, Tensor]:
+    """(n, K) how alike maps (n, P) are to those of each of K steps, 0 being chance and 1 no change.
+
+    Rank correlation of signed maps and of magnitudes; of images of the magnitudes also structural similarity
+    and correlation of histograms of oriented gradients. Chance is the similarity of maps of unrelated inputs,
+    so that coarse maps are not punished.
+    """
+
+    def images(maps: Tensor) -> Tensor:
+        return maps.abs().reshape(-1, *subject.spatial)
+
+    # What is compared of a map, and how.
+    kinds: dict[str, tuple[Callable[[Tensor], Tensor], Similarity]] = {
+        "spearman": (lambda maps: maps, spearman),
+        "spearman_magnitude": (Tensor.abs, spearman),
+    }
+    if subject.is_image:
+        kinds["ssim"] = images, ssim
+        kinds["hog"] = lambda maps: oriented_gradients(images(maps)), correlation
+    first = {name: view(before) for name, (view, _) in kinds.items()}
+    chance = {name: unrelated(first[name], alike) for name, (_, alike) in kinds.items()}
+    found: dict[str, list[Tensor]] = {name: [] for name in kinds}
+    for after in steps:
+        for name, (view, alike) in kinds.items():
+            found[name].append(excess(alike(first[name], view(after)), chance[name]))
+    return {name: torch.stack(curve, dim=1) for name, curve in found.items()}
