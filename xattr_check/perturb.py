@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from xattr_check.chunks import Chunks
 
 Output = Literal["probability", "logit"]
-# Maps flat indices of inputs (m,) and masks (m,) to keep masks (m, *spatial): bool, or float shares in 0…1.
+# Maps flat indices of inputs (m,) and masks (m,) to keep masks (m, *spatial): bool, or float shares, where 0
+# is the fill, 1 the input, and 2 goes as far beyond the input as the input is from the fill.
 MaskOf = Callable[[Tensor, Tensor], Tensor]
 # Inputs that go forward at once on a CPU, where more of them are slower.
 CHUNK = 128
