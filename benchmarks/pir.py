@@ -40,19 +40,19 @@ by itself. [sbsa2022] finds more than 1 in 22 % of the regions of 4 × 4, in 33 
 **Correlated regions cannot do that.** Sobol's decomposition asks that the *sampled* numbers are independent,
 and these are the gains of the regions, which the design draws independently, for one input whose pixels stay
 what they are. The output is some function of the gains, and for any function of independent numbers
-0 ≤ S₁ ≤ S_T, however alike the regions look. What exceeds 1 is an estimate. The standard error of S₁ is about
-√(2 S_T / N) with N samples, that of the ratio about √(2 / (N S_T)): with D equal regions, S_T ≈ 1/D and N = 50
-as in the paper, it is 0.8, 1.6 and 2.8 on the three grids. A ratio that is truly 0.4 is then measured above 1
-in 23 %, 35 % and 42 % of the cases.
+0 ≤ S₁ ≤ S_T, however alike the regions look. What exceeds 1 is an estimate. The standard error of S₁ is
+about √(2 S_T / N) with N samples, that of the ratio about √(2 / (N S_T)): with D equal regions, S_T ≈ 1/D
+and N = 50 as in the paper, it is 0.8, 1.6 and 2.8 on the three grids. A ratio that is truly 0.4 is then
+measured above 1 in 23 %, 35 % and 42 % of the cases.
 
 The table is the measurement. Rows named *polynomial* are functions of independent numbers, without an image
-and without anything that could be correlated: y = Σ wₖ gₖ + Σ vₖₗ gₖ gₗ, half of the variance in the products,
-the true ratio known: 0.25 on average, 0.9 at most.
+and without anything that could be correlated: y = Σ wₖ gₖ + Σ vₖₗ gₖ gₗ, half of the variance in the
+products, the true ratio known: 0.25 on average, 0.9 at most.
 
 - *above 1*: share of the regions whose estimated ratio is above 1. *Below after all*: of these, how many have
   a bootstrap interval (95 %) that reaches below 1.
-- *That matter*: the regions with S_T ≥ 1/D; how many of them are above 1, and how many with the whole interval
-  (by chance 2.5 % if all ratios were 1).
+- *That matter*: the regions with S_T ≥ 1/D; how many of them are above 1, and how many with the whole
+  interval (by chance 2.5 % if all ratios were 1).
 - *Split*: rank correlation of S_T, and of S₁, from the two halves of the samples.
 """
 TITLES = (
@@ -121,10 +121,8 @@ def measured(name: str, design: Design, outputs: Tensor) -> str:
 def rows(subjects: list[str], designs: list[Design], inputs: int) -> Iterator[str]:
     for design in designs:
         outputs, truth = polynomial(design)
-        ratio = truth.ratio
-        print(
-            f"polynomial, {design.regions}: true ratio {float(ratio.mean()):.2f}, at most {float(ratio.max()):.2f}"
-        )
+        mean, most = float(truth.ratio.mean()), float(truth.ratio.max())
+        print(f"polynomial of {design.regions}: true ratio {mean:.2f}, at most {most:.2f}")
         yield measured("polynomial", design, outputs)
     for spec in subjects:
         subject = load_subject(spec)

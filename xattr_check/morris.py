@@ -33,7 +33,8 @@ def trajectories(parameters: int, samples: int, generator: torch.Generator, leve
     down = torch.rand(size, generator=generator) < 0.5
     turn = torch.rand(size, generator=generator, dtype=torch.float64).argsort(1)
     moved = torch.arange(parameters + 1)[:, None] > turn[:, None]  # after so many moves
-    return (low[:, None] + step * (moved ^ down[:, None])).flatten(0, 1)
+    up = (moved ^ down[:, None]).double()
+    return (low[:, None] + step * up).flatten(0, 1)
 
 
 def elementary_effects(design: Tensor, outputs: Tensor) -> Tensor:

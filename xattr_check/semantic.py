@@ -54,11 +54,13 @@ class SemanticMap:
 
     @classmethod
     def superpixels(cls, images: Tensor, segments: int) -> "SemanticMap":
-        """About so many superpixels of each image (N, C, H, W), by SLIC of its own range. [achanta2012]"""
+        """About so many superpixels of each image (N, C, H, W), by SLIC over its own range. [achanta2012]"""
         from skimage.segmentation import slic
 
+        # Colours in Lab go up to 100, other channels up to 1.
+        compactness = 10.0 if images.shape[1] == 3 else 0.1
         ids = [
-            torch.from_numpy(slic(image, segments, start_label=0, channel_axis=-1, convert2lab=False))
+            torch.from_numpy(slic(image, segments, compactness, start_label=0, channel_axis=-1))
             for image in images.permute(0, 2, 3, 1).cpu().double().numpy()
         ]
         return cls.of(torch.stack(ids).long().to(images.device))

@@ -11,7 +11,7 @@ from xattr_methods._gradient import MEMORY
 from xattr_methods._regions import Game
 
 
-@method()
+@method(claims=("variance_decomposition",))
 def sobol_sbsa(
     model: nn.Module,
     inputs: Tensor,
