@@ -44,7 +44,7 @@ class Undefined(Exception):
 
 
 class Invalid(Exception):
-    """Raised by `on` where the check can say nothing about this subject; carries why, with the figures."""
+    """Raised by `measure` or `on` where the check says nothing about a subject; carries why, with figures."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from xattr_check.chunks import Chunks
 
 Output = Literal["probability", "logit", "correct"]
-# Maps flat indices of inputs (m,) and masks (m,) to keep masks (m, *spatial): bool, or float shares in 0…1.
+# Maps flat indices of inputs (m,) and masks (m,) to keep masks (m, *spatial): bool, or float shares, where 0
+# is the fill, 1 the input, and 2 goes as far beyond the input as the input is from the fill.
 MaskOf = Callable[[Tensor, Tensor], Tensor]
 # What stands where features are absent: (N, *F), or a function of indices of inputs (m,) and their keep masks
 # (m, …), of as many dimensions as the inputs, that returns it (m, *F).

@@ -18,7 +18,7 @@ from xattr_check.units import By
     # pixels, a fifth of them holds the digit for edges as for the truth (0.87, 0.88): invalid there, while a
     # tenth of them decides (0.62, 0.82).
     gate=Beats(by=0.1),
-    cites="sbsa",
+    cites="sbsa2022",
     reads="of the target's probability is lost more by masking the top than by masking the bottom",
     bounds=(-1, 1),
     positive=("oracle",),

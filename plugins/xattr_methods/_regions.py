@@ -1,12 +1,12 @@
 """Regions: features that are shown and removed together."""
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from xattr_check.perturb import Output, outputs_under
+from xattr_check.perturb import Output
+from xattr_check.semantic import SemanticMap
 
 
 def spatial_of(name: str, inputs: Tensor) -> tuple[int, ...]:
@@ -50,15 +50,14 @@ def known_output(name: str, output: str) -> None:
 class Game:
     """Regions of features as players, and the target's output where only some of them are present.
 
-    index: (N, *spatial) int64 in 0…count − 1, the region of each feature; or one for all, (1, *spatial).
+    regions: those of each input, or one set of them for all.
     fill: (N, *F), what stands where a feature is absent.
     """
 
     model: nn.Module
     inputs: Tensor
     targets: Tensor
-    index: Tensor
-    count: int
+    regions: SemanticMap
     fill: Tensor
     output: Output
     memory: int
@@ -92,34 +91,31 @@ class Game:
                     f"{name}: expected regions of whole numbers {spatial}, alone or for each input, "
                     f"came {regions.dtype} {tuple(regions.shape)}"
                 )
-            ids = shaped
+            found = SemanticMap.of(shaped)
         elif regions == "single" or (regions == "grid" and len(spatial) == 1):
-            ids = torch.arange(math.prod(spatial)).reshape(1, *spatial)
+            found = SemanticMap.single(spatial)
         elif regions == "grid":
             at_least(name, 1, cells=cells)
-            rows, columns = (torch.arange(side) * min(cells, side) // side for side in spatial)
-            ids = (rows[:, None] * cells + columns)[None]
+            found = SemanticMap.grid(spatial, cells)
         else:
             raise ValueError(f"{name}: expected regions 'grid', 'single' or a tensor, came {regions!r}")
-        names, index = ids.to(inputs.device).unique(return_inverse=True)
-        return cls(model, inputs, targets, index, len(names), fill_of(inputs, baseline), output, memory)
+        fill = fill_of(inputs, baseline)
+        return cls(model, inputs, targets, found.to(inputs.device), fill, output, memory)
+
+    @property
+    def count(self) -> int:
+        """How many players there are."""
+        return self.regions.count
 
     def outcomes(self, coalitions: Tensor) -> Tensor:
         """(N, K) float64: the target's output on every input where only a coalition's regions are present.
 
-        coalitions: (K, count) bool on any device; one that comes twice is evaluated once.
+        coalitions: (K, count) bool on any device; one that comes twice is evaluated once. Or a gain for each
+            region: 0 for absent, 1 for present, 2 for twice its difference from what is there in its absence.
         """
         distinct, place = coalitions.to(self.inputs.device).unique(dim=0, return_inverse=True)
-
-        def mask_of(rows: Tensor, columns: Tensor) -> Tensor:
-            present: Tensor = distinct[columns]
-            if len(self.index) == 1:
-                return present[:, self.index[0]]
-            index = self.index[rows]
-            return present.gather(1, index.flatten(1)).reshape(index.shape)
-
-        found = outputs_under(
-            self.model, self.inputs, self.targets, self.fill, mask_of, len(distinct), output=self.output,
+        found = self.regions.outputs(
+            self.model, self.inputs, self.targets, self.fill, distinct, output=self.output,
             memory=self.memory,
         )  # fmt: skip
         return found[:, place]
@@ -127,12 +123,12 @@ class Game:
     def laid_out(self, values: Tensor) -> Tensor:
         """Maps of values (N, count), each at all features of its region."""
         # A region that an input does not have is never asked for.
-        index = self.index.flatten(1).expand(len(self.inputs), -1)
+        index = self.regions.index.flatten(1).expand(len(self.inputs), -1)
         return as_maps(values.gather(1, index), self.inputs)
 
     def spread(self, values: Tensor) -> Tensor:
         """Maps of values (N, count), each spread evenly over its region, so that sums stay what they are."""
-        index = self.index.flatten(1)
+        index = self.regions.index.flatten(1)
         sizes = torch.zeros(len(index), self.count, dtype=values.dtype, device=values.device)
         sizes.scatter_add_(1, index, torch.ones_like(index, dtype=values.dtype))
         return self.laid_out(values / sizes.clamp_min(1))

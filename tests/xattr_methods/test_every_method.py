@@ -21,10 +21,12 @@ METHODS = {name: one for name, one in xattr_check.methods().items() if one.contr
 FEW: dict[str, dict[str, int]] = {
     "extremal_perturbation": {"iterations": 3},
     "meaningful_perturbation": {"iterations": 3},
+    "morris_sbsa": {"cells": 3, "samples": 4},
     "kernel_shap": {"cells": 3, "samples": 40},
     "lime": {"samples": 30},
     "rise": {"masks": 30},
     "shapley": {"cells": 4, "permutations": 4},
+    "sobol_sbsa": {"cells": 3, "samples": 4},
     "xrai": {"steps": 3},
 }
 # They write the forward pass down and differentiate it call by call.

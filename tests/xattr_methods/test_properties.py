@@ -27,8 +27,10 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "lime": {"samples": 100, "cells": 3},
     "lrp": {"epsilon": 0.0},
     "meaningful_perturbation": {"iterations": 4},
+    "morris_sbsa": {"cells": 3, "samples": 4},
     "rise": {"masks": 50},
     "shapley": {"cells": 3},
+    "sobol_sbsa": {"cells": 3, "samples": 4},
     "xrai": {"steps": 4},
 }
 EXACT = {"rtol": 1e-8, "atol": 1e-12}
@@ -101,6 +103,7 @@ DEGREES = {
     "fullgrad": 0,
     "guided_gradcam": 2,
     "smoothgrad_squared": 2,
+    "sobol_sbsa": 0,
     "vargrad": 2,
 }
 
@@ -192,6 +195,7 @@ NOISE = dict.fromkeys(
     ["smoothgrad", "smoothgrad_squared", "vargrad", "smooth_integrated_gradients"],
     "noise is drawn place by place",
 )
+DESIGNED = dict.fromkeys(["morris_sbsa", "sobol_sbsa"], "gains are drawn region by region")
 DRAWN = dict.fromkeys(["lime", "rise"], "what is present together is drawn")
 OPTIMISED = dict.fromkeys(
     ["extremal_perturbation", "meaningful_perturbation"], "the output is weighed against the mask's own size"
@@ -210,13 +214,16 @@ EXCEPT: dict[str, dict[str, str]] = {
         "deep_taylor": "of a sum, all goes to what is positive",
         "excitation_backprop": "of a sum, all goes to what is positive",
         "fullgrad": "every layer is rescaled",
+        "morris_sbsa": "magnitudes of effects",
         "rise": "probabilities",
+        "sobol_sbsa": "shares of a variance",
         "xrai": "segments are taken in the order of their attribution",
     },
     "channels": NOISE,
-    "permutation": NOISE | DRAWN,
+    "permutation": NOISE | DRAWN | DESIGNED,
     "mirror": NOISE
     | DRAWN
+    | DESIGNED
     | {
         "extremal_perturbation": "all cells start alike, and the last of equals are drawn to one",
         "meaningful_perturbation": "slopes of the total variation are taken to the right and down alone",
@@ -278,7 +285,7 @@ CLAIMS = sorted((claim, name) for name, method in METHODS.items() for claim in m
 
 
 def test_every_claim_is_tested() -> None:
-    assert {claim for claim, _ in CLAIMS} == {"completeness"}
+    assert {claim for claim, _ in CLAIMS} == {"completeness", "variance_decomposition"}
     assert len(CLAIMS) >= 5
 
 

@@ -1,0 +1,70 @@
+"""Agreement with the Sobol decomposition."""
+
+import torch
+from torch import Tensor
+
+from xattr_axioms._variance import agreement, first_draw, outputs_of, regions_of, unreliable
+from xattr_check.axiom import Measurement, axiom
+from xattr_check.explainer import Explainer
+from xattr_check.gate import Beats
+from xattr_check.run import Draw
+from xattr_check.sobol import bootstrap, saltelli, sobol_indices
+from xattr_check.subject import Subject
+
+# On the digits, ranks by S_T from 16, 32 and 64 samples correlate by 0.90, 0.94 and 0.96 with those from
+# other samples.
+SAMPLES = 32
+RESAMPLES = 400
+# Of the regions that matter, how many may have a PIR whose interval of 95 % lies above 1: chance makes 2.5 %.
+ABOVE = 0.05
+
+
+def ratio_above_one(outputs: Tensor, regions: int, resamples: Tensor) -> float:
+    """Share of the regions that matter in which S₁ exceeds S_T by more than its sampling error.
+
+    outputs: (n, K) on Saltelli's design. Those matter that have at least their share of 1 / regions. The
+    interval of the ratio is bootstrapped over the samples.
+    """
+    found = sobol_indices(outputs, regions)
+    low = torch.quantile(sobol_indices(outputs, regions, resamples).ratio, 0.025, dim=0)
+    matter = found.total >= 1 / regions
+    return float((low > 1)[matter].double().mean())
+
+
+def untrusted(outputs: Tensor, regions: int, generator: torch.Generator) -> str:
+    """Why the indices on Saltelli's design say nothing, or an empty string."""
+    above = ratio_above_one(outputs, regions, bootstrap(SAMPLES, RESAMPLES, generator))
+    if above > ABOVE:
+        return (
+            f"S₁ exceeds S_T, beyond its interval, in {above:.0%} of the regions that matter: the output is "
+            "no function of their gains alone"
+        )
+    first, second = (sobol_indices(half, regions).total for half in outputs.chunk(2, dim=1))
+    return unreliable((first, second), "S_T")
+
+
+@axiom(
+    statement="Regions get attribution in the order of their share of the output's variance.",
+    family="variance",
+    # On the digits noise comes to 0, a blob in the centre to 0.48 and edges to 0.60; integrated gradients to
+    # 0.78, occlusion to 0.83, gradcam to 0.82; a shifted, flipped or transposed map to 0.26 to 0.34.
+    gate=Beats(by=0.05),
+    cites="sbsa2022",
+    reads="mean rank correlation of the size of regions' attribution with their total Sobol index",
+    bounds=(-1, 1),
+    positive=("oracle",),
+    # 576 forward passes for each input, and what it decides is what sensitivity_n decides, but for the sign.
+    cost="standard",
+)
+def sobol_pir(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
+    """Spearman correlation over regions of |Σ attribution| with S_T, for each input.
+
+    Gains of the regions are independent, so that 0 ≤ S₁ ≤ S_T whatever the model; where the primary index
+    ratio S₁/S_T is above 1 nevertheless, or S_T depends on the samples, the check is invalid.
+    """
+    regions = regions_of(subject)
+    outputs = outputs_of(subject, draw, regions, saltelli(regions.count, SAMPLES, draw.seed), "sobol")
+    first_draw(subject, draw, "sobol", lambda: untrusted(outputs, regions.count, draw.generator("bootstrap")))
+    found = sobol_indices(outputs, regions.count)
+    measured = agreement(method, subject, draw, regions, found.total)
+    return Measurement(measured.samples, measured.finding, {**measured.evidence, "first": found.first})
