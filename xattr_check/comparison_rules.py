@@ -29,8 +29,9 @@ class Rule:
     statuses: tuple[str, str] = ("any", "any")
 
     def concerns(self, change: Change) -> bool:
-        """Whether the rule speaks of that check."""
-        return self.which in ("any", change.after.check, change.after.family)
+        """Whether the rule speaks of that check: of one that does not gate only by its name."""
+        groups = ("any", change.after.family) if change.after.required else ()
+        return self.which in (change.after.check, *groups)
 
     def broken_by(self, change: Change, p: float) -> bool:
         """Whether a change breaks it; p is corrected for the number of checks."""

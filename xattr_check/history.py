@@ -1,11 +1,10 @@
 """Saved runs: one JSON file for each, found again by name, by path or by commit."""
 
 import json
-import os
 import secrets
 import subprocess
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -131,34 +130,36 @@ def _readable(folder: Path) -> Iterator[SavedRun]:
 
 
 def find(storage: Path, reference: str, here: Path) -> SavedRun:
-    """The run that a reference means: '' the last one, a path, `git:REF`, or the last one of a name.
+    """The run that a reference means: '' the last one, `git:REF`, the last one of a name, or a path.
 
     here: the folder that a path is relative to, and whose git knows a REF. Raises UsageError.
     """
-    path = here / reference
-    if reference and not reference.startswith("git:") and (path.suffix == ".json" or os.sep in reference):
-        return load(path)
     runs = saved_runs(storage)
     option = f"--xattr-compare={reference!r}" if reference else "--xattr-compare"
+    named = [run for run in runs if reference in ("", run.name, run.path.name, run.path.stem)]
+    if named:
+        return named[-1]
+    if (here / reference).is_file():
+        return load(here / reference)
     if not runs:
         raise UsageError(f"{option}: no run is saved in {folder_of(storage)} yet; save one with --xattr-save")
-    if not reference:
-        return runs[-1]
     if reference.startswith("git:"):
-        commit = _commit(reference.removeprefix("git:"), here, option)
-        found = [run for run in runs if run.commit == commit]
-        if not found:
-            known = ", ".join(dict.fromkeys(run.commit[:8] for run in reversed(runs) if run.commit))
-            raise UsageError(
-                f"{option}: no run is saved of commit {commit[:8]}; there are runs of {known or 'no commit'}"
-            )
-        return next((run for run in reversed(found) if not run.run["git"]["dirty"]), found[-1])
-    found = [run for run in runs if reference in (run.name, run.path.name, run.path.stem)]
+        return _of_commit(runs, _commit(reference.removeprefix("git:"), here, option), option)
+    raise UsageError(
+        f"{option}: expected the name of a saved run, a file or git:REF"
+        f"{nearest(reference, {run.name for run in runs})}"
+    )
+
+
+def _of_commit(runs: Sequence[SavedRun], commit: str, option: str) -> SavedRun:
+    """The last run of a commit, of those without other changes if there are any."""
+    found = [run for run in runs if run.commit == commit]
     if not found:
+        known = ", ".join(dict.fromkeys(run.commit[:8] for run in reversed(runs) if run.commit))
         raise UsageError(
-            f"{option}: no run of that name is saved{nearest(reference, {run.name for run in runs})}"
+            f"{option}: no run is saved of commit {commit[:8]}; there are runs of {known or 'no commit'}"
         )
-    return found[-1]
+    return next((run for run in reversed(found) if not run.run["git"]["dirty"]), found[-1])
 
 
 def _commit(reference: str, here: Path, option: str) -> str:
