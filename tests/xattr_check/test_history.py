@@ -121,10 +121,8 @@ def test_a_run_that_is_not_there_names_the_nearest(storage: Path) -> None:
     with pytest.raises(UsageError, match=r"no run is saved in .* yet; save one with --xattr-save"):
         history.find(storage, "", storage)
     history.save(storage, content("release-1"))
-    with pytest.raises(
-        UsageError,
-        match="--xattr-compare='relase-1': expected the name of a saved run, a file or git:REF; the nearest are release-1",
-    ):
+    told = "expected the name of a saved run, a file or git:REF; the nearest are release-1"
+    with pytest.raises(UsageError, match=f"--xattr-compare='relase-1': {told}"):
         history.find(storage, "relase-1", storage)
 
 
