@@ -22,7 +22,7 @@ from xattr_check.intervals import Interval, exact
 from xattr_check.method import Method
 from xattr_check.run import BUDGETS, Draw, Run
 from xattr_check.subject import Subject
-from xattr_check.verdict import Status, Verdict
+from xattr_check.verdict import Drawn, Status, Verdict
 
 # Where the frames of a method begin, directly or with arrays for tensors.
 CALLER, CONVERTER = Method.__call__.__code__.co_filename, Caller.__call__.__code__.co_filename
@@ -100,6 +100,7 @@ class _Judge:
     item: Item
     run: Run
     samples: list[Tensor] = field(default_factory=list)
+    draws: dict[str, Drawn] = field(default_factory=dict)
     controls: dict[str, list[Tensor]] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
     evidence: dict[str, Tensor] = field(default_factory=dict)
@@ -169,9 +170,11 @@ class _Judge:
         for number, draw in enumerate(self.run.draws(check.name, subject, check.inputs), start=1):
             self.run.progress(f"{check.name} of {self.item.method.name}: draw {number}")
             self._take(check(explainer, subject, draw))
-            for control in self._controls():
-                found = self._control_samples(control, draw)
-                self.controls.setdefault(control.name, []).append(found)
+            found = {one.name: self._control_samples(one, draw) for one in self._controls()}
+            for name, samples in found.items():
+                self.controls.setdefault(name, []).append(samples)
+            figures = {name: check.value(samples) for name, samples in found.items()}
+            self.draws[str(draw.seed)] = Drawn(self.samples[-1], figures)
             if isinstance(self.gate, Beats) and not self._rivals():
                 raise Undefined(f"{subject.name!r} allows none of the controls that are to be beaten")
             judgement = self.gate.judge(torch.cat(self.samples), self._rivals(), check.estimate)
@@ -292,6 +295,11 @@ class _Judge:
             advisory="" if self.item.required else self.item.advisory,
             n=sum(len(part) for part in self.samples),
             evidence=self.evidence,
+            better=self.gate.better,
+            scale=self.gate.scale,
+            fingerprint=self.item.subject.fingerprint,
+            code=_code_digest(check.measure),
+            draws=self.draws,
         )
 
 

@@ -29,6 +29,9 @@ class Settings:
     expected_failures: reasons by check, or by method and check.
     claims: exact axioms that every method is held to, or by method.
     gates: gates by check: {at_most: x}, {at_least: x} or {beats: x}.
+    save: the name to save the run under, '' for that of its commit; None not to save it, but with autosave.
+    compare: the run to compare with, '' for the last one; None not to compare.
+    compare_fail: rules that a change may not break, see `xattr_check.comparison_rules`.
     """
 
     methods: Sequence[str] = ()
@@ -44,6 +47,10 @@ class Settings:
     timeout: float = 300.0
     memory: int = 256
     json: str | None = None
+    save: str | None = None
+    autosave: bool = False
+    compare: str | None = None
+    compare_fail: str = ""
     gates: Mapping[str, Gate] = field(default_factory=dict)
     claims: PerMethod = field(default_factory=dict)
     expected_failures: PerMethod = field(default_factory=dict)
@@ -57,6 +64,8 @@ class Settings:
             raise UsageError(f"--xattr-timeout={self.timeout:g}: expected seconds greater than 0")
         if self.memory < 1:
             raise UsageError(f"--xattr-memory={self.memory}: expected at least 1, in MiB")
+        if self.compare_fail and self.compare is None:
+            raise UsageError("--xattr-compare-fail: expected --xattr-compare beside it, to know with what")
         if (self.model is None) != (self.data is None):
             given, missing = ("model", "data") if self.model else ("data", "model")
             raise UsageError(
@@ -67,6 +76,11 @@ class Settings:
             raise UsageError(
                 "--xattr-subject: expected either it or --xattr-model with --xattr-data, came both"
             )
+
+    @property
+    def saves(self) -> bool:
+        """Whether the run is to be saved."""
+        return self.autosave or self.save is not None
 
     def overridden(self, **options: Any) -> "Settings":
         """These settings with the options that are not None in their place.
@@ -130,6 +144,7 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "checks": ((str, list), "names and families, for example 'contract and not deterministic'"),
     "seed": ((int,), "a whole number"),
     "strict": ((bool,), "true or false"),
+    "autosave": ((bool,), "true or false"),
     "timeout": ((int, float), "seconds"),
     "memory": ((int,), "a whole number of MiB"),
     "claims": ((list, dict), "a list of checks, or lists by method"),

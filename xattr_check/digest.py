@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -70,3 +71,10 @@ def _source(kind: type) -> str:
 def derive_seed(*parts: Any) -> int:
     """A 63-bit seed that depends on every part, so that no two uses share a stream."""
     return int(digest(*parts)[:16], 16) >> 1
+
+
+def safe_name(name: str) -> str:
+    """A name as one of a file: itself where every system takes it, else what is left of it and a digest."""
+    kept = re.sub(r"[^A-Za-z0-9_=-]+", "-", name).strip("-")[:80]
+    # Capitals count as a change: two names that differ in case alone are one file on some systems.
+    return name if kept == name.lower() and name else f"{kept}-{digest(name)[:8]}".lstrip("-")

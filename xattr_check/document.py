@@ -15,26 +15,40 @@ from xattr_check.config import Settings
 from xattr_check.errors import UsageError
 
 # Of the layout; readers refuse what is newer than they know.
-VERSION = 1
+# 1: no draws, no fingerprints.
+VERSION = 2
 PACKAGES = ("xattr-check", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "scikit-image")
 
 
 def document(
-    settings: Settings, device: str, started: datetime, records: Sequence[Mapping[str, Any]], folder: Path
+    settings: Settings,
+    device: str,
+    started: datetime,
+    records: Sequence[Mapping[str, Any]],
+    folder: Path,
+    *,
+    missing: int = 0,
+    sources: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The records of a run, with what is needed to repeat it.
 
     folder: the one whose git commit is noted, if it has one.
+    missing: how many items came to no result, since the run was interrupted.
+    sources: digests of the methods' sources, by spec.
     """
+    git = _git(folder)
     return {
         "version": VERSION,
         "run": {
+            "name": settings.save or (git or {}).get("commit", "")[:12] or "unnamed",
             "started": started.astimezone(UTC).isoformat(timespec="seconds"),
             "seed": settings.seed,
             "budget": settings.budget,
             "device": device,
             "versions": _versions(),
-            "git": _git(folder),
+            "git": git,
+            "missing": missing,
+            "sources": dict(sources or {}),
         },
         "results": list(records),
     }

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from torch import Tensor
 
 from xattr_check.intervals import ERROR_RATE, Interval
 
 Outcome = Literal["pass", "fail", "undecided"]
+Better = Literal["lower", "higher"]
 Estimate = Callable[[Tensor, float], Interval]
 
 
@@ -26,6 +27,16 @@ class Judgement:
 class Gate(Protocol):
     """Decides on the samples of a method, (n,) or (n, k), beside those of its controls on the same draws."""
 
+    @property
+    def better(self) -> Better:
+        """Which figures are better."""
+        ...
+
+    @property
+    def scale(self) -> float:
+        """The bound, or the margin: what a difference is large against."""
+        ...
+
     def judge(self, samples: Tensor, controls: Mapping[str, Tensor], estimate: Estimate) -> Judgement:
         """Pass, fail or undecided, at ERROR_RATE."""
         ...
@@ -36,6 +47,12 @@ class AtMost:
     """The statistic is at most a bound; without one, for infinity, it is reported and passes."""
 
     bound: float
+    better: ClassVar[Better] = "lower"
+
+    @property
+    def scale(self) -> float:
+        """The bound, 0 where there is none."""
+        return abs(self.bound) if math.isfinite(self.bound) else 0.0
 
     def __str__(self) -> str:
         return "none" if self.bound == math.inf else f"≤ {self.bound:g}"
@@ -56,6 +73,12 @@ class AtLeast:
     """The statistic is at least a bound."""
 
     bound: float
+    better: ClassVar[Better] = "higher"
+
+    @property
+    def scale(self) -> float:
+        """The bound."""
+        return abs(self.bound)
 
     def __str__(self) -> str:
         return f"≥ {self.bound:g}"
@@ -81,6 +104,16 @@ class Beats:
 
     by: float
     lower: bool = False
+
+    @property
+    def better(self) -> Better:
+        """As `lower` says."""
+        return "lower" if self.lower else "higher"
+
+    @property
+    def scale(self) -> float:
+        """The margin."""
+        return abs(self.by)
 
     def __str__(self) -> str:
         return f"{self.by:g} {'below' if self.lower else 'above'} every control"

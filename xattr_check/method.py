@@ -4,12 +4,14 @@ import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from torch import Tensor, nn
 
 from xattr_check.adapter import adapted, library_of
 from xattr_check.arrays import Caller, as_tensor, form_of
+from xattr_check.digest import digest
 from xattr_check.errors import UsageError
 from xattr_check.subject import Subject
 
@@ -49,6 +51,18 @@ class Method:
 
     def __repr__(self) -> str:
         return f"<Method {self.name}>"
+
+    @property
+    def source(self) -> str:
+        """Digest of the source file of its function; an empty string where there is none, as of a builtin."""
+        function = inspect.unwrap(self.function)
+        while isinstance(function, partial):
+            function = function.func
+        kind = function if inspect.isroutine(function) else type(function)
+        try:
+            return digest(Path(inspect.getsourcefile(kind) or "").read_text(encoding="utf-8"))
+        except (OSError, TypeError):
+            return ""
 
     @property
     def statement(self) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
-from xattr_check.digest import digest
+from xattr_check.digest import safe_name
 
 if TYPE_CHECKING:
     from xattr_check.verdict import Verdict
@@ -123,13 +123,6 @@ def edge(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         inner &= np.roll(inner, 1, 0) & np.roll(inner, -1, 0) & np.roll(inner, 1, 1) & np.roll(inner, -1, 1)
     kept = inner[OUTLINE:-OUTLINE, OUTLINE:-OUTLINE]
     return mask & ~kept
-
-
-def safe_name(name: str) -> str:
-    """A name as one of a file: itself where every system takes it, else what is left of it and a digest."""
-    kept = re.sub(r"[^A-Za-z0-9_=-]+", "-", name).strip("-")[:80]
-    # Capitals count as a change: two names that differ in case alone are one file on some systems.
-    return name if kept == name.lower() and name else f"{kept}-{digest(name)[:8]}".lstrip("-")
 
 
 def write(picture: Image.Image, path: Path) -> None:

@@ -42,7 +42,7 @@ def lines(
     for method, group in groupby(in_order(verdicts), key=lambda verdict: verdict.method):
         own = list(group)
         yield "", "text"
-        yield from ((line, "head") for line in _wrapped(f"{method} on {own[0].subject}", indent=0))
+        yield from ((line, "head") for line in wrapped(f"{method} on {own[0].subject}", indent=0))
         told: dict[str, str] = {}
         for family, members in groupby(own, key=lambda verdict: verdict.family):
             shown = [verdict for verdict in members if not brief or _needs_attention(verdict)]
@@ -53,7 +53,7 @@ def lines(
                 yield from ((line, "text") for line in _sentence(verdict, told))
                 if controls and verdict.controls:
                     figures = ", ".join(f"{name} {value:.3g}" for name, value in verdict.controls.items())
-                    yield from ((line, "text") for line in _wrapped(f"controls: {figures}"))
+                    yield from ((line, "text") for line in wrapped(f"controls: {figures}"))
         yield f"  {summary(own)}", "head"
 
 
@@ -102,13 +102,14 @@ def _sentence(verdict: Verdict, told: dict[str, str]) -> Iterator[str]:
     # The row shows the check and its number already.
     text = verdict.sentence.removeprefix(f"{verdict.check}: ").removeprefix(f"{verdict.interval} ")
     if text in told:
-        yield from _wrapped(f"as at {told[text]}")
+        yield from wrapped(f"as at {told[text]}")
     else:
         told[text] = verdict.check
-        yield from _wrapped(text)
+        yield from wrapped(text)
 
 
-def _wrapped(text: str, indent: int = 8) -> list[str]:
+def wrapped(text: str, indent: int = 8) -> list[str]:
+    """A text in lines of at most WIDTH columns."""
     blank = " " * indent
     return textwrap.wrap(text, WIDTH, initial_indent=blank, subsequent_indent=blank, break_on_hyphens=False)
 

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 from torch import Tensor
 
 from xattr_check.intervals import Interval
@@ -13,6 +14,17 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Status = Literal["pass", "fail", "undecided", "invalid", "not_applicable", "error", "xfail", "xpass"]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What was measured in one draw.
+
+    rows: (n,) or (n, k) float64, one row for each independent unit. controls: the statistic of each.
+    """
+
+    rows: Tensor
+    controls: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -28,6 +40,9 @@ class Verdict:
     advisory: why it is only advice here, where that is so.
     n: independent units measured; seconds: time taken.
     trace: the frames of the method that raised, as Python prints them.
+    better: which figures are better. scale: the gate's bound, or the margin by which controls are beaten.
+    fingerprint, code: digests of the subject and of the check's source.
+    draws: what was measured, by the seed of each draw; two runs are compared on those that both have.
     """
 
     method: str
@@ -45,6 +60,11 @@ class Verdict:
     seconds: float = 0.0
     evidence: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
     trace: str = field(default="", repr=False)
+    better: Literal["lower", "higher"] = "lower"
+    scale: float = 0.0
+    fingerprint: str = ""
+    code: str = ""
+    draws: Mapping[str, Drawn] = field(default_factory=dict, repr=False)
 
     @property
     def failed(self) -> bool:
@@ -85,18 +105,54 @@ class Verdict:
             "controls": {name: _number(value) for name, value in self.controls.items()},
             "n": self.n,
             "seconds": round(self.seconds, 3),
+            "better": self.better,
+            "scale": self.scale,
+            "fingerprint": self.fingerprint,
+            "code": self.code,
+            "draws": {
+                seed: {
+                    "rows": _rounded(draw.rows),
+                    "controls": {name: _number(value) for name, value in draw.controls.items()},
+                }
+                for seed, draw in self.draws.items()
+            },
         }
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "Verdict":
-        """The verdict that a record tells of, without its evidence; what was not finite is NaN again."""
-        known = {key: value for key, value in record.items() if key not in ("statistic", "interval")}
+        """The verdict that a record tells of, without its evidence; what was not finite is NaN again.
+
+        Of a record of a later version, what is not known is left out.
+        """
+        names = {item.name for item in fields(cls)} - {"interval"}
+        known = {key: value for key, value in record.items() if key in names}
         interval = None
         if record["interval"] is not None:
             ends = (record["statistic"], *record["interval"])
             interval = Interval(*(math.nan if end is None else end for end in ends))
-        controls = {name: math.nan if value is None else value for name, value in known["controls"].items()}
-        return cls(**{**known, "controls": controls}, interval=interval)
+        draws = {
+            seed: Drawn(torch.tensor(_finite(draw["rows"]), dtype=torch.float64), _read(draw["controls"]))
+            for seed, draw in record.get("draws", {}).items()
+        }
+        return cls(**{**known, "controls": _read(record["controls"]), "draws": draws}, interval=interval)
+
+
+def _read(figures: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: math.nan if value is None else value for name, value in figures.items()}
+
+
+def _finite(rows: Any) -> Any:
+    """Nested lists with NaN for None."""
+    if isinstance(rows, list):
+        return [_finite(row) for row in rows]
+    return math.nan if rows is None else rows
+
+
+def _rounded(rows: Tensor) -> Any:
+    """Nested lists of rows, in nine digits; what is not finite is None."""
+    if rows.ndim > 1:
+        return [_rounded(row) for row in rows]
+    return [_number(float(f"{value:.9g}")) for value in rows.tolist()]
 
 
 def _number(value: float) -> float | None:

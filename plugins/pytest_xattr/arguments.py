@@ -65,7 +65,10 @@ def settings(config: pytest.Config, node_ids: Iterable[str]) -> "Settings":
     )
     options: dict[str, Any] = {
         key: config.getoption(f"xattr_{key}")
-        for key in ("subject", "model", "data", "checks", "budget", "device", "strict")
+        for key in (
+            *("subject", "model", "data", "checks", "budget", "device", "strict"),
+            *("save", "autosave", "compare", "compare_fail"),
+        )
     }
     for key in ("storage", "json"):
         value = config.getoption(f"xattr_{key}")

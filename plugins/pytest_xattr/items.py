@@ -108,10 +108,11 @@ class CheckItem(pytest.Item):
     def _save_picture(self, verdict: "Verdict") -> None:
         """Write the picture here, where the evidence is; what prevents it is not held against the method."""
         from xattr_check import pictures
+        from xattr_check.digest import safe_name
 
         folder = picture_folder(self.battery.settings)
         try:
-            self.picture = pictures.save(verdict, folder / pictures.safe_name(verdict.subject))
+            self.picture = pictures.save(verdict, folder / safe_name(verdict.subject))
             if self.picture is not None:
                 (folder / ".gitignore").write_text("*\n")
         except (OSError, ValueError) as error:

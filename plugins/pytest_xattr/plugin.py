@@ -33,6 +33,16 @@ OPTIONS = (
         "what a chunk of images and its activations may take, in MiB (default: 256); less is slower",
     ),
     ("json", "FILE", "write all verdicts to a file"),
+    (
+        "compare-fail",
+        "RULES",
+        "what fails a run with --xattr-compare: p<0.01, deletion:worse>5%%, any:pass->fail, …",
+    ),
+)
+# Their value may be left out.
+OPTIONAL = (
+    ("save", "NAME", "save the run in the storage, under a name or the git commit"),
+    ("compare", "NAME|PATH|git:REF", "compare with a saved run (default: the last one)"),
 )
 
 
@@ -49,6 +59,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     for name, metavar, text in OPTIONS:
         group.addoption(f"--xattr-{name}", metavar=metavar, help=text)
+    for name, metavar, text in OPTIONAL:
+        group.addoption(f"--xattr-{name}", nargs="?", const="", metavar=metavar, help=text)
+    group.addoption(
+        "--xattr-autosave", action="store_true", default=None, help="save every run, as --xattr-save does"
+    )
     group.addoption(
         "--xattr-strict",
         action="store_true",
@@ -60,7 +75,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def _is_asked_for(config: pytest.Config) -> bool:
     from pytest_xattr.arguments import is_node_id
 
-    names = ("method", "strict", *(name for name, _, _ in OPTIONS))
+    names = (
+        "method",
+        "strict",
+        "autosave",
+        *(name.replace("-", "_") for name, _, _ in (*OPTIONS, *OPTIONAL)),
+    )
     return any(config.getoption(f"xattr_{name}") is not None for name in names) or any(
         is_node_id(argument) for argument in config.args
     )

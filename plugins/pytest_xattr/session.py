@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_xattr import arguments, summary
+from pytest_xattr import arguments, comparison, summary
 from pytest_xattr.items import BatteryNode, CheckItem, Told
 from pytest_xattr.progress import Progress
 
@@ -42,6 +42,7 @@ class BatterySession:
         self.records: dict[str, dict[str, Any]] = {}
         self._traces: set[str] = set()
         self._pictures = 0
+        self.saved: Path | None = None
         self._picture_faults: list[str] = []
         with usage_errors():
             self.node_ids = arguments.take_node_ids(config)
@@ -55,6 +56,7 @@ class BatterySession:
                 from xattr_check.document import check_writable
 
                 check_writable(Path(settings.json))
+            self.comparison = None if self.is_worker else comparison.prepare(config, settings)
 
     def _check_node_ids(self) -> None:
         from xattr_check.errors import UsageError
@@ -178,19 +180,41 @@ class BatterySession:
             return
         if self._alone and self._says_nothing and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
-        if self.battery.settings.json is not None:
-            from xattr_check.document import document, write
+        self._write_documents()
+        if self.comparison is not None:
+            self.comparison.take(self._results)
+            if self.comparison.closes and session.exitstatus == pytest.ExitCode.OK:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-            device = str(self.battery.run.device)
-            content = document(
-                self.battery.settings, device, self.started, self._results, self.config.rootpath
-            )
-            write(Path(self.battery.settings.json), content)
+    def _write_documents(self) -> None:
+        """The file that was asked for, and the one of the history."""
+        settings = self.battery.settings
+        if settings.json is None and not settings.saves:
+            return
+        from xattr_check import document, history
+
+        content = document.document(
+            settings,
+            str(self.battery.run.device),
+            self.started,
+            self._results,
+            self.config.rootpath,
+            missing=len(self.order) - len(self.records),
+            sources={method.name: method.source for method in self.battery.methods},
+        )
+        if settings.json is not None:
+            document.write(Path(settings.json), content)
+        if settings.saves and self.records:
+            self.saved = history.save(Path(settings.storage), content)
 
     def pytest_terminal_summary(self, terminalreporter: "pytest.TerminalReporter") -> None:
         """The table, and where the pictures are."""
         settings = self.battery.settings
         summary.write(terminalreporter, self._results, settings)
+        if self.saved is not None:
+            terminalreporter.write_line(f"saved as {self.saved}")
+        if self.comparison is not None:
+            self.comparison.write(terminalreporter)
         summary.write_pictures(terminalreporter, settings, self._pictures, self._picture_faults)
         if self._says_nothing:
             terminalreporter.write_line("no check applies here: nothing was judged", yellow=True)

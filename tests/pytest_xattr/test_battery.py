@@ -297,14 +297,16 @@ def test_json_has_every_verdict(folder: pytest.Pytester, judge: Run) -> None:
     assert outcome.ret == pytest.ExitCode.TESTS_FAILED
     content = json.loads((folder.path / "deep/down/out.json").read_text())
     assert list(content) == ["version", "run", "results"]
-    assert list(content["run"]) == ["started", "seed", "budget", "device", "versions", "git"]
+    assert list(content["run"]) == [
+        *("name", "started", "seed", "budget", "device", "versions", "git", "missing", "sources")
+    ]
     assert (content["run"]["seed"], content["run"]["budget"], content["run"]["git"]) == (7, "quick", None)
     by_check = {record["check"]: record for record in content["results"]}
     assert list(by_check) == ["covers", "fits", "follows", "promise", "tossed"]
     record = by_check["follows"]
     assert list(record) == [
         *("method", "subject", "check", "family", "status", "required", "advisory", "statistic", "interval"),
-        *("gate", "sentence", "controls", "n", "seconds"),
+        *("gate", "sentence", "controls", "n", "seconds", "better", "scale", "fingerprint", "code", "draws"),
     ]
     assert (record["method"], record["subject"], record["status"]) == ("mymod:flipped", "columns", "fail")
     assert set(record["controls"]) == {"random"}

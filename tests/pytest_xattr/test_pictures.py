@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from xattr_check import pictures, registry
+from xattr_check.digest import safe_name
 
 # The workers of xdist read it as well.
 CONFTEST = """
@@ -35,7 +36,7 @@ found = {name: check(name, tensors) for name, tensors in evidence.items()}
 registry.checks = lambda: found
 """
 GOOD = ("--xattr-method=mymod:good", "--xattr-subject=mymod:columns")
-FOLDER = Path("pictures") / pictures.safe_name("columns") / pictures.safe_name("mymod:good")
+FOLDER = Path("pictures") / safe_name("columns") / safe_name("mymod:good")
 
 
 @pytest.fixture

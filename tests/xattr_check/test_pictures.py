@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from xattr_check import Results, pictures
+from xattr_check.digest import safe_name
 from xattr_check.verdict import Verdict
 
 
@@ -273,13 +274,13 @@ NAMES = [
 
 
 def test_names_are_safe_and_distinct() -> None:
-    found = [pictures.safe_name(name) for name in [*NAMES, "x" * 500, "x" * 501, "解释"]]
+    found = [safe_name(name) for name in [*NAMES, "x" * 500, "x" * 501, "解释"]]
     assert len({name.lower() for name in found}) == len(found)
     for name in found:
         assert 0 < len(name) < 100
         assert set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-=")
-    assert pictures.safe_name("null_feature") == "null_feature"
-    assert pictures.safe_name("mymod:explain").startswith("mymod-explain-")
+    assert safe_name("null_feature") == "null_feature"
+    assert safe_name("mymod:explain").startswith("mymod-explain-")
 
 
 def test_results_save_their_pictures(tmp_path: Path) -> None:

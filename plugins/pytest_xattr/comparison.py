@@ -1,0 +1,63 @@
+"""The comparison with a saved run, in a pytest session."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_xattr.summary import MARKUP
+
+if TYPE_CHECKING:
+    from xattr_check.compare import Change
+    from xattr_check.comparison_rules import Rule
+    from xattr_check.config import Settings
+    from xattr_check.history import SavedRun
+
+
+def prepare(config: pytest.Config, settings: "Settings") -> "Comparison | None":
+    """The comparison that the settings ask for, its run read before anything is judged. Raises UsageError."""
+    if settings.compare is None:
+        return None
+    from xattr_check import comparison_rules, history
+
+    rules = comparison_rules.parse(settings.compare_fail)
+    given = config.getoption("xattr_compare")
+    here = config.rootpath if given is None else config.invocation_params.dir
+    return Comparison(history.find(Path(settings.storage), settings.compare, here), rules)
+
+
+class Comparison:
+    """This run beside a saved one."""
+
+    def __init__(self, before: "SavedRun", rules: "Sequence[Rule]") -> None:
+        self.before, self.rules = before, rules
+        self.changes: Sequence[Change] = ()
+        self.broken: Sequence[tuple[Rule, Change]] = ()
+
+    def take(self, results: Sequence[Mapping[str, Any]]) -> None:
+        """Compare the results of this run."""
+        from xattr_check import compare, comparison_rules
+        from xattr_check.verdict import Verdict
+
+        verdicts = [Verdict.from_record(record) for record in results]
+        after = {(verdict.method, verdict.check): verdict for verdict in verdicts}
+        self.changes = compare.compare(self.before.verdicts, after)
+        self.broken = list(comparison_rules.broken(self.rules, self.changes))
+
+    @property
+    def closes(self) -> bool:
+        """Whether the run has to fail: a rule is broken, or there is nothing that rules could be held to."""
+        return bool(self.broken) or bool(self.rules and not self.changes)
+
+    def write(self, reporter: "pytest.TerminalReporter") -> None:
+        """Write the table."""
+        from xattr_check import comparison_table
+
+        reporter.write_sep("=", "xattr-check: compared")
+        reporter.write_line(f"with {self.before}")
+        if not self.changes:
+            reporter.write_line("nothing is compared: no check of a method is in both runs", yellow=True)
+        all_rows = reporter.config.option.verbose > 0
+        for line, colour in comparison_table.lines(self.changes, self.broken, all_rows=all_rows):
+            reporter.write_line(line, **MARKUP[colour])

@@ -1,0 +1,122 @@
+"""Runs that are saved and compared from the command line."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Judge = Any
+CHECKS = "--xattr-checks=fits, follows, promise, tossed"
+
+
+def saved(folder: pytest.Pytester) -> list[Path]:
+    return sorted((folder.path / ".xattr" / "history").glob("*.json"))
+
+
+def test_a_run_is_saved_under_a_name(folder: pytest.Pytester, judge: Judge) -> None:
+    outcome = judge(CHECKS, "--xattr-save=first")
+    outcome.stdout.fnmatch_lines(["saved as *_first_*.json"])
+    (path,) = saved(folder)
+    content = json.loads(path.read_text())
+    assert (content["run"]["name"], content["run"]["missing"]) == ("first", 0)
+    assert list(content["run"]["sources"]) == ["mymod:good"]
+    follows = next(one for one in content["results"] if one["check"] == "follows")
+    assert len(follows["draws"]) == 1
+    (draw,) = follows["draws"].values()
+    assert len(draw["rows"]) == 32
+    assert set(draw["controls"]) == {"random"}
+
+
+@pytest.mark.parametrize("options", [["--xattr-save"], ["--xattr-autosave"]])
+def test_without_a_name_it_has_that_of_the_commit(
+    options: list[str], folder: pytest.Pytester, judge: Judge
+) -> None:
+    judge(CHECKS, *options)
+    judge(CHECKS, *options)
+    assert [json.loads(path.read_text())["run"]["name"] for path in saved(folder)] == ["unnamed"] * 2
+
+
+def test_the_same_method_is_the_same(judge: Judge) -> None:
+    judge(CHECKS, "--xattr-save=first")
+    outcome = judge(CHECKS, "--xattr-compare", "--xattr-compare-fail=p<0.01, any:any->any, worse>0")
+    assert outcome.ret == pytest.ExitCode.OK
+    outcome.stdout.fnmatch_lines(["with first of 20*", "  mymod:good", "  4 the same"])
+    outcome.stdout.no_fnmatch_line("*->*")
+
+
+def test_a_worse_one_turns_red(folder: pytest.Pytester, judge: Judge) -> None:
+    judge(CHECKS, "--xattr-save=first")
+    # A column of every map is lost: it still points where it should, less so.
+    path = folder.path / "mymod.py"
+    lost = "    return gradient(model, inputs, targets).index_fill(1, torch.tensor([0]), 0.0)\n"
+    path.write_text(path.read_text().replace("    return gradient(model, inputs, targets)\n", lost, 1))
+    sys.modules.pop("mymod", None)
+    outcome = judge(CHECKS, "--xattr-compare=first", "--xattr-compare-fail=p<0.01")
+    assert outcome.ret == pytest.ExitCode.TESTS_FAILED
+    outcome.assert_outcomes(passed=3, skipped=1)
+    outcome.stdout.fnmatch_lines(
+        [
+            "*xattr-check: compared*",
+            "with first of 20*",
+            "    follows                    pass                1 -> 0.*",
+            "*worse (higher is better), p = 0.000*",
+            "*allowed by p<0.01",
+            "  2 worse, 2 the same",
+        ]
+    )
+    assert judge(CHECKS, "--xattr-compare=first").ret == pytest.ExitCode.OK
+    assert judge(CHECKS, "--xattr-compare=first", "--xattr-compare-fail=follows:worse>90%").ret == 0
+
+
+def test_a_run_that_compares_nothing_is_no_pass(judge: Judge) -> None:
+    judge("--xattr-checks=fits", "--xattr-save=first")
+    only = "--xattr-checks=follows"
+    outcome = judge(only, "--xattr-compare", "--xattr-compare-fail=p<0.01")
+    assert outcome.ret == pytest.ExitCode.TESTS_FAILED
+    outcome.stdout.fnmatch_lines(["nothing is compared: no check of a method is in both runs"])
+    assert judge(only, "--xattr-compare").ret == pytest.ExitCode.OK
+
+
+def test_another_seed_cannot_be_compared(judge: Judge) -> None:
+    judge(CHECKS, "--xattr-save=first")
+    outcome = judge(CHECKS, "--xattr-compare", "--xattr-seed=1")
+    outcome.stdout.fnmatch_lines(["  4 not comparable", "*: another seed: the runs have no draw in*"])
+
+
+def test_what_was_measured_is_saved_when_the_run_is_interrupted(
+    folder: pytest.Pytester, judge: Judge
+) -> None:
+    folder.makeconftest(
+        "import pytest\n"
+        "@pytest.hookimpl(trylast=True)\n"
+        "def pytest_runtest_setup(item):\n"
+        "    if item.name == 'follows':\n"
+        "        raise KeyboardInterrupt\n"
+    )
+    judge(CHECKS, "--xattr-save", no_reraise_ctrlc=True)
+    content = json.loads(saved(folder)[0].read_text())
+    assert [record["check"] for record in content["results"]] == ["fits"]
+    assert content["run"]["missing"] == 3
+
+
+def test_settings_say_it_as_well(folder: pytest.Pytester, judge: Judge) -> None:
+    (folder.path / "xattr.yaml").write_text("autosave: true\nchecks: follows\n")
+    judge()
+    (folder.path / "xattr.yaml").write_text("compare: ''\ncompare_fail: p<0.01\nchecks: follows\n")
+    judge().stdout.fnmatch_lines(["  1 the same"])
+
+
+MISTAKES = {
+    ("--xattr-compare=first",): "--xattr-compare='first': no run is saved in",
+    ("--xattr-compare-fail=p<0.01",): "--xattr-compare-fail: expected --xattr-compare beside it",
+    ("--xattr-compare", "--xattr-compare-fail=p>1"): "--xattr-compare-fail='p>1': expected p<NUMBER",
+}
+
+
+@pytest.mark.parametrize("options", MISTAKES)
+def test_a_mistake_is_told_before_the_work(options: tuple[str, ...], judge: Judge) -> None:
+    outcome = judge(CHECKS, *options)
+    assert outcome.ret == pytest.ExitCode.USAGE_ERROR
+    outcome.stderr.fnmatch_lines([f"ERROR: {MISTAKES[options]}*".replace("[", "[[]")])
