@@ -61,7 +61,7 @@ def test_the_reference_is_the_subject_s_own(run: Run) -> None:
 def test_road_imputes_with_a_little_noise(run: Run) -> None:
     subject = images()
     draw = draw_of(subject, run)
-    fill = absent("road", subject, draw)
+    fill = absent("imputed", subject, draw)
     assert callable(fill)
     rows = torch.tensor([3, 3, 0])
     keep = torch.rand(3, 1, 12, 12) < 0.5
@@ -76,5 +76,5 @@ def test_road_imputes_with_a_little_noise(run: Run) -> None:
 
 def test_road_is_for_images(run: Run) -> None:
     subject = columns()
-    with pytest.raises(Undefined, match="fill=road imputes pixels from those around them"):
-        absent("road", subject, draw_of(subject, run))
+    with pytest.raises(Undefined, match="fill=imputed takes pixels from those around them"):
+        absent("imputed", subject, draw_of(subject, run))
