@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from xattr_check.digest import digest, digest_model, digest_rows
 from xattr_check.errors import SubjectError
+from xattr_check.recipe import Recipe
 
 Reference = Callable[[int, torch.Generator], Tensor]
-Recipe = Callable[[Tensor, Tensor, int], nn.Module]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class Subject:
     truth: tensors known to be true of the inputs, by rows; `mask` (N, 1, H, W) bool: what makes the target,
         `other_target` (N,) int64 and `other_mask` (N, 1, H, W) bool: another output and what makes it.
     siblings: the same network trained otherwise, by name: `shuffled_labels`, `scene`, …
-    recipe: (inputs, targets, seed) -> model, how to train the network from scratch, or None.
+    recipe: how networks are trained from scratch, for checks that retrain, or None.
     generated: features generated with this model, by scenario, as `xattr_check.generated.packed` gives them;
         verified when they are used. What is not there is generated.
 
