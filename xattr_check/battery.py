@@ -272,7 +272,7 @@ class _Judge:
         drawn, there = min(self.run.limit, len(self.subject.inputs)), len(self.subject.inputs)
         if drawn < there:
             return f"{drawn} inputs, try a larger --xattr-budget"
-        if self.item.check.on is None:
+        if self.subject.inputs is self.item.subject.inputs:
             return f"all {there} inputs of the subject, give it more"
         larger = [name for name, limit in BUDGETS.items() if limit > self.run.limit]
         made = larger and not self.item.subject.generated  # what ships with a subject is all there is

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from xattr_check.digest import digest, digest_model, digest_rows
 from xattr_check.errors import SubjectError
+from xattr_check.recipe import Recipe
 
 Reference = Callable[[int, torch.Generator], Tensor]
-Recipe = Callable[[Tensor, Tensor, int], nn.Module]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,7 @@ class Subject:
     causal: whether the model is known to use what `mask` shows: without it the target is gone, and nothing
         else changes the target. Then checks that compare maps with the mask gate, and do not only advise.
     siblings: the same network trained otherwise, by name: `shuffled_labels`, `scene`, …
-    recipe: (inputs, targets, seed) -> model, how to train the network from scratch, or None.
+    recipe: how networks are trained from scratch, for checks that retrain, or None.
     generated: features generated with this model, by scenario, as `xattr_check.generated.packed` gives them;
         verified when they are used. What is not there is generated.
 

@@ -15,6 +15,7 @@ from xattr_check.blocks import Block, block, take
 from xattr_check.generated import derived, generated, packed
 from xattr_check.generator import Generator
 from xattr_check.plan import Plan
+from xattr_check.recipe import Recipe
 from xattr_check.run import Run
 from xattr_check.samples import Samples
 from xattr_check.scenarios import scenario
@@ -151,7 +152,7 @@ def test_what_else_a_derived_subject_has(case: str, made: Made, run: Run) -> Non
         regions=torch.zeros(12, 12, dtype=torch.int64),
         truth={"severity": torch.zeros(8)},
         siblings={"scene": ChannelMeans()},
-        recipe=lambda inputs, targets, seed: ChannelMeans(),
+        recipe=Recipe(ChannelMeans, dict),
     )
     found = generated(kind)(given, run)
     assert found.name == given.name

@@ -6,6 +6,7 @@ from subjects import columns, images, tokens
 from torch import Tensor, nn
 
 from xattr_check import Subject, SubjectError
+from xattr_check.recipe import Recipe
 
 MODEL = nn.Linear(4, 3)
 INPUTS = torch.randn(5, 4)
@@ -100,7 +101,7 @@ def test_what_a_subject_offers() -> None:
         regions=torch.arange(4),
         truth={"mask": INPUTS > 0},
         siblings={"shuffled_labels": MODEL},
-        recipe=lambda inputs, targets, seed: MODEL,
+        recipe=Recipe(lambda: MODEL, dict),
     )
     assert rich.offers == {"reference", "regions", "mask", "sibling shuffled_labels", "recipe"}
 
