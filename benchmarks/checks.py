@@ -80,16 +80,17 @@ class Entry:
 
 
 STEPS, PARTS, SIZE = 24, 64, 0.02
+ZERO = {"perturb_baseline": 0.0}  # "black", which it is by default, is the smallest number of each input
 ENTRIES = (
     Entry(
         "deletion", {"fill": "zero", "by": "channels", "steps": STEPS}, STEPS + 1,
-        "PixelFlipping", {"features_in_step": PLACES // STEPS}, True,
+        "PixelFlipping", {"features_in_step": PLACES // STEPS, **ZERO}, True,
         lambda found: found.evidence["curve"][:, 1:], np.array,
         "the same curves",
     ),
     Entry(
         "sensitivity_n", {"fill": "zero", "by": "channels", "subsets": PARTS}, 3 * PARTS + 1,
-        "SensitivityN", {"features_in_step": 16, "n_max_percentage": 1.0}, False,
+        "SensitivityN", {"features_in_step": 16, "n_max_percentage": 1.0, **ZERO}, False,
         lambda found: found.samples, np.array,
         "not the same thing: Quantus removes features in their order and correlates over inputs, not over "
         "random subsets of one input, and scores the first batch alone",
@@ -97,13 +98,13 @@ ENTRIES = (
     Entry(
         "faithfulness_correlation",
         {"fill": "zero", "by": "channels", "size": SIZE, "subsets": PARTS}, PARTS + 1,
-        "FaithfulnessCorrelation", {"nr_runs": PARTS, "subset_size": round(SIZE * PLACES)}, False,
+        "FaithfulnessCorrelation", {"nr_runs": PARTS, "subset_size": round(SIZE * PLACES), **ZERO}, False,
         lambda found: found.samples, np.array,
         "the same but for the random subsets",
     ),
     Entry(
         "infidelity", {"fill": "zero", "parts": PARTS}, PARTS + 1,
-        "Infidelity", {"perturb_patch_sizes": [4]}, False,
+        "Infidelity", {"perturb_patch_sizes": [4], **ZERO}, False,
         lambda found: found.samples, np.array,
         "not the same number: Quantus does not scale the map, lets its perturbations add up, and evaluates "
         "the same 64 of them ten times",
@@ -139,7 +140,9 @@ def quantus(entry: Entry, subject: Subject, maps: Sequence[Tensor]) -> list[Any]
     """The scores of Quantus for all maps of all inputs."""
     import quantus
 
-    settings = {"disable_warnings": True, "normalise": False, "abs": False, **entry.given}
+    settings = {
+        "disable_warnings": True, "normalise": False, "abs": False, "return_aggregate": False, **entry.given,
+    }  # fmt: skip
     inputs, targets = subject.inputs.numpy(), subject.targets.numpy()
     return [
         getattr(quantus, entry.metric)(**settings)(

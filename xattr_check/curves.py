@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from xattr_check.axiom import Undefined
+from xattr_check.digest import digest
 from xattr_check.explainer import Explainer
 from xattr_check.fills import Fill, absent
 from xattr_check.perturb import Output, descending_ranks, outputs_under, ranked_masks
@@ -44,22 +45,30 @@ def ranked_outputs(
 
     Raises Undefined where the draw's targets have nearly the same probability without any features.
     """
+    targets = draw.targets if targets is None else targets
     units = Units.of(subject, by)
-    scores = method.scores(subject.model, draw.inputs, draw.targets if targets is None else targets, units)
+    scores = method.scores(subject.model, draw.inputs, targets, units)
     other = absent(fill, subject, draw)
 
     def under(ranks: Tensor, kept: Sequence[tuple[float, float]], targets: Tensor, output: Output) -> Tensor:
-        ends = torch.tensor(kept, dtype=torch.float64, device=ranks.device) * units.count
+        ends = torch.tensor(kept, dtype=torch.float64, device=ranks.device).reshape(-1, 2) * units.count
         first, last = ends.round().long().unbind(1)
         return outputs_under(
             subject.model, draw.inputs, targets, other, ranked_masks(units.spread(ranks), first, last),
             len(kept), output=output, memory=draw.run.memory,
         )  # fmt: skip
 
+    def ends(targets: Tensor, output: Output) -> Tensor:
+        """(n, 2): with all features and without any, whatever their order: the same for all methods."""
+        order = torch.zeros_like(scores, dtype=torch.int64)
+        return draw.shared(
+            "ends of curves", lambda: {"outputs": under(order, [(0, 1), (0, 0)], targets, output)},
+            fill=fill, targets=digest(targets), output=output,
+        )["outputs"]  # fmt: skip
+
     def effect() -> float:
-        ranks = torch.zeros_like(scores, dtype=torch.int64)
-        ends = under(ranks, [(0, 1), (0, 0)], draw.targets, "probability")
-        return float((ends[:, 0] - ends[:, 1]).mean())
+        both = ends(draw.targets, "probability")
+        return float((both[:, 0] - both[:, 1]).mean())
 
     # Of the first draw, for all of them: later ones must not turn a verdict into none.
     found: float = draw.run.once(f"effect of removal, {fill}, {subject.fingerprint}", effect)
@@ -68,8 +77,12 @@ def ranked_outputs(
             f"without its features the target's probability falls by {found:.2f} on average, and should "
             f"by {LEAST_EFFECT}: the model does not see them as evidence for its targets"
         )
+    places = {(0.0, 1.0): 0, **{pair: 1 for pair in kept if pair[0] >= pair[1]}}
+    partial = [pair for pair in kept if pair not in places]
     ranks = descending_ranks(scores, draw.generator("ties"))
-    return under(ranks, kept, draw.targets if targets is None else targets, output)
+    found_all = torch.cat([ends(targets, output), under(ranks, partial, targets, output)], dim=1)
+    places |= {pair: number for number, pair in enumerate(partial, start=2)}
+    return found_all[:, [places[pair] for pair in kept]]
 
 
 def area(curve: Tensor) -> Tensor:

@@ -4,10 +4,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-# Weights of the eight neighbours of a pixel in [rong2022], those at its sides and those at its corners.
-SIDE, CORNER = 1 / 6, 1 / 12
-
-
 # Iterations for each halving of the side: the error is near 0.001 of the range at 32 pixels, 0.01 at 224.
 STEPS = 6
 
@@ -23,24 +19,18 @@ def imputed(images: Tensor, keep: Tensor) -> Tensor:
     the same whatever is missing, so that nothing waits for the device and no image depends on the others.
     """
     missing = (~keep).to(images)
-    kernel = images.new_tensor([[CORNER, SIDE, CORNER], [SIDE, 0, SIDE], [CORNER, SIDE, CORNER]])
-    kernel = kernel.expand(images.shape[1], 1, 3, 3)
-
-    def neighbours(values: Tensor) -> Tensor:
-        return functional.conv2d(values, kernel, padding=1, groups=images.shape[1])
-
-    weight = neighbours(torch.ones_like(images[:1]))  # below 1 at the border
+    weight = _neighbours(torch.ones_like(images[:1]))  # below 1 at the border
     blocks = _blocks(missing)
 
     def product(one: Tensor, other: Tensor) -> Tensor:
         return (one * other).sum((2, 3), keepdim=True)
 
     def system(values: Tensor) -> Tensor:
-        return missing * (weight * values - neighbours(values))
+        return missing * (weight * values - _neighbours(values))
 
     known = images.masked_fill(~keep, 0)
     found = missing * _guess(known, keep.to(images))
-    residual = missing * neighbours(known) - system(found)
+    residual = missing * _neighbours(known) - system(found)
     scaled = _multilevel(residual / weight, residual, blocks) * missing
     direction, energy = scaled, product(residual, scaled)
     tiny = torch.finfo(images.dtype).tiny
@@ -54,6 +44,20 @@ def imputed(images: Tensor, keep: Tensor) -> Tensor:
         direction = scaled + following / energy.clamp_min(tiny) * direction
         energy = following
     return torch.where(keep, images, found)
+
+
+def _neighbours(values: Tensor) -> Tensor:
+    """(m, C, H, W): a sixth of the neighbours beside each pixel and a twelfth of those at its corners.
+
+    By sums of shifted rows and columns, which on a CPU are ten times as fast as a convolution by channel.
+    """
+    across = 2 * values
+    across[..., 1:] += values[..., :-1]
+    across[..., :-1] += values[..., 1:]
+    both = 2 * across
+    both[..., 1:, :] += across[..., :-1, :]
+    both[..., :-1, :] += across[..., 1:, :]
+    return (both - 4 * values) / 12
 
 
 def _guess(values: Tensor, known: Tensor) -> Tensor:

@@ -58,6 +58,7 @@ def faithfulness_correlation(
     )
     change = output_changes(subject, draw, units, removed, fill)
     by_unit = method.scores(subject.model, draw.inputs, draw.targets, units)
-    sums = torch.einsum("nu,nku->nk", by_unit, removed.to(by_unit))
+    members = removed.nonzero()[:, 2].reshape(len(by_unit), -1).to(by_unit.device)
+    sums = by_unit.gather(1, members).reshape(len(by_unit), subsets, number).sum(2)
     rows = torch.where((change == change[:, :1]).all(1), 0.0, correlation(sums, change))
     return Measurement(rows, same_everywhere(by_unit))

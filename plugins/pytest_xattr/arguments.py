@@ -47,10 +47,16 @@ def methods_of(node_ids: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(specs))
 
 
+def checks_of(node_ids: Iterable[str]) -> str | None:
+    """The checks in node ids, where one has parameters of its own and so is none of those installed."""
+    checks = [node_id.partition("::")[2].partition("::")[2] for node_id in node_ids]
+    return ", ".join(checks) if all(checks) and any("?" in check for check in checks) else None
+
+
 def settings(config: pytest.Config, node_ids: Iterable[str]) -> "Settings":
     """What xattr.yaml and the command line say; the command line wins. Raises xattr_check's UsageError.
 
-    Where neither names a method, the node ids do.
+    Where neither names a method, the node ids do; where neither names a check, those with parameters too.
     """
     from xattr_check.config import NAME, Settings, read
 
@@ -80,6 +86,8 @@ def settings(config: pytest.Config, node_ids: Iterable[str]) -> "Settings":
         memory=_number(config, "memory", int, "a whole number of MiB"),
         **options,
     )
+    if found.checks is None:
+        found = found.overridden(checks=checks_of(node_ids))
     return found if found.methods else found.overridden(methods=methods_of(node_ids))
 
 

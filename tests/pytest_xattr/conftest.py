@@ -104,8 +104,8 @@ def fits(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     reads="mean cosine with the gradient",
     negative=["random"],
 )
-def follows(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
-    return Measurement(_cosine(method(subject.model, draw.inputs, draw.targets), draw))
+def follows(method: Explainer, subject: Subject, draw: Draw, *, power: int = 1) -> Measurement:
+    return Measurement(_cosine(method(subject.model, draw.inputs, draw.targets), draw) ** power)
 
 
 def _cosine(maps: Tensor, draw: Draw) -> Tensor:

@@ -246,6 +246,21 @@ def test_node_id_names_its_method(judge: Run) -> None:
     judge(BASIC, "xattr::mymod:flipped", method=None).assert_outcomes(passed=1, failed=1)
 
 
+@pytest.mark.parametrize(
+    "arguments", [["--xattr-checks=follows?power=2"], ["xattr::mymod:flipped::follows?power=2"]]
+)
+def test_a_check_with_parameters_has_a_node_id_of_its_own(judge: Run, arguments: list[str]) -> None:
+    """A square of a cosine is not negative, so that the method passes."""
+    outcome = judge("-v", *arguments, method="mymod:flipped")
+    outcome.assert_outcomes(passed=1)
+    assert judged(outcome) == ["xattr::mymod:flipped::follows?power=2"]
+
+
+def test_gate_of_a_check_with_parameters(folder: pytest.Pytester, judge: Run) -> None:
+    folder.makefile(".yaml", xattr='checks: ["follows?power=2"]\ngates: {"follows?power=2": {at_least: 2}}\n')
+    judge().assert_outcomes(failed=1)
+
+
 def test_node_id_beside_paths(folder: pytest.Pytester, judge: Run) -> None:
     folder.makepyfile(test_own="def test_own():\n    assert True\n")
     judge("test_own.py", "xattr::mymod:good::fits").assert_outcomes(passed=2)
