@@ -476,7 +476,11 @@ def wrong_layer_weights(model: nn.Module, inputs: Tensor, targets: Tensor) -> Te
     return nn.functional.interpolate(cells, size=inputs.shape[2:], mode="bilinear")
 
 
-@caught_by(MEANING, "parameter_randomization", "data_randomization", "sensitivity_n", "insertion", "deletion")
+@caught_by(
+    MEANING,
+    *("parameter_randomization", "parameter_randomization_independent", "retrained", "data_randomization"),
+    *("sensitivity_n", "insertion", "deletion"),
+)
 def mostly_edges(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """An edge detector with a little of the gradient, for the look of it."""
     parts = edges(model, inputs, targets), image_gradient(model, inputs, targets)

@@ -19,17 +19,19 @@ SAME = 0.1
 
 
 def unchanging(
-    model: nn.Module, inputs: Tensor, mask: Tensor, spread: Tensor, generator: torch.Generator
+    model: nn.Module, inputs: Tensor, mask: Tensor, every: Tensor, generator: torch.Generator
 ) -> Tensor:
     """(n, *F) a perturbation of masked features that leaves all outputs of the model as they were.
 
-    mask: like inputs, 1 where they may change; spread: the deviation of the inputs, of which the perturbation
-    is one at least. It starts as noise; what is optimised is the distance of the outputs, as in [yang2019].
+    mask: like inputs, 1 where they may change; every: (N, *F) the data, for their range and deviation. It
+    starts as noise of that deviation and stays as large; what is optimised is the distance of the outputs, as
+    in [yang2019].
     """
+    spread = every.std((0, 2, 3) if every.ndim == 4 else (0,), keepdim=True)
     noise = torch.randn(inputs.shape, generator=generator).to(inputs)
     delta = (noise * spread * mask).requires_grad_()
     sizes = delta.detach().flatten(1).norm(dim=1)
-    low, high = inputs.amin(), inputs.amax()
+    low, high = every.amin(), every.amax()
     with torch.no_grad():
         outputs = model(inputs)
     optimizer = torch.optim.Adam([delta], lr=RATE * float(spread.mean()))
@@ -90,13 +92,11 @@ def input_independence(method: Explainer, subject: Subject, draw: Draw) -> Measu
         return (rows.mT if subject.is_image else rows).reshape(shape)
 
     def perturbed() -> dict[str, Tensor]:
-        over = (0, 2, 3) if subject.is_image else (0,)
-        spread = subject.inputs.std(over, keepdim=True)
         where = as_inputs(mask[:, :, None].expand_as(by_feature(draw.inputs))).to(draw.inputs)
         with torch.enable_grad():
-            delta = unchanging(subject.model, draw.inputs, where, spread, draw.generator("noise"))
+            delta = unchanging(subject.model, draw.inputs, where, subject.inputs, draw.generator("noise"))
         other = as_inputs(shuffled(by_feature(delta), mask, draw.generator("order")))
-        low, high = draw.inputs.amin(), draw.inputs.amax()
+        low, high = subject.inputs.amin(), subject.inputs.amax()
         inputs = [draw.inputs + delta, (draw.inputs + other).clamp(low, high)]
         with torch.inference_mode():
             before = subject.model(draw.inputs)

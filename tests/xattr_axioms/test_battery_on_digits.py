@@ -109,10 +109,11 @@ def test_a_good_method_fails_nothing(name: str, seed: int, judge: Judge) -> None
 
 
 @pytest.mark.parametrize("seed", seeds())
-def test_guided_backprop_is_caught_by_the_cascade_alone(seed: int, judge: Judge) -> None:
+def test_guided_backprop_is_caught_by_randomised_layers_alone(seed: int, judge: Judge) -> None:
     found = {check: judge("xattr:guided_backprop", check, seed) for check in [*FAITHFULNESS, *SANITY]}
     assert {check: v.status for check, v in found.items() if v.status != "pass"} == {
-        "parameter_randomization": "fail"
+        "parameter_randomization": "fail",
+        "parameter_randomization_independent": "fail",
     }
     curve = found["parameter_randomization"].evidence["spearman"].mean(0)
     # It is most alike where the cascade begins, and step by step less.
@@ -167,6 +168,17 @@ def test_a_control_fails_on_features(name: str, seed: int, judge: Judge) -> None
 @pytest.mark.parametrize("seed", seeds())
 def test_the_oracle_knows_the_features(seed: int, judge: Judge) -> None:
     assert {judge("xattr:oracle", check, seed).status for check in FEATURES} == {"pass"}
+
+
+@pytest.mark.parametrize("seed", seeds())
+def test_the_classifiers_weights_are_caught_where_other_layers_are_randomised(
+    seed: int, judge: Judge
+) -> None:
+    """The cascade begins at the classifier, so that a map of its weights alone passes it."""
+    method = broken("classifier_weights")
+    assert judge(method, "parameter_randomization", seed).status == "pass"
+    assert judge(method, "parameter_randomization_independent", seed).status == "fail"
+    assert judge(method, "retrained", seed).status == "fail"
 
 
 def test_gradcam_gets_worse_towards_the_input(judge: Judge) -> None:

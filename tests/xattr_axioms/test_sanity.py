@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from broken_methods import broken
 from scipy.stats import spearmanr
 from subjects import columns, images
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from xattr_check.run import Draw, Run
 from xattr_methods import gradient
 
 CHECKS = xattr_check.checks()
+RANDOMISED = ["parameter_randomization", "parameter_randomization_independent", "data_randomization"]
 
 
 @pytest.fixture
@@ -37,9 +39,9 @@ def measured(check: str, method: object, subject: Subject, run: Run) -> tuple[Me
     return CHECKS[check].measure(run.explainer(load_method(method), subject), subject, draw), draw
 
 
-def with_shuffled_labels(subject: Subject) -> Subject:
-    """A sibling with other weights."""
-    return replace(subject, siblings={"shuffled_labels": images(seed=7).model})
+def with_siblings(subject: Subject) -> Subject:
+    """Siblings with other weights."""
+    return replace(subject, siblings=dict.fromkeys(("shuffled_labels", "retrained"), images(seed=7).model))
 
 
 @torch.no_grad()
@@ -84,6 +86,51 @@ def test_the_first_steps_of_the_cascade_by_hand(method: str, run: Run) -> None:
         assert measurement.evidence["spearman"][:, step].tolist() == pytest.approx(expected, abs=2e-3)
 
 
+def test_the_independent_form_randomises_one_group_at_a_time(run: Run) -> None:
+    subject = images(count=12)
+    check = "parameter_randomization_independent"
+    measurement, draw = measured(check, "xattr:gradcam", subject, run)
+    before = maps_of("xattr:gradcam", subject.model, draw.inputs, draw.targets)
+    assert measurement.evidence["spearman"].shape == (12, 5)
+    for step, name in enumerate(("classifier", "norm2", "conv2")):
+        after = []
+        for share, rows in enumerate((slice(0, 6), slice(6, 12))):
+            model = copy.deepcopy(subject.model)
+            with torch.random.fork_rng():
+                torch.manual_seed(derive_seed(draw.seed, "weights", share, step))
+                model.get_submodule(name).reset_parameters()
+            estimate_statistics(model, subject.inputs)
+            after.append(maps_of("xattr:gradcam", model, draw.inputs[rows], draw.targets[rows]))
+        expected = corrected(before, np.concatenate(after))
+        assert measurement.evidence["spearman"][:, step].tolist() == pytest.approx(expected, abs=2e-3)
+
+
+def test_a_second_network_by_hand(run: Run) -> None:
+    subject = with_siblings(images(count=12))
+    measurement, draw = measured("retrained", "xattr:input_x_gradient", subject, run)
+    before, second = (
+        np.abs(maps_of("xattr:input_x_gradient", model, draw.inputs, draw.targets))
+        for model in (subject.model, subject.siblings["retrained"])
+    )
+    trained, random = measurement.evidence["spearman_magnitude"].unbind(1)
+    assert trained.tolist() == pytest.approx(corrected(before, second), abs=2e-3)
+    assert torch.equal(measurement.samples, trained - random)
+    assert float(random.std()) > 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_second_network_that_knows_the_same_is_explained_alike(seed: int, run: Run) -> None:
+    """The very same one: what remains is how little random ones are."""
+    subject = images(count=64)
+    same = replace(subject, siblings={"retrained": subject.model})
+    run.seed = seed
+    assert judge("retrained", "xattr:gradient", same, run).status == "pass"
+    unlike = judge("retrained", broken("noise_of_the_logits"), with_siblings(subject), run)
+    assert unlike.status == "fail"
+    assert unlike.interval is not None
+    assert abs(unlike.interval.value) < 0.05
+
+
 def test_the_statistic_is_the_mean_over_the_steps(run: Run) -> None:
     measurement, _ = measured("parameter_randomization", "xattr:gradient", images(), run)
     curve = measurement.evidence["spearman"]
@@ -99,7 +146,7 @@ def test_the_statistic_is_the_mean_over_the_steps(run: Run) -> None:
 
 @pytest.mark.parametrize("method", ["xattr:gradient", "xattr:gradcam"])
 def test_shuffled_labels_by_hand(method: str, run: Run) -> None:
-    subject = with_shuffled_labels(images(count=12))
+    subject = with_siblings(images(count=12))
     measurement, draw = measured("data_randomization", method, subject, run)
     before, after = (
         maps_of(method, model, draw.inputs, draw.targets)
@@ -122,7 +169,7 @@ def blob_and_noise(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("check", ["parameter_randomization", "data_randomization"])
 def test_what_all_maps_share_is_not_held_against_a_method(check: str, run: Run) -> None:
-    subject = with_shuffled_labels(images(count=64))
+    subject = with_siblings(images(count=64))
     method = load_method(blob_and_noise)
     one, other = (
         method(model, subject.inputs, subject.targets).flatten(1).numpy()
@@ -136,14 +183,22 @@ def test_what_all_maps_share_is_not_held_against_a_method(check: str, run: Run) 
     assert abs(verdict.interval.value) < 0.05
 
 
-@pytest.mark.parametrize("check", ["parameter_randomization", "data_randomization"])
+@pytest.mark.parametrize("check", RANDOMISED)
 @pytest.mark.parametrize("control", ["random", "edges", "input_magnitude", "center", "constant"])
 def test_a_map_that_does_not_change_is_at_one(check: str, control: str, run: Run) -> None:
-    verdict = judge(check, f"xattr:{control}", with_shuffled_labels(images()), run)
+    verdict = judge(check, f"xattr:{control}", with_siblings(images()), run)
     assert verdict.status == "fail"
     assert verdict.interval is not None
     assert verdict.interval.value == pytest.approx(1)
     assert list(verdict.controls) == ["edges", "input_magnitude", "random"]
+
+
+@pytest.mark.parametrize("control", ["random", "edges", "input_magnitude", "center", "constant"])
+def test_a_map_without_a_model_is_no_more_like_that_of_a_second_network(control: str, run: Run) -> None:
+    verdict = judge("retrained", f"xattr:{control}", with_siblings(images()), run)
+    assert verdict.status == "fail"
+    assert verdict.interval is not None
+    assert verdict.interval.value == pytest.approx(0)
 
 
 def dies_when_randomised(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -164,6 +219,10 @@ def test_a_model_without_parameters(run: Run) -> None:
     verdict = judge("parameter_randomization", "xattr:gradient", subject, run)
     assert verdict.status == "not_applicable"
     assert verdict.sentence == "parameter_randomization: the model has no parameters to randomise"
+    again = judge("parameter_randomization_independent", "xattr:gradient", subject, run)
+    assert again.sentence.endswith(": the model has no parameters to randomise")
+    second = judge("retrained", "xattr:gradient", replace(subject, siblings={"retrained": nn.ReLU()}), run)
+    assert second.sentence == "retrained: the model has no parameters to randomise"
 
 
 def test_a_subject_without_a_network_of_shuffled_labels(run: Run) -> None:

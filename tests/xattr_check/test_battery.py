@@ -232,6 +232,18 @@ def test_exact_axioms_gate_only_where_claimed(judge: Any) -> None:
     assert judge(exact, method=own).failed
 
 
+def test_advice_gates_where_the_subject_offers_what_makes_it_more(judge: Any) -> None:
+    advised = check({"mine": 0.8}, advisory={"regions": "regions may matter"})
+    alone = judge(advised)
+    assert (alone.status, alone.required, alone.failed) == ("fail", False, False)
+    assert (alone.advisory, alone.record()["advisory"]) == ("regions may matter",) * 2
+    assert alone.sentence.endswith("; this is advice, since regions may matter")
+    assert "advice" not in judge(check({"mine": 0.2}, advisory={"regions": "regions may matter"})).sentence
+    offered = judge(check({"mine": 0.8}, advisory={"image": "regions may matter"}))
+    assert (offered.required, offered.failed, offered.advisory) == (True, True, "")
+    assert judge(advised, claims=frozenset({"synthetic"})).failed
+
+
 def test_a_gate_of_the_users_own(judge: Any) -> None:
     assert judge(check({"mine": 0.8}), gate=AtMost(0.9)).status == "pass"
     assert judge(check({"mine": 0.2}), gate=AtMost(0.1)).gate == "≤ 0.1"

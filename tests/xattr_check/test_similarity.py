@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor
 
-from xattr_check.similarity import correlation, spearman, ssim
+from xattr_check.similarity import correlation, oriented_gradients, spearman, ssim
 
 ROWS = torch.randn(6, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 OTHERS = 0.5 * ROWS + torch.randn(6, 40, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -85,3 +87,38 @@ def test_ssim_of_a_map_with_itself_is_one() -> None:
     flat = torch.zeros(3, 16, 16)
     assert torch.isfinite(ssim(flat, maps)).all()
     assert ssim(flat, flat).tolist() == pytest.approx([1.0] * 3)
+
+
+def textbook_cell(image: Tensor, cell: int) -> Tensor:
+    """Votes of the pixels of one cell's worth of an image for nine orientations, unnormalised."""
+    scaled = (image - image.min()) / (image.max() - image.min())
+    votes = torch.zeros(9)
+    for y in range(cell):
+        for x in range(cell):
+            down = float(scaled[y + 1, x] - scaled[y - 1, x]) if 0 < y < len(image) - 1 else 0.0
+            right = float(scaled[y, x + 1] - scaled[y, x - 1]) if 0 < x < len(image) - 1 else 0.0
+            angle = math.degrees(math.atan2(down, right)) % 180
+            votes[min(8, int(angle // 20))] += math.hypot(down, right) / cell**2
+    return votes
+
+
+def test_oriented_gradients_agree_with_the_textbook() -> None:
+    """The first cell of the first block, up to the block's norm; [dalal2005] without overlapping votes."""
+    maps = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(0))
+    found = oriented_gradients(maps)
+    assert found.shape == (3, 7 * 7 * 4 * 9)
+    expected = torch.stack([textbook_cell(one.double(), 2) for one in maps]).double()
+    # Clipped at a fifth of the norm and normalised again: the order of what is not clipped stays.
+    cosine = torch.nn.functional.cosine_similarity(found[:, :9], expected, dim=1)
+    assert float(cosine.min()) > 0.95
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 6, 12, 33])
+def test_oriented_gradients_of_images_of_any_size(side: int) -> None:
+    maps = torch.randn(2, side, side, generator=torch.Generator().manual_seed(0))
+    found = oriented_gradients(maps)
+    assert torch.isfinite(found).all()
+    torch.testing.assert_close(oriented_gradients(3 * maps + 1), found)
+    assert correlation(found, found).tolist() == pytest.approx([1.0] * 2)
+    flat = oriented_gradients(torch.zeros_like(maps))
+    assert correlation(flat, flat).tolist() == [1.0] * 2

@@ -100,10 +100,11 @@ def test_what_a_subject_offers() -> None:
         reference=lambda n, generator: torch.zeros(n, 4),
         regions=torch.arange(4),
         truth={"mask": INPUTS > 0},
+        causal=True,
         siblings={"shuffled_labels": MODEL},
         recipe=Recipe(lambda: MODEL, dict),
     )
-    assert rich.offers == {"reference", "regions", "mask", "sibling shuffled_labels", "recipe"}
+    assert rich.offers == {"reference", "regions", "mask", "causal", "sibling shuffled_labels", "recipe"}
 
 
 @pytest.mark.parametrize(("make", "spatial"), [(images, (12, 12)), (columns, (6,)), (tokens, (5,))])

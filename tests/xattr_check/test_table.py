@@ -104,6 +104,20 @@ def test_intervals_show_digits_that_matter(interval: Interval, text: str) -> Non
     assert str(interval) == text
 
 
+def test_advice_is_told_with_its_reason() -> None:
+    advice = replace(
+        FAIL,
+        required=False,
+        advisory="a map may",
+        sentence=f"{FAIL.sentence}; this is advice, since a map may",
+    )
+    found = table([PASS, advice])
+    assert "fail      0.910 [0.880, 0.940]    (advice)" in found
+    assert "this is advice, since a map may" in " ".join(found.split())
+    assert summary([PASS, advice, EXACT]) == "1 pass, 1 not claimed, 1 advice"
+    assert not advice.failed
+
+
 def test_counts() -> None:
     assert summary([PASS, PASS, EXACT]) == "2 pass, 1 not claimed"
 

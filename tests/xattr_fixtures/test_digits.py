@@ -102,6 +102,7 @@ def test_network_structure(subject):
 
 
 def test_without_the_object_the_class_is_gone(subject):
+    assert subject.causal
     assert target_probability(subject, subject.inputs) > 0.97
     assert target_probability(subject, subject.truth["background"]) < 0.12
     masked = torch.where(subject.truth["mask"], subject.truth["background"], subject.inputs)
