@@ -205,7 +205,8 @@ class Mixing(nn.Module):
 
 def test_outputs_that_depend_on_more_than_the_gains(run: Run) -> None:
     """On the rows of the design, what lies between A and B knows something of B."""
-    inputs = torch.ones(32, 14) - 2 * (torch.arange(32)[:, None] % 2)  # of mean 0, as the outputs
+    # Of mean 0 in each row and column, as the outputs are then.
+    inputs = 1.0 - 2 * ((torch.arange(32)[:, None] + torch.arange(14)) % 2)
     subject = Subject("mixing", Mixing(), inputs, torch.zeros(32, dtype=torch.int64))
     verdict = judge("sobol_pir", "xattr:gradient", subject, run)
     assert verdict.status == "invalid"
