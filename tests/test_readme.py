@@ -45,8 +45,8 @@ def test_the_quick_start_says_what_the_readme_says(folder: Path) -> None:
     shown = README[README.index("mymod:explain on digits") : README.index("This is integrated gradients")]
     assert set(told(shown)) <= set(told(result.stdout))
     assert len(told(shown)) > 5
-    assert "  20 pass, 3 fail, 1 n/a\n" in shown
-    assert "3 failed, 20 passed, 1 skipped" in result.stdout
+    assert "  32 pass, 3 fail, 1 n/a, 1 not claimed\n" in shown
+    assert "3 failed, 33 passed, 1 skipped" in result.stdout
 
 
 def test_without_the_factor_it_fails_where_the_readme_says(folder: Path) -> None:

@@ -17,7 +17,10 @@ MARKS = {
     "invalid": "invalid",
     "not_applicable": "n/a",
 }
-FAMILIES = ("contract", "generated", "exact", "sanity", "faithfulness", "retraining", "localisation")
+FAMILIES = (
+    *("contract", "generated", "exact", "sanity", "faithfulness", "retraining"),
+    *("localisation", "relative", "variance", "cost"),
+)
 
 
 def in_order(verdicts: Sequence[Verdict]) -> list[Verdict]:
