@@ -14,24 +14,24 @@ from xattr_check.subject import Subject
 
 # What is the same whatever else is removed, and what is not.
 Fixed = Literal["mean", "zero", "blur", "noise", "reference"]
-Fill = Literal[Fixed, "road"]
+Fill = Literal[Fixed, "imputed"]
 # Noise on imputed pixels, over the deviation of the data, so that it does not tell where pixels were removed.
-ROAD_NOISE = 0.1
+IMPUTED_NOISE = 0.1
 
 
 def absent(fill: Fill, subject: Subject, draw: Draw) -> Absent:
     """What stands for the removed features of a draw's inputs.
 
-    fill: as in `fixed`, or `road`: each image's own pixels around what is removed, by the noisy linear
+    fill: as in `fixed`, or `imputed`: each image's own pixels around what is removed, by the noisy linear
         imputation of [rong2022], so that the mask does not show.
 
-    Raises Undefined for `road` where there are no images, and as `fixed` does.
+    Raises Undefined for `imputed` where there are no images, and as `fixed` does.
     """
-    if fill != "road":
+    if fill != "imputed":
         return fixed(fill, subject, draw)
     if not subject.is_image:
-        raise Undefined("fill=road imputes pixels from those around them, and these inputs are no images")
-    inputs, mean, noise = draw.inputs, mean_fill(subject, draw.inputs), ROAD_NOISE * _noise(subject, draw)
+        raise Undefined("fill=imputed imputes pixels from those around them, and these inputs are no images")
+    inputs, mean, noise = draw.inputs, mean_fill(subject, draw.inputs), IMPUTED_NOISE * _noise(subject, draw)
 
     def imputation(rows: Tensor, keep: Tensor) -> Tensor:
         # What has nothing left around it is the mean.

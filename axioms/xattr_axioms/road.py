@@ -33,7 +33,7 @@ def road(
     subject: Subject,
     draw: Draw,
     *,
-    fill: Fill = "road",
+    fill: Fill = "imputed",
     by: By = "pixels",
     output: Output = "probability",
 ) -> Measurement:

@@ -92,7 +92,7 @@ def slow_probability(
 
 def slow_rows(spec: str, subject: Subject, draw: Draw, method: str) -> list[float]:
     name = spec.partition("?")[0]
-    kind = "road" if name == "road" else "mean"
+    kind = "imputed" if name == "road" else "mean"
     fill = absent(kind, subject, draw)
     rows = []
     for index, (row, target) in enumerate(zip(draw.inputs, draw.targets.tolist(), strict=True)):
@@ -280,12 +280,12 @@ def test_nothing_changes(check: str, run: Run) -> None:
 
 
 VARIANTS = [
-    *(f"deletion?fill={fill}" for fill in ("zero", "noise", "road", "blur")),
+    *(f"deletion?fill={fill}" for fill in ("zero", "noise", "imputed", "blur")),
     "road?fill=mean",
     *(f"{check}?by={by}" for check in ("insertion", "degradation") for by in ("channels", "regions")),
     "top_bottom_masking?by=regions&share=0.1",
     "sensitivity_n?fill=zero&by=pixels",
-    "faithfulness_correlation?fill=road&by=channels&subsets=8",
+    "faithfulness_correlation?fill=imputed&by=channels&subsets=8",
     "infidelity?fill=noise",
 ]
 
