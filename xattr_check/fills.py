@@ -16,7 +16,7 @@ from xattr_check.subject import Subject
 Fixed = Literal["mean", "zero", "blur", "noise", "reference"]
 Fill = Literal[Fixed, "imputed"]
 # Noise on imputed pixels, over the deviation of the data, so that it does not tell where pixels were removed.
-ROAD_NOISE = 0.1
+IMPUTED_NOISE = 0.1
 
 
 def absent(fill: Fill, subject: Subject, draw: Draw) -> Absent:
@@ -31,7 +31,7 @@ def absent(fill: Fill, subject: Subject, draw: Draw) -> Absent:
         return fixed(fill, subject, draw)
     if not subject.is_image:
         raise Undefined("fill=imputed takes pixels from those around them, and these inputs are no images")
-    inputs, mean, noise = draw.inputs, mean_fill(subject, draw.inputs), ROAD_NOISE * _noise(subject, draw)
+    inputs, mean, noise = draw.inputs, mean_fill(subject, draw.inputs), IMPUTED_NOISE * _noise(subject, draw)
 
     def imputation(rows: Tensor, keep: Tensor) -> Tensor:
         # What has nothing left around it is the mean.

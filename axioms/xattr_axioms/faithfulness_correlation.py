@@ -23,7 +23,7 @@ SIZE = 0.02
     # On the digits edges come to 0.15, a blob in the centre to 0.13 and noise to 0; integrated gradients to
     # 0.80, input × gradient to 0.72, gradient and gradcam to 0.36; transposed, shifted or flipped maps to
     # 0.11, the first layer's activations to 0.17.
-    gate=Beats(by=0.05),
+    gate=Beats(by=0.1),
     cites="bhatt2020",
     reads="mean correlation of attribution sums with output changes over random sets of one size",
     bounds=(-1, 1),

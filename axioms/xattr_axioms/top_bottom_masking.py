@@ -17,7 +17,7 @@ from xattr_check.units import By
     # transposed, shifted or flipped maps to 0.35, the first layer's activations to 0.40. By regions of 4 × 4
     # pixels, a fifth of them holds the digit for edges as for the truth (0.87, 0.88): invalid there, while a
     # tenth of them decides (0.62, 0.82).
-    gate=Beats(by=0.1),
+    gate=Beats(by=0.2),
     cites="sbsa2022",
     reads="of the target's probability is lost more by masking the top than by masking the bottom",
     bounds=(-1, 1),

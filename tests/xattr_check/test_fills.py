@@ -9,7 +9,7 @@ from subjects import columns, images
 from torch import Tensor
 
 from xattr_check import Store, Subject, Undefined
-from xattr_check.fills import ROAD_NOISE, absent, blurred, fixed
+from xattr_check.fills import IMPUTED_NOISE, absent, blurred, fixed
 from xattr_check.impute import imputed
 from xattr_check.run import Draw, Run
 
@@ -58,7 +58,7 @@ def test_the_reference_is_the_subject_s_own(run: Run) -> None:
         fixed("reference", plain, draw_of(plain, run))
 
 
-def test_road_imputes_with_a_little_noise(run: Run) -> None:
+def test_imputation_imputes_with_a_little_noise(run: Run) -> None:
     subject = images()
     draw = draw_of(subject, run)
     fill = absent("imputed", subject, draw)
@@ -69,12 +69,12 @@ def test_road_imputes_with_a_little_noise(run: Run) -> None:
     noise = fill(rows, keep) - imputed(draw.inputs[rows], keep)
     # The same for both masks of an input, and no image is left to impute the third from but the mean.
     torch.testing.assert_close(noise[0], noise[1], rtol=0, atol=1e-4)
-    assert 0.5 * ROAD_NOISE < float(noise[0].std() / subject.inputs.std()) < 1.5 * ROAD_NOISE
+    assert 0.5 * IMPUTED_NOISE < float(noise[0].std() / subject.inputs.std()) < 1.5 * IMPUTED_NOISE
     mean = subject.inputs.mean((0, 2, 3))
     assert float((fill(rows, keep)[2].mean((1, 2)) - mean).abs().max()) < 0.1
 
 
-def test_road_is_for_images(run: Run) -> None:
+def test_imputation_is_for_images(run: Run) -> None:
     subject = columns()
     with pytest.raises(Undefined, match="fill=imputed takes pixels from those around them"):
         absent("imputed", subject, draw_of(subject, run))
