@@ -55,6 +55,16 @@ products, the true ratio known: 0.25 on average, 0.9 at most.
   interval (by chance 2.5 % if all ratios were 1).
 - *Split*: rank correlation of S_T, and of S₁, from the two halves of the samples.
 """
+FOOTER = """
+So it is noise. On the digits with 4 × 4 regions, of those that matter 22 % are above 1 with 64 samples, 2 %
+with 256, and none with the whole interval. The others that are above 1 have an S_T of nearly nothing, and a
+ratio of two small errors. Polynomials, which have no neighbours, come to 15 %, 27 % and 37 % on the three
+grids, and to fewer with more samples.
+
+What follows for use: S_T can be ranked from few samples, since it is a mean of squares; S₁, and with it the
+ratio, needs N ≫ 2 / S_T of them. `sobol_pir` ranks by S_T, on 4 × 4 regions, and uses the ratio only to find
+out that an output is no function of the gains at all, as where the inputs of a batch mix.
+"""
 TITLES = (
     "subject", "grid", "samples", "forwards an input", "inputs", "above 1", "below after all",
     "that matter above 1", "whole interval", "split S_T", "split S₁",
@@ -161,7 +171,7 @@ def main() -> None:
         known[key(row)] = row
         print(f"{time.perf_counter() - started:6.0f} s  {row}", flush=True)
         table = [f"| {' | '.join(TITLES)} |", "|---" * len(TITLES) + "|", *sorted(known.values(), key=place)]
-        arguments.write.write_text("\n".join([HEADER.strip(), "", *table]) + "\n")
+        arguments.write.write_text("\n".join([HEADER.strip(), "", *table, "", FOOTER.strip(), ""]))
 
 
 def place(row: str) -> tuple[object, ...]:
