@@ -9,6 +9,7 @@ from xattr_check.axiom import Axiom, Invalid, Measurement, Undefined, axiom, con
 from xattr_check.errors import MethodError, SubjectError, UsageError, XattrError
 from xattr_check.gate import AtLeast, AtMost, Beats
 from xattr_check.method import Method, claims, method, sensitivity, stochastic, takes_numpy
+from xattr_check.recipe import Recipe
 from xattr_check.registry import checks, fixture, methods, subjects
 from xattr_check.specs import load_method, load_subject
 from xattr_check.store import Store
@@ -24,6 +25,7 @@ __all__ = [
     "Measurement",
     "Method",
     "MethodError",
+    "Recipe",
     "Results",
     "Store",
     "Subject",

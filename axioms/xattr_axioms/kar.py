@@ -12,13 +12,16 @@ from xattr_check.subject import Subject
 @axiom(
     statement="Networks trained on the regions ranked highest recognise more than on random ones.",
     family="retraining",
-    gate=Beats(by=0.02),
+    # On the digits the true mask keeps an accuracy of 0.85, gradients 0.83, gradcam and guided
+    # backpropagation 0.86, gradcam transposed 0.51; of the controls edges 0.69, a blob in the centre 0.55 and
+    # noise 0.30.
+    gate=Beats(by=0.05),
     cites="hooker2019",
     reads="accuracy of networks trained on the regions ranked highest alone, mean over 10 to 90 % of them",
     bounds=(0, 1),
     needs=("recipe",),
     on=retrainable,
-    negative=("random",),
+    negative=("random", "center", "edges"),
     positive=("oracle",),
     cost="standard",
     inputs=100,

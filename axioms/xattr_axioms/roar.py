@@ -12,12 +12,17 @@ from xattr_check.subject import Subject
 @axiom(
     statement="Networks trained without the regions ranked highest recognise less than without random ones.",
     family="retraining",
-    gate=Beats(by=0.02, lower=True),
+    # On the digits, where noise leaves an accuracy of 0.29, the true mask leaves 0.10, gradients 0.11, guided
+    # backpropagation 0.12, gradcam 0.17, gradcam transposed 0.30 and with a wrong sign 0.85. A blob in the
+    # centre leaves 0.21, better than noise by no more than the margin and an interval. Edges leave 0.14: they
+    # do find the digit, so a pass presumes a map that depends on the model.
+    gate=Beats(by=0.05, lower=True),
     cites="hooker2019",
     reads="accuracy of networks trained without the regions ranked highest, mean over 10 to 90 % of them",
     bounds=(0, 1),
     needs=("recipe",),
     on=retrainable,
+    presumes=("depends_on_model",),
     negative=("random",),
     positive=("oracle",),
     cost="standard",
