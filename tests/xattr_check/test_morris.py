@@ -107,7 +107,6 @@ def test_intervals_of_the_mean_effect_are_as_wide_as_its_error() -> None:
 @pytest.mark.parametrize(("parameters", "samples"), [(3, 20), (16, 8)])
 def test_salib_says_the_same(parameters: int, samples: int) -> None:
     """Effects on our design, and intervals of μ* from the same resamples, which differ for each parameter."""
-    pytest.importorskip("SALib")
     from SALib.analyze import morris as analysis
 
     names = [f"x{k}" for k in range(parameters)]
@@ -120,9 +119,9 @@ def test_salib_says_the_same(parameters: int, samples: int) -> None:
         np.testing.assert_allclose(found.mean[0], theirs["mu"], rtol=0, atol=1e-10)
         np.testing.assert_allclose(found.magnitude[0], theirs["mu_star"], rtol=0, atol=1e-10)
         np.testing.assert_allclose(found.deviation[0], theirs["sigma"], rtol=0, atol=1e-10)
-        drawn = np.random.RandomState(3)
+        drawn = np.random.default_rng(3)
         for k in range(parameters):
-            weights = resampled(torch.from_numpy(drawn.randint(samples, size=(50, samples))))
+            weights = resampled(torch.from_numpy(drawn.integers(samples, size=(50, samples))))
             magnitudes = screening(effects[..., k : k + 1], weights).magnitude
             width = float(half_width(magnitudes))
             assert width == pytest.approx(float(theirs["mu_star_conf"][k]), abs=1e-10)
