@@ -107,6 +107,14 @@ ENTRIES = (
         "random subsets of one input, and scores the first batch alone",
     ),
     Entry(
+        "sensitivity_n", {"fill": "zero", "by": "pixels", "subsets": PARTS // 3}, PARTS,
+        "SensitivityN", {"features_in_step": SIDE * SIDE // PARTS, "n_max_percentage": 1.0, **ZERO}, False,
+        lambda found: found.samples, np.array,
+        "as many sets of pixels as Quantus is asked for steps of pixels; it takes three times the forwards, "
+        "since it removes single channels",
+        again=True,
+    ),
+    Entry(
         "faithfulness_correlation",
         {"fill": "zero", "by": "channels", "size": SIZE, "subsets": PARTS}, PARTS + 1,
         "FaithfulnessCorrelation", {"nr_runs": PARTS, "subset_size": round(SIZE * PLACES), **ZERO}, False,
