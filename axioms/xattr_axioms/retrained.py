@@ -13,7 +13,7 @@ from xattr_check.subject import Subject
     statement="A network trained anew on the same task is explained more alike than one with random weights.",
     family="sanity",
     # Magnitudes, since two networks agree on where they look and not on each sign. On the digits smoothgrad
-    # comes to 0.33, other methods to 0.5 to 1.1; edges with a little of the gradient to 0.05, maps without a
+    # comes to 0.33, other methods to 0.48 to 1.1; edges with a little of the gradient to 0.05, maps without a
     # model and noise that is seeded by the model's outputs to 0.
     gate=AtLeast(0.2),
     cites="adebayo2018",
