@@ -1,9 +1,9 @@
 """Writes docs/methods.md: the whole battery on all reference methods, one row for each.
 
-    python benchmarks/overview.py [--only NAME,…] [--write docs/methods.md]
+    python benchmarks/overview.py [--only NAME,…] [--checks EXPR] [--write docs/methods.md]
 
-With --only, the rows of the others stay as they are. On one core methods of gradients and relevance
-take up to a minute each, those that evaluate hundreds of variants of an input several.
+With --only, the rows of the others stay as they are; with --checks, the other columns. On one core methods of
+gradients and relevance take up to a minute each, those that evaluate hundreds of variants of an input several.
 """
 
 import argparse
@@ -24,10 +24,17 @@ HEADER = """
 
 <!-- Written by benchmarks/overview.py. -->
 Subject `digits`, quick budget, seed 0, default parameters unless the name gives others. Bold is a failure, ?
-undecided, – not applicable; completeness fails only methods that claim it, the others' is in brackets. Of the
-contract, how many checks pass of how many apply. [verdicts.md](verdicts.md) gives intervals, more seeds and
-the reasons, [reference.md](reference.md) what is measured.
+undecided, – not applicable, and empty what was not asked. Of the contract, how many checks pass of how many
+apply. [verdicts.md](verdicts.md) gives intervals, more seeds and the reasons, [reference.md](reference.md) what
+is measured.
 """
+EXACT = """
+## Exact axioms and cost
+
+An axiom fails only methods that claim it; in brackets, those that do not. Linearity, implementation, shift and
+dead neurons are shares of inputs whose maps differ by more than 1 %; cost is in forward passes for each map.
+"""
+SECOND = ("exact", "cost")
 # By default each of these takes a quarter of an hour, at two thousand passes for each of 820 maps, or more.
 FEWER = {
     "extremal_perturbation": "iterations=100",
@@ -43,6 +50,9 @@ SHORT = {
     "class_sensitivity_single": "single",
     "parameter_randomization": "parameters",
     "data_randomization": "labels",
+    "implementation_invariance": "implementation",
+    "input_shift_invariance": "shift",
+    "effective_heat_ratio": "heat ratio",
 }
 
 
@@ -58,36 +68,55 @@ def brief(verdict: Verdict) -> str:
     return f"{number} ?" if verdict.status == "undecided" else number
 
 
-def row(name: str, results: Results) -> str:
+def cells(results: Results) -> dict[str, str]:
+    """What each column shows, by its title; of the contract, how many checks pass of how many apply."""
+    found = {title(one.check): brief(one) for one in results if one.family != "contract"}
     contract = [one for one in results if one.family == "contract" and one.status != "not_applicable"]
-    passed = sum(one.status == "pass" for one in contract)
-    others = [brief(results[check.name]) for check in judged()]
-    return f"| {name} | {passed}/{len(contract)} | " + " | ".join(others) + " |"
+    if contract:
+        found["contract"] = f"{sum(one.status == 'pass' for one in contract)}/{len(contract)}"
+    return found
 
 
-def judged() -> list[Axiom]:
-    return [check for check in xattr_check.checks().values() if check.family != "contract"]
+def title(check: str) -> str:
+    return SHORT.get(check, check).replace("_", " ")
 
 
-def table(rows: Mapping[str, str]) -> Iterator[str]:
+def judged(*, exact: bool) -> list[Axiom]:
+    """The checks of the quick budget that have a column, those of the second table or those of the first."""
+    known = [check for check in xattr_check.checks().values() if check.cost == "quick"]
+    return [one for one in known if one.family != "contract" and (one.family in SECOND) == exact]
+
+
+def table(rows: Mapping[str, Mapping[str, str]], *, exact: bool) -> Iterator[str]:
     """The rows below their titles and gates, controls last."""
-    titles = [SHORT.get(check.name, check.name).replace("_", " ") for check in judged()]
-    yield f"| method | contract | {' | '.join(titles)} |"
-    yield "|---" * (len(titles) + 2) + "|"
-    yield f"| *gate* | | {' | '.join(f'*{check.gate}*' for check in judged())} |"
+    checks = judged(exact=exact)
+    titles = [*([] if exact else ["contract"]), *(title(check.name) for check in checks)]
+    gates = [*([] if exact else [""]), *(f"*{check.gate}*" for check in checks)]
+    yield f"| method | {' | '.join(titles)} |"
+    yield "|---" * (len(titles) + 1) + "|"
+    yield f"| *gate* | {' | '.join(gates)} |"
 
     def place(name: str) -> tuple[bool, str]:
         return registry.methods()[name.partition("?")[0]].control is not None, name
 
     for name in sorted(rows, key=place):
-        yield rows[name]
+        if any(one in rows[name] for one in titles):
+            yield f"| {name} | {' | '.join(rows[name].get(one, '') for one in titles)} |"
 
 
-def known(path: Path) -> Iterator[tuple[str, str]]:
-    """Names and rows of a file written before."""
+def known(path: Path) -> dict[str, dict[str, str]]:
+    """The rows of a file written before, by name and title."""
+    found: dict[str, dict[str, str]] = {}
+    titles: list[str] = []
     for line in path.read_text().splitlines() if path.exists() else ():
-        if line.startswith("| ") and not line.startswith(("| method", "| *gate")):
-            yield line.split(" | ")[0].removeprefix("| "), line
+        name, *values = (part.strip() for part in line.strip("|").split("|"))
+        if name == "method":
+            titles = values
+        elif line.startswith("| ") and name != "*gate*":
+            found.setdefault(name, {}).update(
+                {one: value for one, value in zip(titles, values, strict=True) if value}
+            )
+    return found
 
 
 def main() -> None:
@@ -95,9 +124,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", default="")
+    parser.add_argument("--checks")
     parser.add_argument("--write", type=Path, default=Path(__file__).parent.parent / "docs" / "methods.md")
     parser.add_argument("--storage")
     arguments = parser.parse_args()
+    kept = bool(arguments.only or arguments.checks)
     names = [*filter(None, arguments.only.split(","))]
     if not names:
         everything = registry.methods().items()
@@ -107,11 +138,13 @@ def main() -> None:
         for name in names:
             started = time.perf_counter()
             storage = arguments.storage or temporary
-            results = run_battery(f"xattr:{name}", subject, storage=storage)
-            rows = dict(known(arguments.write)) if arguments.only or name != names[0] else {}
-            rows[name] = row(name, results)
-            print(f"{time.perf_counter() - started:5.0f} s  {rows[name]}", flush=True)
-            arguments.write.write_text("\n".join([HEADER.strip(), "", *table(rows)]) + "\n")
+            results = run_battery(f"xattr:{name}", subject, storage=storage, checks=arguments.checks)
+            rows = known(arguments.write) if kept or name != names[0] else {}
+            rows.setdefault(name, {}).update(cells(results))
+            print(f"{time.perf_counter() - started:5.0f} s  {name} {cells(results)}", flush=True)
+            first, second = (table(rows, exact=exact) for exact in (False, True))
+            text = "\n".join([HEADER.strip(), "", *first, "", EXACT.strip(), "", *second])
+            arguments.write.write_text(text + "\n")
 
 
 if __name__ == "__main__":
