@@ -3,7 +3,7 @@
     python benchmarks/overview.py [--only NAME,…] [--checks EXPR] [--write docs/methods.md]
 
 With --only, the rows of the others stay as they are; with --checks, the other columns. On one core methods of
-gradients and relevance take up to a minute each, those that evaluate hundreds of variants of an input several.
+gradients and relevance take up to a minute each, those that evaluate hundreds of variants of an input more.
 """
 
 import argparse
@@ -25,14 +25,14 @@ HEADER = """
 <!-- Written by benchmarks/overview.py. -->
 Subject `digits`, quick budget, seed 0, default parameters unless the name gives others. Bold is a failure, ?
 undecided, – not applicable, and empty what was not asked. Of the contract, how many checks pass of how many
-apply. [verdicts.md](verdicts.md) gives intervals, more seeds and the reasons, [reference.md](reference.md) what
-is measured.
+apply. [verdicts.md](verdicts.md) gives intervals, more seeds and the reasons, [reference.md](reference.md)
+what is measured.
 """
 EXACT = """
 ## Exact axioms and cost
 
-An axiom fails only methods that claim it; in brackets, those that do not. Linearity, implementation, shift and
-dead neurons are shares of inputs whose maps differ by more than 1 %; cost is in forward passes for each map.
+An axiom fails only methods that claim it; in brackets, those that do not. Linearity, implementation, shift
+and dead neurons are shares of inputs whose maps differ by more than 1 %; cost is in passes for each map.
 """
 SECOND = ("exact", "cost")
 # By default each of these takes a quarter of an hour, at two thousand passes for each of 820 maps, or more.
