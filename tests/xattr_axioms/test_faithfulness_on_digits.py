@@ -88,7 +88,8 @@ def test_a_fifth_of_the_regions_holds_a_digit_for_edges_too(judge: Judge) -> Non
     verdict = judge("xattr:gradcam", "top_bottom_masking?by=regions", 0)
     assert verdict.status == "invalid"
     assert "the control 'oracle', which knows the truth, does not beat 'edges'" in verdict.sentence
-    assert judge("xattr:gradcam", "deletion?by=regions", 0).status == "pass"
+    tenth = judge("xattr:gradcam", "top_bottom_masking?by=regions&share=0.1", 0)
+    assert tenth.status in ("pass", "undecided")
 
 
 @pytest.mark.parametrize(
