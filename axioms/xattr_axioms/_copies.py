@@ -23,8 +23,6 @@ INPUTS = 8
 TOLERANCE = 0.01
 # Units of a network beside the model, and inputs on which their ranges are measured.
 UNITS, ESTIMATE = 16, 64
-# Cells on a side of an image, where the subject has no regions of its own.
-CELLS = 8
 # How a copy is computed, and the modules beside it.
 Recipe = tuple[Compute, nn.Module | None]
 
@@ -129,16 +127,6 @@ def dense(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
     """A linear layer of weights (O, I) and biases (O,)."""
     layer: nn.Linear = skip_init(nn.Linear, weight.shape[1], weight.shape[0])
     return filled(layer, weight, bias)
-
-
-def cells_of(subject: Subject) -> Tensor:
-    """(*spatial) int64: the region of each feature; of an 8 × 8 grid where the subject has none."""
-    if subject.regions is not None:
-        return subject.regions
-    if not subject.is_image:
-        return torch.arange(subject.spatial[0], device=subject.inputs.device)
-    rows, columns = (torch.arange(side) * min(CELLS, side) // side for side in subject.spatial)
-    return (rows[:, None] * CELLS + columns).to(subject.inputs.device)
 
 
 def by_feature(keep: Tensor, subject: Subject) -> Tensor:

@@ -11,25 +11,12 @@ from xattr_check.perturb import descending_ranks
 from xattr_check.retrain import Networks, Retrainable, Versions
 from xattr_check.run import Draw
 from xattr_check.subject import Subject
+from xattr_check.units import Units
 
 # Of the features, in [hooker2019].
 PERCENTAGES = (10, 30, 50, 70, 90)
-# Squares on a side that are removed or kept as one, where an image subject names no regions.
-CELLS = 8
 # Of the way from chance to 1: so far a network has to come on whole inputs, or there is nothing to lose.
 LEAST_SKILL = 0.5
-
-
-def region_of(subject: Subject) -> Tensor:
-    """(P,) int64, each feature's region of 0…R − 1: the subject's own, else a grid, else single columns."""
-    index = subject.regions
-    if index is None and subject.is_image:
-        rows, columns = (torch.arange(side) * min(CELLS, side) // side for side in subject.spatial)
-        index = rows[:, None] * CELLS + columns
-    elif index is None:
-        index = torch.arange(subject.spatial[0])
-    numbered: Tensor = index.unique(return_inverse=True)[1]
-    return numbered.flatten().to(subject.inputs.device)
 
 
 def kept(scores: Tensor, regions: Tensor, generator: torch.Generator, *, best: bool) -> Tensor:
@@ -55,7 +42,7 @@ def retrained(method: Explainer, subject: Subject, draw: Draw, *, best: bool) ->
     """
     if not isinstance(subject, Retrainable):
         raise Undefined("needs a pool to train networks on")
-    pool, regions = subject.pool, region_of(subject)
+    pool, regions = subject.pool, Units.of(subject, "regions").index.flatten()
     whole = _accuracy_on_whole_inputs(subject, draw)
     explainer = draw.run.explainer(method.method, pool)
     keep = [

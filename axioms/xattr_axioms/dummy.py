@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from xattr_axioms._copies import INPUTS, by_feature, cells_of, copied, explained, maps_of, stream
+from xattr_axioms._copies import INPUTS, by_feature, copied, explained, maps_of, stream
 from xattr_check.axiom import Measurement, Undefined, axiom
 from xattr_check.explainer import Explainer
 from xattr_check.gate import AtMost
@@ -11,6 +11,7 @@ from xattr_check.perturb import feature_scores
 from xattr_check.rewrite import Plain
 from xattr_check.run import Draw
 from xattr_check.subject import Subject
+from xattr_check.units import Units
 
 
 @axiom(
@@ -38,7 +39,7 @@ def dummy(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
         dead = draw.truth("dummy").flatten(1)
         maps = maps_of(method, subject.model, draw.inputs, draw.targets)
     else:
-        cells = cells_of(subject)
+        cells = Units.of(subject, "regions").index
         names = cells.unique()
         if len(names) < 2:
             raise Undefined(f"needs at least 2 regions, subject {subject.name!r} has {len(names)}")

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from xattr_axioms._copies import by_feature, cells_of, copied, explained
+from xattr_axioms._copies import by_feature, copied, explained
 from xattr_check.axiom import Measurement, Undefined, axiom
 from xattr_check.explainer import Explainer
 from xattr_check.gate import AtMost
@@ -11,6 +11,7 @@ from xattr_check.perturb import feature_scores, outputs_under, shared_masks
 from xattr_check.rewrite import Plain
 from xattr_check.run import Draw
 from xattr_check.subject import Subject
+from xattr_check.units import Units
 
 # Regions that are tried for the one on which the output depends.
 CANDIDATES = 16
@@ -37,7 +38,7 @@ def sensitivity(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     inputs of a pair lie on either side of the range, so that whatever the method's baseline is, it differs
     in output from one of them.
     """
-    cells = cells_of(subject)
+    cells = Units.of(subject, "regions").index
     names = cells.unique()
     order = torch.randperm(len(names), generator=draw.generator("regions")).to(names.device)
     kept = torch.stack([cells == name for name in names[order[:CANDIDATES]]])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import xattr_check
-from xattr_axioms._retraining import PERCENTAGES, kept, region_of
+from xattr_axioms._retraining import PERCENTAGES, kept
 from xattr_check import Store, Subject, Verdict, load_method
 from xattr_check.battery import Item
 from xattr_check.digest import derive_seed
@@ -264,19 +264,9 @@ def test_regions_are_removed_whole_and_best_first() -> None:
     assert torch.equal(kept(scores, regions, torch.Generator().manual_seed(0), best=False), ~best)
 
 
-def made_of(inputs: Tensor, regions: Tensor | None = None) -> Subject:
+def made_of(inputs: Tensor) -> Subject:
     model = nn.Sequential(nn.Flatten(), nn.Linear(inputs[0].numel(), 2))
-    return Subject("any", model, inputs, torch.zeros(len(inputs), dtype=torch.int64), regions=regions)
-
-
-def test_regions_of_any_subject() -> None:
-    image = region_of(made_of(torch.randn(2, 3, 16, 24))).reshape(16, 24)
-    assert image.unique().tolist() == list(range(64))
-    assert torch.equal(image[:2, :3], torch.zeros(2, 3, dtype=torch.int64))
-    assert region_of(made_of(torch.randn(2, 6))).tolist() == list(range(6))
-    assert region_of(made_of(torch.randn(2, 5, 4))).tolist() == list(range(5))
-    own = torch.tensor([7, 7, 3, 9, 9, 9])
-    assert region_of(made_of(torch.randn(2, 6), own)).tolist() == [1, 1, 0, 2, 2, 2]
+    return Subject("any", model, inputs, torch.zeros(len(inputs), dtype=torch.int64))
 
 
 def columns_of(count: int, seed: int) -> dict[str, Tensor]:
