@@ -29,8 +29,9 @@ class Rule:
     statuses: tuple[str, str] = ("any", "any")
 
     def concerns(self, change: Change) -> bool:
-        """Whether the rule speaks of that check: of one that does not gate only by its name."""
-        groups = ("any", change.after.family) if change.after.required else ()
+        """Whether the rule speaks of that check: of one that does not gate, or has no gate, only by name."""
+        gates = change.after.required and change.after.gate != "none"
+        groups = ("any", change.after.family) if gates else ()
         return self.which in (change.after.check, change.after.check.partition("?")[0], *groups)
 
     def broken_by(self, change: Change, p: float) -> bool:
@@ -72,6 +73,18 @@ def _rule(text: str) -> Rule:
                 raise UsageError(f"{option}: no status {status!r}{nearest(status, ('any', *STATUSES))}")
         return Rule(text, which, "status", statuses=(found[1], found[2]))
     raise UsageError(f"{option}: expected {WANTED}")
+
+
+def held_to_nothing(rules: Sequence[Rule], changes: Sequence[Change]) -> list[Rule]:
+    """The rules that no change can break, since what they speak of was not compared."""
+    return [
+        rule
+        for rule in rules
+        if not any(
+            rule.concerns(change) and (rule.kind == "status" or change.difference is not None)
+            for change in changes
+        )
+    ]
 
 
 def corrected(changes: Sequence[Change]) -> dict[int, float]:

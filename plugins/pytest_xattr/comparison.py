@@ -34,6 +34,7 @@ class Comparison:
         self.before, self.rules = before, rules
         self.changes: Sequence[Change] = ()
         self.broken: Sequence[tuple[Rule, Change]] = ()
+        self.idle: Sequence[Rule] = ()
 
     def take(self, results: Sequence[Mapping[str, Any]]) -> None:
         """Compare the results of this run."""
@@ -44,11 +45,12 @@ class Comparison:
         after = {(verdict.method, verdict.check): verdict for verdict in verdicts}
         self.changes = compare.compare(self.before.verdicts, after)
         self.broken = list(comparison_rules.broken(self.rules, self.changes))
+        self.idle = comparison_rules.held_to_nothing(self.rules, self.changes)
 
     @property
     def closes(self) -> bool:
-        """Whether the run has to fail: a rule is broken, or there is nothing that rules could be held to."""
-        return bool(self.broken) or bool(self.rules and not self.changes)
+        """Whether the run has to fail: a rule is broken, or there is nothing that one could be held to."""
+        return bool(self.broken or self.idle)
 
     def write(self, reporter: "pytest.TerminalReporter") -> None:
         """Write the table."""
@@ -61,3 +63,7 @@ class Comparison:
         all_rows = reporter.config.option.verbose > 0
         for line, colour in comparison_table.lines(self.changes, self.broken, all_rows=all_rows):
             reporter.write_line(line, **MARKUP[colour])
+        for rule in self.idle:
+            reporter.write_line(
+                f"{rule.text}: nothing that it speaks of was compared, so the run fails", red=True
+            )

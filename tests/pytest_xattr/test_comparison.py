@@ -83,6 +83,13 @@ def test_another_seed_cannot_be_compared(judge: Judge) -> None:
     judge(CHECKS, "--xattr-save=first")
     outcome = judge(CHECKS, "--xattr-compare", "--xattr-seed=1")
     outcome.stdout.fnmatch_lines(["  4 not comparable", "*: another seed: the runs have no draw in*"])
+    assert outcome.ret == pytest.ExitCode.OK
+    outcome = judge(
+        CHECKS, "--xattr-compare", "--xattr-seed=1", "--xattr-compare-fail=p<0.01, any:pass->fail"
+    )
+    assert outcome.ret == pytest.ExitCode.TESTS_FAILED
+    outcome.stdout.fnmatch_lines(["p<0.01: nothing that it speaks of was compared, so the run fails"])
+    outcome.stdout.no_fnmatch_line("any:pass->fail: nothing*")
 
 
 def test_what_was_measured_is_saved_when_the_run_is_interrupted(

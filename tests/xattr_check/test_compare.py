@@ -254,3 +254,11 @@ def test_an_axiom_that_is_not_claimed_breaks_a_rule_by_name_alone() -> None:
     worse = change(verdict("low", rows), verdict("low", rows + 0.1, required=False))
     assert list(broken(parse("p<0.01, some:worse>0"), [worse])) == []
     assert len(list(broken(parse("low:p<0.01"), [worse]))) == 1
+
+
+def test_what_has_no_gate_breaks_a_rule_by_name_alone() -> None:
+    """As the cost of a method, which is gated on request."""
+    rows = 1 + 0.3 * noise(32)
+    worse = change(verdict("low", rows), verdict("low", rows + 0.1, gate="none"))
+    assert list(broken(parse("p<0.01"), [worse])) == []
+    assert len(list(broken(parse("low:worse>5%"), [worse]))) == 1
