@@ -12,6 +12,7 @@ from torch import Tensor
 from xattr_check.errors import UsageError
 from xattr_check.gate import AtMost, Beats, Gate
 from xattr_check.intervals import Interval, Statistic, bootstrap_interval, exact, mean_interval
+from xattr_check.lines import Lines
 
 if TYPE_CHECKING:
     from xattr_check.explainer import Explainer
@@ -27,12 +28,14 @@ class Measurement:
 
     samples: (n,) or (n, k) float64, one row for each independent unit, an input as a rule.
     finding: what was seen, in words, where the number alone does not tell.
-    evidence: tensors for the report.
+    evidence: tensors beside the number, those of pictures among them.
+    lines: what was measured along an axis, for the report.
     """
 
     samples: Tensor
     finding: str = ""
     evidence: Mapping[str, Tensor] = field(default_factory=dict)
+    lines: Lines | None = None
 
 
 Measure = Callable[..., Measurement]  # (Explainer, Subject, Draw, *, parameters)

@@ -17,13 +17,17 @@ from xattr_check.arrays import Caller
 from xattr_check.axiom import Axiom, Invalid, Measurement, Undefined
 from xattr_check.digest import digest
 from xattr_check.errors import MethodError
+from xattr_check.explainer import Explainer
 from xattr_check.gate import Beats, Gate, Judgement
 from xattr_check.intervals import Interval, exact
+from xattr_check.lines import Lines, figure
 from xattr_check.method import Method
 from xattr_check.run import BUDGETS, Draw, Run
 from xattr_check.subject import Subject
 from xattr_check.verdict import Drawn, Status, Verdict
 
+# So many inputs are kept for a picture of the worst.
+WORST = 4
 # Where the frames of a method begin, directly or with arrays for tensors.
 CALLER, CONVERTER = Method.__call__.__code__.co_filename, Caller.__call__.__code__.co_filename
 
@@ -104,6 +108,8 @@ class _Judge:
     controls: dict[str, list[Tensor]] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
     evidence: dict[str, Tensor] = field(default_factory=dict)
+    lines: list[Lines] = field(default_factory=list)
+    control_lines: dict[str, list[dict[str, Tensor]]] = field(default_factory=dict)
 
     @property
     def gate(self) -> Gate:
@@ -170,10 +176,13 @@ class _Judge:
         for number, draw in enumerate(self.run.draws(check.name, subject, check.inputs), start=1):
             self.run.progress(f"{check.name} of {self.item.method.name}: draw {number}")
             self._take(check(explainer, subject, draw))
-            found = {one.name: self._control_samples(one, draw) for one in self._controls()}
-            for name, samples in found.items():
+            if number == 1:
+                self.evidence |= self._worst_inputs(explainer, draw)
+            found = {one.name: self._of_control(one, draw) for one in self._controls()}
+            for name, (samples, rows) in found.items():
                 self.controls.setdefault(name, []).append(samples)
-            figures = {name: check.value(samples) for name, samples in found.items()}
+                self.control_lines.setdefault(name, []).append(rows)
+            figures = {name: check.value(samples) for name, (samples, _) in found.items()}
             self.draws[str(draw.seed)] = Drawn(self.samples[-1], figures)
             if isinstance(self.gate, Beats) and not self._rivals():
                 raise Undefined(f"{subject.name!r} allows none of the controls that are to be beaten")
@@ -190,6 +199,28 @@ class _Judge:
             self.findings.append(measurement.finding)
         for name, tensor in measurement.evidence.items():
             self.evidence.setdefault(name, tensor)
+        if measurement.lines is not None:
+            self.lines.append(measurement.lines)
+
+    def _worst_inputs(self, explainer: Explainer, draw: Draw) -> dict[str, Tensor]:
+        """Evidence for a picture of the draw's worst inputs, where there is none and a row is an input."""
+        check, rows = self.item.check, self.samples[-1]
+        one_each = rows.ndim == 1 and len(rows) == len(draw.inputs) and check.sequential
+        if not one_each or check.claimed or "composite" in self.evidence or not self.subject.is_image:
+            return {}
+        worst = rows.argsort(descending=self.gate.better == "lower", stable=True)[:WORST]
+        try:
+            maps = explainer(self.subject.model, draw.inputs, draw.targets)
+        except MethodError:  # of a check that asks for other maps; this one is none of its business
+            return {}
+        chosen = worst.to(draw.inputs.device)
+        return {
+            "composite": draw.inputs[chosen],
+            "map_a": maps[chosen].sum(1),
+            "target_a": draw.targets[chosen],
+            "row": rows[worst],
+            "index": draw.indices[worst],
+        }
 
     def _controls(self) -> list[Method]:
         """The controls that this check reads and this subject allows."""
@@ -210,8 +241,8 @@ class _Judge:
         negative = {m.name for m in self._controls() if m.control == "negative"}
         return {name: samples for name, samples in self._joined().items() if name in negative}
 
-    def _control_samples(self, control: Method, draw: Draw) -> Tensor:
-        """Samples of a control in a draw, from the store: they are the same for every method."""
+    def _of_control(self, control: Method, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
+        """Samples and lines of a control in a draw, from the store: they are the same for every method."""
         check, subject = self.item.check, self.subject
 
         def compute() -> dict[str, Tensor]:
@@ -220,12 +251,15 @@ class _Judge:
                 found = check(self.run.explainer(control, subject), subject, draw)
             except MethodError as error:
                 raise _ControlError(f"the control {control.name!r} {error}") from error
-            return {"samples": found.samples.double()}
+            lines = {} if found.lines is None else found.lines.rows
+            return {"samples": found.samples.double()} | {
+                f"line {name}": rows for name, rows in lines.items()
+            }
 
         code = _code_digest(check.measure, control.function)
-        return draw.shared("control", compute, check=check.name, control=control.name, code=code)[
-            "samples"
-        ].cpu()
+        found = draw.shared("control", compute, check=check.name, control=control.name, code=code)
+        samples = found.pop("samples").cpu()
+        return samples, {name.removeprefix("line "): rows for name, rows in found.items()}
 
     def _invalid(self) -> str:
         """Why the controls do not separate here, or an empty string."""
@@ -300,6 +334,7 @@ class _Judge:
             fingerprint=self.item.subject.fingerprint,
             code=_code_digest(check.measure),
             draws=self.draws,
+            figure=figure(self.lines, self.control_lines),
         )
 
 

@@ -47,6 +47,8 @@ class Settings:
     timeout: float = 300.0
     memory: int = 256
     json: str | None = None
+    html: str | None = None
+    markdown: str | None = None
     save: str | None = None
     autosave: bool = False
     compare: str | None = None
@@ -81,6 +83,12 @@ class Settings:
     def saves(self) -> bool:
         """Whether the run is to be saved."""
         return self.autosave or self.save is not None
+
+    def told(self) -> dict[str, Any]:
+        """The options that decide what is measured, where they are not as by default."""
+        names = ("subject", "model", "data", "budget", "seed", "device")
+        default = Settings()
+        return {name: value for name in names if (value := getattr(self, name)) != getattr(default, name)}
 
     def overridden(self, **options: Any) -> "Settings":
         """These settings with the options that are not None in their place.

@@ -15,8 +15,8 @@ from xattr_check.config import Settings
 from xattr_check.errors import UsageError
 
 # Of the layout; readers refuse what is newer than they know.
-# 1: no draws, no fingerprints.
-VERSION = 2
+# 1: no draws, no fingerprints. 2: no figures, no pictures, no options.
+VERSION = 3
 PACKAGES = ("xattr-check", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "scikit-image")
 
 
@@ -48,6 +48,7 @@ def document(
             "versions": _versions(),
             "git": git,
             "missing": missing,
+            "options": settings.told(),
             "sources": dict(sources or {}),
         },
         "results": list(records),
@@ -92,12 +93,17 @@ def check_writable(path: Path, option: str = "--xattr-json") -> None:
 
 def write(path: Path, content: Mapping[str, Any]) -> None:
     """Write a document, whole or not at all."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    write_bytes(path, f"{text}\n".encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all, into a folder that is made for it. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=2, ensure_ascii=False, allow_nan=False)
-            file.write("\n")
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
     except BaseException:

@@ -1,5 +1,6 @@
 """Saved runs: one JSON file for each, found again by name, by path or by commit."""
 
+import hashlib
 import json
 import secrets
 import subprocess
@@ -17,6 +18,8 @@ from xattr_check.errors import UsageError
 from xattr_check.specs import nearest
 from xattr_check.verdict import Verdict
 
+# The folder of pictures beside the runs.
+PICTURES = "pictures"
 REQUIRED = {"version", "run", "results"}
 
 
@@ -61,6 +64,16 @@ class SavedRun:
         found = [Verdict.from_record(record) for record in self.content["results"]]
         return {(verdict.method, verdict.check): verdict for verdict in found}
 
+    @cached_property
+    def pictures(self) -> dict[tuple[str, str], Path]:
+        """Files of pictures beside it, by method and check."""
+        found = {(r["method"], r["check"]): str(r.get("picture") or "") for r in self.content["results"]}
+        return {
+            key: self.path.parent / PICTURES / name
+            for key, name in found.items()
+            if name and name == Path(name).name  # of this folder and of no other
+        }
+
     def __str__(self) -> str:
         at = f" at {self.commit[:8]}" if self.commit else ""
         return f"{self.name} of {self.started:%Y-%m-%d %H:%M}{at}"
@@ -71,14 +84,25 @@ def folder_of(storage: Path) -> Path:
     return storage / "history"
 
 
-def save(storage: Path, content: Mapping[str, Any]) -> Path:
-    """Save a run beside the others, in a file of its own, whole or not at all. Raises UsageError."""
+def save(
+    storage: Path, content: Mapping[str, Any], pictures: Mapping[tuple[str, str], Path] | None = None
+) -> Path:
+    """Save a run beside the others, in a file of its own, whole or not at all. Raises UsageError.
+
+    pictures: files by method and check. They are kept under the digests of what is in them, so that runs in
+        which nothing changed share them.
+    """
     folder, run = folder_of(storage), content["run"]
     started = datetime.fromisoformat(run["started"])
     # The token keeps apart what two processes save in the same second.
     path = folder / f"{started:%Y%m%dT%H%M%SZ}_{safe_name(run['name'])}_{secrets.token_hex(3)}.json"
     try:
-        document.write(path, content)
+        kept = {key: _keep(folder / PICTURES, picture) for key, picture in (pictures or {}).items()}
+        results = [
+            {**record, "picture": kept.get((record["method"], record["check"]))}
+            for record in content["results"]
+        ]
+        document.write(path, {**content, "results": results})
         ignore = folder / ".gitignore"
         if not ignore.exists():
             ignore.write_text("*\n")
@@ -88,6 +112,18 @@ def save(storage: Path, content: Mapping[str, Any]) -> Path:
             "pass --xattr-storage=DIR"
         ) from None
     return path
+
+
+def _keep(folder: Path, picture: Path) -> str | None:
+    """The name of a copy in a folder; None where the picture is gone."""
+    if not picture.is_file():
+        return None
+    content = picture.read_bytes()
+    kept = folder / f"{hashlib.sha256(content).hexdigest()[:24]}{picture.suffix}"
+    if not kept.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        document.write_bytes(kept, content)
+    return kept.name
 
 
 def load(path: Path) -> SavedRun:

@@ -48,7 +48,8 @@ def sheet(evidence: Mapping[str, Tensor], title: str, text: str, *, samples: int
 
     evidence: `composite` (k, C, H, W), the inputs; `map_a`, `map_b`, … (k, H, W), signed attributions for one
         class each; optionally `mask_a`, `mask_b`, … (k, 1, H, W) bool, patches, and `target_a`, `target_b`, …
-        (k,) int64, the classes that the patches make and that the maps of the same letter are for.
+        (k,) int64, the classes that the patches make and that the maps of the same letter are for; `index`
+        and `row` (k,), the number of each input and what was measured on it.
     title: one line. text: wrapped below it. samples: rows at most, the first ones of the evidence.
 
     A map's scale is symmetric about zero and ends at the 99th percentile of its own magnitude, or at its
@@ -61,6 +62,8 @@ def sheet(evidence: Mapping[str, Tensor], title: str, text: str, *, samples: int
     if not rows:
         return None
     foot = FOOT
+    if "row" in evidence:
+        foot += " The worst inputs of the first draw, each with its number and what was measured on it."
     if len(rows) < len(evidence["composite"]):
         foot += f" The first {len(rows)} of {len(evidence['composite'])} samples."
     return _compose(rows, title, text, foot)
@@ -178,7 +181,10 @@ def _row(evidence: Mapping[str, Tensor], sample: int) -> list[Image.Image]:
     masks = {letter: mask[sample, 0].bool().cpu().numpy() for letter, mask in found["mask_"].items()}
     targets = {letter: int(target[sample]) for letter, target in found["target_"].items()}
     tile = _outlined(display(_floats(evidence["composite"][sample])), masks, letters=True)
-    tiles = [_captioned(tile, "input")]
+    caption = ["input"]
+    if "row" in evidence:
+        caption = [f"input {int(evidence['index'][sample])}: {float(evidence['row'][sample]):.3g}"]
+    tiles = [_captioned(tile, *caption)]
     for letter, maps in found["map_"].items():
         attribution = _floats(maps[sample])
         end, is_maximum = scale(attribution)
@@ -193,7 +199,7 @@ def _row(evidence: Mapping[str, Tensor], sample: int) -> list[Image.Image]:
             lines.append(f"patches {' and '.join(makers)} make it")
         elif makers:
             lines.append(f"patch {makers[0]} makes it")
-        elif masks.keys() <= targets.keys():  # else a patch whose class is not told may do so
+        elif masks and masks.keys() <= targets.keys():  # else a patch whose class is not told may do so
             lines.append("no patch makes it")
         tiles.append(_captioned(tile, *lines))
     return tiles

@@ -48,7 +48,7 @@ def lines(
         yield from ((line, "head") for line in wrapped(f"{method} on {own[0].subject}", indent=0))
         told: dict[str, str] = {}
         for family, members in groupby(own, key=lambda verdict: verdict.family):
-            shown = [verdict for verdict in members if not brief or _needs_attention(verdict)]
+            shown = [verdict for verdict in members if not brief or needs_attention(verdict)]
             if shown:
                 yield f"  {family}", "head"
             for verdict in shown:
@@ -60,25 +60,27 @@ def lines(
         yield f"  {summary(own)}", "head"
 
 
-def _unclaimed(verdict: Verdict) -> bool:
+def unclaimed(verdict: Verdict) -> bool:
+    """Whether it failed and does not gate."""
     return verdict.status == "fail" and not verdict.required
 
 
-def _reported(verdict: Verdict) -> str:
+def reported(verdict: Verdict) -> str:
     """What is said of a failure that does not gate."""
     return "advice" if verdict.advisory else "not claimed"
 
 
-def _needs_attention(verdict: Verdict) -> bool:
+def needs_attention(verdict: Verdict) -> bool:
+    """Whether it failed where it gates, or came to no verdict."""
     return verdict.failed or verdict.status in ("undecided", "invalid")
 
 
 def _colour(verdict: Verdict) -> str:
-    return "not_applicable" if _unclaimed(verdict) else verdict.status
+    return "not_applicable" if unclaimed(verdict) else verdict.status
 
 
 def _row(verdict: Verdict) -> str:
-    mark = "fail" if _unclaimed(verdict) else MARKS[verdict.status]
+    mark = "fail" if unclaimed(verdict) else MARKS[verdict.status]
     number = "" if verdict.interval is None or verdict.family == "contract" else str(verdict.interval)
     row = f"    {verdict.check:<26} {mark:<9} {number:<23}".rstrip()
     for gate in _gate(verdict, number):
@@ -89,8 +91,8 @@ def _row(verdict: Verdict) -> str:
 
 def _gate(verdict: Verdict, number: str) -> list[str]:
     """What may stand in the last column, the best first."""
-    if _unclaimed(verdict):
-        return [f"({_reported(verdict)})"]
+    if unclaimed(verdict):
+        return [f"({reported(verdict)})"]
     if not number:
         return []
     sign = "<" if "below" in verdict.gate else ">"
@@ -100,7 +102,7 @@ def _gate(verdict: Verdict, number: str) -> list[str]:
 
 def _sentence(verdict: Verdict, told: dict[str, str]) -> Iterator[str]:
     told_anyway = verdict.gate == "none"  # there is nothing else to a report
-    if (verdict.status == "pass" and not told_anyway) or (_unclaimed(verdict) and not verdict.advisory):
+    if (verdict.status == "pass" and not told_anyway) or (unclaimed(verdict) and not verdict.advisory):
         return
     # The row shows the check and its number already.
     text = verdict.sentence.removeprefix(f"{verdict.check}: ").removeprefix(f"{verdict.interval} ")
@@ -120,7 +122,7 @@ def wrapped(text: str, indent: int = 8) -> list[str]:
 def summary(verdicts: Sequence[Verdict]) -> str:
     """How many verdicts of each kind: `17 pass, 1 fail, 1 not claimed`."""
     kinds = [*MARKS.values(), "not claimed", "advice"]
-    found = [_reported(verdict) if _unclaimed(verdict) else MARKS[verdict.status] for verdict in verdicts]
+    found = [reported(verdict) if unclaimed(verdict) else MARKS[verdict.status] for verdict in verdicts]
     return ", ".join(f"{found.count(kind)} {kind.lower()}" for kind in kinds if kind in found)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from xattr_check.intervals import Interval
+from xattr_check.lines import Figure
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -43,6 +44,7 @@ class Verdict:
     better: which figures are better. scale: the gate's bound, or the margin by which controls are beaten.
     fingerprint, code: digests of the subject and of the check's source.
     draws: what was measured, by the seed of each draw; two runs are compared on those that both have.
+    figure: what was measured along an axis, where the check has one.
     """
 
     method: str
@@ -65,6 +67,7 @@ class Verdict:
     fingerprint: str = ""
     code: str = ""
     draws: Mapping[str, Drawn] = field(default_factory=dict, repr=False)
+    figure: Figure | None = field(default=None, repr=False)
 
     @property
     def failed(self) -> bool:
@@ -116,6 +119,7 @@ class Verdict:
                 }
                 for seed, draw in self.draws.items()
             },
+            "figure": None if self.figure is None else self.figure.record(),
         }
 
     @classmethod
@@ -124,7 +128,7 @@ class Verdict:
 
         Of a record of a later version, what is not known is left out.
         """
-        names = {item.name for item in fields(cls)} - {"interval"}
+        names = {item.name for item in fields(cls)} - {"interval", "figure"}
         known = {key: value for key, value in record.items() if key in names}
         interval = None
         if record["interval"] is not None:
@@ -134,7 +138,9 @@ class Verdict:
             seed: Drawn(torch.tensor(_finite(draw["rows"]), dtype=torch.float64), _read(draw["controls"]))
             for seed, draw in record.get("draws", {}).items()
         }
-        return cls(**{**known, "controls": _read(record["controls"]), "draws": draws}, interval=interval)
+        figure = None if record.get("figure") is None else Figure.from_record(record["figure"])
+        known |= {"controls": _read(record["controls"]), "draws": draws, "figure": figure}
+        return cls(**known, interval=interval)
 
 
 def _read(figures: Mapping[str, float | None]) -> dict[str, float]:

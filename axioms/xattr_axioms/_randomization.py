@@ -1,12 +1,13 @@
 """Maps before and after the weights of a model are randomised, and how alike they are."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from xattr_check.digest import derive_seed
 from xattr_check.explainer import Explainer
+from xattr_check.lines import Lines
 from xattr_check.perturb import feature_scores
 from xattr_check.randomize import randomized
 from xattr_check.run import Draw
@@ -67,3 +68,18 @@ def curves(before: Tensor, steps: Iterator[Tensor], subject: Subject) -> dict[st
         for name, (view, alike) in kinds.items():
             found[name].append(excess(alike(first[name], view(after)), chance[name]))
     return {name: torch.stack(curve, dim=1) for name, curve in found.items()}
+
+
+# What a measure of likeness is called.
+CALLED = {
+    "spearman": "rank correlation, signed",
+    "spearman_magnitude": "rank correlation, magnitudes",
+    "ssim": "structural similarity",
+    "hog": "oriented gradients",
+}
+
+
+def along(groups: Sequence[Sequence[str]], found: dict[str, Tensor], across: str) -> Lines:
+    """What `curves` found, along the groups of modules that were randomised, each named by its last one."""
+    rows = {CALLED[name]: curve for name, curve in found.items()}
+    return Lines(across, "likeness, 0 being chance", [group[-1] for group in groups], rows)

@@ -7,6 +7,7 @@ from xattr_check.axiom import Measurement, Undefined
 from xattr_check.digest import derive_seed, digest
 from xattr_check.explainer import Explainer
 from xattr_check.fills import mean_fill
+from xattr_check.lines import Lines
 from xattr_check.perturb import descending_ranks
 from xattr_check.retrain import Networks, Retrainable, Versions
 from xattr_check.run import Draw
@@ -70,7 +71,9 @@ def retrained(method: Explainer, subject: Subject, draw: Draw, *, best: bool) ->
         leak = _leakage(method, subject, draw, keep)
         evidence["accuracy_from_the_fill_alone"] = leak
         finding += f", {_said(leak)} from the place of the fill alone"
-    return Measurement(correct.double().mean(0), finding, evidence)
+    rows = {"": correct.double().T}
+    lines = Lines("per cent kept" if best else "per cent removed", "accuracy", PERCENTAGES, rows)
+    return Measurement(correct.double().mean(0), finding, evidence, lines)
 
 
 def _accuracy_on_whole_inputs(subject: Retrainable, draw: Draw) -> Tensor:

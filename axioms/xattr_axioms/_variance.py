@@ -9,6 +9,7 @@ from xattr_check.axiom import Invalid, Measurement, Undefined
 from xattr_check.digest import digest
 from xattr_check.explainer import Explainer
 from xattr_check.fills import mean_fill
+from xattr_check.lines import Lines
 from xattr_check.run import Draw
 from xattr_check.semantic import SemanticMap
 from xattr_check.similarity import spearman
@@ -97,4 +98,11 @@ def agreement(
         if flat
         else ""
     )
-    return Measurement(rows, finding, evidence={"importance": importance, "sums": sums})
+    order = importance.argsort(dim=1, descending=True, stable=True)
+    shares = {
+        told: (found / found.sum(1, keepdim=True)).gather(1, order)
+        for told, found in (("attribution", sums), ("importance", importance))
+    }
+    places = list(range(1, importance.shape[1] + 1))
+    lines = Lines("regions, the most important first", "share of the sum", places, shares)
+    return Measurement(rows, finding, {"importance": importance, "sums": sums}, lines)

@@ -7,6 +7,7 @@ from xattr_check.curves import STEPS, area, ranked_outputs, shares
 from xattr_check.explainer import Explainer
 from xattr_check.fills import Fill
 from xattr_check.gate import Beats
+from xattr_check.lines import Lines
 from xattr_check.run import Draw
 from xattr_check.subject import Subject
 from xattr_check.units import By
@@ -51,4 +52,6 @@ def degradation(
     change = (found - whole).abs() / found.maximum(whole).clamp_min(1e-300)
     morf, lerf = change.split(steps + 1, dim=1)
     rows = {"both": area(morf) - area(lerf), "morf": area(morf), "lerf": 1 - area(lerf)}
-    return Measurement(rows[order], evidence={"morf": morf, "lerf": lerf})
+    orders = {"most relevant first": morf, "least relevant first": lerf}
+    lines = Lines(f"share of {by} removed", "change of the probability", shares(steps), orders)
+    return Measurement(rows[order], evidence={"morf": morf, "lerf": lerf}, lines=lines)

@@ -7,6 +7,7 @@ from xattr_axioms._masks import foreground, heat, localisation
 from xattr_check.axiom import Measurement
 from xattr_check.explainer import Explainer
 from xattr_check.gate import Beats
+from xattr_check.lines import Lines
 from xattr_check.run import Draw
 from xattr_check.subject import Subject
 
@@ -49,4 +50,6 @@ def effective_heat_ratio(method: Explainer, subject: Subject, draw: Draw) -> Mea
     found, told = heat(method, subject, draw)
     ratio, published = heat_ratios(found, foreground(subject, draw))
     area = torch.trapezoid(ratio, dx=1 / STEPS, dim=1)
-    return Measurement(area, told, {"heat_ratio": ratio, "published_heat_ratio": published})
+    places = torch.linspace(0, 1, STEPS + 1, dtype=torch.float64).tolist()
+    lines = Lines("threshold, as a quantile of the map", "share of the heat on the mask", places, {"": ratio})
+    return Measurement(area, told, {"heat_ratio": ratio, "published_heat_ratio": published}, lines)

@@ -5,6 +5,7 @@ from xattr_check.curves import STEPS, area, ranked_outputs, shares
 from xattr_check.explainer import Explainer
 from xattr_check.fills import Fill
 from xattr_check.gate import Beats
+from xattr_check.lines import Lines
 from xattr_check.run import Draw
 from xattr_check.subject import Subject
 from xattr_check.units import By
@@ -36,4 +37,5 @@ def insertion(
     """
     kept = [(0.0, share) for share in shares(steps)]
     curve = ranked_outputs(method, subject, draw, kept, fill=fill, by=by)
-    return Measurement(area(curve), evidence={"curve": curve})
+    lines = Lines(f"share of {by} shown", "probability of the target", shares(steps), {"": curve})
+    return Measurement(area(curve), evidence={"curve": curve}, lines=lines)

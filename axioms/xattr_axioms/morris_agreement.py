@@ -1,5 +1,7 @@
 """Agreement with Morris screening."""
 
+from dataclasses import replace
+
 from xattr_axioms._variance import agreement, first_draw, outputs_of, regions_of, unreliable
 from xattr_check.axiom import Measurement, axiom
 from xattr_check.explainer import Explainer
@@ -40,4 +42,4 @@ def morris_agreement(method: Explainer, subject: Subject, draw: Draw) -> Measure
     found = screening(effects)
     measured = agreement(method, subject, draw, regions, found.magnitude)
     signed = spearman(regions.sums(method.scores(subject.model, draw.inputs, draw.targets)), found.mean)
-    return Measurement(measured.samples, measured.finding, {**measured.evidence, "signed": signed})
+    return replace(measured, evidence={**measured.evidence, "signed": signed})

@@ -2,7 +2,7 @@
 
 from itertools import accumulate
 
-from xattr_axioms._randomization import curves, randomised_maps, signed_maps
+from xattr_axioms._randomization import along, curves, randomised_maps, signed_maps
 from xattr_check.axiom import Measurement, Undefined, axiom
 from xattr_check.explainer import Explainer
 from xattr_check.gate import AtMost
@@ -36,4 +36,5 @@ def parameter_randomization(method: Explainer, subject: Subject, draw: Draw) -> 
     cumulated = accumulate(groups, lambda names, group: names + group)
     steps = (randomised_maps(method, names, draw, step) for step, names in enumerate(cumulated))
     evidence = curves(signed_maps(method, subject.model, draw), steps, subject)
-    return Measurement(evidence["spearman"].mean(1), evidence=evidence)
+    lines = along(groups, evidence, "randomised from the output down to")
+    return Measurement(evidence["spearman"].mean(1), evidence=evidence, lines=lines)

@@ -1,6 +1,6 @@
 """Parameter randomisation, one group of layers at a time."""
 
-from xattr_axioms._randomization import curves, randomised_maps, signed_maps
+from xattr_axioms._randomization import along, curves, randomised_maps, signed_maps
 from xattr_check.axiom import Measurement, Undefined, axiom
 from xattr_check.explainer import Explainer
 from xattr_check.gate import AtMost
@@ -30,4 +30,5 @@ def parameter_randomization_independent(method: Explainer, subject: Subject, dra
         raise Undefined("the model has no parameters to randomise")
     steps = (randomised_maps(method, names, draw, step) for step, names in enumerate(groups))
     evidence = curves(signed_maps(method, subject.model, draw), steps, subject)
-    return Measurement(evidence["spearman"].mean(1), evidence=evidence)
+    lines = along(groups, evidence, "randomised alone")
+    return Measurement(evidence["spearman"].mean(1), evidence=evidence, lines=lines)

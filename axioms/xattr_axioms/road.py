@@ -5,6 +5,7 @@ from xattr_check.curves import ranked_outputs
 from xattr_check.explainer import Explainer
 from xattr_check.fills import Fill
 from xattr_check.gate import Beats
+from xattr_check.lines import Lines
 from xattr_check.perturb import Output
 from xattr_check.run import Draw
 from xattr_check.subject import Subject
@@ -45,4 +46,5 @@ def road(
     """
     kept = [(share, 1.0) for share in SHARES]
     curve = ranked_outputs(method, subject, draw, kept, fill=fill, by=by, output=output)
-    return Measurement(curve.mean(1), evidence={"curve": curve})
+    lines = Lines(f"share of {by} imputed", "output for the target", SHARES, {"": curve})
+    return Measurement(curve.mean(1), evidence={"curve": curve}, lines=lines)

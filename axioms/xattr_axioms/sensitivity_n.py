@@ -6,6 +6,7 @@ from xattr_check.axiom import Measurement, Undefined, axiom
 from xattr_check.explainer import Explainer
 from xattr_check.fills import Fill
 from xattr_check.gate import Beats
+from xattr_check.lines import Lines
 from xattr_check.run import Draw
 from xattr_check.similarity import correlation
 from xattr_check.subject import Subject
@@ -58,6 +59,6 @@ def sensitivity_n(
         ],
         dim=1,
     )
-    return Measurement(
-        rows.mean(1), same_everywhere(by_unit), evidence={"correlation_by_n": rows, "n": torch.tensor(sizes)}
-    )
+    evidence = {"correlation_by_n": rows, "n": torch.tensor(sizes)}
+    lines = Lines(f"{by} in a set", "correlation with the output's change", sizes, {"": rows})
+    return Measurement(rows.mean(1), same_everywhere(by_unit), evidence, lines)

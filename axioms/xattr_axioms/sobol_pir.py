@@ -1,5 +1,7 @@
 """Agreement with the Sobol decomposition."""
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from xattr_axioms._variance import agreement, first_draw, outputs_of, regions_of, unreliable
@@ -66,4 +68,4 @@ def sobol_pir(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     first_draw(subject, draw, "sobol", lambda: untrusted(outputs, regions.count, resamples))
     found = sobol_indices(outputs, regions.count)
     measured = agreement(method, subject, draw, regions, found.total)
-    return Measurement(measured.samples, measured.finding, {**measured.evidence, "first": found.first})
+    return replace(measured, evidence={**measured.evidence, "first": found.first})

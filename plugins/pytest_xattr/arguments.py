@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from xattr_check.config import Settings
 
 ROOT = "xattr"
+# Options that name a file to be written.
+FILES = ("json", "html", "markdown")
 N = TypeVar("N", int, float)
 
 
@@ -67,7 +69,9 @@ def settings(config: pytest.Config, node_ids: Iterable[str]) -> "Settings":
     found = replace(
         found,
         storage=str(config.rootpath / found.storage),
-        json=None if found.json is None else str(config.rootpath / found.json),
+        json=_under(config.rootpath, found.json),
+        html=_under(config.rootpath, found.html),
+        markdown=_under(config.rootpath, found.markdown),
     )
     options: dict[str, Any] = {
         key: config.getoption(f"xattr_{key}")
@@ -76,9 +80,8 @@ def settings(config: pytest.Config, node_ids: Iterable[str]) -> "Settings":
             *("save", "autosave", "compare", "compare_fail"),
         )
     }
-    for key in ("storage", "json"):
-        value = config.getoption(f"xattr_{key}")
-        options[key] = None if value is None else str(config.invocation_params.dir / value)
+    for key in ("storage", *FILES):
+        options[key] = _under(config.invocation_params.dir, config.getoption(f"xattr_{key}"))
     found = found.overridden(
         methods=config.getoption("xattr_method"),
         seed=_number(config, "seed", int, "a whole number"),
@@ -89,6 +92,10 @@ def settings(config: pytest.Config, node_ids: Iterable[str]) -> "Settings":
     if found.checks is None:
         found = found.overridden(checks=checks_of(node_ids))
     return found if found.methods else found.overridden(methods=methods_of(node_ids))
+
+
+def _under(folder: Path, file: str | None) -> str | None:
+    return None if file is None else str(folder / file)
 
 
 def _number(config: pytest.Config, name: str, kind: Callable[[str], N], wanted: str) -> N | None:

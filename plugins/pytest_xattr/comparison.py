@@ -52,6 +52,16 @@ class Comparison:
         """Whether the run has to fail: a rule is broken, or there is nothing that one could be held to."""
         return bool(self.broken or self.idle)
 
+    @property
+    def told(self) -> dict[str, Any]:
+        """What the report and the summary say of it."""
+        return {
+            "compared": str(self.before),
+            "changes": self.changes,
+            "broken": self.broken,
+            "idle": self.idle,
+        }
+
     def write(self, reporter: "pytest.TerminalReporter") -> None:
         """Write the table."""
         from xattr_check import comparison_table

@@ -33,6 +33,8 @@ OPTIONS = (
         "what a chunk of images and its activations may take, in MiB (default: 256); less is slower",
     ),
     ("json", "FILE", "write all verdicts to a file"),
+    ("html", "FILE", "write a report to look at, a single file"),
+    ("markdown", "FILE", "write a summary for a comment on a pull request"),
     (
         "compare-fail",
         "RULES",

@@ -5,13 +5,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_xattr import arguments, comparison, summary
 from pytest_xattr.items import BatteryNode, CheckItem, Told
 from pytest_xattr.progress import Progress
+
+if TYPE_CHECKING:
+    from xattr_check.verdict import Verdict
 
 
 @contextmanager
@@ -41,7 +44,7 @@ class BatterySession:
         self.progress = Progress(config)
         self.records: dict[str, dict[str, Any]] = {}
         self._traces: set[str] = set()
-        self._pictures = 0
+        self._pictures: dict[tuple[str, str], Path] = {}
         self.saved: Path | None = None
         self._picture_faults: list[str] = []
         with usage_errors():
@@ -52,10 +55,12 @@ class BatterySession:
             self.order = {f"xattr::{m.name}::{c.name}": (m, c) for m, c in self.battery.pairs}
             self._check_node_ids()
             _ = self.battery.run  # an unwritable store or a missing device is told now
-            if settings.json is not None and not self.is_worker:
-                from xattr_check.document import check_writable
+            for name in arguments.FILES:
+                file = getattr(settings, name)
+                if file is not None and not self.is_worker:
+                    from xattr_check.document import check_writable
 
-                check_writable(Path(settings.json))
+                    check_writable(Path(file), f"--xattr-{name}")
             self.comparison = None if self.is_worker else comparison.prepare(config, settings)
 
     def _check_node_ids(self) -> None:
@@ -149,7 +154,9 @@ class BatterySession:
             record = self._error_record(report.nodeid, str(report.longrepr))
         if record is not None:
             self.records[report.nodeid] = record
-        self._pictures += getattr(report, "xattr_picture", None) is not None
+        if picture := getattr(report, "xattr_picture", None):
+            method, check = self.order[report.nodeid]
+            self._pictures[method.name, check.name] = Path(picture)
         if fault := getattr(report, "xattr_picture_fault", ""):
             self._picture_faults.append(fault)
         trace = getattr(report, "xattr_trace", "")
@@ -180,21 +187,20 @@ class BatterySession:
             return
         if self._alone and self._says_nothing and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
-        self._write_documents()
+        content = self._document()
+        self._keep(content)
         if self.comparison is not None:
             self.comparison.take(self._results)
             if self.comparison.closes and session.exitstatus == pytest.ExitCode.OK:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        self._tell(content)
 
-    def _write_documents(self) -> None:
-        """The file that was asked for, and the one of the history."""
-        settings = self.battery.settings
-        if settings.json is None and not settings.saves:
-            return
-        from xattr_check import document, history
+    def _document(self) -> dict[str, Any]:
+        """What was measured, and how."""
+        from xattr_check import document
 
-        content = document.document(
-            settings,
+        return document.document(
+            self.battery.settings,
             str(self.battery.run.device),
             self.started,
             self._results,
@@ -202,10 +208,40 @@ class BatterySession:
             missing=len(self.order) - len(self.records),
             sources={method.name: method.source for method in self.battery.methods},
         )
+
+    def _keep(self, content: dict[str, Any]) -> None:
+        """Write it to the file that was asked for, and to the history."""
+        from xattr_check import document, history
+
+        settings = self.battery.settings
         if settings.json is not None:
             document.write(Path(settings.json), content)
         if settings.saves and self.records:
-            self.saved = history.save(Path(settings.storage), content)
+            self.saved = history.save(Path(settings.storage), content, self._pictures)
+
+    def _tell(self, content: dict[str, Any]) -> None:
+        """Write what is for people, with the comparison."""
+        from xattr_check.document import write_bytes
+
+        settings = self.battery.settings
+        compared = {} if self.comparison is None else self.comparison.told
+        if settings.markdown is not None:
+            from xattr_check import markdown
+
+            write_bytes(Path(settings.markdown), markdown.text(self._verdicts, **compared).encode())
+        if settings.html is not None:
+            from xattr_check import history, report
+
+            self.progress("writing the report")
+            source = report.Source("this run", content["run"], self._verdicts, self._pictures)
+            saved = history.saved_runs(Path(settings.storage))
+            write_bytes(Path(settings.html), report.render([source], saved, **compared).encode())
+
+    @property
+    def _verdicts(self) -> "list[Verdict]":
+        from xattr_check.verdict import Verdict
+
+        return [Verdict.from_record(record) for record in self._results]
 
     def pytest_terminal_summary(self, terminalreporter: "pytest.TerminalReporter") -> None:
         """The table, and where the pictures are."""
@@ -215,7 +251,9 @@ class BatterySession:
             terminalreporter.write_line(f"saved as {self.saved}")
         if self.comparison is not None:
             self.comparison.write(terminalreporter)
-        summary.write_pictures(terminalreporter, settings, self._pictures, self._picture_faults)
+        summary.write_pictures(terminalreporter, settings, len(self._pictures), self._picture_faults)
+        if settings.html is not None:
+            terminalreporter.write_line(f"report: {Path(settings.html).as_uri()}")
         if self._says_nothing:
             terminalreporter.write_line("no check applies here: nothing was judged", yellow=True)
 

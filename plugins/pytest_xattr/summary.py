@@ -42,8 +42,9 @@ def write(
     shown = table.lines(verdicts, controls=verbose > 0, brief=verbose < 0 or (many and verbose < 1))
     for line, status in shown:
         reporter.write_line(line, **MARKUP[status])
-    if settings.json is not None:
-        reporter.write_line(f"verdicts written to {settings.json}")
+    for what, file in (("verdicts", settings.json), ("summary", settings.markdown)):
+        if file is not None:
+            reporter.write_line(f"{what} written to {file}")
 
 
 def write_pictures(

@@ -1,0 +1,76 @@
+"""Which methods may be believed on a subject: verdicts counted and ranked."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from xattr_check.table import WIDTH, unclaimed, wrapped
+from xattr_check.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How one method stands.
+
+    failed: checks on which a gate closes; unclear: undecided or invalid; both by name.
+    judged: how many required checks came to pass or fail. seconds: time that its checks took.
+    """
+
+    method: str
+    passed: int
+    failed: Sequence[str]
+    unclear: Sequence[str]
+    seconds: float
+
+    @classmethod
+    def of(cls, method: str, verdicts: Sequence[Verdict]) -> "Standing":
+        """The standing by a method's verdicts."""
+        return cls(
+            method,
+            sum(verdict.status == "pass" and verdict.required for verdict in verdicts),
+            [verdict.check for verdict in verdicts if verdict.failed],
+            [verdict.check for verdict in verdicts if verdict.status in ("undecided", "invalid")],
+            sum(verdict.seconds for verdict in verdicts),
+        )
+
+    @property
+    def judged(self) -> int:
+        """How many required checks came to pass or fail."""
+        return self.passed + len(self.failed)
+
+    @property
+    def place(self) -> tuple[int, int, int, str]:
+        """What methods are ranked by: failures, then what is unclear, then passes."""
+        return len(self.failed), len(self.unclear), -self.passed, self.method
+
+    @property
+    def verdict(self) -> str:
+        """In a few words."""
+        if self.failed:
+            return f"fails {len(self.failed)} of {self.judged}"
+        if not self.passed:
+            return "nothing was judged"
+        if self.unclear:
+            return f"passes {self.passed}, {len(self.unclear)} unclear"
+        return f"passes all {self.passed}"
+
+
+def standings(verdicts: Sequence[Verdict]) -> list[Standing]:
+    """The standing of every method, the best first."""
+    ordered = sorted(verdicts, key=lambda verdict: verdict.method)
+    found = [
+        Standing.of(method, list(own)) for method, own in groupby(ordered, key=lambda verdict: verdict.method)
+    ]
+    return sorted(found, key=lambda one: one.place)
+
+
+def lines(verdicts: Sequence[Verdict]) -> Iterator[tuple[str, str]]:
+    """Lines of the ranking, each with what colours it, as of `xattr_check.table.lines`."""
+    for one in standings(verdicts):
+        colour = "fail" if one.failed else "undecided" if one.unclear or not one.passed else "pass"
+        yield f"  {one.method:<34} {one.verdict:<28} {one.seconds:>9.1f} s"[:WIDTH], colour
+        if one.failed:
+            yield from ((line, "text") for line in wrapped(", ".join(one.failed), indent=6))
+    unclaimed_count = sum(map(unclaimed, verdicts))
+    if unclaimed_count:
+        yield f"  {unclaimed_count} failures of checks that a method does not claim are not counted", "text"
