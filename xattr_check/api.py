@@ -1,13 +1,16 @@
 """The battery without pytest's command line: as an object, a function, and a decorator for a test."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from xattr_check import registry, table
 from xattr_check.axiom import Axiom
 from xattr_check.config import Settings, item, validate
+from xattr_check.document import document, write_bytes
 from xattr_check.method import Method
 from xattr_check.run import MEBIBYTE, Progress, Run, resolve_device, silent
 from xattr_check.select import select
@@ -20,7 +23,14 @@ DEFAULT_SUBJECT = "digits"
 
 
 class Results(list[Verdict]):
-    """The verdicts of a battery, in its order; printed as the table."""
+    """The verdicts of a battery, in its order; printed as the table.
+
+    run: where they come from, as `xattr_check.document` has it.
+    """
+
+    def __init__(self, verdicts: Iterable[Verdict] = (), run: Mapping[str, Any] | None = None) -> None:
+        super().__init__(verdicts)
+        self.run = dict(run or {})
 
     def __str__(self) -> str:
         return table.table(self)
@@ -28,7 +38,7 @@ class Results(list[Verdict]):
     @property
     def failed(self) -> "Results":
         """Those on which a gate must close."""
-        return Results(verdict for verdict in self if verdict.failed)
+        return Results((verdict for verdict in self if verdict.failed), self.run)
 
     def save_pictures(self, folder: str | Path) -> list[Path]:
         """Write the pictures there are to FOLDER/METHOD/CHECK.png, under names that any system takes.
@@ -41,6 +51,17 @@ class Results(list[Verdict]):
         saved = [pictures.save(verdict, Path(folder)) for verdict in self]
         return [path for path in saved if path is not None]
 
+    def save_report(self, file: str | Path) -> Path:
+        """Write the report, a single HTML file; its path. Raises OSError where it cannot be written."""
+        from xattr_check import pictures, report
+
+        with TemporaryDirectory() as folder:
+            drawn = {(one.method, one.check): pictures.save(one, Path(folder)) for one in self}
+            found = {key: path for key, path in drawn.items() if path is not None}
+            page = report.render([report.Source("this run", self.run, self, found)])
+        write_bytes(Path(file), page.encode())
+        return Path(file).resolve()
+
     def __getitem__(self, key: Any) -> Any:
         """A verdict by position, by the name of its check, or by (method, check) where there are several."""
         if isinstance(key, str | tuple):
@@ -50,7 +71,7 @@ class Results(list[Verdict]):
                 raise KeyError(f"{key!r}: {len(found)} verdicts of that name")
             return found[0]
         found_here = super().__getitem__(key)
-        return Results(found_here) if isinstance(key, slice) else found_here
+        return Results(found_here, self.run) if isinstance(key, slice) else found_here
 
 
 def subject_of(settings: Settings, subject: Any = None) -> Subject:
@@ -158,7 +179,9 @@ def run_battery(
         timeout=timeout,
     )
     battery = Battery(chosen, methods if isinstance(methods, list | tuple) else [methods], subject)
-    return Results(battery.judge(method, check) for method, check in battery.pairs)
+    started = datetime.now(UTC)
+    found = [battery.judge(method, check) for method, check in battery.pairs]
+    return Results(found, document(chosen, str(battery.run.device), started, (), Path())["run"])
 
 
 def parametrize_with_checks(

@@ -113,17 +113,22 @@ def strip(own: Sequence[Dot], others: Sequence[Dot], bound: float | None, label:
     every = [*own, *others]
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": salt}):
         canvas, (axes,) = _canvas(1, 6.4, 0.55 + 0.2 * len(every))
-        several = len(own) > 1 or not any(dot.rows for dot in own)
-        for place, dot in enumerate(reversed(every)):
-            if dot.rows and not several:
-                shown = dot.rows[:MOST_DOTS]
-                axes.plot(shown, [place + 0.28] * len(shown), "|", color=dot.colour, markersize=5, alpha=0.35)
-            ends = [end if math.isfinite(end) else dot.value for end in (dot.low, dot.high)]
-            axes.plot(ends, [place, place], "-", color=dot.colour, linewidth=2, solid_capstyle="butt")
-            axes.plot(dot.value, place, "o" if dot in own else "D", color=dot.colour, markersize=5)
+        places = range(len(every))[::-1]
+        if len(own) == 1 and own[0].rows:
+            shown, above = own[0].rows[:MOST_DOTS], [places[0] + 0.28] * len(own[0].rows[:MOST_DOTS])
+            axes.plot(shown, above, "|", color=own[0].colour, markersize=5, alpha=0.35)
+        low, high = (
+            [end if math.isfinite(end) else dot.value for dot, end in zip(every, ends, strict=True)]
+            for ends in ([dot.low for dot in every], [dot.high for dot in every])
+        )
+        axes.hlines(places, low, high, colors=[dot.colour for dot in every], linewidth=2)
+        for dots_of, marker, first in ((own, "o", 0), (others, "D", len(own))):
+            at = places[first : first + len(dots_of)]
+            colours = [dot.colour for dot in dots_of]
+            axes.scatter([dot.value for dot in dots_of], at, c=colours, s=26, marker=marker, zorder=3)
         if bound is not None:
             axes.axvline(bound, color=GATE, linewidth=1.2, linestyle=(0, (4, 2)))
-        axes.set_yticks(range(len(every)), [_cut(dot.name) for dot in reversed(every)])
+        axes.set_yticks(places, [_cut(dot.name) for dot in every])
         axes.set_ylim(-0.6, len(every) - 0.4)
         axes.set_xlabel(textwrap.fill(label, 64))
         axes.tick_params(axis="y", length=0)
@@ -214,7 +219,7 @@ def _svg(canvas: Canvas, told: str) -> str:
     label = told.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
     width = canvas.get_size_inches()[0]
     head = f'<svg role="img" aria-label="{label}" style="width: {width:.1f}in" '
-    return re.sub(r'<svg (?:height|width)="[^"]*" ?', head, text, count=1)
+    return re.sub(r' (?:width|height)="[0-9.]+pt"', "", text, count=2).replace("<svg ", head, 1)
 
 
 def _cut(name: str, length: int = 34) -> str:

@@ -165,13 +165,14 @@ def _readable(folder: Path) -> Iterator[SavedRun]:
             warnings.warn(f"{error}; it is left out", HistoryWarning, stacklevel=3)
 
 
-def find(storage: Path, reference: str, here: Path) -> SavedRun:
+def find(storage: Path, reference: str, here: Path, option: str = "--xattr-compare") -> SavedRun:
     """The run that a reference means: '' the last one, `git:REF`, the last one of a name, or a path.
 
-    here: the folder that a path is relative to, and whose git knows a REF. Raises UsageError.
+    here: the folder that a path is relative to, and whose git knows a REF. option: what asked for it, as a
+    mistake is told. Raises UsageError.
     """
     runs = saved_runs(storage)
-    option = f"--xattr-compare={reference!r}" if reference else "--xattr-compare"
+    option = f"{option}={reference!r}" if reference else option
     named = [run for run in runs if reference in ("", run.name, run.path.name, run.path.stem)]
     if named:
         return named[-1]

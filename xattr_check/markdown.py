@@ -1,5 +1,6 @@
 """Verdicts as Markdown, for a comment on a pull request."""
 
+import html
 import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -28,7 +29,7 @@ def text(
     compared: the run that changes are against. broken: rules of the comparison, with what broke them.
     idle: rules that nothing could be held to.
     """
-    parts = [MARKER, f"## xattr-check: {_headline(verdicts, bool(broken or idle))}"]
+    parts = [MARKER, f"## xattr-check: {_headline(verdicts, broken, idle)}"]
     for method, group in groupby(in_order(verdicts), key=lambda verdict: verdict.method):
         own = list(group)
         parts.append(
@@ -51,13 +52,15 @@ def text(
     return "\n\n".join(parts)[:LONGEST] + "\n"
 
 
-def _headline(verdicts: Sequence[Verdict], closes: bool) -> str:
+def _headline(verdicts: Sequence[Verdict], broken: Sequence[object], idle: Sequence[object]) -> str:
     failed = sum(verdict.failed for verdict in verdicts)
     if not verdicts:
         return "nothing was judged"
     if failed:
         return f"{failed} of {len(verdicts)} checks fail"
-    return "worse than before" if closes else "no required check fails"
+    if broken or idle:
+        return "worse than before" if broken else "not comparable with before"
+    return "no required check fails"
 
 
 def _table(verdicts: Sequence[Verdict], *, with_method: bool = False) -> Iterator[str]:
@@ -108,5 +111,5 @@ def _changes(changes: Sequence[Change], broken: Sequence[tuple[Rule, Change]]) -
 def escaped(text: str) -> str:
     """A text that no part of is read as Markdown, HTML or a mention of somebody."""
     line = " ".join(text.split())
-    line = re.sub(r"([\\`*_{}\[\]()#+!|~<>&$])", r"\\\1", line)
+    line = re.sub(r"([\\`*_{}\[\]()#+!|~$])", r"\\\1", html.escape(line, quote=False))
     return line.replace("@", "@\u200b")

@@ -6,6 +6,7 @@ import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -24,7 +25,7 @@ from xattr_check.table import MARKS, in_order, needs_attention, reported, summar
 from xattr_check.verdict import Verdict
 
 # Of pictures in one file, in bytes; those that need attention come first, and what is left out is told.
-PICTURES = 12 * 2**20
+PICTURES = 6 * 2**20
 # Saved runs in a trend, and reference methods on one axis, at most.
 MOST_RUNS, MOST_REFERENCES = 12, 24
 
@@ -222,14 +223,7 @@ def render(
     }
     cells = {(row.label, row.verdict.check): row for row in rows}
     p_values = corrected(changes)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("xattr_check"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template("report.html").render(
+    return _template("report.html").render(
         subjects=list(dict.fromkeys(row.verdict.subject for row in rows)),
         sources=sources,
         ranked=sorted(methods.values(), key=lambda one: one.place),
@@ -250,6 +244,32 @@ def render(
         ],
         marks=MARKS,
     )
+
+
+def trends(history: Sequence[SavedRun], method: str | None = None, check: str | None = None) -> str:
+    """Figures over saved runs, the oldest first, as HTML; of all methods and checks, or of one alone."""
+    latest: dict[Key, Row] = {}
+    for run in history:
+        source = Source.of(run)
+        latest |= {key: Row(verdict.method, verdict, source) for key, verdict in run.verdicts.items()}
+    rows = [
+        row
+        for row in latest.values()
+        if method in (None, row.verdict.method) and check in (None, row.verdict.check)
+    ]
+    found = [one for one in _checks(rows, history) if one.trends and one.family != "contract"]
+    return _template("trends.html").render(runs=history, checks=found, summary=summary)
+
+
+def _template(name: str) -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("xattr_check"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template(name)
 
 
 def _rows(sources: Sequence[Source]) -> list[Row]:
@@ -304,17 +324,22 @@ def _trends(rows: Sequence[Row], history: Sequence[SavedRun]) -> dict[str, list[
     for row in rows[: charts.MOST_LINES]:
         key = (row.verdict.method, row.verdict.check)
         points = [
-            (f"{run.name} {run.started:%m-%d %H:%M}", dot)
+            (_when(run.run), dot)
             for run in history
             if key in run.verdicts
             and run.verdicts[key].fingerprint == row.verdict.fingerprint
-            and run.run.get("started") != row.source.run.get("started")
+            and run.run != row.source.run
             and (dot := charts.dots(run.verdicts[key], row.label)) is not None
         ]
         now = charts.dots(row.verdict, row.label)
         if points and now is not None:
-            found[row.label] = [*points[-MOST_RUNS:], ("this run", now)]
+            found[row.label] = [*points[-MOST_RUNS:], (_when(row.source.run), now)]
     return found
+
+
+def _when(run: Mapping[str, Any]) -> str:
+    started = datetime.fromisoformat(run["started"])
+    return f"{run.get('name') or 'unnamed'} {started:%m-%d %H:%M}"
 
 
 def _pictures(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
@@ -327,7 +352,7 @@ def _pictures(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
         buffer = io.BytesIO()
         try:
             with Image.open(path) as picture:
-                picture.save(buffer, "WEBP", lossless=True)
+                picture.save(buffer, "WEBP", lossless=True, method=2)
         except OSError:  # it was taken away, or is none
             continue
         left -= len(buffer.getvalue()) * 4 // 3

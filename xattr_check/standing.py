@@ -71,6 +71,5 @@ def lines(verdicts: Sequence[Verdict]) -> Iterator[tuple[str, str]]:
         yield f"  {one.method:<34} {one.verdict:<28} {one.seconds:>9.1f} s"[:WIDTH], colour
         if one.failed:
             yield from ((line, "text") for line in wrapped(", ".join(one.failed), indent=6))
-    unclaimed_count = sum(map(unclaimed, verdicts))
-    if unclaimed_count:
-        yield f"  {unclaimed_count} failures of checks that a method does not claim are not counted", "text"
+    if count := sum(map(unclaimed, verdicts)):
+        yield f"  not counted: {count} of checks that a method does not claim, or that are advice", "text"
