@@ -6,8 +6,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property, partial
-from pathlib import Path
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -23,6 +22,7 @@ from xattr_check.intervals import Interval, exact
 from xattr_check.lines import Lines, figure
 from xattr_check.method import Method
 from xattr_check.run import BUDGETS, Draw, Run
+from xattr_check.sources import source_digest
 from xattr_check.subject import Subject
 from xattr_check.verdict import Drawn, Status, Verdict
 
@@ -78,19 +78,6 @@ def _expect(verdict: Verdict, reason: str) -> Verdict:
         sentence = f"{verdict.sentence}; it was expected to fail ({reason}): remove it from expected_failures"
         return replace(verdict, status="xpass", sentence=sentence)
     return verdict
-
-
-@cache
-def _code_digest(*functions: object) -> str:
-    """Digest of the engine's source and of the modules, or packages, that define the functions."""
-    files = {path.name: path for path in Path(__file__).parent.glob("*.py")}
-    for function in functions:
-        source = inspect.getsourcefile(function)  # type: ignore[arg-type]
-        if source is not None:
-            folder = Path(source).parent
-            own = folder.glob("*.py") if (folder / "__init__.py").exists() else [Path(source)]
-            files |= {str(path): path for path in own}
-    return digest({name: path.read_text() for name, path in files.items()})
 
 
 class _ControlError(Exception):
@@ -256,7 +243,7 @@ class _Judge:
                 f"line {name}": rows for name, rows in lines.items()
             }
 
-        code = _code_digest(check.measure, control.function)
+        code = source_digest(check.measure, control.function)
         found = draw.shared("control", compute, check=check.name, control=control.name, code=code)
         samples = found.pop("samples").cpu()
         return samples, {name.removeprefix("line "): rows for name, rows in found.items()}
@@ -332,7 +319,7 @@ class _Judge:
             better=self.gate.better,
             scale=self.gate.scale,
             fingerprint=self.item.subject.fingerprint,
-            code=_code_digest(check.measure),
+            code=source_digest(check.measure),
             draws=self.draws,
             figure=figure(self.lines, self.control_lines),
         )
