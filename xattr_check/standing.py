@@ -13,13 +13,15 @@ class Standing:
     """How one method stands.
 
     failed: checks on which a gate closes; unclear: undecided or invalid; both by name.
-    judged: how many required checks came to pass or fail. seconds: time that its checks took.
+    errors: how many of the failed ones came to nothing, since the method raised or returned what it must not.
+    seconds: time that its checks took.
     """
 
     method: str
     passed: int
     failed: Sequence[str]
     unclear: Sequence[str]
+    errors: int
     seconds: float
 
     @classmethod
@@ -30,6 +32,7 @@ class Standing:
             sum(verdict.status == "pass" and verdict.required for verdict in verdicts),
             [verdict.check for verdict in verdicts if verdict.failed],
             [verdict.check for verdict in verdicts if verdict.status in ("undecided", "invalid")],
+            sum(verdict.status == "error" for verdict in verdicts),
             sum(verdict.seconds for verdict in verdicts),
         )
 
@@ -46,13 +49,18 @@ class Standing:
     @property
     def verdict(self) -> str:
         """In a few words."""
+        return self.told()
+
+    def told(self, what: str = "") -> str:
+        """In a few words, with a word for checks."""
         if self.failed:
-            return f"fails {len(self.failed)} of {self.judged}"
+            errors = f", {self.errors} by an error" if self.errors else ""
+            return f"fails {len(self.failed)} of {self.judged}{what}{errors}"
         if not self.passed:
             return "nothing was judged"
         if self.unclear:
             return f"passes {self.passed}, {len(self.unclear)} unclear"
-        return f"passes all {self.passed}"
+        return f"passes all {self.passed}{what}"
 
 
 def standings(verdicts: Sequence[Verdict]) -> list[Standing]:

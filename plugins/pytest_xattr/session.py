@@ -244,7 +244,9 @@ class BatterySession:
         return [Verdict.from_record(record) for record in self._results]
 
     def pytest_terminal_summary(self, terminalreporter: "pytest.TerminalReporter") -> None:
-        """The table, and where the pictures are."""
+        """The table, and where the pictures are; nothing with --no-summary, as in any version of pytest."""
+        if terminalreporter.config.option.no_summary:
+            return
         settings = self.battery.settings
         summary.write(terminalreporter, self._results, settings)
         if self.saved is not None:

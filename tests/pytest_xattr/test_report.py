@@ -44,6 +44,10 @@ def test_keys_of_xattr_yaml_are_meant_from_its_folder(folder: pytest.Pytester, j
     assert {"r.html", "c.md"} <= {path.name for path in folder.path.iterdir()}
 
 
+def test_no_summary_is_none(judge: Judge) -> None:
+    judge(CHECKS, "--no-summary").stdout.no_fnmatch_line("*= xattr-check =*")
+
+
 @pytest.mark.parametrize("name", ["html", "markdown"])
 def test_what_cannot_be_written_is_told_before_anything_is_judged(name: str, judge: Judge) -> None:
     outcome = judge(CHECKS, f"--xattr-{name}=/dev/null/report")

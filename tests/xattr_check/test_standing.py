@@ -29,7 +29,7 @@ def test_methods_are_ranked_by_failures_then_by_what_is_unclear() -> None:
         ("nothing", "nothing was judged"),
         ("unclear", "passes 1, 1 unclear"),
         ("fails", "fails 1 of 1"),
-        ("raises", "fails 2 of 2"),
+        ("raises", "fails 2 of 2, 1 by an error"),
     ]
     text = [line for line, _ in standing.lines(verdicts)]
     assert all(len(line) <= 80 for line in text)
