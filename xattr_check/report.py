@@ -238,6 +238,8 @@ def render(
         - len(pictures),
         compared=compared,
         idle=idle,
+        worse=list(dict.fromkeys(change.after.check for _, change in broken)),
+        anchors={check.name: check.anchor for check in checks},
         changes=[
             (change, p_values.get(place), [rule.text for rule, one in broken if one is change])
             for place, change in enumerate(changes)

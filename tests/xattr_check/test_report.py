@@ -237,6 +237,7 @@ def test_a_comparison_shows_what_changed_and_the_rule() -> None:
         [source(after)], compared="main of yesterday", changes=changes, broken=list(broken(rules, changes))
     )
     text = Page(page).text
+    assert "worse than main of yesterday: deletion" in text
     assert "Compared with main of yesterday" in text
     assert re.search(r"deletion pass 0\.5 0\.6 0\.1\S* .*worse \(lower is better\) 0\.0001 p<0\.01", text)
 
