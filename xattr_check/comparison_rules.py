@@ -96,7 +96,9 @@ def corrected(changes: Sequence[Change]) -> dict[int, float]:
     found = {place: one.p for place, one in enumerate(changes) if one.exact}
     for method in {change.after.method for change in changes}:
         own = [
-            i for i, one in enumerate(changes) if one.after.method == method and one.p == one.p and not one.exact
+            i
+            for i, one in enumerate(changes)
+            if one.after.method == method and one.p == one.p and not one.exact
         ]
         own.sort(key=lambda i: changes[i].p)
         least = 0.0
