@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from xattr_check import cli_generate, reference, registry
+from xattr_check import cli_generate, cli_init, reference, registry
 from xattr_check.errors import UsageError
 from xattr_check.specs import nearest
 
@@ -29,6 +29,7 @@ def _parser() -> cli_generate.Parser:
     write.add_argument("--write", metavar="FILE", type=Path, help="into a file instead of the terminal")
     write.set_defaults(run=_reference)
     cli_generate.add_parser(commands)
+    cli_init.add_parser(commands)
     return parser
 
 
