@@ -200,7 +200,7 @@ def power(bench: Bench, repetitions: int) -> None:
                       f"{weight:.3f} | {count} | {shown} |", flush=True)  # fmt: skip
 
 
-def none(bench: Bench, seeds: int, only: str = "") -> None:
+def none(bench: Bench, seeds: int, rows: int, only: str = "") -> None:
     """Print how often what is no regression is taken for one, in real runs."""
     ig = methods()["integrated_gradients"].with_parameters("ig", {"steps": STEPS}).function
     versions: dict[str, Callable[[int], tuple[Function, Function]]] = {
@@ -232,7 +232,7 @@ def none(bench: Bench, seeds: int, only: str = "") -> None:
                 check = checks()[name]
                 try:
                     before, after = (
-                        bench.rows(method, check, seed, 32 // check.inputs) for method in (one, other)
+                        bench.rows(method, check, seed, -(-rows // check.inputs)) for method in (one, other)
                     )
                 except Undefined:
                     continue
@@ -254,6 +254,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=16)
+    parser.add_argument("--inputs", type=int, default=32, help="that runs without a regression draw")
     parser.add_argument("--repetitions", type=int, default=300)
     parser.add_argument("--storage", type=Path, default=Path(".xattr"))
     parser.add_argument("--only", default="", help="power, or a part of the name of a kind of run")
@@ -262,7 +263,7 @@ def main() -> None:
     if arguments.only in ("", "power"):
         power(bench, arguments.repetitions)
     if arguments.only != "power":
-        none(bench, arguments.seeds, arguments.only)
+        none(bench, arguments.seeds, arguments.inputs, arguments.only)
 
 
 if __name__ == "__main__":
