@@ -107,9 +107,10 @@ class Battery:
         self, settings: Settings, methods: Sequence[Any], subject: Any = None, progress: Progress = silent
     ) -> None:
         self.settings = settings
-        self.methods: list[Method] = load_methods(methods)
         known = registry.checks()
-        self.checks: list[Axiom] = select(settings.checks, known, settings.budget)
+        with settings.located():
+            self.methods: list[Method] = load_methods(methods)
+            self.checks: list[Axiom] = select(settings.checks, known, settings.budget)
         validate(settings, self.methods, {**known, **{check.name: check for check in self.checks}})
         self._subject = subject if subject is not None else settings.subject or DEFAULT_SUBJECT
         self._progress = progress
@@ -117,7 +118,8 @@ class Battery:
     @cached_property
     def run(self) -> Run:
         """What the items share, in the store of the settings. Raises UsageError."""
-        return run_of(self.settings, progress=self._progress)
+        with self.settings.located():
+            return run_of(self.settings, progress=self._progress)
 
     @property
     def pairs(self) -> list[tuple[Method, Axiom]]:
@@ -141,7 +143,8 @@ class Battery:
     def subject(self) -> Subject:
         """The subject on the run's device. Raises UsageError."""
         self.run.progress(f"loading {self.subject_label}")
-        return subject_of(self.settings, self._subject).to(self.run.device)
+        with self.settings.located():
+            return subject_of(self.settings, self._subject).to(self.run.device)
 
     def judge(self, method: Method, check: Axiom) -> Verdict:
         """The verdict on one pair."""

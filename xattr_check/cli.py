@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from xattr_check import cli_generate, cli_runs, reference, registry
+from xattr_check import cli_generate, cli_init, cli_runs, reference, registry
 from xattr_check.errors import UsageError
 from xattr_check.specs import nearest
 
@@ -30,6 +30,7 @@ def _parser() -> cli_generate.Parser:
     write.set_defaults(run=_reference)
     cli_generate.add_parser(commands)
     cli_runs.add_parsers(commands)
+    cli_init.add_parser(commands)
     return parser
 
 

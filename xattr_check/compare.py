@@ -50,6 +50,12 @@ class Change:
         return found if self.after.better == "lower" else -found
 
     @property
+    def exact(self) -> bool:
+        """Whether chance has no part in it: the rows are the same, or the statistic is exact."""
+        found = self.difference
+        return found is not None and found.low == found.high and self.p in (0.0, 1.0)
+
+    @property
     def clear(self) -> bool:
         """Whether the interval of the difference leaves out that there is none."""
         found = self.difference

@@ -88,10 +88,18 @@ def held_to_nothing(rules: Sequence[Rule], changes: Sequence[Change]) -> list[Ru
 
 
 def corrected(changes: Sequence[Change]) -> dict[int, float]:
-    """p-values of the changes by their place, corrected by Holm for the checks of one method. [holm1979]"""
-    found: dict[int, float] = {}
+    """p-values of the changes by their place, corrected by Holm for the checks of one method. [holm1979]
+
+    A figure that is the same in every row, or that is exact, leaves nothing to chance: it has its p, and does
+    not count among the others. [tarone1990]
+    """
+    found = {place: one.p for place, one in enumerate(changes) if one.exact}
     for method in {change.after.method for change in changes}:
-        own = [i for i, one in enumerate(changes) if one.after.method == method and one.p == one.p]
+        own = [
+            i
+            for i, one in enumerate(changes)
+            if one.after.method == method and one.p == one.p and not one.exact
+        ]
         own.sort(key=lambda i: changes[i].p)
         least = 0.0
         for rank, place in enumerate(own):
@@ -100,10 +108,17 @@ def corrected(changes: Sequence[Change]) -> dict[int, float]:
     return found
 
 
+def corrected_for(rule: Rule, changes: Sequence[Change]) -> dict[int, float]:
+    """As `corrected`, for the checks that a rule speaks of alone: it asks nothing of the others."""
+    places = [place for place, change in enumerate(changes) if rule.concerns(change)]
+    found = corrected([changes[place] for place in places])
+    return {place: found[number] for number, place in enumerate(places) if number in found}
+
+
 def broken(rules: Sequence[Rule], changes: Sequence[Change]) -> Iterator[tuple[Rule, Change]]:
     """Every rule with every change that breaks it."""
-    p_values = corrected(changes)
     for rule in rules:
+        p_values = corrected_for(rule, changes)
         for place, change in enumerate(changes):
             if rule.concerns(change) and rule.broken_by(change, p_values.get(place, 1.0)):
                 yield rule, change

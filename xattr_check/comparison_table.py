@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from xattr_check.compare import Change
-from xattr_check.comparison_rules import Rule, corrected
+from xattr_check.comparison_rules import Rule, corrected, corrected_for
 from xattr_check.table import MARKS, wrapped
 
 
@@ -16,15 +16,16 @@ def lines(
     all_rows: whether what is the same has a row as well.
     """
     p_values = corrected(changes)
-    rules = {id(change): rule.text for rule, change in reversed(broken)}
+    rules = {id(change): rule for rule, change in reversed(broken)}
     places = {id(change): place for place, change in enumerate(changes)}
     for method, group in groupby(changes, key=lambda change: change.after.method):
         own = list(group)
         yield from ((line, "head") for line in wrapped(method, indent=2))
         for change in own:
             if all_rows or change.clear or change.after.status != change.before.status or id(change) in rules:
-                p = p_values.get(places[id(change)])
-                yield from _row(change, p, rules.get(id(change)))
+                rule, place = rules.get(id(change)), places[id(change)]
+                p = p_values.get(place) if rule is None else corrected_for(rule, changes).get(place)
+                yield from _row(change, p, None if rule is None else rule.text)
         yield f"  {summary(own)}", "head"
         for reason, members in _reasons(own).items():
             yield from ((line, "text") for line in wrapped(f"{', '.join(members)}: {reason}", indent=4))

@@ -1,6 +1,9 @@
 """Settings: what xattr.yaml may say, read with the lines of its mistakes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from xattr_check.method import Method
 from xattr_check.run import BUDGETS
 from xattr_check.specs import nearest
 from xattr_check.subject import Subject
+from xattr_check.yaml_nodes import compose, entries, place, shown, value, wrong
 
 NAME = "xattr.yaml"
 # For all methods, or for one method by its spec.
@@ -31,7 +35,8 @@ class Settings:
     gates: gates by check: {at_most: x}, {at_least: x} or {beats: x}.
     save: the name to save the run under, '' for that of its commit; None not to save it, but with autosave.
     compare: the run to compare with, '' for the last one; None not to compare.
-    compare_fail: rules that a change may not break, see `xattr_check.comparison_rules`.
+    compare_fail: rules that a change may not break, see `xattr_check.comparison_rules`; those of
+        a file wait for a comparison.
     """
 
     methods: Sequence[str] = ()
@@ -58,6 +63,8 @@ class Settings:
     expected_failures: PerMethod = field(default_factory=dict)
     # Methods that a file names beside those that the command line put in their place.
     others: Sequence[str] = ()
+    # Where a file says what of this is from it, FILE:LINE by key and names in it.
+    places: Mapping[tuple[str, ...], str] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.budget not in BUDGETS:
@@ -66,7 +73,8 @@ class Settings:
             raise UsageError(f"--xattr-timeout={self.timeout:g}: expected seconds greater than 0")
         if self.memory < 1:
             raise UsageError(f"--xattr-memory={self.memory}: expected at least 1, in MiB")
-        if self.compare_fail and self.compare is None:
+        # A file says the rule for whoever compares.
+        if self.compare_fail and self.compare is None and ("compare_fail",) not in self.places:
             raise UsageError("--xattr-compare-fail: expected --xattr-compare beside it, to know with what")
         if (self.model is None) != (self.data is None):
             given, missing = ("model", "data") if self.model else ("data", "model")
@@ -100,51 +108,74 @@ class Settings:
             given.setdefault("subject", None)
         elif "subject" in given:
             given |= {"model": None, "data": None}
-        return replace(self, **given, others=(*self.methods, *self.others))
+        places = {names: at for names, at in self.places.items() if names[0] not in given}
+        return replace(self, **given, others=(*self.methods, *self.others), places=places)
+
+    def at(self, *names: str) -> str:
+        """Where a file says it, as the beginning of a message; an empty string where none does."""
+        found = self.places.get(names)
+        return f"{found}: " if found else ""
+
+    @contextmanager
+    def located(self) -> Iterator[None]:
+        """Tell of a UsageError about an option where the file says it, if it is from there."""
+        try:
+            yield
+        except UsageError as error:
+            key, quoted = error_key(str(error)), re.match(r"--xattr-[a-z-]+='([^']*)'", str(error))
+            at = self.at(key, quoted[1]) if quoted else ""
+            raise UsageError(f"{at or self.at(key)}{error}") from error.__cause__
 
 
 def read(path: Path) -> Settings:
-    """The settings of a YAML file. Raises UsageError with the line of what is wrong in it."""
+    """The settings of a YAML file. Raises UsageError with the line and the key of what is wrong in it."""
     try:
-        node = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)
+        node = compose(path)
     except OSError as error:
         raise UsageError(
             f"--xattr-gates='{path}': expected a file that can be read: {error.strerror}"
         ) from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}" if mark is not None else ""
-        raise UsageError(f"{path}{line}: not YAML: {getattr(error, 'problem', error)}") from None
     if node is None:
         return Settings()
     values: dict[str, Any] = {}
-    known = {item.name for item in fields(Settings)} - {"others"}
-    for key, child in _entries(path, node, "the file"):
+    places: dict[tuple[str, ...], str] = {}
+    known = {item.name for item in fields(Settings)} - {"others", "places"}
+    for key, where, child in entries(path, node, "the file"):
+        if key == "subjects":
+            raise wrong(
+                path,
+                where,
+                "subjects: a run has one subject: expected subject: NAME; for others, run again with "
+                "--xattr-subject=NAME, or with a file for each, --xattr-gates=FILE",
+            )
         if key not in known:
-            raise _wrong(path, child, f"unknown key {key!r}{nearest(key, known)}")
+            raise wrong(path, where, f"unknown key {key!r}{nearest(key, known)}")
         values[key] = _gates(path, child) if key == "gates" else _plain(path, key, child)
+        places[(key,)] = place(path, where)
+        places |= {(key, *names): at for names, at in _places(path, key, child)}
     try:
-        return Settings(**values)
+        return Settings(**values, places=places)
     except UsageError as error:
-        raise UsageError(f"{path}: {error}") from None
+        key = error_key(str(error))
+        raise UsageError(f"{places.get((key,), path)}: {error}") from None
 
 
-def _wrong(path: Path, node: yaml.Node, what: str) -> UsageError:
-    return UsageError(f"{path} line {node.start_mark.line + 1}: {what}")
+def error_key(message: str) -> str:
+    """The key of the option that a message begins with, or an empty string."""
+    found = re.match(r"--xattr-([a-z-]+)", message)
+    name = found[1].replace("-", "_") if found else ""
+    return "methods" if name == "method" else name
 
 
-def _entries(path: Path, node: yaml.Node, what: str) -> Iterable[tuple[str, yaml.Node]]:
-    if not isinstance(node, yaml.MappingNode):
-        raise _wrong(path, node, f"expected {what} to be a mapping, name: value")
-    return [(str(key.value), value) for key, value in node.value]
-
-
-def _value(path: Path, node: yaml.Node) -> Any:
-    loader = yaml.SafeLoader("")
-    try:
-        return loader.construct_document(node)
-    except yaml.YAMLError as error:
-        raise _wrong(path, node, str(getattr(error, "problem", error))) from None
+def _places(path: Path, key: str, node: yaml.Node) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Where the names in a key stand, by the way to them."""
+    if isinstance(node, yaml.SequenceNode):
+        for child in node.value:
+            yield (str(child.value),), place(path, child)
+    elif isinstance(node, yaml.MappingNode):
+        for name, where, child in entries(path, node, key):
+            yield (name,), place(path, where)
+            yield from (((name, *names), at) for names, at in _places(path, key, child))
 
 
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
@@ -153,6 +184,9 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "seed": ((int,), "a whole number"),
     "strict": ((bool,), "true or false"),
     "autosave": ((bool,), "true or false"),
+    "save": ((str, bool), "a name, or true for that of the git commit"),
+    "compare": ((str, bool), "the name of a saved run, a file or git:REF, or true for the last run"),
+    "compare_fail": ((str, list), "a rule or a list of them, for example ['p<0.01', 'any:pass->fail']"),
     "timeout": ((int, float), "seconds"),
     "memory": ((int,), "a whole number of MiB"),
     "claims": ((list, dict), "a list of checks, or lists by method"),
@@ -161,58 +195,91 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
 
 
 def _plain(path: Path, key: str, node: yaml.Node) -> Any:
-    value = _value(path, node)
     kinds, wanted = _KINDS.get(key, ((str,), "a text"))
-    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        raise _wrong(path, node, f"{key}: expected {wanted}, came {value!r}")
-    if key == "budget" and value not in BUDGETS:
-        raise _wrong(path, node, f"budget: expected {', '.join(BUDGETS)}, came {value!r}")
-    if isinstance(value, list):
-        value = [str(one) for one in value]
-    if key == "methods" and isinstance(value, str):
-        return [value]
-    if key == "checks" and isinstance(value, list):
-        return " or ".join(f"({one})" for one in value)
-    if key == "claims" and isinstance(value, list):
-        return dict.fromkeys(value, True)
+    if isinstance(node, yaml.CollectionNode) and not {list, dict} & set(kinds):
+        raise wrong(path, node, f"{key}: expected {wanted}, came {shown(path, node)}")
+    if isinstance(node, yaml.SequenceNode):
+        _check_texts(path, key, node)
+    found = value(path, node)
+    if not isinstance(found, kinds) or (isinstance(found, bool) and bool not in kinds):
+        raise wrong(path, node, f"{key}: expected {wanted}, came {shown(path, node)}")
+    if key == "budget" and found not in BUDGETS:
+        raise wrong(path, node, f"budget: expected {', '.join(BUDGETS)}, came {found!r}")
+    if key in ("save", "compare") and isinstance(found, bool):
+        return "" if found else None
+    if key == "methods" and isinstance(found, str):
+        return [found]
+    if key == "checks" and isinstance(found, list):
+        return " or ".join(f"({one})" for one in found)
+    if key == "compare_fail" and isinstance(found, list):
+        return ", ".join(found)
+    if key == "claims":
+        return dict.fromkeys(found, True) if isinstance(found, list) else _own_claims(path, node)
     if key == "expected_failures":
         _check_reasons(path, node)
-    return value
+    return found
 
 
-def _check_reasons(path: Path, node: yaml.Node) -> None:
-    for name, child in _entries(path, node, "expected_failures"):
-        if isinstance(child, yaml.MappingNode):
-            _check_reasons(path, child)
+def _check_texts(path: Path, key: str, node: yaml.SequenceNode) -> None:
+    for child in node.value:
+        if not isinstance(child, yaml.ScalarNode) or not isinstance(value(path, child), str):
+            raise wrong(path, child, f"{key}: expected texts in the list, came {shown(path, child)}")
+
+
+def _own_claims(path: Path, node: yaml.Node) -> dict[str, Any]:
+    """Lists of checks by method; a check with true is claimed by all."""
+    for name, _, child in entries(path, node, "claims"):
+        if isinstance(child, yaml.SequenceNode):
+            _check_texts(path, "claims", child)
+        elif isinstance(child, yaml.MappingNode) or value(path, child) is not True:
+            raise wrong(
+                path, child, f"claims: expected a list of checks for {name!r}, came {shown(path, child)}"
+            )
+    found: dict[str, Any] = value(path, node)
+    return found
+
+
+def _check_reasons(path: Path, node: yaml.Node, depth: int = 0) -> None:
+    for name, _, child in entries(path, node, "expected_failures"):
+        if isinstance(child, yaml.MappingNode) and not depth:
+            _check_reasons(path, child, depth + 1)
             continue
-        reason = _value(path, child)
+        reason = value(path, child) if isinstance(child, yaml.ScalarNode) else None
         if not isinstance(reason, str) or not reason:
-            raise _wrong(path, child, f"expected_failures: expected a reason for {name!r}, came {reason!r}")
+            raise wrong(
+                path, child, f"expected_failures: expected a reason for {name!r}, came {shown(path, child)}"
+            )
 
 
 def _gates(path: Path, node: yaml.Node) -> dict[str, Gate]:
     kinds = {"at_most": AtMost, "at_least": AtLeast, "beats": Beats}
     found: dict[str, Gate] = {}
-    for check, child in _entries(path, node, "gates"):
-        for kind, number in _entries(path, child, f"the gate of {check!r}"):
-            bound = _bound(check, _value(path, number))
-            if kind not in kinds or isinstance(bound, bool) or not isinstance(bound, int | float):
-                raise _wrong(
-                    path,
-                    number,
-                    f"gates: expected {check}: {{at_most|at_least|beats: NUMBER}}, came {kind}: {bound!r}",
-                )
-            found[check] = kinds[kind](float(bound))
+    for check, where, child in entries(path, node, "gates"):
+        given = list(entries(path, child, f"the gate of {check!r}"))
+        if len(given) != 1:
+            raise wrong(path, where, f"gates: expected one bound for {check!r}, came {len(given)}")
+        ((kind, _, number),) = given
+        bound = _bound(check, value(path, number)) if isinstance(number, yaml.ScalarNode) else None
+        if kind not in kinds or isinstance(bound, bool) or not isinstance(bound, int | float):
+            raise wrong(
+                path,
+                number,
+                f"gates: expected {check}: {{at_most|at_least|beats: NUMBER}}, came {kind}: "
+                f"{shown(path, number)}",
+            )
+        if not math.isfinite(bound):
+            raise wrong(path, number, f"gates: expected a finite number for {check!r}, came {bound}")
+        found[check] = kinds[kind](float(bound))
     return found
 
 
-def _bound(check: str, value: Any) -> Any:
+def _bound(check: str, given: Any) -> Any:
     """The number of a bound, without the unit in which the check counts: 200 of `200 forwards`."""
     known = registry.checks().get(check)
-    number, _, unit = str(value).partition(" ")
+    number, _, unit = str(given).partition(" ")
     if known is not None and unit and unit == known.unit:
         return yaml.safe_load(number)
-    return value
+    return given
 
 
 def validate(settings: Settings, methods: Sequence[Method], known: Mapping[str, Axiom]) -> None:
@@ -224,13 +291,15 @@ def validate(settings: Settings, methods: Sequence[Method], known: Mapping[str, 
         raise UsageError("--xattr-method: expected at least one, for example --xattr-method=mymod:explain")
     names = {method.name for method in methods} | {*settings.methods, *settings.others}
     for key in ("gates", "claims", "expected_failures"):
-        for name, value in getattr(settings, key).items():
-            nested = isinstance(value, dict | list)
+        for name, said in getattr(settings, key).items():
+            nested = isinstance(said, dict | list)
             if nested and name not in names:
-                raise UsageError(f"{key}: no method {name!r} in this run{nearest(name, names)}")
-            for check in value if nested else (name,):
+                at = settings.at(key, name)
+                raise UsageError(f"{at}{key}: no method {name!r} in this run{nearest(name, names)}")
+            for check in said if nested else (name,):
                 if check not in known:
-                    raise UsageError(f"{key}: no check {check!r}{nearest(str(check), known)}")
+                    at = settings.at(key, name, check) if nested else settings.at(key, name)
+                    raise UsageError(f"{at}{key}: no check {check!r}{nearest(str(check), known)}")
 
 
 def item(settings: Settings, method: Method, check: Axiom, subject: Subject) -> Item:

@@ -19,7 +19,7 @@ from xattr_check.subject import Subject
     bounds=(0, 1),
     claimed=True,
     negative=("random", "constant"),
-    inputs=16,
+    inputs=32,
 )
 def completeness(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     """|Σa(x) − Σa(y) − f(x) + f(y)| over |Σa(x) − Σa(y)| + |f(x) − f(y)|, for pairs x, y with one target.

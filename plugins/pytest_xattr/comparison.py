@@ -21,10 +21,11 @@ def prepare(config: pytest.Config, settings: "Settings") -> "Comparison | None":
         return None
     from xattr_check import comparison_rules, history
 
-    rules = comparison_rules.parse(settings.compare_fail)
     given = config.getoption("xattr_compare")
     here = config.rootpath if given is None else config.invocation_params.dir
-    return Comparison(history.find(Path(settings.storage), settings.compare, here), rules)
+    with settings.located():
+        rules = comparison_rules.parse(settings.compare_fail)
+        return Comparison(history.find(Path(settings.storage), settings.compare, here), rules)
 
 
 class Comparison:

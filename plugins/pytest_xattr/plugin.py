@@ -7,6 +7,21 @@ import os
 
 import pytest
 
+# Of the user's own tests; they import the library when one asks for them.
+pytest_plugins = ["pytest_xattr.fixtures"]
+# Options that say on what and how is judged, and of themselves ask for nothing.
+SURROUNDINGS = (
+    "subject",
+    "model",
+    "data",
+    "budget",
+    "gates",
+    "seed",
+    "device",
+    "storage",
+    "timeout",
+    "memory",
+)
 # Option without its prefix, metavar, help. Their values stay texts until a battery is asked for.
 OPTIONS = (
     (
@@ -74,6 +89,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def _serves_tests_alone(config: pytest.Config) -> bool:
+    """Whether no method is named anywhere, and the options are those of the fixtures of the tests given."""
+    from pytest_xattr import arguments
+
+    asked = [name for name, _, _ in (*OPTIONS, *OPTIONAL) if name not in SURROUNDINGS]
+    values = [config.getoption(f"xattr_{name.replace('-', '_')}") for name in ("strict", "autosave", *asked)]
+    if config.args_source != pytest.Config.ArgsSource.ARGS or any(value is not None for value in values):
+        return False
+    if any(arguments.is_node_id(argument) for argument in config.args):
+        return False
+    from pytest_xattr.session import usage_errors
+
+    with usage_errors():
+        return not arguments.settings(config, []).methods
+
+
 def _is_asked_for(config: pytest.Config) -> bool:
     from pytest_xattr.arguments import is_node_id
 
@@ -92,6 +123,8 @@ def _is_asked_for(config: pytest.Config) -> bool:
 def pytest_configure(config: pytest.Config) -> None:
     """Resolve what the battery consists of, where one is asked for. Raises pytest.UsageError."""
     if config.option.help or config.option.version or not _is_asked_for(config):
+        return
+    if _serves_tests_alone(config):
         return
     # Read when torch is loaded. Threads that spin while they wait make a shared machine ten times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

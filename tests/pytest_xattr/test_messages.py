@@ -160,27 +160,70 @@ def test_no_method_at_all(judge: Run) -> None:
 
 
 FILES = {
-    "methods: [\n": "{path} line 2: not YAML: ",
-    "just a text\n": "{path} line 1: expected the file to be a mapping, name: value",
-    "seed: 1\nbuget: quick\n": "{path} line 2: unknown key 'buget'; the nearest are budget",
-    "seed: 1\nbudget: huge\n": "{path} line 2: budget: expected quick, standard, full, came 'huge'",
-    "seed: soon\n": "{path} line 1: seed: expected a whole number, came 'soon'",
-    "strict: 1\n": "{path} line 1: strict: expected true or false, came 1",
+    "methods: [\n": "{path}:2: not YAML: ",
+    "just a text\n": "{path}:1: expected the file to be a mapping, name: value",
+    "seed: 1\nbuget: quick\n": "{path}:2: unknown key 'buget'; the nearest are budget",
+    "seed: 1\nbudget: huge\n": "{path}:2: budget: expected quick, standard, full, came 'huge'",
+    "seed: soon\n": "{path}:1: seed: expected a whole number, came 'soon'",
+    "strict: 1\n": "{path}:1: strict: expected true or false, came 1",
     "gates:\n  follows: {below: 3}\n": (
-        "{path} line 2: gates: expected follows: {{at_most|at_least|beats: NUMBER}}, came below: 3"
+        "{path}:2: gates: expected follows: {{at_most|at_least|beats: NUMBER}}, came below: 3"
     ),
-    "gates: {folows: {at_most: 3}}\n": "gates: no check 'folows'; the nearest are follows",
-    "expected_failures: {absent: why}\n": "expected_failures: no check 'absent'",
+    "gates: {folows: {at_most: 3}}\n": "{path}:1: gates: no check 'folows'; the nearest are follows",
+    "expected_failures: {absent: why}\n": "{path}:1: expected_failures: no check 'absent'",
     "expected_failures: {follows: }\n": (
-        "{path} line 1: expected_failures: expected a reason for 'follows', came None"
+        "{path}:1: expected_failures: expected a reason for 'follows', came None"
     ),
     "expected_failures: {mymod:bad: {follows: why}}\n": (
-        "expected_failures: no method 'mymod:bad' in this run; the nearest are mymod:good"
+        "{path}:1: expected_failures: no method 'mymod:bad' in this run; the nearest are mymod:good"
     ),
     "expected_failures: {mymod:good: {folows: why}}\n": (
-        "expected_failures: no check 'folows'; the nearest are follows"
+        "{path}:1: expected_failures: no check 'folows'; the nearest are follows"
     ),
-    "claims: [promises]\n": "claims: no check 'promises'; the nearest are promise",
+    "gates:\n  follows: {at_most: 3}\n  folows: {at_most: 3}\n": "{path}:3: gates: no check 'folows'; the ",
+    "claims: {mymod:good: [promise,\n  promises]}\n": "{path}:2: claims: no check 'promises'; the nearest ",
+    "claims: {mymod:good: promise}\n": (
+        "{path}:1: claims: expected a list of checks for 'mymod:good', came 'promise'"
+    ),
+    "methods:\n- mymod:good\n- mymod:god\n": (
+        "{path}:3: --xattr-method='mymod:god': mymod has no attribute 'god'; the nearest are good"
+    ),
+    "methods:\n- 3\n": "{path}:2: methods: expected texts in the list, came 3",
+    "methods: {a: b}\n": (
+        "{path}:1: methods: expected a spec or a list of them, for example [mymod:explain], came a mapping"
+    ),
+    "checks: folows\n": "{path}:1: --xattr-checks='folows': no check or family 'folows'; the ",
+    "seed: 1\nseed: 2\n": "{path}:2: 'seed' stands in the file twice, for the first time in line 1",
+    "gates:\n  fits: {at_most: 1}\n  fits: {at_most: 2}\n": (
+        "{path}:3: 'fits' stands in gates twice, for the first time in line 2"
+    ),
+    "gates: {fits: {}}\n": "{path}:1: gates: expected one bound for 'fits', came 0",
+    "gates: {fits: {at_most: 1, at_least: 0}}\n": "{path}:1: gates: expected one bound for 'fits', came 2",
+    "gates: {fits: {at_most: .nan}}\n": "{path}:1: gates: expected a finite number for 'fits', came nan",
+    "gates: {fits: {at_most: [1]}}\n": (
+        "{path}:1: gates: expected fits: {{at_most|at_least|beats: NUMBER}}, came at_most: a list"
+    ),
+    "gates: [fits]\n": "{path}:1: expected gates to be a mapping, name: value, came a list",
+    "gates:\n\tfits: 3\n": "{path}:2: not YAML: a tab where YAML takes spaces alone",
+    "seed: 1\n---\nseed: 2\n": "{path}:2: not YAML: but found another document",
+    "? [a]\n: b\n": "{path}:1: expected a name in the file, came a list",
+    "subjects: [digits]\n": "{path}:1: subjects: a run has one subject: expected subject: NAME",
+    "subject:\n  name: digits\n": "{path}:2: subject: expected a text, came a mapping",
+    "seed: 1\ndevice: tpu0\n": "{path}:2: --xattr-device='tpu0': expected auto, cpu, cuda or cuda:N",
+    "seed: 1\ntimeout: -1\n": "{path}:2: --xattr-timeout=-1: expected seconds greater than 0",
+    "seed: 1\nmodel: a:b\n": "{path}:2: --xattr-model: expected --xattr-data beside it",
+    "compare: absent\n": "{path}:1: --xattr-compare='absent': no run is saved in",
+    "compare: true\ncompare_fail: [p>1]\n": "{path}:2: --xattr-compare-fail='p>1': expected p<NUMBER",
+    "compare_fail: [p<0.01, 3]\n": "{path}:1: compare_fail: expected texts in the list, came 3",
+    "expected_failures: {mymod:good: {follows: {a: b}}}\n": (
+        "{path}:1: expected_failures: expected a reason for 'follows', came a mapping"
+    ),
+    "expected_failures: [follows]\n": (
+        "{path}:1: expected_failures: expected reasons by check, check: reason, came a list"
+    ),
+    "seed: !!python/object/apply:os.getpid []\n": "{path}:1: seed: expected a whole number, came a list",
+    "seed: !!python/name:os.getpid x\n": "{path}:1: could not determine a constructor for the tag",
+    "claims: [promises]\n": "{path}:1: claims: no check 'promises'; the nearest are promise",
 }
 
 
@@ -188,7 +231,26 @@ FILES = {
 def test_file_that_cannot_be_understood(folder: pytest.Pytester, judge: Run, text: str) -> None:
     path = folder.path / "xattr.yaml"
     path.write_text(text)
-    assert told(judge()).startswith(FILES[text].format(path=path))
+    method = None if "methods" in text else "mymod:good"
+    assert told(judge(method=method)).startswith(FILES[text].format(path=path))
+
+
+def test_file_that_is_not_utf_8(folder: pytest.Pytester, judge: Run) -> None:
+    path = folder.path / "xattr.yaml"
+    path.write_bytes("seed: 1\n# Prüfung\n".encode("latin-1"))
+    assert told(judge()) == f"{path}:2: not UTF-8: byte 0xfc; save the file as UTF-8"
+
+
+def test_subject_of_a_file_is_told_with_its_line(folder: pytest.Pytester) -> None:
+    path = folder.path / "xattr.yaml"
+    path.write_text("methods: mymod:good\nsubject: nowhere\n")
+    text = told(folder.runpytest_inprocess("--xattr-gates=xattr.yaml"))
+    assert text.startswith(f"{path}:2: --xattr-subject='nowhere': expected MODULE:FACTORY")
+
+
+def test_option_on_the_command_line_is_not_blamed_on_the_file(folder: pytest.Pytester, judge: Run) -> None:
+    (folder.path / "xattr.yaml").write_text("seed: 1\nchecks: folows\n")
+    assert told(judge("--xattr-checks=fit")).startswith("--xattr-checks='fit': no check or family 'fit'")
 
 
 def test_mistakes_are_told_once_and_before_workers_start(judge: Run) -> None:

@@ -69,7 +69,7 @@ def test_a_bound_may_be_given_with_its_unit(bound: str, tmp_path: Path) -> None:
 def test_another_unit_is_a_mistake(entry: str, tmp_path: Path) -> None:
     file = tmp_path / "xattr.yaml"
     file.write_text(f"gates:\n  {entry}\n")
-    with pytest.raises(UsageError, match=r"line 2: gates: expected \w+: \{at_most"):
+    with pytest.raises(UsageError, match=r":2: gates: expected \w+: \{at_most"):
         read(file)
 
 

@@ -227,6 +227,28 @@ def test_p_is_corrected_for_the_checks_of_a_method() -> None:
     assert found == pytest.approx({0: 3 * raw, 1: 3 * raw, 2: 3 * raw, 3: raw})
 
 
+def test_what_leaves_nothing_to_chance_does_not_count_among_the_others() -> None:
+    rows = noise(24)
+    slight = change(verdict("low", rows), verdict("low", rows + 0.28 + 0.5 * noise(24, 3)))
+    same = change(verdict("high", rows), verdict("high", rows))
+    exactly = change(verdict("worst", torch.zeros(8)), verdict("worst", torch.eye(8)[0]))
+    even = change(verdict("beaten", rows), verdict("beaten", rows + 0.1))  # the same in every row, by chance
+    assert (same.exact, exactly.exact, even.exact, slight.exact) == (True, True, False, False)
+    found = corrected([slight, same, exactly, even, slight])
+    assert found == pytest.approx({0: 2 * slight.p, 1: 1.0, 2: 0.0, 3: 3 * even.p, 4: 2 * slight.p})
+
+
+def test_a_rule_corrects_for_the_checks_that_it_speaks_of() -> None:
+    rows = noise(24)
+    slight = change(verdict("low", rows), verdict("low", rows + 0.28 + 0.5 * noise(24, 3)))
+    other = change(verdict("high", rows), verdict("high", rows + 0.3 * noise(24, 4)))
+    bound = 1.5 * slight.p
+    assert list(broken(parse(f"p<{bound}"), [slight, other])) == []
+    assert len(list(broken(parse(f"low:p<{bound}"), [slight, other]))) == 1
+    cost = change(verdict("high", rows, gate="none"), verdict("high", rows + 0.3 * noise(24, 4), gate="none"))
+    assert len(list(broken(parse(f"p<{bound}"), [slight, cost]))) == 1
+
+
 WRONG = {
     "deltion:p<0.01": "no check or family 'deltion'",
     "lo:p<0.01": "no check or family 'lo'; the nearest are low",

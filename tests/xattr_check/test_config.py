@@ -110,5 +110,26 @@ def test_what_a_file_says_of_its_other_methods_is_no_mistake() -> None:
 
 def test_line_of_a_mistake_deep_in_the_file(tmp_path: Path) -> None:
     text = "expected_failures:\n  mymod:explain:\n    deletion: 3\n"
-    with pytest.raises(UsageError, match=r"line 3: expected_failures: expected a reason for 'deletion'"):
+    with pytest.raises(UsageError, match=r":3: expected_failures: expected a reason for 'deletion'"):
+        settings(tmp_path, text)
+
+
+def test_comparison_is_said_with_the_other_gates(tmp_path: Path) -> None:
+    found = settings(tmp_path, "save: true\ncompare_fail: ['p<0.01', 'any:pass->fail']\n")
+    assert (found.save, found.compare, found.compare_fail) == ("", None, "p<0.01, any:pass->fail")
+    assert found.overridden(compare="main").compare_fail == "p<0.01, any:pass->fail"
+    with pytest.raises(UsageError, match=r"^--xattr-compare-fail: expected --xattr-compare beside it"):
+        found.overridden(compare_fail="p<0.05")
+    assert settings(tmp_path, "compare: true\n").compare == ""
+    assert settings(tmp_path, "compare: false\nsave: nightly\n") == Settings(save="nightly")
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    (tmp_path / "xattr.yaml").write_bytes(b"\xef\xbb\xbfseed: 3\n")
+    assert read(tmp_path / "xattr.yaml").seed == 3
+
+
+def test_lists_that_grow_without_end_are_no_texts(tmp_path: Path) -> None:
+    text = "checks: &a [*a]\n"
+    with pytest.raises(UsageError, match=r":1: checks: expected texts in the list, came a list$"):
         settings(tmp_path, text)

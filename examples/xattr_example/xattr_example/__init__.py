@@ -1,0 +1,1 @@
+"""A check, a method and a subject for xattr-check."""

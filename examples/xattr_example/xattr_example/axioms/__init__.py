@@ -1,0 +1,1 @@
+"""Checks of this package, one in each module."""
