@@ -43,6 +43,7 @@ class BatterySession:
         self._traces: set[str] = set()
         self._pictures = 0
         self.saved: Path | None = None
+        self._save_fault = ""
         self._picture_faults: list[str] = []
         with usage_errors():
             self.node_ids = arguments.take_node_ids(config)
@@ -56,6 +57,10 @@ class BatterySession:
                 from xattr_check.document import check_writable
 
                 check_writable(Path(settings.json))
+            if settings.saves and not self.is_worker:
+                from xattr_check import history
+
+                history.check_storage(Path(settings.storage))
             self.comparison = None if self.is_worker else comparison.prepare(config, settings)
 
     def _check_node_ids(self) -> None:
@@ -181,6 +186,8 @@ class BatterySession:
         if self._alone and self._says_nothing and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
         self._write_documents()
+        if self._save_fault and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if self.comparison is not None:
             self.comparison.take(self._results)
             if self.comparison.closes and session.exitstatus == pytest.ExitCode.OK:
@@ -192,6 +199,7 @@ class BatterySession:
         if settings.json is None and not settings.saves:
             return
         from xattr_check import document, history
+        from xattr_check.errors import UsageError
 
         content = document.document(
             settings,
@@ -205,7 +213,10 @@ class BatterySession:
         if settings.json is not None:
             document.write(Path(settings.json), content)
         if settings.saves and self.records:
-            self.saved = history.save(Path(settings.storage), content)
+            try:
+                self.saved = history.save(Path(settings.storage), content)
+            except UsageError as error:  # a disk that became full must not cost the table as well
+                self._save_fault = str(error)
 
     def pytest_terminal_summary(self, terminalreporter: "pytest.TerminalReporter") -> None:
         """The table, and where the pictures are."""
@@ -213,6 +224,8 @@ class BatterySession:
         summary.write(terminalreporter, self._results, settings)
         if self.saved is not None:
             terminalreporter.write_line(f"saved as {self.saved}")
+        if self._save_fault:
+            terminalreporter.write_line(f"the run could not be saved: {self._save_fault}", red=True)
         if self.comparison is not None:
             self.comparison.write(terminalreporter)
         summary.write_pictures(terminalreporter, settings, self._pictures, self._picture_faults)
