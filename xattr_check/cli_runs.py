@@ -136,7 +136,7 @@ def _lines(run: SavedRun, method: str | None, check: str | None) -> list[str]:
             for verdict in found
         ]
     count = len({verdict.method for verdict in found})
-    partial = ", interrupted" if run.run.get("missing") else ""
+    partial = f", interrupted, {run.missing} missing" if run.missing else ""
     told = f"{count} method{'s' if count != 1 else ''}: {summary(found)}{partial}"
     line = f"{started}  {run.name[:20]:<20} {run.commit[:8]:<8}  {told}"
     return textwrap.wrap(line, WIDTH, subsequent_indent=" " * 49, break_on_hyphens=False) if found else []

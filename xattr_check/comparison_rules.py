@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from xattr_check import registry
@@ -12,7 +12,10 @@ from xattr_check.specs import nearest
 from xattr_check.verdict import Status
 
 STATUSES = get_args(Status)
-WANTED = "p<NUMBER, worse>NUMBER, worse>NUMBER% or STATUS->STATUS, each with CHECK: or FAMILY: before it"
+WANTED = (
+    "p<NUMBER, worse>NUMBER, worse>NUMBER% or STATUS->STATUS, or some of them joined by and, "
+    "with CHECK: or FAMILY: before it"
+)
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class Rule:
     """One rule, such as `p<0.01`, `deletion:worse>5%` or `any:pass->fail`.
 
     which: a check, a family, or `any`. kind: `p`, `worse`, `share`, or `status` with from and to.
+    others: what has to be so besides, joined to it by `and`.
     """
 
     text: str
@@ -27,6 +31,12 @@ class Rule:
     kind: str
     bound: float = 0.0
     statuses: tuple[str, str] = ("any", "any")
+    others: "tuple[Rule, ...]" = ()
+
+    @property
+    def is_of_figures(self) -> bool:
+        """Whether it says anything of figures, and not of statuses alone."""
+        return self.kind != "status" or any(one.is_of_figures for one in self.others)
 
     def concerns(self, change: Change) -> bool:
         """Whether the rule speaks of that check: of one that does not gate, or has no gate, only by name."""
@@ -36,6 +46,9 @@ class Rule:
 
     def broken_by(self, change: Change, p: float) -> bool:
         """Whether a change breaks it; p is corrected for the number of checks."""
+        return self._holds_of(change, p) and all(one.broken_by(change, p) for one in self.others)
+
+    def _holds_of(self, change: Change, p: float) -> bool:
         if self.kind == "status":
             found = (change.before.status, change.after.status)
             return found[0] != found[1] and all(
@@ -59,6 +72,11 @@ def _rule(text: str) -> Rule:
     known = {"any", *checks, *(check.family for check in checks.values())}
     if which not in known:
         raise UsageError(f"{option}: no check or family {which!r}{nearest(which, known)}")
+    first, *others = (_condition(part, text, which, option) for part in re.split(r"\band\b", what))
+    return replace(first, others=tuple(others))
+
+
+def _condition(what: str, text: str, which: str, option: str) -> Rule:
     if found := re.fullmatch(r"\s*(p\s*<|worse\s*>)\s*([0-9.eE+-]+)\s*(%?)\s*", what):
         kind = "p" if found[1].startswith("p") else "share" if found[3] else "worse"
         try:
@@ -81,7 +99,7 @@ def held_to_nothing(rules: Sequence[Rule], changes: Sequence[Change]) -> list[Ru
         rule
         for rule in rules
         if not any(
-            rule.concerns(change) and (rule.kind == "status" or change.difference is not None)
+            rule.concerns(change) and (change.difference is not None or not rule.is_of_figures)
             for change in changes
         )
     ]

@@ -7,16 +7,16 @@ import subprocess
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from xattr_check import document
 from xattr_check.digest import safe_name
 from xattr_check.errors import UsageError
 from xattr_check.specs import nearest
-from xattr_check.verdict import Verdict
+from xattr_check.verdict import Status, Verdict
 
 # The folder of pictures beside the runs.
 PICTURES = "pictures"
@@ -51,7 +51,8 @@ class SavedRun:
     @property
     def started(self) -> datetime:
         """When it was started."""
-        return datetime.fromisoformat(self.run["started"])
+        found = datetime.fromisoformat(self.run["started"])
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
 
     @property
     def commit(self) -> str:
@@ -74,14 +75,25 @@ class SavedRun:
             if name and name == Path(name).name  # of this folder and of no other
         }
 
+    @property
+    def missing(self) -> int:
+        """How many results it lacks, since it was interrupted."""
+        return int(self.run.get("missing") or 0)
+
     def __str__(self) -> str:
         at = f" at {self.commit[:8]}" if self.commit else ""
-        return f"{self.name} of {self.started:%Y-%m-%d %H:%M}{at}"
+        partial = f", interrupted, {self.missing} results are missing" if self.missing else ""
+        return f"{self.name} of {self.started:%Y-%m-%d %H:%M}{at}{partial}"
 
 
 def folder_of(storage: Path) -> Path:
     """Where the runs of a storage are saved."""
     return storage / "history"
+
+
+def check_storage(storage: Path) -> None:
+    """Raise UsageError where a run could not be saved, before anything is measured."""
+    document.check_writable(folder_of(storage) / "run.json", "--xattr-storage")
 
 
 def save(
@@ -132,7 +144,7 @@ def load(path: Path) -> SavedRun:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{path}: expected a saved run, came {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: expected a saved run, came what is no JSON: {error}") from None
     if not isinstance(content, dict) or not content.keys() >= REQUIRED:
         raise UsageError(f"{path}: expected a saved run, as --xattr-save writes it, came other JSON")
@@ -144,7 +156,10 @@ def load(path: Path) -> SavedRun:
         )
     run = SavedRun(path, content)
     try:
-        _ = run.started, run.commit, run.verdicts
+        _ = run.started, run.commit, run.missing
+        unknown = {verdict.status for verdict in run.verdicts.values()} - {*get_args(Status)}
+        if unknown:
+            raise ValueError(f"no status {sorted(unknown)[0]!r}")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UsageError(
             f"{path}: expected a saved run, came one that is damaged ({type(error).__name__}: {error})"
@@ -196,7 +211,7 @@ def _of_commit(runs: Sequence[SavedRun], commit: str, option: str) -> SavedRun:
         raise UsageError(
             f"{option}: no run is saved of commit {commit[:8]}; there are runs of {known or 'no commit'}"
         )
-    return next((run for run in reversed(found) if not run.run["git"]["dirty"]), found[-1])
+    return next((run for run in reversed(found) if not run.run["git"].get("dirty")), found[-1])
 
 
 def _commit(reference: str, here: Path, option: str) -> str:

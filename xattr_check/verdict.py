@@ -144,7 +144,7 @@ class Verdict:
 
 
 def _read(figures: Mapping[str, float | None]) -> dict[str, float]:
-    return {name: math.nan if value is None else value for name, value in figures.items()}
+    return {name: math.nan if value is None else float(value) for name, value in figures.items()}
 
 
 def _finite(rows: Any) -> Any:

@@ -1,5 +1,6 @@
 """The comparison with a saved run, in a pytest session."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,16 +24,19 @@ def prepare(config: pytest.Config, settings: "Settings") -> "Comparison | None":
 
     given = config.getoption("xattr_compare")
     here = config.rootpath if given is None else config.invocation_params.dir
-    with settings.located():
+    # Told beside the table, whatever becomes of warnings while pytest is configured.
+    with settings.located(), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", history.HistoryWarning)
         rules = comparison_rules.parse(settings.compare_fail)
-        return Comparison(history.find(Path(settings.storage), settings.compare, here), rules)
+        before = history.find(Path(settings.storage), settings.compare, here)
+    return Comparison(before, rules, [str(one.message) for one in caught])
 
 
 class Comparison:
     """This run beside a saved one."""
 
-    def __init__(self, before: "SavedRun", rules: "Sequence[Rule]") -> None:
-        self.before, self.rules = before, rules
+    def __init__(self, before: "SavedRun", rules: "Sequence[Rule]", unread: Sequence[str] = ()) -> None:
+        self.before, self.rules, self.unread = before, rules, unread
         self.changes: Sequence[Change] = ()
         self.broken: Sequence[tuple[Rule, Change]] = ()
         self.idle: Sequence[Rule] = ()
@@ -68,6 +72,8 @@ class Comparison:
         from xattr_check import comparison_table
 
         reporter.write_sep("=", "xattr-check: compared")
+        for fault in self.unread:
+            reporter.write_line(fault, yellow=True)
         reporter.write_line(f"with {self.before}")
         if not self.changes:
             reporter.write_line("nothing is compared: no check of a method is in both runs", yellow=True)

@@ -1,5 +1,6 @@
 """A battery in a pytest session: resolved at the start, judged item by item, reported at the end."""
 
+import warnings
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -46,6 +47,8 @@ class BatterySession:
         self._traces: set[str] = set()
         self._pictures: dict[tuple[str, str], Path] = {}
         self.saved: Path | None = None
+        self._save_fault = ""
+        self._unread: list[str] = []
         self._picture_faults: list[str] = []
         with usage_errors():
             self.node_ids = arguments.take_node_ids(config)
@@ -61,6 +64,10 @@ class BatterySession:
                     from xattr_check.document import check_writable
 
                     check_writable(Path(file), f"--xattr-{name}")
+            if settings.saves and not self.is_worker:
+                from xattr_check import history
+
+                history.check_storage(Path(settings.storage))
             self.comparison = None if self.is_worker else comparison.prepare(config, settings)
 
     def _check_node_ids(self) -> None:
@@ -189,6 +196,8 @@ class BatterySession:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
         content = self._document()
         self._keep(content)
+        if self._save_fault and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if self.comparison is not None:
             self.comparison.take(self._results)
             if self.comparison.closes and session.exitstatus == pytest.ExitCode.OK:
@@ -212,12 +221,16 @@ class BatterySession:
     def _keep(self, content: dict[str, Any]) -> None:
         """Write it to the file that was asked for, and to the history."""
         from xattr_check import document, history
+        from xattr_check.errors import UsageError
 
         settings = self.battery.settings
         if settings.json is not None:
             document.write(Path(settings.json), content)
         if settings.saves and self.records:
-            self.saved = history.save(Path(settings.storage), content, self._pictures)
+            try:
+                self.saved = history.save(Path(settings.storage), content, self._pictures)
+            except UsageError as error:  # a disk that became full must not cost the table as well
+                self._save_fault = str(error)
 
     def _tell(self, content: dict[str, Any]) -> None:
         """Write what is for people, with the comparison."""
@@ -234,7 +247,10 @@ class BatterySession:
 
             self.progress("writing the report")
             source = report.Source("this run", content["run"], self._verdicts, self._pictures)
-            saved = history.saved_runs(Path(settings.storage))
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", history.HistoryWarning)
+                saved = history.saved_runs(Path(settings.storage))
+            self._unread = [str(one.message) for one in caught]
             write_bytes(Path(settings.html), report.render([source], saved, **compared).encode())
 
     @property
@@ -251,11 +267,15 @@ class BatterySession:
         summary.write(terminalreporter, self._results, settings)
         if self.saved is not None:
             terminalreporter.write_line(f"saved as {self.saved}")
+        if self._save_fault:
+            terminalreporter.write_line(f"the run could not be saved: {self._save_fault}", red=True)
         if self.comparison is not None:
             self.comparison.write(terminalreporter)
         summary.write_pictures(terminalreporter, settings, len(self._pictures), self._picture_faults)
         if settings.html is not None:
             terminalreporter.write_line(f"report: {Path(settings.html).as_uri()}")
+        for fault in self._unread if self.comparison is None else ():  # else it has told
+            terminalreporter.write_line(fault, yellow=True)
         if self._says_nothing:
             terminalreporter.write_line("no check applies here: nothing was judged", yellow=True)
 

@@ -127,3 +127,71 @@ def test_a_mistake_is_told_before_the_work(options: tuple[str, ...], judge: Judg
     outcome = judge(CHECKS, *options)
     assert outcome.ret == pytest.ExitCode.USAGE_ERROR
     outcome.stderr.fnmatch_lines([f"ERROR: {MISTAKES[options]}*".replace("[", "[[]")])
+
+
+@pytest.mark.parametrize("name", ["../up/and away", "$(touch x); <b>&'\"", "feature/maps #3"])
+def test_any_name_is_saved_and_compared_with(name: str, folder: pytest.Pytester, judge: Judge) -> None:
+    judge("--xattr-checks=fits", f"--xattr-save={name}")
+    (path,) = saved(folder)
+    assert json.loads(path.read_text())["run"]["name"] == name
+    assert path.parent == folder.path / ".xattr" / "history"
+    assert not (folder.path / "x").exists()
+    outcome = judge("--xattr-checks=fits", f"--xattr-compare={name}", "--xattr-compare-fail=any:any->any")
+    assert outcome.ret == pytest.ExitCode.OK
+    assert any(line.startswith(f"with {name} of ") for line in outcome.outlines)
+
+
+def test_a_partial_run_is_compared_with_and_said_to_be_one(folder: pytest.Pytester, judge: Judge) -> None:
+    judge(CHECKS, "--xattr-save=first")
+    (path,) = saved(folder)
+    content = json.loads(path.read_text())
+    content["results"], content["run"]["missing"] = content["results"][:2], 2
+    path.write_text(json.dumps(content))
+    outcome = judge(CHECKS, "--xattr-compare")
+    outcome.stdout.fnmatch_lines(["with first of *, interrupted, 2 results are missing", "  2 the same"])
+
+
+def test_a_history_that_cannot_be_written_is_told_before_the_work(
+    folder: pytest.Pytester, judge: Judge
+) -> None:
+    (folder.path / ".xattr").mkdir()
+    (folder.path / ".xattr" / "history").write_text("")
+    outcome = judge(CHECKS, "--xattr-save")
+    assert outcome.ret == pytest.ExitCode.USAGE_ERROR
+    outcome.stderr.fnmatch_lines(["ERROR: --xattr-storage=*expected a file that can be written, came *"])
+
+
+def test_a_disk_that_is_full_at_the_end_costs_no_verdict(
+    judge: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("xattr_check.document.write", full)
+    outcome = judge("--xattr-checks=fits", "--xattr-save")
+    assert outcome.ret == pytest.ExitCode.TESTS_FAILED
+    outcome.stdout.fnmatch_lines(
+        ["    fits  *pass*", "the run could not be saved: --xattr-storage=*came No space left on device*"]
+    )
+
+
+def test_a_damaged_file_is_named_and_the_others_are_used(folder: pytest.Pytester, judge: Judge) -> None:
+    judge(CHECKS, "--xattr-save=first")
+    (saved(folder)[0].parent / "zz.json").write_text('{"version": 2, "ru')
+    (saved(folder)[0].parent / "zzz.json").write_text('{"version": 9, "run": {}, "results": []}')
+    outcome = judge(CHECKS, "--xattr-compare")
+    assert outcome.ret == pytest.ExitCode.OK
+    told = outcome.stdout.str()
+    assert "zz.json: expected a saved run, came what is no JSON" in told
+    assert "zzz.json: expected version 2 or older, came 9" in told
+    outcome = judge(CHECKS, "--xattr-compare=.xattr/history/zzz.json")
+    assert outcome.ret == pytest.ExitCode.USAGE_ERROR
+    outcome.stderr.fnmatch_lines(["ERROR: *pip install --upgrade xattr-check"])
+
+
+@pytest.mark.slow
+def test_workers_save_one_run(real_folder: pytest.Pytester) -> None:
+    options = ("--xattr-method=mymod:good", "--xattr-subject=mymod:columns", "--xattr-checks=finite, shape")
+    real_folder.runpytest_subprocess(*options, "--xattr-save=both", "-n2")
+    (path,) = saved(real_folder)
+    assert [one["check"] for one in json.loads(path.read_text())["results"]] == ["finite", "shape"]

@@ -44,6 +44,15 @@ def test_keys_of_xattr_yaml_are_meant_from_its_folder(folder: pytest.Pytester, j
     assert {"r.html", "c.md"} <= {path.name for path in folder.path.iterdir()}
 
 
+def test_a_damaged_run_is_named_and_costs_nothing_else(folder: pytest.Pytester, judge: Judge) -> None:
+    judge(CHECKS, "--xattr-save=first")
+    bad = folder.path / ".xattr" / "history" / "bad.json"
+    bad.write_text("{")
+    outcome = judge(CHECKS, "--xattr-html=r.html", "-Werror")
+    assert outcome.ret == pytest.ExitCode.OK
+    outcome.stdout.fnmatch_lines([f"{bad}: expected a saved run, *it is left out"])
+
+
 def test_no_summary_is_none(judge: Judge) -> None:
     judge(CHECKS, "--no-summary").stdout.no_fnmatch_line("*= xattr-check =*")
 

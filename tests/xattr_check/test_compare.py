@@ -197,6 +197,11 @@ RULES = {
     "fail->pass": False,
     "high:pass->fail": False,
     "other:any->any, low:worse > 50 %": False,
+    "p<0.01 and worse>5%": True,
+    "p<0.01 and worse>50%": False,
+    "p<1e-5 and worse>5%": False,
+    "low:pass->fail and p<0.01 and worse>0.05": True,
+    "low:fail->pass and p<0.01": False,
 }
 
 
@@ -260,6 +265,8 @@ WRONG = {
     "worse>1e": "came '1e' for a number",
     "pass->failed": "no status 'failed'; the nearest are fail",
     "pass": "expected p<NUMBER",
+    "p<0.01 and": "expected p<NUMBER",
+    "p<0.01 and low:worse>3": "no check or family 'p<0.01 and low'",
 }
 
 

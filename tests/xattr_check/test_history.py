@@ -1,7 +1,11 @@
 """Runs that are saved, and found again."""
 
+import errno
 import json
+import os
 import subprocess
+import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -136,10 +140,20 @@ DAMAGED = {
     '{"version": 2, "run": {}, "results": []}': "damaged",
     '{"version": 2, "run": {"started": "2026-01-02T03:04:05+00:00"}, "results": [{}]}': "damaged",
     '{"version": 2, "run": {"started": "yesterday"}, "results": []}': "damaged",
+    "[" * 100_000: "came what is no JSON",
+    json.dumps({"version": 2, "run": []}): "came other JSON",
+    json.dumps({"version": 2, "run": [], "results": []}): "damaged",
+    json.dumps(content(git="abc")): "damaged",
+    json.dumps(content(missing="many")): "damaged",
+    json.dumps({**content(), "results": [{**verdict().record(), "status": "fine"}]}): "no status 'fine'",
+    json.dumps({**content(), "results": [{**verdict().record(), "interval": [1]}]}): "damaged",
+    json.dumps({**content(), "results": [{**verdict().record(), "controls": {"random": "much"}}]}): "damaged",
+    json.dumps({**content(), "results": 3}): "damaged",
+    json.dumps(content())[:-200]: "came what is no JSON",
 }
 
 
-@pytest.mark.parametrize("text", DAMAGED)
+@pytest.mark.parametrize("text", DAMAGED, ids=[text[:60] for text in DAMAGED])
 def test_a_damaged_file_is_named_and_left_out(text: str, storage: Path) -> None:
     whole = history.save(storage, content())
     bad = history.folder_of(storage) / "zz.json"
@@ -168,3 +182,74 @@ def test_a_storage_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="expected a folder that can be written, came Not a directory"):
         history.save(tmp_path / "file", content())
+
+
+def test_what_a_killed_process_left_half_written_is_not_seen(storage: Path) -> None:
+    whole = history.save(storage, content())
+    (history.folder_of(storage) / "tmpab12.part").write_text('{"version": 2, "run"')
+    (history.folder_of(storage) / "zz.json").write_bytes(b"\xff\xfe")
+    with pytest.warns(history.HistoryWarning, match=r"zz\.json: expected a saved run, came what is no JSON"):
+        assert [run.path for run in history.saved_runs(storage)] == [whole]
+
+
+def test_an_error_while_it_is_written_leaves_nothing(storage: Path) -> None:
+    bad = content()
+    bad["results"].append({"statistic": float("nan")})
+    with pytest.raises(ValueError, match="Out of range float"):
+        history.save(storage, bad)
+    assert list(history.folder_of(storage).glob("*")) == []
+
+
+def test_a_time_without_a_zone_sorts_among_the_others(storage: Path) -> None:
+    first = history.save(storage, content(hours=0))
+    last = history.save(storage, content(hours=2))
+    path = history.save(storage, content(hours=1))
+    path.write_text(path.read_text().replace("T04:04:05+00:00", "T04:04:05"))
+    assert [run.path for run in history.saved_runs(storage)] == [first, path, last]
+
+
+def test_a_partial_run_says_so(storage: Path) -> None:
+    run = history.load(history.save(storage, content(missing=3)))
+    assert str(run) == "first of 2026-01-02 03:04, interrupted, 3 results are missing"
+
+
+def test_a_commit_of_an_unknown_state_is_found(storage: Path, tmp_path: Path) -> None:
+    (tmp_path / "r").mkdir()
+    for command in (
+        ["init", "-q"],
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "--allow-empty", "-qm1"],
+    ):
+        subprocess.run(["git", "-C", str(tmp_path / "r"), *command], check=True)
+    commit = subprocess.run(
+        ["git", "-C", str(tmp_path / "r"), "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    path = history.save(storage, content(git={"commit": commit}))
+    assert history.find(storage, "git:HEAD", tmp_path / "r").path == path
+
+
+@pytest.mark.parametrize("reason", [errno.EACCES, errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_refuses_is_told(reason: int, storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise OSError(reason, os.strerror(reason))
+
+    history.check_storage(storage)
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    told = f"expected a f.* that can be written, came {os.strerror(reason)}; pass --xattr-storage="
+    with pytest.raises(UsageError, match=told):
+        history.save(storage, content())
+    with pytest.raises(UsageError, match=told):
+        history.check_storage(storage)
+
+
+def test_processes_that_save_at_once_do_not_meet(storage: Path) -> None:
+    given = storage.parent / "content.json"
+    given.write_text(json.dumps(content()))
+    code = (
+        "import json, sys; from pathlib import Path; from xattr_check import history\n"
+        "content = json.loads(Path(sys.argv[1]).read_text())\n"
+        "for _ in range(10): history.save(Path(sys.argv[2]), content)\n"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", code, str(given), str(storage)]) for _ in range(2)]
+    assert [process.wait(120) for process in both] == [0, 0]
+    assert len(history.saved_runs(storage)) == 20
