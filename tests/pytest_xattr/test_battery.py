@@ -313,7 +313,7 @@ def test_json_has_every_verdict(folder: pytest.Pytester, judge: Run) -> None:
     content = json.loads((folder.path / "deep/down/out.json").read_text())
     assert list(content) == ["version", "run", "results"]
     assert list(content["run"]) == [
-        *("name", "started", "seed", "budget", "device", "versions", "git", "missing", "sources")
+        *("name", "started", "seed", "budget", "device", "versions", "git", "missing", "options", "sources")
     ]
     assert (content["run"]["seed"], content["run"]["budget"], content["run"]["git"]) == (7, "quick", None)
     by_check = {record["check"]: record for record in content["results"]}
@@ -322,6 +322,7 @@ def test_json_has_every_verdict(folder: pytest.Pytester, judge: Run) -> None:
     assert list(record) == [
         *("method", "subject", "check", "family", "status", "required", "advisory", "statistic", "interval"),
         *("gate", "sentence", "controls", "n", "seconds", "better", "scale", "fingerprint", "code", "draws"),
+        "figure",
     ]
     assert (record["method"], record["subject"], record["status"]) == ("mymod:flipped", "columns", "fail")
     assert set(record["controls"]) == {"random"}

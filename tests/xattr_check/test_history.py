@@ -194,7 +194,7 @@ def test_what_a_killed_process_left_half_written_is_not_seen(storage: Path) -> N
 
 def test_an_error_while_it_is_written_leaves_nothing(storage: Path) -> None:
     bad = content()
-    bad["results"].append({"statistic": float("nan")})
+    bad["results"].append({**verdict().record(), "statistic": float("nan")})
     with pytest.raises(ValueError, match="Out of range float"):
         history.save(storage, bad)
     assert list(history.folder_of(storage).glob("*")) == []
