@@ -118,6 +118,16 @@ def test_without_a_contrast_the_checks_are_invalid(digits: Subject, run: Run) ->
     )
 
 
+def test_nobody_knows_the_truth_about_scenes(digits: Subject, run: Run) -> None:
+    """The mask is of the object, and the scene is what is explained."""
+    verdict = judge("input_dependence", "xattr:oracle", digits, run)
+    assert verdict.status == "not_applicable"
+    assert verdict.sentence == (
+        "input_dependence: needs mask, which subject 'the scenes of digits' does not offer"
+    )
+    assert judge("model_contrast", "xattr:oracle", digits, run).status == "fail"
+
+
 @pytest.mark.parametrize("check", OF_SCENES)
 def test_a_subject_without_scenes(check: str, run: Run) -> None:
     assert judge(check, "xattr:gradient", images(), run).sentence == (
