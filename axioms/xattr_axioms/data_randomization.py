@@ -1,11 +1,11 @@
 """Data randomisation."""
 
+from xattr_axioms._randomization import either_sign, kept, signed_maps
 from xattr_check.axiom import Measurement, axiom
 from xattr_check.explainer import Explainer
 from xattr_check.gate import AtMost
-from xattr_check.perturb import feature_scores
 from xattr_check.run import Draw
-from xattr_check.similarity import excess, spearman, unrelated
+from xattr_check.similarity import spearman
 from xattr_check.subject import Subject
 
 
@@ -23,10 +23,9 @@ from xattr_check.subject import Subject
     negative=("random", "edges", "input_magnitude"),
 )
 def data_randomization(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
-    """Spearman correlation of signed maps of the two networks; 0 is that of maps of unrelated inputs."""
+    """Spearman correlation of the maps of the two networks, up to their sign; 0 is that of unrelated maps."""
     before, after = (
-        feature_scores(method(model, draw.inputs, draw.targets), subject.spatial)
-        for model in (subject.model, subject.siblings["shuffled_labels"])
+        signed_maps(method, model, draw) for model in (subject.model, subject.siblings["shuffled_labels"])
     )
-    raw = spearman(before, after)
-    return Measurement(excess(raw, unrelated(before, spearman)), evidence={"spearman": raw})
+    evidence = {"spearman": spearman(before, after)}
+    return Measurement(kept(before, after, either_sign), evidence=evidence)
