@@ -126,6 +126,12 @@ def test_nobody_knows_the_truth_about_scenes(digits: Subject, run: Run) -> None:
         "input_dependence: needs mask, which subject 'the scenes of digits' does not offer"
     )
     assert judge("model_contrast", "xattr:oracle", digits, run).status == "fail"
+    changed = judge("input_independence", "xattr:oracle", digits, run)
+    assert changed.status == "not_applicable"
+    assert changed.sentence == (
+        "input_independence: the method knows the truth of other inputs: subject 'digits': asked for the "
+        "truth about an input that is not its own"
+    )
 
 
 @pytest.mark.parametrize("check", OF_SCENES)
