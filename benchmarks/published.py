@@ -30,8 +30,9 @@ from xattr_check.select import select
 from xattr_check.similarity import spearman
 
 SUBJECTS = Path(__file__).parent / "subjects.py"
-IMAGES = 512  # test images of CIFAR-10 that each seed draws from
-INPUTS, BATCH = 96, 32  # of each seed, and of each draw: two randomised networks for so many
+IMAGES = 128  # test images of CIFAR-10 that each seed draws from
+# Inputs of each seed, by the sanity checks and in the curves, and of each draw.
+RANDOMISED, RANKED, BATCH = 32, 64, 32
 
 HEADER = """TODO"""
 SANITY_READING = """TODO"""
@@ -121,20 +122,20 @@ def magnitude(name: str) -> Method:
     return Method(f"{name}, magnitude", loaded(name).function, sensitivity=True)
 
 
-def measured(check: Axiom, method: Method, subject: Subject, run: Run) -> Tensor:
-    """(INPUTS,) samples, whatever the verdict would be after fewer."""
-    draws = islice(run.draws(check.name, subject, BATCH), INPUTS // BATCH)
+def measured(check: Axiom, method: Method, subject: Subject, run: Run, inputs: int) -> Tensor:
+    """(inputs,) samples, whatever the verdict would be after fewer."""
+    draws = islice(run.draws(check.name, subject, BATCH), inputs // BATCH)
     explainer = run.explainer(method, subject)
     return torch.cat([check(explainer, subject, draw).samples for draw in draws])
 
 
 def rows(check: Axiom, methods: Sequence[Method], subject: Subject, run: Run) -> dict[str, Tensor]:
-    """(INPUTS,) by the name of each method, on the same inputs, whatever the verdict would be."""
+    """(RANKED,) by the name of each method, on the same inputs, whatever the verdict would be."""
     found: dict[str, Tensor] = {}
     for method in methods:
         started = time.process_time()
         name = method.name.removeprefix("xattr:").partition("?")[0]
-        found[name] = measured(check, method, subject, run)
+        found[name] = measured(check, method, subject, run, RANKED)
         seconds = time.process_time() - started
         print(f"{seconds:5.0f} s  seed {run.seed}  {check.name}  {name}", file=sys.stderr, flush=True)
     return found
@@ -165,7 +166,7 @@ def randomised(method: str, subject: Subject, run: Run) -> dict[str, Tensor]:
     """Samples of a method by the sanity checks that the subject allows."""
     known = xattr_check.checks()
     return {
-        name: measured(known[name], loaded(method), subject, run)
+        name: measured(known[name], loaded(method), subject, run, RANDOMISED)
         for name in SANITY_CHECKS
         if known[name].needs <= subject.offers
     }
