@@ -13,9 +13,9 @@ from xattr_check.subject import Subject
     statement="The map becomes another one when the network was trained on shuffled labels.",
     family="sanity",
     # On the digits, maps that pass in the literature come to 0.09 at most, guided backpropagation to 0.42,
-    # deep Taylor to 0.38, excitation backpropagation to 0.45 and a map without a model to 1. Those between are
-    # left to the cascade: the shuffled network has learned filters of its own, so that a map of its edges is
-    # not quite the old one.
+    # deep Taylor to 0.38, excitation backpropagation to 0.45 and a map without a model to 1. Those between
+    # are left to the cascade: the shuffled network has learned filters of its own, so that a map of its edges
+    # is not quite the old one.
     gate=AtMost(0.5),
     cites="adebayo2018",
     reads="rank correlation with the map for shuffled labels, above that of unrelated inputs",
