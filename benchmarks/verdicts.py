@@ -91,6 +91,16 @@ As the cascade, with one group of layers random and the others as trained.
     "retrained": """
 Magnitudes are compared. What no model has a part in is as alike for random weights as for trained ones: 0.
 """,
+    "degradation": """
+Between deletion and insertion, and of one mind with both.
+""",
+    "top_bottom_masking": """
+Two points of the curves of degradation. All methods are alike here: a fifth of the pixels holds the digit.
+""",
+    "infidelity": """
+A gradient foretells what a small change does, and not what a square replaced does; input_x_gradient neither.
+Both are no better than edges here, and fail. It is so with the published definition, up to its factor.
+""",
     "dead_neurons": """
 The controls pass, since no model is asked. Of the reference methods deconvnet breaks it.
 """,
