@@ -61,7 +61,8 @@ Before these tables were made, the check compared signed maps as they are, with 
 before. Then deep Taylor came to −0.60 and passed, since its map has the sign of its logit, which random
 weights change; excitation backpropagation to 0.30 and guided gradcam to 0.41 passed as well (gate 0.5),
 since maps of unrelated inputs are more alike before randomisation than after it. Now a map and its negative
-are the same, and chance is the similarity to the maps of other inputs of the same randomised network. lrp's ε rule comes to 0.28 at most on both, and passes.
+are the same, and chance is the similarity to the maps of other inputs of the same randomised network. lrp's
+ε rule comes to 0.28 at most on both, and passes.
 
 `data_randomization` needs a network trained on shuffled labels, which the ResNet-20 has not. On `digits` it
 fails none of the methods: two trained networks have their filters in common.
