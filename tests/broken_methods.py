@@ -496,7 +496,11 @@ def wrapped_around(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     return scaled.to(torch.int16).to(torch.uint8).to(inputs)
 
 
-@caught_by(MEANING, "sensitivity_n", "parameter_randomization", "insertion", "deletion")
+@caught_by(
+    MEANING,
+    *("sensitivity_n", "parameter_randomization", "parameter_randomization_independent"),
+    *("data_randomization", "insertion", "deletion"),
+)
 def first_layer_only(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """Magnitude of the first convolution's output, times the target's logit: no deeper layer is read."""
     kept: list[Tensor] = []
