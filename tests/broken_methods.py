@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 import xattr_check
-from xattr_methods import edges, gradcam, gradient, integrated_gradients
+from xattr_methods import edges, gradcam, gradient, integrated_gradients, sobol_sbsa
 
 CONTRACT: dict[str, Callable[..., Any]] = {}
 DEPENDENCE: dict[str, Callable[..., Any]] = {}
@@ -496,7 +496,11 @@ def wrapped_around(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     return scaled.to(torch.int16).to(torch.uint8).to(inputs)
 
 
-@caught_by(MEANING, "sensitivity_n", "parameter_randomization", "insertion", "deletion")
+@caught_by(
+    MEANING,
+    *("sensitivity_n", "parameter_randomization", "parameter_randomization_independent"),
+    *("data_randomization", "insertion", "deletion"),
+)
 def first_layer_only(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """Magnitude of the first convolution's output, times the target's logit: no deeper layer is read."""
     kept: list[Tensor] = []
@@ -692,3 +696,16 @@ def clipped_backwards(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tens
 def from_black(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """Input times gradient, as if zero meant absence whatever the model takes off."""
     return inputs * gradient(model, inputs, targets)
+
+
+@caught_by(EXACT, "variance_decomposition")
+@xattr_check.claims("variance_decomposition")
+def shuffled_indices(model: nn.Module, inputs: Tensor, targets: Tensor, index: str = "total") -> Tensor:
+    """First-order indices are read in another order of the regions than total ones."""
+    maps = sobol_sbsa(model, inputs, targets, index=index)  # type: ignore[arg-type]
+    if index == "total":
+        return maps
+    cells = maps[:, :, 2::4, 2::4] if maps.ndim == 4 else maps
+    order = torch.randperm(cells[0].numel(), generator=torch.Generator().manual_seed(0)).to(maps.device)
+    other = cells.flatten(1)[:, order].reshape(cells.shape)
+    return nn.functional.interpolate(other, size=maps.shape[2:]) if maps.ndim == 4 else other

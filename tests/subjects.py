@@ -57,3 +57,15 @@ def tokens(count: int = 12, seed: int = 0) -> Subject:
         inputs = torch.randn(count, 5, 4)
         targets = model(inputs).argmax(1)
     return Subject("tokens", model, inputs, targets)
+
+
+def sharp(subject: Subject) -> Subject:
+    """The subject with large logits that are zero at the mean input: what is removed makes a difference."""
+    last = [module for module in subject.model.modules() if isinstance(module, nn.Linear)][-1]
+    over = (0, 2, 3) if subject.is_image else (0,)
+    with torch.no_grad():
+        last.bias -= subject.model(subject.inputs.mean(over, keepdim=True).expand_as(subject.inputs[:1]))[0]
+        last.weight *= 20
+        last.bias *= 20
+        targets = subject.model(subject.inputs).argmax(1)
+    return Subject(subject.name, subject.model, subject.inputs, targets)

@@ -15,3 +15,7 @@ class SubjectError(UsageError):
 
 class MethodError(XattrError):
     """The method under test broke its contract: it raised, hung, or returned unusable maps."""
+
+
+class UnknownInput(XattrError, LookupError):
+    """The truth was asked for about an input that is not the subject's own."""

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from xattr_check.axiom import Undefined
 from xattr_check.digest import derive_seed, digest
-from xattr_check.errors import MethodError
+from xattr_check.errors import MethodError, UnknownInput
 from xattr_check.method import Method
 from xattr_check.state import ModelState, preserved_generators
 from xattr_check.subject import Subject
@@ -202,7 +203,10 @@ class Explainer:
             state.restore()
 
     def unguarded(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int = 0) -> Any:
-        """As `raw`, on the very tensors given and with the model left as the method leaves it."""
+        """As `raw`, on the very tensors given and with the model left as the method leaves it.
+
+        Raises Undefined where a method that is given the truth is asked about inputs of which there is none.
+        """
         if self._hung is not None:
             raise self._hung
         try:
@@ -213,6 +217,8 @@ class Explainer:
                 "raise the limit with --xattr-timeout=SECONDS"
             )
             raise self._hung from None
+        except UnknownInput as error:
+            raise Undefined(f"the method knows the truth of other inputs: {error}") from None
         except (Exception, SystemExit) as error:
             raise MethodError(self._story(error, model, inputs, targets, seed)) from error
 

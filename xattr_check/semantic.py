@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from xattr_check.perturb import Output, outputs_under
+from xattr_check.units import grid
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,7 @@ class SemanticMap:
     @classmethod
     def grid(cls, spatial: tuple[int, ...], cells: int) -> "SemanticMap":
         """cells × cells on images (H, W), or so many runs of columns or tokens; one for each at most."""
-        places = [torch.arange(side) * min(cells, side) // side for side in spatial]
-        ids = places[0] if len(spatial) == 1 else places[0][:, None] * cells + places[1]
-        return cls.of(ids[None])
+        return cls.of(grid(spatial, cells)[None])
 
     @classmethod
     def single(cls, spatial: tuple[int, ...]) -> "SemanticMap":

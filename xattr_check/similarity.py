@@ -74,11 +74,11 @@ def _unit(maps: Tensor) -> Tensor:
     return ((flat - low) / (high - low).clamp_min(1e-300)).reshape(maps.shape)
 
 
-def unrelated(maps: Tensor, similarity: Callable[[Tensor, Tensor], Tensor]) -> float:
-    """Mean similarity of the maps (N, …) of different inputs: what coarse or centred maps share by chance."""
+def unrelated(maps: Tensor, others: Tensor, similarity: Callable[[Tensor, Tensor], Tensor]) -> float:
+    """Mean similarity of maps (N, …) to those of other inputs (N, …): what they have in common by chance."""
     if len(maps) < 2:
         return 0.0
-    return float(similarity(maps, maps.roll(1, 0)).mean())
+    return float(similarity(maps.roll(1, 0), others).mean())
 
 
 def excess(similarities: Tensor, chance: float) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from xattr_check.digest import digest, digest_model, digest_rows
-from xattr_check.errors import SubjectError
+from xattr_check.errors import SubjectError, UnknownInput
 from xattr_check.recipe import Recipe
 
 Reference = Callable[[int, torch.Generator], Tensor]
@@ -144,11 +144,11 @@ class Subject:
         return {row: index for index, row in enumerate(digest_rows(self.inputs))}
 
     def locate(self, inputs: Tensor) -> Tensor:
-        """(n,) int64: which of the subject's inputs each row of inputs (n, *F) is. Raises LookupError."""
+        """(n,) int64: which of the subject's inputs each row of inputs (n, *F) is. Raises UnknownInput."""
         try:
             return torch.tensor([self._rows[row] for row in digest_rows(inputs)])
         except KeyError:
-            raise LookupError(
+            raise UnknownInput(
                 f"subject {self.name!r}: asked for the truth about an input that is not its own"
             ) from None
 

@@ -14,6 +14,15 @@ By = Literal["pixels", "channels", "regions"]
 CELLS = 8
 
 
+def grid(spatial: tuple[int, ...], cells: int) -> Tensor:
+    """(*spatial) int64: cells × cells on images (H, W), or so many runs of columns or tokens.
+
+    No more than there are features on a side; numbers are not without gaps then.
+    """
+    places = [torch.arange(side) * min(cells, side) // side for side in spatial]
+    return places[0] if len(places) == 1 else places[0][:, None] * cells + places[1]
+
+
 @dataclass(frozen=True)
 class Units:
     """Features that are ranked, shown and removed together.
@@ -36,8 +45,7 @@ class Units:
         if by == "regions" and subject.regions is not None:
             index = subject.regions
         elif by == "regions" and subject.is_image:
-            rows, columns = (torch.arange(side) * min(CELLS, side) // side for side in shape)
-            index = rows[:, None] * CELLS + columns
+            index = grid(shape, CELLS)
         names, index = index.unique(return_inverse=True)
         return cls(index.to(subject.inputs.device), len(names))
 

@@ -25,6 +25,8 @@ TOLERANCE = 0.01
 UNITS, ESTIMATE = 16, 64
 # How a copy is computed, and the modules beside it.
 Recipe = tuple[Compute, nn.Module | None]
+# Weights (H, P) and biases (H,) of a linear map of the input.
+Affine = tuple[Tensor, Tensor]
 
 
 def stream(draw: Draw, name: str) -> torch.Generator:
@@ -91,6 +93,34 @@ def apart(maps: Tensor, others: Tensor, draw: Draw) -> Measurement:
     return Measurement((gaps > TOLERANCE).double(), finding, evidence={"distance": gaps})
 
 
+def compared(method: Explainer, copy: Rewritten, inputs: Tensor, draw: Draw) -> Measurement:
+    """Whether the maps of a copy for inputs are those of the model for the draw's, as in `apart`."""
+    verify(copy, inputs, draw)
+    maps = maps_of(method, draw.subject.model, draw.inputs, draw.targets)
+    return apart(maps, explained(method, copy, inputs, draw.targets, draw), draw)
+
+
+def with_network(
+    method: Explainer,
+    draw: Draw,
+    name: str,
+    network: Callable[[Affine, Affine, Tensor], nn.Module],
+    compute: Compute,
+) -> Measurement:
+    """As `compared`, of a copy with a random network beside the model.
+
+    network: makes it of two linear maps of the input and of weights to the outputs (K, UNITS).
+    """
+
+    def make() -> Recipe:
+        inputs, logits = estimated(draw.subject)
+        generator = stream(draw, name)
+        u, v = projections(inputs, generator), projections(inputs, generator)
+        return compute, network(u, v, mixing(logits, generator))
+
+    return compared(method, copied(draw, name, make), draw.inputs, draw)
+
+
 def estimated(subject: Subject) -> tuple[Tensor, Tensor]:
     """Some of the subject's inputs (n, P), flat, and the model's outputs on them (n, K)."""
     inputs = subject.inputs[:ESTIMATE]
@@ -98,7 +128,7 @@ def estimated(subject: Subject) -> tuple[Tensor, Tensor]:
         return inputs.flatten(1), subject.model(inputs.clone())
 
 
-def projections(inputs: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def projections(inputs: Tensor, generator: torch.Generator) -> Affine:
     """Weights (UNITS, P) and biases (UNITS,) of random linear maps, of deviation 1 on inputs (n, P)."""
     weights = torch.randn(UNITS, inputs.shape[1], generator=generator).to(inputs)
     weights = weights / (inputs @ weights.T).std(0, correction=0).clamp_min(1e-6)[:, None]

@@ -42,12 +42,27 @@ def randomised_maps(method: Explainer, names: list[str], draw: Draw, step: int =
     return feature_scores(torch.cat(maps), subject.spatial)
 
 
+def either_sign(first: Tensor, second: Tensor) -> Tensor:
+    """(N,) rank correlation of signed maps (N, P), or of one and the other negated.
+
+    A logit that changes its sign with the weights takes that of every relevance with it: the negative of a
+    map is no other map, and both signs would cancel in a mean over networks.
+    """
+    return spearman(first, second).abs()
+
+
+def kept(before: Tensor, after: Tensor, similarity: Similarity) -> Tensor:
+    """(n,) how much of maps (n, …) is in those of another model, above what is in those of other inputs."""
+    return excess(similarity(before, after), unrelated(before, after, similarity))
+
+
 def curves(before: Tensor, steps: Iterator[Tensor], subject: Subject) -> dict[str, Tensor]:
     """(n, K) how alike maps (n, P) are to those of each of K steps, 0 being chance and 1 no change.
 
-    Rank correlation of signed maps and of magnitudes; of images of the magnitudes also structural similarity
-    and correlation of histograms of oriented gradients. Chance is the similarity of maps of unrelated inputs,
-    so that coarse maps are not punished.
+    Rank correlation of signed maps, up to their sign, and of magnitudes; of images of the magnitudes also
+    structural similarity and correlation of histograms of oriented gradients. Chance is the similarity to the
+    maps of other inputs in the same step, so that what all maps share, as coarse ones do, is not held against
+    a method.
     """
 
     def images(maps: Tensor) -> Tensor:
@@ -55,18 +70,17 @@ def curves(before: Tensor, steps: Iterator[Tensor], subject: Subject) -> dict[st
 
     # What is compared of a map, and how.
     kinds: dict[str, tuple[Callable[[Tensor], Tensor], Similarity]] = {
-        "spearman": (lambda maps: maps, spearman),
+        "spearman": (lambda maps: maps, either_sign),
         "spearman_magnitude": (Tensor.abs, spearman),
     }
     if subject.is_image:
         kinds["ssim"] = images, ssim
         kinds["hog"] = lambda maps: oriented_gradients(images(maps)), correlation
     first = {name: view(before) for name, (view, _) in kinds.items()}
-    chance = {name: unrelated(first[name], alike) for name, (_, alike) in kinds.items()}
     found: dict[str, list[Tensor]] = {name: [] for name in kinds}
     for after in steps:
         for name, (view, alike) in kinds.items():
-            found[name].append(excess(alike(first[name], view(after)), chance[name]))
+            found[name].append(kept(first[name], view(after), alike))
     return {name: torch.stack(curve, dim=1) for name, curve in found.items()}
 
 

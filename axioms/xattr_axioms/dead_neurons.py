@@ -3,21 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from xattr_axioms._copies import (
-    INPUTS,
-    UNITS,
-    Recipe,
-    apart,
-    copied,
-    dense,
-    estimated,
-    explained,
-    maps_of,
-    mixing,
-    projections,
-    stream,
-    verify,
-)
+from xattr_axioms._copies import INPUTS, UNITS, Affine, dense, with_network
 from xattr_check.axiom import Measurement, axiom
 from xattr_check.explainer import Explainer
 from xattr_check.gate import AtMost
@@ -35,7 +21,7 @@ class DeadNeurons(nn.Module):
     u, v: weights (H, P) and biases (H,); mixing: (K, H).
     """
 
-    def __init__(self, u: tuple[Tensor, Tensor], v: tuple[Tensor, Tensor], mixing: Tensor) -> None:
+    def __init__(self, u: Affine, v: Affine, mixing: Tensor) -> None:
         super().__init__()
         self.first = dense(*(torch.cat(parts) for parts in zip(u, u, v, strict=True)))
         one = torch.eye(UNITS).to(mixing)
@@ -67,18 +53,8 @@ def dead_neurons(method: Explainer, subject: Subject, draw: Draw) -> Measurement
     A dead neuron contributes nothing (Lemma 1 of [khakzar2021]).
     """
 
-    def make() -> Recipe:
-        inputs, logits = estimated(subject)
-        generator = stream(draw, "dead")
-        u, v = projections(inputs, generator), projections(inputs, generator)
-        return compute, DeadNeurons(u, v, mixing(logits, generator))
-
     def compute(plain: Plain, inputs: Tensor, beside: nn.Module) -> Tensor:
         zeros: Tensor = beside(inputs)
         return zeros + plain(inputs)
 
-    copy = copied(draw, "dead", make)
-    verify(copy, draw.inputs, draw)
-    maps = maps_of(method, subject.model, draw.inputs, draw.targets)
-    again = explained(method, copy, draw.inputs, draw.targets, draw)
-    return apart(maps, again, draw)
+    return with_network(method, draw, "dead", DeadNeurons, compute)

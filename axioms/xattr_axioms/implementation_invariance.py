@@ -3,29 +3,13 @@
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from xattr_axioms._copies import (
-    INPUTS,
-    Recipe,
-    apart,
-    copied,
-    dense,
-    estimated,
-    explained,
-    filled,
-    maps_of,
-    mixing,
-    projections,
-    stream,
-    verify,
-)
+from xattr_axioms._copies import INPUTS, Affine, dense, filled, with_network
 from xattr_check.axiom import Measurement, axiom
 from xattr_check.explainer import Explainer
 from xattr_check.gate import AtMost
 from xattr_check.rewrite import Plain
 from xattr_check.run import Draw
 from xattr_check.subject import Subject
-
-Affine = tuple[Tensor, Tensor]
 
 
 class TwoWays(nn.Module):
@@ -77,19 +61,9 @@ def implementation_invariance(method: Explainer, subject: Subject, draw: Draw) -
     no difference; other ways may.
     """
 
-    def make() -> Recipe:
-        inputs, logits = estimated(subject)
-        generator = stream(draw, "two ways")
-        u, v = projections(inputs, generator), projections(inputs, generator)
-        return compute, TwoWays(u, v, mixing(logits, generator))
-
     def compute(plain: Plain, inputs: Tensor, beside: nn.Module) -> Tensor:
         one, other = beside(inputs)
         found: Tensor = plain(inputs) + one - other
         return found
 
-    copy = copied(draw, "two ways", make)
-    verify(copy, draw.inputs, draw)
-    maps = maps_of(method, subject.model, draw.inputs, draw.targets)
-    again = explained(method, copy, draw.inputs, draw.targets, draw)
-    return apart(maps, again, draw)
+    return with_network(method, draw, "two ways", TwoWays, compute)

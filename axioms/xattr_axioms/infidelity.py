@@ -10,16 +10,19 @@ from xattr_check.gate import Beats
 from xattr_check.run import Draw
 from xattr_check.subject import Subject
 from xattr_check.subsets import output_changes, random_subsets
-from xattr_check.units import Units
+from xattr_check.units import By, Units
 
 PARTS = 64
 
 
-def random_parts(subject: Subject, count: int, generator: torch.Generator) -> Tensor:
-    """(count, P) bool: squares a quarter of an image's side wide, anywhere; else a quarter of the columns."""
-    if not subject.is_image:
-        features = subject.spatial[0]
-        return random_subsets(count, max(1, features // 4), features, generator)
+def random_parts(subject: Subject, by: By, units: int, count: int, generator: torch.Generator) -> Tensor:
+    """(count, units) bool: squares a quarter of an image's side wide, anywhere, in all channels or in one.
+
+    A sixteenth of the regions, which is as much of an image; a quarter of what is no image.
+    """
+    if by == "regions" or not subject.is_image:
+        share = 16 if by == "regions" else 4
+        return random_subsets(count, max(1, units // share), units, generator)
     side = max(1, min(subject.spatial) // 4)
 
     def within(length: int) -> Tensor:
@@ -28,7 +31,12 @@ def random_parts(subject: Subject, count: int, generator: torch.Generator) -> Te
         return (place >= start) & (place < start + side)
 
     rows, columns = (within(length) for length in subject.spatial)
-    return (rows[:, :, None] & columns[:, None, :]).flatten(1)
+    squares = rows[:, :, None] & columns[:, None, :]
+    if by == "channels":
+        channels = subject.inputs.shape[1]
+        chosen = torch.randint(channels, (count, 1), generator=generator) == torch.arange(channels)
+        squares = chosen[:, :, None, None] & squares[:, None]
+    return squares.flatten(1)
 
 
 @axiom(
@@ -46,17 +54,24 @@ def random_parts(subject: Subject, count: int, generator: torch.Generator) -> Te
     cost="standard",
 )
 def infidelity(
-    method: Explainer, subject: Subject, draw: Draw, *, fill: Fixed = "mean", parts: int = PARTS
+    method: Explainer,
+    subject: Subject,
+    draw: Draw,
+    *,
+    fill: Fixed = "mean",
+    by: By = "pixels",
+    parts: int = PARTS,
 ) -> Measurement:
     """Mean square of what the best positive factor leaves unexplained, over the mean square of the changes.
 
     What is predicted for a replaced part is the sum of its attributions; of the map times what is replaced,
     (x − x′), where the method is a sensitivity. Infidelity depends on the scale of a map, so it is taken
     with the factor that suits each input best, as in [yeh2019]; a map that has to be negated explains
-    nothing: 1. Parts are squares, replaced by the data's mean.
+    nothing: 1. Parts are squares, replaced by the data's mean; `by=channels` takes each from one channel
+    alone, and by regions a part is a few of them.
     """
-    units = Units.of(subject, "pixels")
-    removed = random_parts(subject, parts, draw.generator("parts"))
+    units = Units.of(subject, by)
+    removed = random_parts(subject, by, units.count, parts, draw.generator("parts"))
     change = output_changes(subject, draw, units, removed, fill)
     maps = method(subject.model, draw.inputs, draw.targets)
     if method.method.sensitivity:

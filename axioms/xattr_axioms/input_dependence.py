@@ -28,12 +28,15 @@ def hidden_evidence(subject: Subject, run: Run) -> Subject:
             f"the object hides evidence for its scene on {len(rows)} of {len(scenes)} inputs, and has to on "
             f"{LEAST} at least"
         )
+    # What makes the target is the scene now, and no mask of it: the object's goes by another name.
+    known = {"object": subject.truth["mask"], "background": subject.truth["background"]}
     return replace(
         subject,
+        name=f"the scenes of {subject.name}",
         model=model,
         inputs=subject.inputs[rows],
         targets=scenes[rows],
-        truth={name: values[rows] for name, values in subject.truth.items()},
+        truth={name: values[rows] for name, values in known.items()},
         causal=False,
         siblings={},
         recipe=None,
@@ -61,7 +64,7 @@ def input_dependence(method: Explainer, subject: Subject, draw: Draw) -> Measure
     The signed sum over the region, as a share of the map's magnitude, so that a map that is weaker everywhere
     is not credited. Only inputs on which the model's own logit falls with the object are asked.
     """
-    mask = draw.truth("mask").flatten(1)
+    mask = draw.truth("object").flatten(1)
 
     def on_region(images: Tensor) -> Tensor:
         scores = method.scores(subject.model, images, draw.targets)

@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor
 
-from xattr_axioms._copies import INPUTS, apart, copied, explained, maps_of, verify
+from xattr_axioms._copies import INPUTS, compared, copied
 from xattr_check.axiom import Measurement, axiom
 from xattr_check.explainer import Explainer
 from xattr_check.gate import AtMost
@@ -39,7 +39,4 @@ def input_shift_invariance(method: Explainer, subject: Subject, draw: Draw) -> M
         return plain(inputs - shift)
 
     copy = copied(draw, f"shift {shift}", lambda: (compute, None))
-    verify(copy, draw.inputs + shift, draw)
-    shifted = explained(method, copy, draw.inputs + shift, draw.targets, draw)
-    maps = maps_of(method, subject.model, draw.inputs, draw.targets)
-    return apart(maps, shifted, draw)
+    return compared(method, copy, draw.inputs + shift, draw)

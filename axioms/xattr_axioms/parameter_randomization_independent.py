@@ -12,11 +12,12 @@ from xattr_check.subject import Subject
 @axiom(
     statement="The map becomes another one when one layer's weights are randomised and the others stay.",
     family="sanity",
-    # On the digits, methods that pass in the literature come to 0.09 at most (fullgrad, which returns
-    # magnitudes, to 0.43), excitation backpropagation to 0.6, guided backpropagation to 0.67, and a map
-    # without a model to 1; the classifier's weights as a map to 0.8: the cascade, which begins there, passes
-    # them.
-    gate=AtMost(0.5),
+    # On the digits, five seeds, methods that pass in the literature come to 0.07 to 0.23, lrp to 0.34 and
+    # fullgrad, which returns magnitudes, to 0.44; deep Taylor, excitation backpropagation and gradcam++ to
+    # 0.50 to 0.66, guided backpropagation to 0.65, a map without a model to 1; the classifier's weights as a
+    # map to 0.8: the cascade, which begins there, passes them. Guided gradcam, at 0.36 to 0.42, is left to
+    # the cascade.
+    gate=AtMost(0.45),
     cites="adebayo2018",
     reads="rank correlation with maps of models with one random layer, above that of unrelated inputs",
     bounds=(-1, 1),

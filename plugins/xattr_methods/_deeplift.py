@@ -128,7 +128,7 @@ def _between(here: Tape, there: Tape, start: Tensor, rule: str) -> Tensor:
     return (sent * torch.stack(halves.parts(here.input))).sum(0)
 
 
-@method(claims=("completeness", "dummy", "sensitivity", "linearity", "symmetry"))
+@method(claims=("completeness", "dummy", "sensitivity", "linearity", "symmetry", "input_independence"))
 def deeplift(
     model: nn.Module,
     inputs: Tensor,

@@ -192,7 +192,7 @@ def expect_images(name: str, inputs: Tensor) -> None:
         raise ValueError(f"{name}: expected images (N, C, H, W), came {tuple(inputs.shape)}")
 
 
-@method(claims=("input_shift_invariance", "dead_neurons"), needs=("image",))
+@method(claims=("input_shift_invariance", "dead_neurons", "input_independence"), needs=("image",))
 def gradcam(
     model: nn.Module,
     inputs: Tensor,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
-from subjects import columns, images, tokens
+from subjects import columns, images, sharp, tokens
 from torch import Tensor, nn
 
 import xattr_check
@@ -29,18 +29,6 @@ FAITHFULNESS = [name for name, check in CHECKS.items() if check.family == "faith
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     return Run(store=Store(tmp_path))
-
-
-def sharp(subject: Subject) -> Subject:
-    """The subject with large logits that are zero at the mean input: what is removed makes a difference."""
-    last = [module for module in subject.model.modules() if isinstance(module, nn.Linear)][-1]
-    over = (0, 2, 3) if subject.is_image else (0,)
-    with torch.no_grad():
-        last.bias -= subject.model(subject.inputs.mean(over, keepdim=True).expand_as(subject.inputs[:1]))[0]
-        last.weight *= 20
-        last.bias *= 20
-        targets = subject.model(subject.inputs).argmax(1)
-    return Subject(subject.name, subject.model, subject.inputs, targets)
 
 
 SUBJECTS: dict[str, Callable[[], Subject]] = {

@@ -1,5 +1,6 @@
 """The standard faithfulness checks against loops over single images, and what they are for."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from subjects import columns, images, tokens
+from subjects import columns, images, sharp, tokens
 from torch import Tensor, nn
 
 import xattr_check
@@ -23,6 +24,7 @@ from xattr_check.fills import absent
 from xattr_check.run import Draw, Run
 from xattr_check.select import select
 from xattr_check.subsets import random_subsets
+from xattr_check.units import By
 
 KNOWN = xattr_check.checks()
 CURVES = ("degradation", "top_bottom_masking", "road")
@@ -35,18 +37,6 @@ def run(tmp_path: Path) -> Run:
 
 def check_of(spec: str) -> Axiom:
     return select(spec, KNOWN, "full")[0]
-
-
-def sharp(subject: Subject) -> Subject:
-    """The subject with large logits that are zero at the mean input: what is removed makes a difference."""
-    last = [module for module in subject.model.modules() if isinstance(module, nn.Linear)][-1]
-    over = (0, 2, 3) if subject.is_image else (0,)
-    with torch.no_grad():
-        last.bias -= subject.model(subject.inputs.mean(over, keepdim=True).expand_as(subject.inputs[:1]))[0]
-        last.weight *= 20
-        last.bias *= 20
-        targets = subject.model(subject.inputs).argmax(1)
-    return Subject(subject.name, subject.model, subject.inputs, targets)
 
 
 SUBJECTS: dict[str, Callable[[], Subject]] = {
@@ -178,7 +168,8 @@ def test_infidelity_by_a_loop(kind: str, method: str, run: Run) -> None:
     maps = load_method(method)(subject.model, draw.inputs, draw.targets).double()
     if load_method(method).sensitivity:
         maps = maps * (draw.inputs - fill)
-    removed = random_parts(subject, PARTS, draw.generator("parts")).reshape(PARTS, *subject.spatial)
+    removed = random_parts(subject, "pixels", math.prod(subject.spatial), PARTS, draw.generator("parts"))
+    removed = removed.reshape(PARTS, *subject.spatial)
     for index, (row, target) in enumerate(zip(draw.inputs, draw.targets.tolist(), strict=True)):
         changes = slow_changes(subject, row, target, fill[index], removed)
         shaped = removed[:, None] if subject.is_image else removed[..., None] if row.ndim == 2 else removed
@@ -189,9 +180,41 @@ def test_infidelity_by_a_loop(kind: str, method: str, run: Run) -> None:
 
 
 def test_squares_lie_anywhere_within_an_image() -> None:
-    parts = random_parts(images(), 4000, torch.Generator().manual_seed(0)).reshape(-1, 12, 12)
-    assert bool((parts.flatten(1).sum(1) == 9).all())
+    parts = random_parts(images(), "pixels", 144, 4000, torch.Generator().manual_seed(0))
+    assert bool((parts.sum(1) == 9).all())
     assert len(parts.unique(dim=0)) == 100
+
+
+def test_parts_by_channels_and_by_regions() -> None:
+    generator = torch.Generator().manual_seed(0)
+    squares = random_parts(images(), "channels", 432, 4000, generator).reshape(-1, 3, 144)
+    assert bool((squares.any(2).sum(1) == 1).all())
+    assert len(squares.flatten(1).unique(dim=0)) == 300
+    assert bool((random_parts(images(), "regions", 64, 100, generator).sum(1) == 4).all())
+    assert bool((random_parts(images(), "regions", 9, 100, generator).sum(1) == 1).all())
+
+
+@pytest.mark.parametrize("by", ["channels", "regions"])
+def test_infidelity_by_other_units_by_a_loop(by: By, run: Run) -> None:
+    subject = sharp(images())
+    measurement, draw = measured(f"infidelity?by={by}", "xattr:input_x_gradient", subject, run)
+    fill = absent("mean", subject, draw)
+    assert isinstance(fill, Tensor)
+    maps = load_method("xattr:input_x_gradient")(subject.model, draw.inputs, draw.targets).double()
+    group, count = groups(by)
+    parts = random_parts(subject, by, count, PARTS, draw.generator("parts"))
+    for index, (row, target) in enumerate(zip(draw.inputs, draw.targets.tolist(), strict=True)):
+        changes, sums = [], []
+        for part in parts:
+            where = torch.isin(group, part.nonzero())
+            with torch.no_grad():
+                both = subject.model(torch.stack([row, torch.where(where, fill[index], row)]))[:, target]
+            changes.append(float(both[0] - both[1]))
+            sums.append(float(maps[index][where].sum()))
+        factor = max(0.0, np.linalg.lstsq(np.array(sums)[:, None], np.array(changes), rcond=None)[0][0])
+        left = np.array(changes) - factor * np.array(sums)
+        expected = np.mean(left**2) / np.mean(np.square(changes))
+        assert float(measurement.samples[index]) == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_scale_of_a_map_does_not_matter_but_its_sign_does(run: Run) -> None:
@@ -287,6 +310,7 @@ VARIANTS = [
     "sensitivity_n?fill=zero&by=pixels",
     "faithfulness_correlation?fill=imputed&by=channels&subsets=8",
     "infidelity?fill=noise",
+    *(f"infidelity?by={by}" for by in ("channels", "regions")),
 ]
 
 

@@ -118,6 +118,22 @@ def test_without_a_contrast_the_checks_are_invalid(digits: Subject, run: Run) ->
     )
 
 
+def test_nobody_knows_the_truth_about_scenes(digits: Subject, run: Run) -> None:
+    """The mask is of the object, and the scene is what is explained."""
+    verdict = judge("input_dependence", "xattr:oracle", digits, run)
+    assert verdict.status == "not_applicable"
+    assert verdict.sentence == (
+        "input_dependence: needs mask, which subject 'the scenes of digits' does not offer"
+    )
+    assert judge("model_contrast", "xattr:oracle", digits, run).status == "fail"
+    changed = judge("input_independence", "xattr:oracle", digits, run)
+    assert changed.status == "not_applicable"
+    assert changed.sentence == (
+        "input_independence: the method knows the truth of other inputs: subject 'digits': asked for the "
+        "truth about an input that is not its own"
+    )
+
+
 @pytest.mark.parametrize("check", OF_SCENES)
 def test_a_subject_without_scenes(check: str, run: Run) -> None:
     assert judge(check, "xattr:gradient", images(), run).sentence == (
@@ -193,7 +209,8 @@ def test_where_nothing_can_be_left_unchanged(run: Run) -> None:
 def test_input_independence_on_the_digits(seed: int, digits: Subject, store: Store) -> None:
     run = Run(store=store, seed=seed, budget="standard")
     for name in ("gradcam", "deeplift"):
-        assert judge("input_independence", f"xattr:{name}", digits, run).status == "pass", name
+        verdict = judge("input_independence", f"xattr:{name}", digits, run)
+        assert (verdict.status, verdict.required) == ("pass", True), verdict.sentence
     for name in ("random", "edges", "input_magnitude", "center", "constant"):
         verdict = judge("input_independence", f"xattr:{name}", digits, run)
         assert (verdict.status, verdict.required) == ("fail", False), verdict.sentence

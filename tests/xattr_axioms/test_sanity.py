@@ -56,10 +56,15 @@ def estimate_statistics(model: nn.Module, inputs: Tensor) -> None:
         hidden = normalised.clamp_min(0)
 
 
-def corrected(before: np.ndarray, after: np.ndarray) -> list[float]:
+def corrected(before: np.ndarray, after: np.ndarray, either_sign: bool = True) -> list[float]:
     """Rank correlations above their mean over maps of unrelated inputs, of which 1 is left."""
-    chance = np.mean([spearmanr(before[i], before[i - 1]).statistic for i in range(len(before))])
-    return [(spearmanr(*pair).statistic - chance) / (1 - chance) for pair in zip(before, after, strict=True)]
+
+    def alike(one: np.ndarray, two: np.ndarray) -> float:
+        found = float(spearmanr(one, two).statistic)
+        return abs(found) if either_sign else found
+
+    chance = np.mean([alike(before[i - 1], after[i]) for i in range(len(before))])
+    return [(alike(*pair) - chance) / (1 - chance) for pair in zip(before, after, strict=True)]
 
 
 def maps_of(method: str, model: nn.Module, inputs: Tensor, targets: Tensor) -> np.ndarray:
@@ -113,7 +118,7 @@ def test_a_second_network_by_hand(run: Run) -> None:
         for model in (subject.model, subject.siblings["retrained"])
     )
     trained, random = measurement.evidence["spearman_magnitude"].unbind(1)
-    assert trained.tolist() == pytest.approx(corrected(before, second), abs=2e-3)
+    assert trained.tolist() == pytest.approx(corrected(before, second, either_sign=False), abs=2e-3)
     assert torch.equal(measurement.samples, trained - random)
     assert float(random.std()) > 0
 
@@ -191,6 +196,17 @@ def test_a_map_that_does_not_change_is_at_one(check: str, control: str, run: Run
     assert verdict.interval is not None
     assert verdict.interval.value == pytest.approx(1)
     assert list(verdict.controls) == ["edges", "input_magnitude", "random"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("check", RANDOMISED)
+def test_a_map_that_changes_by_a_factor_is_the_same(check: str, seed: int, run: Run) -> None:
+    """Of either sign: edges times a logit, which random weights make negative as often as not."""
+    run.seed = seed
+    verdict = judge(check, broken("edges_in_disguise"), with_siblings(images(seed=seed)), run)
+    assert verdict.status == "fail"
+    assert verdict.interval is not None
+    assert verdict.interval.value == pytest.approx(1, abs=0.02)
 
 
 @pytest.mark.parametrize("control", ["random", "edges", "input_magnitude", "center", "constant"])
