@@ -101,6 +101,13 @@ Two points of the curves of degradation. All methods are alike here: a fifth of 
 A gradient foretells what a small change does, and not what a square replaced does; input_x_gradient neither.
 Both are no better than edges here, and fail. It is so with the published definition, up to its factor.
 """,
+    "road": """
+input_x_gradient removes scattered pixels, and those around tell them: 0.1 better than the blob, which is the
+margin, after all inputs of the subject.
+""",
+    "faithfulness_correlation": """
+For single pixels, which favours what measures single pixels.
+""",
     "dead_neurons": """
 The controls pass, since no model is asked. Of the reference methods deconvnet breaks it.
 """,
