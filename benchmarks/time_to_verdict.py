@@ -56,22 +56,15 @@ def main() -> None:
     run = Run(store=Store(Path(tempfile.mkdtemp())))
     order = torch.cat([draw.indices for draw in run.draws("deletion", digits, CHECK.inputs)])
     order = order[: BUDGETS["quick"]]
-    few = Subject(
-        "few",
-        digits.model,
-        digits.inputs[order[: arguments.inputs]],
-        digits.targets[order[: arguments.inputs]],
-    )
+    drawn = Subject("drawn", digits.model, digits.inputs[order], digits.targets[order])
+    few = Subject("few", digits.model, *(rows[: arguments.inputs] for rows in (drawn.inputs, drawn.targets)))
     print("| method | verdict | inputs | seconds | figure | Quantus, seconds | figure |")
     print("|---|---|---|---|---|---|---|")
     rows = []
     for name in METHODS:
         explain = load_method(f"xattr:{name}").bind(digits)
-        maps = explain(digits.model, digits.inputs[order], digits.targets[order]).detach()
-        maps = maps.expand_as(digits.inputs[order])
-        method = known(
-            name, Subject("drawn", digits.model, digits.inputs[order], digits.targets[order]), maps
-        )
+        maps = explain(digits.model, drawn.inputs, drawn.targets).detach().expand_as(drawn.inputs)
+        method = known(name, drawn, maps)
         started = time.process_time()
         verdict = Item(method, CHECK, digits).judge(run)
         ours = time.process_time() - started
