@@ -80,6 +80,10 @@ class Comparison:
         all_rows = reporter.config.option.verbose > 0
         for line, colour in comparison_table.lines(self.changes, self.broken, all_rows=all_rows):
             reporter.write_line(line, **MARKUP[colour])
+        if self.broken:
+            count = len({id(change) for _, change in self.broken})
+            told = "1 change is" if count == 1 else f"{count} changes are"
+            reporter.write_line(f"{told} not allowed, so the run fails", red=True)
         for rule in self.idle:
             reporter.write_line(
                 f"{rule.text}: nothing that it speaks of was compared, so the run fails", red=True

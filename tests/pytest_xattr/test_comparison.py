@@ -64,6 +64,7 @@ def test_a_worse_one_turns_red(folder: pytest.Pytester, judge: Judge) -> None:
             "*worse (higher is better), p = 0.000*",
             "*allowed by p<0.01",
             "  2 worse, 2 the same",
+            "*not allowed, so the run fails",
         ]
     )
     assert judge(CHECKS, "--xattr-compare=first").ret == pytest.ExitCode.OK
