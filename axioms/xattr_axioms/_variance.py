@@ -1,6 +1,6 @@
 """Regions whose gains are sampled, and how a method's attribution of them goes with what they do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -80,13 +80,20 @@ def unreliable(halves: tuple[Tensor, Tensor], what: str) -> str:
 
 
 def agreement(
-    method: Explainer, subject: Subject, draw: Draw, regions: SemanticMap, importance: Tensor
+    method: Explainer,
+    subject: Subject,
+    draw: Draw,
+    regions: SemanticMap,
+    importance: Tensor,
+    beside: Mapping[str, Tensor] | None = None,
 ) -> Measurement:
     """Rank correlation of |Σ attribution of a region| with its importance (n, D), for each input.
 
     What a region's gain does to an output that is linear in it is the sum of its attributions, as far as it
     varies, so that pixels for and against the target cancel; whether the sum is positive says nothing about
     a variance. Of a sensitivity, magnitudes are summed.
+
+    beside: other shares of the regions (n, D), for the report.
     """
     sums = regions.sums(method.scores(subject.model, draw.inputs, draw.targets)).abs()
     # An output that never changes agrees with nothing, not even with attributions that never do.
@@ -100,9 +107,11 @@ def agreement(
     )
     order = importance.argsort(dim=1, descending=True, stable=True)
     shares = {
-        told: (found / found.sum(1, keepdim=True)).gather(1, order)
-        for told, found in (("attribution", sums), ("importance", importance))
+        "attribution": sums / sums.sum(1, keepdim=True),
+        "importance": importance / importance.sum(1, keepdim=True),
+        **(beside or {}),
     }
+    ordered = {told: found.gather(1, order) for told, found in shares.items()}
     places = list(range(1, importance.shape[1] + 1))
-    lines = Lines("regions, the most important first", "share of the sum", places, shares)
+    lines = Lines("regions, the most important first", "share", places, ordered)
     return Measurement(rows, finding, {"importance": importance, "sums": sums}, lines)

@@ -67,5 +67,6 @@ def sobol_pir(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     resamples = bootstrap(SAMPLES, RESAMPLES, draw.generator("bootstrap"))
     first_draw(subject, draw, "sobol", lambda: untrusted(outputs, regions.count, resamples))
     found = sobol_indices(outputs, regions.count)
-    measured = agreement(method, subject, draw, regions, found.total)
+    ratio = {"S₁ of S_T, the primary index ratio": found.ratio}
+    measured = agreement(method, subject, draw, regions, found.total, ratio)
     return replace(measured, evidence={**measured.evidence, "first": found.first})
