@@ -12,6 +12,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import MaxNLocator
 
 from xattr_check.lines import Figure
 from xattr_check.verdict import Verdict
@@ -162,6 +163,8 @@ def curves(figures: Mapping[str, Figure], salt: str) -> str:
                 axes.set_xticks(
                     places, [_cut(str(one), 14) for one in first.x], rotation=35, ha="right", fontsize=7
                 )
+            elif all(place == round(place) for place in places) and len(places) > 2:
+                axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.set_xlabel(first.across)
             axes.set_ylabel(first.up)
             if name:

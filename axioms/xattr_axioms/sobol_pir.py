@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from xattr_axioms._variance import agreement, first_draw, outputs_of, regions_of, unreliable
@@ -67,6 +68,6 @@ def sobol_pir(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     resamples = bootstrap(SAMPLES, RESAMPLES, draw.generator("bootstrap"))
     first_draw(subject, draw, "sobol", lambda: untrusted(outputs, regions.count, resamples))
     found = sobol_indices(outputs, regions.count)
-    ratio = {"S₁ of S_T, the primary index ratio": found.ratio}
-    measured = agreement(method, subject, draw, regions, found.total, ratio)
+    ratio = found.ratio.where(found.total >= 1 / regions.count, torch.nan)  # else it is noise
+    measured = agreement(method, subject, draw, regions, found.total, {"primary index ratio": ratio})
     return replace(measured, evidence={**measured.evidence, "first": found.first})
