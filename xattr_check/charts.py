@@ -163,10 +163,10 @@ def curves(figures: Mapping[str, Figure], salt: str) -> str:
                 axes.set_xticks(
                     places, [_cut(str(one), 14) for one in first.x], rotation=35, ha="right", fontsize=7
                 )
-            elif all(place == round(place) for place in places) and len(places) > 2:
+            elif all(place == round(place) for place in places):
                 axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.set_xlabel(first.across)
-            axes.set_ylabel(first.up)
+            axes.set_ylabel(textwrap.fill(first.up, 24))
             if name:
                 axes.set_title(name, fontsize=9)
         handles, told = panels[0].get_legend_handles_labels()
@@ -174,26 +174,33 @@ def curves(figures: Mapping[str, Figure], salt: str) -> str:
         return _svg(canvas, f"{first.up} by {first.across} of {', '.join(shown)}")
 
 
-def trend(values: Mapping[str, Sequence[tuple[str, Dot]]], bound: float | None, label: str, salt: str) -> str:
-    """Figures over saved runs, by method: each with the name of its run, the oldest first."""
+@dataclass(frozen=True)
+class Point:
+    """A figure in a trend. run: what tells the run from others, and puts it in order. when: its label."""
+
+    run: str
+    when: str
+    dot: Dot
+
+
+def trend(values: Mapping[str, Sequence[Point]], bound: float | None, label: str, salt: str) -> str:
+    """Figures over saved runs, by method, the oldest first."""
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": salt}):
         canvas, (axes,) = _canvas(1, 6.4, 1.9)
-        ticks = list(dict.fromkeys(run for own in values.values() for run, _ in own))
+        runs = dict(sorted({point.run: point.when for own in values.values() for point in own}.items()))
+        places = {run: place for place, run in enumerate(runs)}
         for (method, own), colour in zip(values.items(), PALETTE, strict=False):
-            places = [ticks.index(run) for run, _ in own]
-            found = [dot for _, dot in own]
-            axes.plot(places, [dot.value for dot in found], color=colour, linewidth=1.2, label=_cut(method))
-            for place, dot in zip(places, found, strict=True):
-                axes.plot(place, dot.value, "o", color=dot.colour, markersize=5)
+            at, found = [places[point.run] for point in own], [point.dot for point in own]
+            axes.plot(at, [dot.value for dot in found], color=colour, linewidth=1.2, label=_cut(method))
+            axes.scatter(at, [dot.value for dot in found], c=[dot.colour for dot in found], s=26, zorder=3)
         if bound is not None:
             axes.axhline(bound, color=GATE, linewidth=1.2, linestyle=(0, (4, 2)))
-        axes.set_xticks(
-            range(len(ticks)), [_cut(run, 18) for run in ticks], rotation=30, ha="right", fontsize=7
-        )
+        names = [_cut(when, 18) for when in runs.values()]
+        axes.set_xticks(range(len(runs)), names, rotation=30, ha="right", fontsize=7)
         axes.set_ylabel(_cut(label, 28))
         if len(values) > 1:
             axes.legend(frameon=False, fontsize=7)
-        return _svg(canvas, f"{label} over {len(ticks)} runs")
+        return _svg(canvas, f"{label} over {len(runs)} runs")
 
 
 def _canvas(panels: int, width: float, height: float) -> tuple[Canvas, list[Axes]]:

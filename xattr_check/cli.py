@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -75,11 +76,18 @@ def _reference(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _tell(message: Warning | str, *_: object, **__: object) -> None:
+    """A warning in one sentence, as mistakes are told."""
+    print(f"xattr-check: {message}", file=sys.stderr)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit code, or 2 where it cannot be understood."""
     parsed = _parser().parse_args(arguments)
     try:
-        code: int = parsed.run(parsed)
+        with warnings.catch_warnings():
+            warnings.showwarning = _tell
+            code: int = parsed.run(parsed)
     except UsageError as error:
         print(f"xattr-check: {error}", file=sys.stderr)
         return 2

@@ -14,7 +14,7 @@ from xattr_check.document import check_writable, write_bytes
 from xattr_check.errors import UsageError
 from xattr_check.history import SavedRun
 from xattr_check.specs import nearest
-from xattr_check.table import MARKS, WIDTH, summary
+from xattr_check.table import MARKS, WIDTH, reported, summary, unclaimed, wrapped
 
 LEADERBOARD = "leaderboard"
 # Options of pytest that the leaderboard has as well.
@@ -122,24 +122,27 @@ def _history(arguments: argparse.Namespace) -> int:
 
 
 def _lines(run: SavedRun, method: str | None, check: str | None) -> list[str]:
-    """What the table says of a run: a line, or one for each figure of a check."""
-    started = f"{run.started:%Y-%m-%d %H:%M}"
+    """What the table says of a run: how many verdicts of each kind, or each figure of a check."""
     found = [
         verdict
         for verdict in run.verdicts.values()
         if method in (None, verdict.method) and check in (None, verdict.check)
     ]
-    if check is not None:
-        return [
-            f"{started}  {run.name[:12]:<12} {verdict.method[-14:]:<14} {MARKS[verdict.status]:<9} "
-            f"{verdict.interval or ''}"
-            for verdict in found
-        ]
-    count = len({verdict.method for verdict in found})
+    if not found:
+        return []
+    dirty = "+" if run.commit and run.run["git"].get("dirty") else ""
     partial = f", interrupted, {run.missing} missing" if run.missing else ""
-    told = f"{count} method{'s' if count != 1 else ''}: {summary(found)}{partial}"
-    line = f"{started}  {run.name[:20]:<20} {run.commit[:8]:<8}  {told}"
-    return textwrap.wrap(line, WIDTH, subsequent_indent=" " * 49, break_on_hyphens=False) if found else []
+    count = len({verdict.method for verdict in found})
+    told = f"{count} method{'s' if count != 1 else ''}: {summary(found)}"
+    if check is not None:
+        told = f"seed {run.run.get('seed')}"
+    line = f"{run.started:%Y-%m-%d %H:%M}  {run.name[:20]:<20} {run.commit[:8] + dirty:<9} {told}{partial}"
+    lines = textwrap.wrap(line, WIDTH, subsequent_indent=" " * 49, break_on_hyphens=False)
+    for verdict in found if check is not None else ():
+        mark = f"fail ({reported(verdict)})" if unclaimed(verdict) else MARKS[verdict.status]
+        text = f"{verdict.method} on {verdict.subject}: {mark} {verdict.interval or ''}".rstrip()
+        lines += wrapped(text, indent=4)
+    return lines
 
 
 def _leaderboard(arguments: argparse.Namespace) -> int:

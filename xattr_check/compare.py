@@ -30,6 +30,7 @@ class Change:
     difference: after minus before on the draws that both have, with its interval at ERROR_RATE.
     p: two-sided, of the hypothesis that before and after may be exchanged in every row.
     reason: why the figures cannot be compared, or an empty string; the statuses can all the same.
+    rows: how many rows the difference is over.
     """
 
     before: Verdict
@@ -37,6 +38,7 @@ class Change:
     difference: Interval | None = None
     p: float = math.nan
     reason: str = ""
+    rows: int = 0
 
     @property
     def worse(self) -> float:
@@ -56,10 +58,25 @@ class Change:
         return found is not None and found.low == found.high and self.p in (0.0, 1.0)
 
     @property
+    def same(self) -> bool:
+        """Whether nothing changed but by rounding."""
+        return not self.worse and not self.reason and self.before.status == self.after.status
+
+    @property
     def clear(self) -> bool:
         """Whether the interval of the difference leaves out that there is none."""
         found = self.difference
         return found is not None and bool(self.worse) and not found.low <= 0 <= found.high
+
+    @property
+    def told(self) -> str:
+        """The difference in words; on which rows, where it need not be that of the figures."""
+        if self.difference is None or not self.worse:
+            return ""
+        way = ("worse" if self.worse > 0 else "better") if self.clear else "not clear"
+        partly = self.rows < max(self.before.n, self.after.n)
+        where = f", on the {self.rows} rows of both" if partly else ""
+        return f"{self.difference} {way} ({self.after.better} is better{where})"
 
     @property
     def share(self) -> float:
@@ -78,6 +95,10 @@ def compare(before: Runs, after: Runs) -> list[Change]:
 def _change(before: Verdict, after: Verdict) -> Change:
     # Parameters do not change the statistic.
     check = registry.checks().get(after.check.partition("?")[0])
+    if before.subject != after.subject:
+        return Change(
+            before, after, reason=f"before it was judged on {before.subject!r}, now on {after.subject!r}"
+        )
     if check is None or before.interval is None or after.interval is None:
         return Change(before, after)
     if reason := _incomparable(before, after):
@@ -86,11 +107,11 @@ def _change(before: Verdict, after: Verdict) -> Change:
     rows = torch.cat([torch.stack([before.draws[s].rows, after.draws[s].rows], dim=1) for s in common])
     gap = _gap(check)
     if torch.equal(rows[:, 0], rows[:, 1]):
-        return Change(before, after, exact(0.0), 1.0)
+        return Change(before, after, exact(0.0), 1.0, rows=len(rows))
     if check.statistic == "max":
-        return Change(before, after, exact(float(gap(rows[None])[0])), 0.0)
+        return Change(before, after, exact(float(gap(rows[None])[0])), 0.0, rows=len(rows))
     found = bootstrap_interval(rows, Batched(gap), ERROR_RATE)
-    return Change(before, after, found, _p(rows, gap))
+    return Change(before, after, found, _p(rows, gap), rows=len(rows))
 
 
 def _incomparable(before: Verdict, after: Verdict) -> str:

@@ -42,10 +42,8 @@ def _row(change: Change, p: float | None, rule: str | None) -> Iterator[tuple[st
     colour = "fail" if rule else "text" if not change.clear else "pass" if change.worse < 0 else "undecided"
     yield f"    {after.check:<26} {status:<19} {figures}".rstrip(), colour
     told = []
-    if change.worse and change.difference is not None:
-        # On the rows that both have, so that it need not be the difference of the figures.
-        way = "worse" if change.worse > 0 else "better"
-        told.append(f"{change.difference} {way if change.clear else 'not clear'} ({after.better} is better)")
+    if change.told:
+        told.append(change.told)
         if p is not None:
             told.append(f"p = {p:.2g}")
     if rule:
@@ -69,7 +67,8 @@ def summary(changes: Sequence[Change]) -> str:
         "worse": sum(change.clear and change.worse > 0 for change in changes),
         "better": sum(change.clear and change.worse < 0 for change in changes),
         "not clear": sum(bool(change.worse) and not change.clear for change in changes),
-        "the same": sum(not change.worse and not change.reason for change in changes),
+        "the same": sum(change.same for change in changes),
+        "another verdict": sum(not (change.worse or change.reason or change.same) for change in changes),
         "not comparable": sum(bool(change.reason) for change in changes),
     }
     return ", ".join(f"{count} {name}" for name, count in counts.items() if count)

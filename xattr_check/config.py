@@ -290,6 +290,11 @@ def validate(settings: Settings, methods: Sequence[Method], known: Mapping[str, 
     if not methods:
         raise UsageError("--xattr-method: expected at least one, for example --xattr-method=mymod:explain")
     names = {method.name for method in methods} | {*settings.methods, *settings.others}
+    for method in methods:
+        for claim in sorted(method.claims - known.keys()):
+            # What is like none may be a check of a package that is not installed here.
+            if near := nearest(claim, known):
+                raise UsageError(f"{method.name}: it claims {claim!r}, which no check is called{near}")
     for key in ("gates", "claims", "expected_failures"):
         for name, said in getattr(settings, key).items():
             nested = isinstance(said, dict | list)

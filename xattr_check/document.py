@@ -83,7 +83,7 @@ def check_writable(path: Path, option: str = "--xattr-json") -> None:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
         if path.is_dir():
-            raise IsADirectoryError(0, "it is a folder")
+            raise IsADirectoryError(0, "a folder")
     except OSError as error:
         raise UsageError(
             f"{option}='{path}': expected a file that can be written, came {error.strerror}; "

@@ -94,7 +94,7 @@ def type_fault(maps: Tensor, inputs: Tensor) -> str:
 
 def finite_fault(maps: Tensor) -> str:
     """Which rows of maps are not finite, or an empty string."""
-    bad = (~torch.isfinite(maps)).flatten(1).any(1).nonzero().flatten().tolist()
+    bad = (~torch.isfinite(maps)).reshape(len(maps), -1).any(1).nonzero().flatten().tolist()
     if not bad:
         return ""
     kind = "NaN" if bool(torch.isnan(maps).any()) else "infinite values"
@@ -233,7 +233,8 @@ class Explainer:
         frames = traceback.extract_tb(error.__traceback__)
         # Where the method, or the model that it calls, went wrong, and not where torch found out.
         last = [frame for frame in frames if "/torch/" not in frame.filename][-1]
-        text = " ".join(str(error).split())
+        # Without what would change the terminal that it is shown on.
+        text = "".join(sign if sign.isprintable() else "?" for sign in " ".join(str(error).split()))
         what = (
             f"raised {type(error).__name__}: {text:.160} ({last.filename.rsplit('/', 1)[-1]}:{last.lineno})"
         )

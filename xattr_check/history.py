@@ -5,7 +5,7 @@ import json
 import secrets
 import subprocess
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -145,7 +145,7 @@ def load(path: Path) -> SavedRun:
     except OSError as error:
         raise UsageError(f"{path}: expected a saved run, came {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: expected a saved run, came what is no JSON: {error}") from None
+        raise UsageError(f"{path}: expected a saved run, came something else than JSON: {error}") from None
     if not isinstance(content, dict) or not content.keys() >= REQUIRED:
         raise UsageError(f"{path}: expected a saved run, as --xattr-save writes it, came other JSON")
     version = content["version"]
@@ -180,38 +180,50 @@ def _readable(folder: Path) -> Iterator[SavedRun]:
             warnings.warn(f"{error}; it is left out", HistoryWarning, stacklevel=3)
 
 
-def find(storage: Path, reference: str, here: Path, option: str = "--xattr-compare") -> SavedRun:
+def find(
+    storage: Path,
+    reference: str,
+    here: Path,
+    option: str = "--xattr-compare",
+    fits: Callable[[SavedRun], bool] = lambda run: True,
+) -> SavedRun:
     """The run that a reference means: '' the last one, `git:REF`, the last one of a name, or a path.
 
     here: the folder that a path is relative to, and whose git knows a REF. option: what asked for it, as a
-    mistake is told. Raises UsageError.
+    mistake is told. fits: which are taken where a name or a commit has several runs: the last of them that
+    is whole, the last of them, the last. Raises UsageError.
     """
     runs = saved_runs(storage)
     option = f"{option}={reference!r}" if reference else option
     named = [run for run in runs if reference in ("", run.name, run.path.name, run.path.stem)]
     if named:
-        return named[-1]
+        return _best(named, fits)
     if (here / reference).is_file():
         return load(here / reference)
     if not runs:
         raise UsageError(f"{option}: no run is saved in {folder_of(storage)} yet; save one with --xattr-save")
     if reference.startswith("git:"):
-        return _of_commit(runs, _commit(reference.removeprefix("git:"), here, option), option)
+        return _best(_of_commit(runs, _commit(reference.removeprefix("git:"), here, option), option), fits)
     raise UsageError(
         f"{option}: expected the name of a saved run, a file or git:REF"
         f"{nearest(reference, {run.name for run in runs})}"
     )
 
 
-def _of_commit(runs: Sequence[SavedRun], commit: str, option: str) -> SavedRun:
-    """The last run of a commit, of those without other changes if there are any."""
+def _best(runs: Sequence[SavedRun], fits: Callable[[SavedRun], bool]) -> SavedRun:
+    fitting = [run for run in runs if fits(run)] or runs
+    return ([run for run in fitting if not run.missing] or fitting)[-1]
+
+
+def _of_commit(runs: Sequence[SavedRun], commit: str, option: str) -> list[SavedRun]:
+    """The runs of a commit, those without other changes if there are any."""
     found = [run for run in runs if run.commit == commit]
     if not found:
         known = ", ".join(dict.fromkeys(run.commit[:8] for run in reversed(runs) if run.commit))
         raise UsageError(
             f"{option}: no run is saved of commit {commit[:8]}; there are runs of {known or 'no commit'}"
         )
-    return next((run for run in reversed(found) if not run.run["git"].get("dirty")), found[-1])
+    return [run for run in found if not run.run["git"].get("dirty")] or found
 
 
 def _commit(reference: str, here: Path, option: str) -> str:

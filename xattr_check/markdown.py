@@ -23,13 +23,16 @@ def text(
     changes: Sequence[Change] = (),
     broken: Sequence[tuple[Rule, Change]] = (),
     idle: Sequence[Rule] = (),
+    missing: int = 0,
 ) -> str:
     """The verdicts, those that need attention first and all of them folded, and what changed.
 
     compared: the run that changes are against. broken: rules of the comparison, with what broke them.
-    idle: rules that nothing could be held to.
+    idle: rules that nothing could be held to. missing: results that an interrupted run lacks.
     """
     parts = [MARKER, f"## xattr-check: {_headline(verdicts, broken, idle)}"]
+    if missing:
+        parts.append(f"**The run was interrupted: {missing} results are missing.**")
     for method, group in groupby(in_order(verdicts), key=lambda verdict: verdict.method):
         own = list(group)
         parts.append(
@@ -41,6 +44,8 @@ def text(
             parts.append("\n".join(_table(found)))
     if compared:
         parts += [f"### Compared with {escaped(compared)}", "\n".join(_changes(changes, broken))]
+        if broken:
+            parts.append("What a rule does not allow fails the run.")
         parts += [
             f"`{rule.text}`: nothing that it speaks of was compared, so the run fails." for rule in idle
         ]
@@ -53,14 +58,11 @@ def text(
 
 
 def _headline(verdicts: Sequence[Verdict], broken: Sequence[object], idle: Sequence[object]) -> str:
-    failed = sum(verdict.failed for verdict in verdicts)
-    if not verdicts:
-        return "nothing was judged"
-    if failed:
-        return f"{failed} of {len(verdicts)} checks fail"
+    found = Standing.of("", verdicts)
+    told = [f"{len(found.failed)} of {found.judged} checks fail"] if found.failed else []
     if broken or idle:
-        return "worse than before" if broken else "not comparable with before"
-    return "no required check fails"
+        told.append("worse than before" if broken else "not comparable with before")
+    return ", ".join(told) or ("no required check fails" if found.judged else "nothing was judged")
 
 
 def _table(verdicts: Sequence[Verdict], *, with_method: bool = False) -> Iterator[str]:
@@ -93,7 +95,6 @@ def _changes(changes: Sequence[Change], broken: Sequence[tuple[Rule, Change]]) -
         status = MARKS[after.status]
         if before.status != after.status:
             status = f"{MARKS[before.status]} → {status}"
-        way = "" if not change.clear else " worse" if change.worse > 0 else " better"
         p = p_values.get(place)
         cells = [
             after.method,
@@ -101,7 +102,7 @@ def _changes(changes: Sequence[Change], broken: Sequence[tuple[Rule, Change]]) -
             status,
             "" if before.interval is None else f"{before.interval.value:.3g}",
             "" if after.interval is None else f"{after.interval.value:.3g}",
-            change.reason or ("" if change.difference is None else f"{change.difference}{way}"),
+            change.reason or change.told,
             "" if p is None else f"{p:.2g}",
             rules.get(id(change), ""),
         ]

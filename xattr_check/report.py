@@ -76,6 +76,15 @@ class Row:
         return "pass" if self.verdict.status == "pass" else "unclear"
 
     @property
+    def symbol(self) -> str:
+        """Its place in the matrix."""
+        if self.verdict.status == "error":
+            return "!"
+        if self.verdict.status == "pass" and not self.verdict.required:
+            return "○"
+        return {"pass": "●", "fail": "✕", "unclear": "?", "none": "–"}[self.tone]
+
+    @property
     def attention(self) -> bool:
         """Whether a reader has to look at it."""
         return needs_attention(self.verdict)
@@ -120,7 +129,7 @@ class Check:
     family: str
     rows: Sequence[Row]
     others: Sequence[charts.Dot]
-    trends: Mapping[str, Sequence[tuple[str, charts.Dot]]]
+    trends: Mapping[str, Sequence[charts.Point]]
 
     @property
     def anchor(self) -> str:
@@ -148,9 +157,14 @@ class Check:
         return "" if self.declared is None else self.declared.reads
 
     @property
+    def measured(self) -> Verdict:
+        """Of which controls are shown: they are the same for all, but for how many draws there are."""
+        return max((row.verdict for row in self.rows), key=lambda verdict: verdict.n)
+
+    @property
     def bound(self) -> float | None:
         """Where the gate is on the axis of the figure: beside the best control, where controls are beaten."""
-        verdict = self.rows[0].verdict
+        verdict = self.measured
         head, _, tail = verdict.gate.partition(" ")
         if head in ("≤", "≥"):
             return float(tail)
@@ -162,15 +176,25 @@ class Check:
         lower = verdict.better == "lower"
         return min(rivals) - verdict.scale if lower else max(rivals) + verdict.scale
 
+    def told(self, control: str) -> str:
+        """The name of a control, and whether it is one that has to pass."""
+        right = self.declared is not None and control in self.declared.positive
+        return f"{control}, which is right" if right else f"control {control}"
+
+    @property
+    def counts(self) -> list[tuple[str, str, int]]:
+        """How many verdicts of each kind, with what colours them."""
+        marks = dict.fromkeys((row.mark, row.tone) for row in self.rows)
+        return [(mark, tone, sum(row.mark == mark for row in self.rows)) for mark, tone in marks]
+
     @cached_property
     def strip(self) -> Markup:
         """The figures of methods and controls on one axis."""
         own = [dot for row in self.rows if (dot := charts.dots(row.verdict, row.label))]
         if not own or self.family == "contract":
             return Markup()
-        # The same for all methods, but for how many draws each took.
-        controls = max((row.verdict for row in self.rows), key=lambda verdict: verdict.n).controls
-        others = [charts.Dot(f"control {name}", value, value, value) for name, value in controls.items()]
+        controls = self.measured.controls
+        others = [charts.Dot(self.told(name), value, value, value) for name, value in controls.items()]
         others = [dot for dot in others if math.isfinite(dot.value)]
         label = self.reads or self.name
         return Markup(charts.strip(own, [*others, *self.others], self.bound, label, f"strip {self.name}"))
@@ -250,16 +274,23 @@ def render(
 
 def trends(history: Sequence[SavedRun], method: str | None = None, check: str | None = None) -> str:
     """Figures over saved runs, the oldest first, as HTML; of all methods and checks, or of one alone."""
-    latest: dict[Key, Row] = {}
+    latest: dict[tuple[Any, ...], Row] = {}
     for run in history:
         source = Source.of(run)
-        latest |= {key: Row(verdict.method, verdict, source) for key, verdict in run.verdicts.items()}
-    rows = [
-        row
-        for row in latest.values()
-        if method in (None, row.verdict.method) and check in (None, row.verdict.check)
+        for verdict in run.verdicts.values():
+            if method in (None, verdict.method) and check in (None, verdict.check):
+                key = (verdict.method, verdict.check, verdict.fingerprint, run.run.get("seed"))
+                latest[key] = Row(verdict.method, verdict, source)
+    # Each subject and seed has charts of its own.
+    groups: dict[tuple[str, Any], list[Row]] = {}
+    for row in latest.values():
+        groups.setdefault((row.verdict.fingerprint, row.source.run.get("seed")), []).append(row)
+    found = [
+        one
+        for rows in groups.values()
+        for one in _checks(rows, history)
+        if one.trends and one.family != "contract"
     ]
-    found = [one for one in _checks(rows, history) if one.trends and one.family != "contract"]
     return _template("trends.html").render(runs=history, checks=found, summary=summary)
 
 
@@ -320,22 +351,32 @@ def _references(rows: Sequence[Row], history: Sequence[SavedRun]) -> Iterator[ch
     yield from list(found.values())[:MOST_REFERENCES]
 
 
-def _trends(rows: Sequence[Row], history: Sequence[SavedRun]) -> dict[str, list[tuple[str, charts.Dot]]]:
-    """Figures of the shown methods in saved runs and now, where there is more than one."""
-    found: dict[str, list[tuple[str, charts.Dot]]] = {}
+def _trends(rows: Sequence[Row], history: Sequence[SavedRun]) -> dict[str, list[charts.Point]]:
+    """Figures of methods in saved runs of the same subject and seed, where there is more than one."""
+    found: dict[str, list[charts.Point]] = {}
+    done = set()
     for row in rows[: charts.MOST_LINES]:
-        key = (row.verdict.method, row.verdict.check)
-        points = [
-            (_when(run.run), dot)
+        verdict, seed = row.verdict, row.source.run.get("seed")
+        same = (verdict.method, verdict.fingerprint, seed)
+        if same in done:  # the same method in another run that is shown
+            continue
+        done.add(same)
+        drawn = {
+            f"{run.started.isoformat()} {run.path.name}": (_when(run.run), one)
             for run in history
-            if key in run.verdicts
-            and run.verdicts[key].fingerprint == row.verdict.fingerprint
+            if (one := run.verdicts.get((verdict.method, verdict.check))) is not None
+            and (one.fingerprint, run.run.get("seed")) == same[1:]
             and run.run != row.source.run
-            and (dot := charts.dots(run.verdicts[key], row.label)) is not None
+        }
+        if "started" in row.source.run:
+            drawn[row.source.run["started"]] = (_when(row.source.run), verdict)
+        points = [
+            charts.Point(place, when, dot)
+            for place, (when, one) in sorted(drawn.items())
+            if (dot := charts.dots(one, row.label)) is not None
         ]
-        now = charts.dots(row.verdict, row.label)
-        if points and now is not None:
-            found[row.label] = [*points[-MOST_RUNS:], (_when(row.source.run), now)]
+        if len(points) > 1:
+            found[row.label] = points[-MOST_RUNS:]
     return found
 
 

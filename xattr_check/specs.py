@@ -25,6 +25,7 @@ from xattr_check import registry
 from xattr_check.adapter import adapted, adapters
 from xattr_check.errors import UsageError
 from xattr_check.method import Method, as_method
+from xattr_check.state import preserved_generators
 from xattr_check.subject import Subject
 
 
@@ -250,7 +251,9 @@ def load_subject(spec: Any, option: str = "--xattr-subject") -> Subject:
             f"{label}: expected a Subject or a function that returns one, came {type(factory).__name__}"
         )
     try:
-        made = factory(**values(parameters, factory))
+        # Of one seed, so that all processes and all runs judge on the same subject.
+        with preserved_generators(0):
+            made = factory(**values(parameters, factory))
     except UsageError:
         raise
     except Exception as error:

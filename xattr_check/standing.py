@@ -80,4 +80,5 @@ def lines(verdicts: Sequence[Verdict]) -> Iterator[tuple[str, str]]:
         if one.failed:
             yield from ((line, "text") for line in wrapped(", ".join(one.failed), indent=6))
     if count := sum(map(unclaimed, verdicts)):
-        yield f"  not counted: {count} of checks that a method does not claim, or that are advice", "text"
+        what = "1 failure is" if count == 1 else f"{count} failures are"
+        yield f"  {what} not counted: the method does not claim the check, or it is advice", "text"

@@ -104,8 +104,10 @@ def _sentence(verdict: Verdict, told: dict[str, str]) -> Iterator[str]:
     told_anyway = verdict.gate == "none"  # there is nothing else to a report
     if (verdict.status == "pass" and not told_anyway) or (unclaimed(verdict) and not verdict.advisory):
         return
-    # The row shows the check and its number already.
-    text = verdict.sentence.removeprefix(f"{verdict.check}: ").removeprefix(f"{verdict.interval} ")
+    # The row shows the check already, and its number but for those of the contract.
+    text = verdict.sentence.removeprefix(f"{verdict.check}: ")
+    if verdict.family != "contract":
+        text = text.removeprefix(f"{verdict.interval} ")
     if text in told:
         yield from wrapped(f"as at {told[text]}")
     else:

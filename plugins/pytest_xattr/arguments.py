@@ -91,7 +91,11 @@ def settings(config: pytest.Config, node_ids: Iterable[str]) -> "Settings":
     )
     if found.checks is None:
         found = found.overridden(checks=checks_of(node_ids))
-    return found if found.methods else found.overridden(methods=methods_of(node_ids))
+    # What a file names does not keep an item from being asked for.
+    others = [spec for spec in methods_of(node_ids) if spec not in found.methods]
+    if others and config.getoption("xattr_method") is None:
+        found = found.overridden(methods=[*found.methods, *others])
+    return found
 
 
 def _under(folder: Path, file: str | None) -> str | None:

@@ -1,7 +1,7 @@
 """The comparison with a saved run, in a pytest session."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from xattr_check.history import SavedRun
 
 
-def prepare(config: pytest.Config, settings: "Settings") -> "Comparison | None":
-    """The comparison that the settings ask for, its run read before anything is judged. Raises UsageError."""
+def prepare(config: pytest.Config, settings: "Settings", pairs: Set[tuple[str, str]]) -> "Comparison | None":
+    """The comparison that the settings ask for, its run read before anything is judged. Raises UsageError.
+
+    pairs: methods and checks of this run; a run that has some of them, by the same seed, is preferred.
+    """
     if settings.compare is None:
         return None
     from xattr_check import comparison_rules, history
@@ -28,7 +31,12 @@ def prepare(config: pytest.Config, settings: "Settings") -> "Comparison | None":
     with settings.located(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", history.HistoryWarning)
         rules = comparison_rules.parse(settings.compare_fail)
-        before = history.find(Path(settings.storage), settings.compare, here)
+        before = history.find(
+            Path(settings.storage),
+            settings.compare,
+            here,
+            fits=lambda run: run.run.get("seed") == settings.seed and bool(run.verdicts.keys() & pairs),
+        )
     return Comparison(before, rules, [str(one.message) for one in caught])
 
 

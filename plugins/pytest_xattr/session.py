@@ -49,6 +49,7 @@ class BatterySession:
         self.saved: Path | None = None
         self._save_fault = ""
         self._unread: list[str] = []
+        self._chosen: set[str] | None = None
         self._picture_faults: list[str] = []
         with usage_errors():
             self.node_ids = arguments.take_node_ids(config)
@@ -68,7 +69,8 @@ class BatterySession:
                 from xattr_check import history
 
                 history.check_storage(Path(settings.storage))
-            self.comparison = None if self.is_worker else comparison.prepare(config, settings)
+            pairs = {(method.name, check.name) for method, check in self.battery.pairs}
+            self.comparison = None if self.is_worker else comparison.prepare(config, settings, pairs)
 
     def _check_node_ids(self) -> None:
         from xattr_check.errors import UsageError
@@ -178,6 +180,21 @@ class BatterySession:
         """Count patience from the item's start."""
         self.progress.clear()
 
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Note what is to be judged, once -k, --lf and the like have chosen."""
+        self._chosen = {item.nodeid for item in session.items if isinstance(item, CheckItem)}
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        """The same, of a worker."""
+        self._chosen = self.order.keys() & set(ids)
+
+    @property
+    def _missing(self) -> int:
+        """How many results there should be besides those that there are."""
+        chosen = self.order.keys() if self._chosen is None else self._chosen
+        return len(chosen - self.records.keys())
+
     @property
     def _results(self) -> list[dict[str, Any]]:
         """Records in the order of the battery, whichever worker was faster."""
@@ -214,7 +231,7 @@ class BatterySession:
             self.started,
             self._results,
             self.config.rootpath,
-            missing=len(self.order) - len(self.records),
+            missing=self._missing,
             sources={method.name: method.source for method in self.battery.methods},
         )
 
@@ -241,7 +258,10 @@ class BatterySession:
         if settings.markdown is not None:
             from xattr_check import markdown
 
-            write_bytes(Path(settings.markdown), markdown.text(self._verdicts, **compared).encode())
+            write_bytes(
+                Path(settings.markdown),
+                markdown.text(self._verdicts, missing=content["run"]["missing"], **compared).encode(),
+            )
         if settings.html is not None:
             from xattr_check import history, report
 
@@ -265,6 +285,9 @@ class BatterySession:
             return
         settings = self.battery.settings
         summary.write(terminalreporter, self._results, settings)
+        if self.records and self._missing:
+            told = "1 result is" if self._missing == 1 else f"{self._missing} results are"
+            terminalreporter.write_line(f"{told} missing: the run ended before", yellow=True)
         if self.saved is not None:
             terminalreporter.write_line(f"saved as {self.saved}")
         if self._save_fault:

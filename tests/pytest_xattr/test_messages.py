@@ -141,7 +141,7 @@ OPTIONS = {
     "--xattr-json=mymod.py/out.json": (
         "--xattr-json='{here}/mymod.py/out.json': expected a file that can be written, came "
     ),
-    "--xattr-json=.": "--xattr-json='{here}': expected a file that can be written, came it is a folder",
+    "--xattr-json=.": "--xattr-json='{here}': expected a file that can be written, came a folder",
     "xattr::mymod:good::folows": (
         "not found: xattr::mymod:good::folows; the nearest are xattr::mymod:good::follows"
     ),

@@ -39,10 +39,15 @@ def told(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> 
 @pytest.mark.usefixtures("storage")
 def test_history_has_a_line_for_each_run(capsys: pytest.CaptureFixture[str]) -> None:
     lines = told(capsys, "history").splitlines()
-    assert lines[0] == "2026-01-02 03:04  a name of <b>                  2 methods: 1 pass, 1 fail"
-    assert lines[1] == "2026-01-02 03:04  first                          1 method: 1 pass"
+    assert lines == [
+        "2026-01-02 03:04  a name of <b>                  2 methods: 1 pass, 1 fail",
+        "2026-01-02 03:04  first                          1 method: 1 pass",
+    ]
     lines = told(capsys, "history", "--method=xattr:rise", "--check=deletion").splitlines()
-    assert lines == ["2026-01-02 03:04  a name of <b xattr:rise     FAIL      0.500 [0.400, 0.600]"]
+    assert lines == [
+        "2026-01-02 03:04  a name of <b>                  seed 0",
+        "    xattr:rise on digits: FAIL 0.500 [0.400, 0.600]",
+    ]
 
 
 @pytest.mark.usefixtures("storage")

@@ -131,8 +131,8 @@ def test_a_run_that_is_not_there_names_the_nearest(storage: Path) -> None:
 
 
 DAMAGED = {
-    "": "came what is no JSON",
-    "{": "came what is no JSON",
+    "": "came something else than JSON",
+    "{": "came something else than JSON",
     "[1, 2]": "came other JSON",
     '{"version": 1}': "came other JSON",
     '{"version": 99, "run": {}, "results": []}': "expected version 3 or older, came 99",
@@ -140,7 +140,7 @@ DAMAGED = {
     '{"version": 2, "run": {}, "results": []}': "damaged",
     '{"version": 2, "run": {"started": "2026-01-02T03:04:05+00:00"}, "results": [{}]}': "damaged",
     '{"version": 2, "run": {"started": "yesterday"}, "results": []}': "damaged",
-    "[" * 100_000: "came what is no JSON",
+    "[" * 100_000: "came something else than JSON",
     json.dumps({"version": 2, "run": []}): "came other JSON",
     json.dumps({"version": 2, "run": [], "results": []}): "damaged",
     json.dumps(content(git="abc")): "damaged",
@@ -149,7 +149,7 @@ DAMAGED = {
     json.dumps({**content(), "results": [{**verdict().record(), "interval": [1]}]}): "damaged",
     json.dumps({**content(), "results": [{**verdict().record(), "controls": {"random": "much"}}]}): "damaged",
     json.dumps({**content(), "results": 3}): "damaged",
-    json.dumps(content())[:-200]: "came what is no JSON",
+    json.dumps(content())[:-200]: "came something else than JSON",
 }
 
 
@@ -188,7 +188,9 @@ def test_what_a_killed_process_left_half_written_is_not_seen(storage: Path) -> N
     whole = history.save(storage, content())
     (history.folder_of(storage) / "tmpab12.part").write_text('{"version": 2, "run"')
     (history.folder_of(storage) / "zz.json").write_bytes(b"\xff\xfe")
-    with pytest.warns(history.HistoryWarning, match=r"zz\.json: expected a saved run, came what is no JSON"):
+    with pytest.warns(
+        history.HistoryWarning, match=r"zz\.json: expected a saved run, came something else than JSON"
+    ):
         assert [run.path for run in history.saved_runs(storage)] == [whole]
 
 

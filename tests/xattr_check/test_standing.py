@@ -33,7 +33,7 @@ def test_methods_are_ranked_by_failures_then_by_what_is_unclear() -> None:
     ]
     text = [line for line, _ in standing.lines(verdicts)]
     assert all(len(line) <= 80 for line in text)
-    assert text[-1] == "  not counted: 1 of checks that a method does not claim, or that are advice"
+    assert text[-1] == "  1 failure is not counted: the method does not claim the check, or it is advice"
 
 
 def test_the_summary_tells_what_fails_and_folds_the_rest() -> None:
