@@ -1,5 +1,6 @@
 """The command line, as settings and node ids. Imports the library inside functions only."""
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path, PurePath
@@ -65,6 +66,8 @@ def settings(config: pytest.Config, node_ids: Iterable[str]) -> "Settings":
     given = config.getoption("xattr_gates")
     path = config.invocation_params.dir / given if given is not None else config.rootpath / NAME
     found = read(path) if given is not None or path.exists() else Settings()
+    if found.methods and str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))  # wherever pytest is started, what the file names is beside it
     # Folders and files are meant from where they are written: the file's root, or the shell's folder.
     found = replace(
         found,

@@ -1,5 +1,6 @@
 """Reports and summaries that a battery leaves behind."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,19 @@ def test_what_was_not_chosen_is_not_missing(folder: pytest.Pytester, judge: Judg
     outcome.stdout.fnmatch_lines(["* missing: the run ended before"])
     assert "The run was interrupted: " in (folder.path / "c.md").read_text()
     assert "required checks, interrupted" in (folder.path / "r.html").read_text()
+
+
+def test_a_file_names_what_is_beside_it(
+    folder: pytest.Pytester, judge: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.makefile(".yaml", xattr="methods: [beside:good]\n")
+    folder.makeini("[pytest]")
+    folder.makepyfile(beside="from mymod import good")
+    (folder.path / "sub").mkdir()
+    monkeypatch.chdir(folder.path / "sub")
+    monkeypatch.setattr("sys.path", [one for one in sys.path if one not in ("", str(folder.path))])
+    outcome = folder.runpytest_inprocess("--xattr-subject=mymod:columns", "--xattr-checks=fits")
+    outcome.assert_outcomes(passed=1)
 
 
 def test_no_summary_is_none(judge: Judge) -> None:
