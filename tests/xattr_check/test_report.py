@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from xattr_check import charts, history, report
+from xattr_check import charts, history, report, report_rows
 from xattr_check.compare import compare
 from xattr_check.comparison_rules import broken, parse
 from xattr_check.intervals import Interval
@@ -157,12 +157,14 @@ def test_nothing_that_was_measured_is_no_crash() -> None:
 
 
 def test_the_gate_stands_beside_the_best_control() -> None:
-    found = report.Check("deletion", "faithfulness", [report.Row("m", verdict(), source())], [], {})
+    found = report_rows.Check("deletion", "faithfulness", [report_rows.Row("m", verdict(), source())], [], {})
     assert found.bound == pytest.approx(0.38)  # edges; the oracle is no rival
     higher = verdict(check="insertion", better="higher", gate="0.02 above every control")
-    found = report.Check("insertion", "faithfulness", [report.Row("m", higher, source())], [], {})
+    found = report_rows.Check("insertion", "faithfulness", [report_rows.Row("m", higher, source())], [], {})
     assert found.bound == pytest.approx(0.47)
-    plain = report.Check("x", "generated", [report.Row("m", verdict(gate="≤ 0.25"), source())], [], {})
+    plain = report_rows.Check(
+        "x", "generated", [report_rows.Row("m", verdict(gate="≤ 0.25"), source())], [], {}
+    )
     assert plain.bound == 0.25
 
 
