@@ -253,8 +253,9 @@ def _references(rows: Sequence[Row], history: Sequence[SavedRun]) -> Iterator[ch
         for (method, check), verdict in run.verdicts.items():
             wanted = first.verdict.check, first.verdict.fingerprint, first.verdict.code
             alike = (check, verdict.fingerprint, verdict.code) == wanted
-            dot = charts.dots(verdict, method)
-            if alike and dot is not None and method.startswith("xattr:") and method not in shown:
+            if not alike or method in shown or not method.startswith("xattr:"):
+                continue
+            if (dot := charts.dots(verdict, method)) is not None:
                 found[method] = charts.Dot(method, dot.value, dot.low, dot.high)
     yield from list(found.values())[:MOST_REFERENCES]
 

@@ -211,7 +211,9 @@ class BatterySession:
             return
         if self._alone and self._says_nothing and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
-        content = self._document()
+        settings = self.battery.settings
+        writes = settings.saves or any(getattr(settings, name) for name in arguments.FILES)
+        content = self._document() if writes else {}  # it asks git
         self._keep(content)
         if self._save_fault and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
