@@ -144,9 +144,11 @@ def _imported() -> None:
     import torchvision
 
     from pytest_xattr import session
-    from xattr_check import pictures
+    from xattr_check import markdown, pictures, report
 
+    assert markdown
     assert pictures
+    assert report
     assert session
     assert torchvision
     registry.methods(), registry.subjects(), registry.checks()
