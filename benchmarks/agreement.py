@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xattr_check import load_method
+from xattr_check.perturbation.gradients import MEMORY
 from xattr_methods import gradient, integrated_gradients, lrp
-from xattr_methods._fullgrad import full_gradients
-from xattr_methods._gradcam import activation_and_gradient
-from xattr_methods._gradient import MEMORY
-from xattr_methods._relevance_rules import Rules, propagate
+from xattr_methods.activations._watch import activation_and_gradient
+from xattr_methods.activations.fullgrad import full_gradients
+from xattr_methods.relevance._rules import Rules, propagate
 
 Case = tuple[nn.Module, Tensor, Tensor]
 # Of a network, its inputs and targets, and the layer explained.

@@ -28,7 +28,8 @@ from methods import best_chunk, passes
 from torch import Tensor, nn
 
 from xattr_check import Measurement, Store, Subject, checks, load_method, load_subject
-from xattr_check.run import Draw, Run
+from xattr_check.core.explainer import Explainer
+from xattr_check.core.run import Draw, Run
 
 METHODS = (
     "gradient", "input_x_gradient", "integrated_gradients", "smoothgrad", "guided_backprop", "deconvnet",
@@ -146,7 +147,7 @@ def measure(entry: Entry, subject: Subject, maps: Sequence[Tensor], folder: Path
     found = []
     for number, one in enumerate(maps):
         method = replace(load_method(given(one)), name=str(number))
-        found.append(check(run.explainer(method, subject), subject, draw))
+        found.append(check(Explainer.of(method, subject, run), subject, draw))
     return found
 
 

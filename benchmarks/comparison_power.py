@@ -26,13 +26,14 @@ import torch
 from torch import Tensor, nn
 
 from xattr_check import Axiom, Store, Subject, Undefined, checks, load_subject, methods
-from xattr_check.compare import Change, compare
-from xattr_check.comparison_rules import broken, parse
-from xattr_check.digest import digest, digest_rows
-from xattr_check.intervals import exact
-from xattr_check.method import Method, as_method
-from xattr_check.run import Run
-from xattr_check.verdict import Drawn, Verdict
+from xattr_check.core.explainer import Explainer
+from xattr_check.core.method import Method, as_method
+from xattr_check.core.run import Run
+from xattr_check.core.verdict import Drawn, Verdict
+from xattr_check.history.compare import Change, compare
+from xattr_check.history.rules import broken, parse
+from xattr_check.statistics.intervals import exact
+from xattr_check.storage.digest import digest, digest_rows
 
 NAMES = ("completeness", "null_feature", "class_sensitivity_double", "deletion", "insertion", "sensitivity_n",
          "effective_heat_ratio")  # fmt: skip
@@ -127,7 +128,7 @@ class Bench:
         """What a check measures on the first draws, or on all inputs: (n,) or (n, k)."""
         run = Run(store=self.store, seed=seed, budget="standard")
         subject = self.subject if check.on is None else check.on(self.subject, run)
-        explainer = run.explainer(method, subject)
+        explainer = Explainer.of(method, subject, run)
         found = []
         for number, draw in enumerate(run.draws(check.name, subject, check.inputs)):
             if number == draws:

@@ -22,13 +22,15 @@ import torch
 from released_procedure import opposite_corners, released
 from torch import Tensor
 
-from xattr_check import Subject, blocks, load_subject
-from xattr_check.certify import DRAWS
-from xattr_check.generator import Generator
-from xattr_check.plan import Plan
-from xattr_check.run import Run, resolve_device
-from xattr_check.scenarios import SCENARIOS, scenario
-from xattr_check.store import Store
+from xattr_check import Subject, load_subject
+from xattr_check.battery.battery import resolve_device
+from xattr_check.core.run import Run
+from xattr_check.generation import blocks
+from xattr_check.generation.certify import DRAWS
+from xattr_check.generation.generator import Generator
+from xattr_check.generation.plan import Plan
+from xattr_check.generation.scenarios import SCENARIOS, scenario
+from xattr_check.storage.store import Store
 
 MEBIBYTE = 2**20
 

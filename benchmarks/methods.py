@@ -26,10 +26,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xattr_check import load_subject, registry
-from xattr_check.perturb import probe
-from xattr_methods._gradcam import last_spatial_layer
-from xattr_methods._gradient import MEMORY
+from xattr_check import load_subject
+from xattr_check.core import registry
+from xattr_check.perturbation.gradients import MEMORY
+from xattr_check.perturbation.outputs import probe
+from xattr_methods.activations._watch import last_spatial_layer
 
 Run = Callable[[nn.Module, Tensor, Tensor], Any]
 PACKAGES = ("torch", "captum", "zennit", "grad-cam", "saliency", "shap")

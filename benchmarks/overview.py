@@ -16,8 +16,9 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import xattr_check
-from xattr_check import Results, Verdict, load_subject, registry, run_battery
-from xattr_check.axiom import Axiom
+from xattr_check import Results, Verdict, load_subject, run_battery
+from xattr_check.core import registry
+from xattr_check.core.checks import Axiom
 
 HEADER = """
 # The battery on all reference methods

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from xattr_check import load_subject
-from xattr_check.fills import mean_fill
-from xattr_check.semantic import SemanticMap
-from xattr_check.similarity import spearman
-from xattr_check.sobol import Indices, bootstrap, saltelli, sobol_indices
+from xattr_check.perturbation.fills import mean_fill
+from xattr_check.perturbation.regions import SemanticMap
+from xattr_check.statistics.similarity import spearman
+from xattr_check.statistics.sobol import Indices, bootstrap, saltelli, sobol_indices
 
 RESAMPLES = 1000
 POLYNOMIALS = 64

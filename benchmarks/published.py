@@ -24,10 +24,11 @@ from torch import Tensor
 
 import xattr_check
 from xattr_check import Axiom, Method, Store, Subject, load_method, load_subject
-from xattr_check.intervals import ERROR_RATE, mean_interval
-from xattr_check.run import Run
-from xattr_check.select import select
-from xattr_check.similarity import spearman
+from xattr_check.config.selection import select
+from xattr_check.core.explainer import Explainer
+from xattr_check.core.run import Run
+from xattr_check.statistics.intervals import ERROR_RATE, mean_interval
+from xattr_check.statistics.similarity import spearman
 
 SUBJECTS = Path(__file__).parent / "subjects.py"
 IMAGES = 128  # test images of CIFAR-10 that each seed draws from
@@ -179,7 +180,7 @@ def magnitude(name: str) -> Method:
 def measured(check: Axiom, method: Method, subject: Subject, run: Run, inputs: int) -> Tensor:
     """(inputs,) samples, whatever the verdict would be after fewer."""
     draws = islice(run.draws(check.name, subject, BATCH), inputs // BATCH)
-    explainer = run.explainer(method, subject)
+    explainer = Explainer.of(method, subject, run)
     return torch.cat([check(explainer, subject, draw).samples for draw in draws])
 
 

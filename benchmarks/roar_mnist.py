@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xattr_check.recipe import Recipe
-from xattr_check.retrain import Networks
+from xattr_check.core.recipe import Recipe
+from xattr_check.networks.retrain import Networks
 from xattr_methods import integrated_gradients, random
 
 PERCENTAGES = (50, 90, 10, 70, 30)  # the most telling first, where there is time for a part only

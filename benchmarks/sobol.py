@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xattr_check.sobol import half_width, resampled, saltelli, sobol_indices
+from xattr_check.statistics.sobol import half_width, resampled, saltelli, sobol_indices
 
 SEED = 1
 TURNS = 3

@@ -22,8 +22,9 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from xattr_check import Method, Store, Subject, checks, load_method, load_subject
-from xattr_check.battery import Item
-from xattr_check.run import BUDGETS, Run
+from xattr_check.battery.battery import Beside, item
+from xattr_check.config.settings import Settings
+from xattr_check.core.run import BUDGETS, Run
 
 CHECK = checks()["deletion"].with_parameters({"fill": "zero", "by": "channels"})
 FULL = Entry(
@@ -66,7 +67,7 @@ def main() -> None:
         maps = explain(digits.model, drawn.inputs, drawn.targets).detach().expand_as(drawn.inputs)
         method = known(name, drawn, maps)
         started = time.process_time()
-        verdict = Item(method, CHECK, digits).judge(run)
+        verdict = item(Settings(), method, CHECK, digits, Beside.installed()).judge(run)
         ours = time.process_time() - started
         started = time.process_time()
         curves = quantus(FULL, few, [maps[: arguments.inputs]])[0]

@@ -18,8 +18,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import xattr_check
 from xattr_check import Axiom, Verdict, load_subject, run_battery
-from xattr_check.select import select
-from xattr_check.table import summary
+from xattr_check.config.selection import select
+from xattr_check.report.table import summary
 
 Table = Mapping[tuple[str, int], Mapping[str, Verdict]]
 

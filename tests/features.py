@@ -4,9 +4,9 @@ import torch
 from subjects import TinyNetwork
 from torch import Tensor, nn
 
-from xattr_check.patches import place
-from xattr_check.scenarios import Scenario
-from xattr_check.subject import Subject
+from xattr_check.core.subject import Subject
+from xattr_check.generation.patches import place
+from xattr_check.generation.scenarios import Scenario
 
 # Patches (n, F, C, side, side), classes (n, classes), references (n, K, C, H, W) and places (n, K, F, 2).
 Given = tuple[Tensor, Tensor, Tensor, Tensor]

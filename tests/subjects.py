@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from xattr_check.subject import Subject
+from xattr_check.core.subject import Subject
 
 
 class TinyNetwork(nn.Module):

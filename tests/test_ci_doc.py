@@ -12,8 +12,8 @@ import yaml
 from pytest_xattr import plugin
 from pytest_xattr.items import _properties
 from xattr_check import Verdict
-from xattr_check.cli_init import TEMPLATE
-from xattr_check.intervals import Interval
+from xattr_check.cli.init import TEMPLATE
+from xattr_check.statistics.intervals import Interval
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md")])

@@ -1,31 +1,26 @@
 """The battery without pytest's command line: as an object, a function, and a decorator for a test."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from xattr_check import registry, table
-from xattr_check.axiom import Axiom
-from xattr_check.config import Settings, item, validate
-from xattr_check.document import document, write_bytes
-from xattr_check.method import Method
-from xattr_check.run import MEBIBYTE, Progress, Run, resolve_device, silent
-from xattr_check.select import select
-from xattr_check.specs import load_methods, load_subject
-from xattr_check.store import Store
-from xattr_check.subject import Subject
-from xattr_check.verdict import Verdict
-
-DEFAULT_SUBJECT = "digits"
+from xattr_check.battery.battery import Battery
+from xattr_check.config.settings import Settings
+from xattr_check.core.checks import Axiom
+from xattr_check.core.method import Method
+from xattr_check.core.subject import Subject
+from xattr_check.core.verdict import Verdict
+from xattr_check.history.document import document
+from xattr_check.report import table
+from xattr_check.storage.files import write_bytes
 
 
 class Results(list[Verdict]):
     """The verdicts of a battery, in its order; printed as the table.
 
-    run: where they come from, as `xattr_check.document` has it.
+    run: where they come from, as `history.document` has it.
     """
 
     def __init__(self, verdicts: Iterable[Verdict] = (), run: Mapping[str, Any] | None = None) -> None:
@@ -46,14 +41,15 @@ class Results(list[Verdict]):
         Those of an earlier run are replaced, or removed where a verdict has none now. Raises OSError where
         the folder cannot be written, ValueError where the evidence has another shape than it should.
         """
-        from xattr_check import pictures
+        from xattr_check.report import pictures
 
         saved = [pictures.save(verdict, Path(folder)) for verdict in self]
         return [path for path in saved if path is not None]
 
     def save_report(self, file: str | Path) -> Path:
         """Write the report, a single HTML file; its path. Raises OSError where it cannot be written."""
-        from xattr_check import pictures, report
+        from xattr_check.report import page as report
+        from xattr_check.report import pictures
 
         with TemporaryDirectory() as folder:
             drawn = {(one.method, one.check): pictures.save(one, Path(folder)) for one in self}
@@ -72,83 +68,6 @@ class Results(list[Verdict]):
             return found[0]
         found_here = super().__getitem__(key)
         return Results(found_here, self.run) if isinstance(key, slice) else found_here
-
-
-def subject_of(settings: Settings, subject: Any = None) -> Subject:
-    """The subject given, else that of the settings, else the default one. Raises UsageError."""
-    if settings.model is not None:
-        return registry.subjects()["torchvision"](model=settings.model, data=settings.data)
-    return load_subject(subject if subject is not None else settings.subject or DEFAULT_SUBJECT)
-
-
-def run_of(settings: Settings, progress: Progress = silent) -> Run:
-    """What a run shares as the settings say, in their store. Raises UsageError."""
-    return Run(
-        store=Store(Path(settings.storage) / "store"),
-        seed=settings.seed,
-        budget=settings.budget,
-        device=resolve_device(settings.device),
-        timeout=settings.timeout,
-        memory=settings.memory * MEBIBYTE,
-        progress=progress,
-    )
-
-
-class Battery:
-    """What is to be judged, resolved and validated: methods × checks on a subject, and the run they share.
-
-    subject: a spec, a factory or a Subject; None for what the settings say. It is loaded when first asked
-        for, since a mistake in a spec should be told before a large model is there.
-
-    Raises UsageError for what cannot be resolved.
-    """
-
-    def __init__(
-        self, settings: Settings, methods: Sequence[Any], subject: Any = None, progress: Progress = silent
-    ) -> None:
-        self.settings = settings
-        known = registry.checks()
-        with settings.located():
-            self.methods: list[Method] = load_methods(methods)
-            self.checks: list[Axiom] = select(settings.checks, known, settings.budget)
-        validate(settings, self.methods, {**known, **{check.name: check for check in self.checks}})
-        self._subject = subject if subject is not None else settings.subject or DEFAULT_SUBJECT
-        self._progress = progress
-
-    @cached_property
-    def run(self) -> Run:
-        """What the items share, in the store of the settings. Raises UsageError."""
-        with self.settings.located():
-            return run_of(self.settings, progress=self._progress)
-
-    @property
-    def pairs(self) -> list[tuple[Method, Axiom]]:
-        """Every method with every check, in the order in which they are judged."""
-        return [(method, check) for method in self.methods for check in self.checks]
-
-    @property
-    def subject_label(self) -> str:
-        """What names the subject before it is loaded."""
-        if self.settings.model is not None:
-            return f"{self.settings.model} with {self.settings.data}"
-        subject = self._subject
-        return str(subject if isinstance(subject, str) else getattr(subject, "name", None) or subject)
-
-    @property
-    def subject_is_installed(self) -> bool:
-        """Whether the subject is one that an installed package declares, and so holds together."""
-        return self.settings.model is None and self._subject in registry.subjects()
-
-    @cached_property
-    def subject(self) -> Subject:
-        """The subject on the run's device. Raises UsageError."""
-        self.run.progress(f"loading {self.subject_label}")
-        with self.settings.located():
-            return subject_of(self.settings, self._subject).to(self.run.device)
-
-    def judge(self, method: Method, check: Axiom) -> Verdict:
-        """The verdict on one pair."""
-        return item(self.settings, method, check, self.subject).judge(self.run)
 
 
 def run_battery(

@@ -19,3 +19,11 @@ class MethodError(XattrError):
 
 class UnknownInput(XattrError, LookupError):
     """The truth was asked for about an input that is not the subject's own."""
+
+
+class Undefined(Exception):
+    """Raised by `measure` or `on` where the statistic has no meaning on this subject; carries the reason."""
+
+
+class Invalid(Exception):
+    """Raised by `measure` or `on` where the check says nothing about a subject; carries why, with figures."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 
 if TYPE_CHECKING:
-    from xattr_check.config import Settings
+    from xattr_check.config.settings import Settings
 
 ROOT = "xattr"
 # Options that name a file to be written.
@@ -61,7 +61,9 @@ def settings(config: pytest.Config, node_ids: Iterable[str]) -> "Settings":
 
     Where neither names a method, the node ids do; where neither names a check, those with parameters too.
     """
-    from xattr_check.config import NAME, Settings, read
+    from xattr_check.config.settings import Settings
+    from xattr_check.config.xattr_yaml import read
+    from xattr_check.config.yaml_nodes import NAME
 
     given = config.getoption("xattr_gates")
     path = config.invocation_params.dir / given if given is not None else config.rootpath / NAME

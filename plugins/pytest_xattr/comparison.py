@@ -10,10 +10,10 @@ import pytest
 from pytest_xattr.summary import MARKUP
 
 if TYPE_CHECKING:
-    from xattr_check.compare import Change
-    from xattr_check.comparison_rules import Rule
-    from xattr_check.config import Settings
-    from xattr_check.history import SavedRun
+    from xattr_check.config.settings import Settings
+    from xattr_check.history.compare import Change
+    from xattr_check.history.rules import Rule
+    from xattr_check.history.saved import SavedRun
 
 
 def prepare(config: pytest.Config, settings: "Settings", pairs: Set[tuple[str, str]]) -> "Comparison | None":
@@ -23,7 +23,8 @@ def prepare(config: pytest.Config, settings: "Settings", pairs: Set[tuple[str, s
     """
     if settings.compare is None:
         return None
-    from xattr_check import comparison_rules, history
+    from xattr_check.history import rules as comparison_rules
+    from xattr_check.history import saved as history
 
     given = config.getoption("xattr_compare")
     here = config.rootpath if given is None else config.invocation_params.dir
@@ -51,8 +52,9 @@ class Comparison:
 
     def take(self, results: Sequence[Mapping[str, Any]]) -> None:
         """Compare the results of this run."""
-        from xattr_check import compare, comparison_rules
-        from xattr_check.verdict import Verdict
+        from xattr_check.core.verdict import Verdict
+        from xattr_check.history import compare
+        from xattr_check.history import rules as comparison_rules
 
         verdicts = [Verdict.from_record(record) for record in results]
         after = {(verdict.method, verdict.check): verdict for verdict in verdicts}
@@ -77,7 +79,7 @@ class Comparison:
 
     def write(self, reporter: "pytest.TerminalReporter") -> None:
         """Write the table."""
-        from xattr_check import comparison_table
+        from xattr_check.report import comparison as comparison_table
 
         reporter.write_sep("=", "xattr-check: compared")
         for fault in self.unread:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from xattr_check.config import Settings
-    from xattr_check.judge import Judge
-    from xattr_check.run import Run
-    from xattr_check.subject import Subject
+    from xattr_check.battery.judge import Judge
+    from xattr_check.config.settings import Settings
+    from xattr_check.core.run import Run
+    from xattr_check.core.subject import Subject
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def _xattr_settings(pytestconfig: pytest.Config) -> "tuple[Settings, Run]":
         return battery.settings, battery.run
     from pytest_xattr import arguments
     from pytest_xattr.session import for_worker
-    from xattr_check.api import run_of
+    from xattr_check.battery.battery import run_of
 
     with _told():
         settings = for_worker(pytestconfig, arguments.settings(pytestconfig, []))
@@ -46,7 +46,7 @@ def xattr_subject(pytestconfig: pytest.Config, _xattr_settings: "tuple[Settings,
 
     Override it in a conftest.py to judge on another one: `xattr_run` uses what it returns.
     """
-    from xattr_check.api import subject_of
+    from xattr_check.battery.battery import subject_of
 
     battery, (settings, run) = _battery(pytestconfig), _xattr_settings
     with _told():
@@ -63,8 +63,8 @@ def xattr_run(_xattr_settings: "tuple[Settings, Run]", xattr_subject: "Subject")
 
     Gates, claims, seed, budget and device are those of the command line and of xattr.yaml.
     """
-    from xattr_check.judge import Judge
-    from xattr_check.specs import load_subject
+    from xattr_check.battery.judge import Judge
+    from xattr_check.config.specs import load_subject
 
     settings, run = _xattr_settings
     with _told():

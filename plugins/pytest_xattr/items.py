@@ -10,11 +10,11 @@ import pytest
 from pytest_xattr.arguments import ROOT
 
 if TYPE_CHECKING:
-    from xattr_check.api import Battery
-    from xattr_check.axiom import Axiom
-    from xattr_check.config import Settings
-    from xattr_check.method import Method
-    from xattr_check.verdict import Verdict
+    from xattr_check.battery.battery import Battery
+    from xattr_check.config.settings import Settings
+    from xattr_check.core.checks import Axiom
+    from xattr_check.core.method import Method
+    from xattr_check.core.verdict import Verdict
 
 
 class Rejected(Exception):
@@ -107,8 +107,8 @@ class CheckItem(pytest.Item):
 
     def _save_picture(self, verdict: "Verdict") -> None:
         """Write the picture here, where the evidence is; what prevents it is not held against the method."""
-        from xattr_check import pictures
-        from xattr_check.digest import safe_name
+        from xattr_check.report import pictures
+        from xattr_check.storage.digest import safe_name
 
         folder = picture_folder(self.battery.settings)
         try:

@@ -15,7 +15,7 @@ from pytest_xattr.items import BatteryNode, CheckItem, Told
 from pytest_xattr.progress import Progress
 
 if TYPE_CHECKING:
-    from xattr_check.verdict import Verdict
+    from xattr_check.core.verdict import Verdict
 
 
 @contextmanager
@@ -37,7 +37,7 @@ class BatterySession:
     """
 
     def __init__(self, config: pytest.Config) -> None:
-        from xattr_check.api import Battery
+        from xattr_check.battery.battery import Battery
 
         self.config = config
         self.is_worker = hasattr(config, "workerinput")
@@ -62,11 +62,11 @@ class BatterySession:
             for name in arguments.FILES:
                 file = getattr(settings, name)
                 if file is not None and not self.is_worker:
-                    from xattr_check.document import check_writable
+                    from xattr_check.storage.files import check_writable
 
                     check_writable(Path(file), f"--xattr-{name}")
             if settings.saves and not self.is_worker:
-                from xattr_check import history
+                from xattr_check.history import saved as history
 
                 history.check_storage(Path(settings.storage))
             pairs = {(method.name, check.name) for method, check in self.battery.pairs}
@@ -74,7 +74,7 @@ class BatterySession:
 
     def _check_node_ids(self) -> None:
         from xattr_check.errors import UsageError
-        from xattr_check.specs import nearest
+        from xattr_check.wording import nearest
 
         for given in self.node_ids:
             if not any(arguments.selects([given], node_id) for node_id in self.order):
@@ -82,7 +82,7 @@ class BatterySession:
 
     def pytest_report_header(self) -> list[str]:
         """What is judged, on what and how surely."""
-        from xattr_check.intervals import ERROR_RATE
+        from xattr_check.statistics.intervals import ERROR_RATE
 
         battery, settings = self.battery, self.battery.settings
         names = [method.name for method in battery.methods]
@@ -139,7 +139,7 @@ class BatterySession:
 
     def _error_record(self, node_id: str, what: str) -> dict[str, Any]:
         """The record of an item that came to no verdict, through no doing of the method."""
-        from xattr_check.verdict import Verdict
+        from xattr_check.core.verdict import Verdict
 
         method, check = self.order[node_id]
         return Verdict(
@@ -225,7 +225,7 @@ class BatterySession:
 
     def _document(self) -> dict[str, Any]:
         """What was measured, and how."""
-        from xattr_check import document
+        from xattr_check.history import document
 
         return document.document(
             self.battery.settings,
@@ -239,8 +239,9 @@ class BatterySession:
 
     def _keep(self, content: dict[str, Any]) -> None:
         """Write it to the file that was asked for, and to the history."""
-        from xattr_check import document, history
         from xattr_check.errors import UsageError
+        from xattr_check.history import document
+        from xattr_check.history import saved as history
 
         settings = self.battery.settings
         if settings.json is not None:
@@ -253,19 +254,20 @@ class BatterySession:
 
     def _tell(self, content: dict[str, Any]) -> None:
         """Write what is for people, with the comparison."""
-        from xattr_check.document import write_bytes
+        from xattr_check.storage.files import write_bytes
 
         settings = self.battery.settings
         compared = {} if self.comparison is None else self.comparison.told
         if settings.markdown is not None:
-            from xattr_check import markdown
+            from xattr_check.report import markdown
 
             write_bytes(
                 Path(settings.markdown),
                 markdown.text(self._verdicts, missing=content["run"]["missing"], **compared).encode(),
             )
         if settings.html is not None:
-            from xattr_check import history, report
+            from xattr_check.history import saved as history
+            from xattr_check.report import page as report
 
             self.progress("writing the report")
             source = report.Source("this run", content["run"], self._verdicts, self._pictures)
@@ -277,7 +279,7 @@ class BatterySession:
 
     @property
     def _verdicts(self) -> "list[Verdict]":
-        from xattr_check.verdict import Verdict
+        from xattr_check.core.verdict import Verdict
 
         return [Verdict.from_record(record) for record in self._results]
 

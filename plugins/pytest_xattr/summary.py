@@ -8,7 +8,7 @@ import pytest
 from pytest_xattr.items import picture_folder
 
 if TYPE_CHECKING:
-    from xattr_check.config import Settings
+    from xattr_check.config.settings import Settings
 
 MARKUP: Mapping[str, dict[str, bool]] = {
     "head": {"bold": True},
@@ -30,8 +30,8 @@ def write(
     reporter: "pytest.TerminalReporter", results: Sequence[Mapping[str, Any]], settings: "Settings"
 ) -> None:
     """Write the verdicts as a table; with -v the controls beside them, with -q the failures alone."""
-    from xattr_check import table
-    from xattr_check.verdict import Verdict
+    from xattr_check.core.verdict import Verdict
+    from xattr_check.report import table
 
     if not results:
         return

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from xattr_check.core.state import preserved_generators
 from xattr_check.errors import UsageError
-from xattr_check.specs import nearest
-from xattr_check.state import preserved_generators
+from xattr_check.wording import nearest
 
 OWN = ("model", "inputs", "targets")
 

@@ -7,11 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from xattr_check import AtLeast, AtMost, Axiom, Measurement, axiom, contract, registry
-from xattr_check.axiom import violation
-from xattr_check.explainer import Explainer, shape_fault
-from xattr_check.run import Draw
-from xattr_check.subject import Subject
+from xattr_check import AtLeast, AtMost, Axiom, Measurement, axiom, contract
+from xattr_check.core import registry
+from xattr_check.core.checks import violation
+from xattr_check.core.explainer import Explainer
+from xattr_check.core.faults import shape_fault
+from xattr_check.core.run import Draw
+from xattr_check.core.subject import Subject
 
 MYMOD = """
 import time
@@ -144,7 +146,8 @@ def _imported() -> None:
     import torchvision
 
     from pytest_xattr import session
-    from xattr_check import markdown, pictures, report
+    from xattr_check.report import markdown, pictures
+    from xattr_check.report import page as report
 
     assert markdown
     assert pictures

@@ -168,7 +168,7 @@ def test_a_disk_that_is_full_at_the_end_costs_no_verdict(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("xattr_check.document.write", full)
+    monkeypatch.setattr("xattr_check.history.document.write", full)
     outcome = judge("--xattr-checks=fits", "--xattr-save")
     assert outcome.ret == pytest.ExitCode.TESTS_FAILED
     outcome.stdout.fnmatch_lines(

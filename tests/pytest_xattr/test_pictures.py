@@ -5,13 +5,16 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from xattr_check import pictures, registry
-from xattr_check.digest import safe_name
+from xattr_check.core import registry
+from xattr_check.report import pictures
+from xattr_check.storage.digest import safe_name
 
 # The workers of xdist read it as well.
 CONFTEST = """
 import torch
-from xattr_check import AtLeast, Measurement, axiom, registry
+from xattr_check import AtLeast, Measurement
+from xattr_check import axiom
+from xattr_check.core import registry
 
 
 def made_up(value):

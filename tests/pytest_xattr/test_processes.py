@@ -9,7 +9,7 @@ import torch
 
 from pytest_xattr.progress import ERASE, RESTORE, SAVE, Progress
 from pytest_xattr.session import for_worker
-from xattr_check.config import Settings
+from xattr_check.config.settings import Settings
 
 
 def worker(number: int, count: int = 4) -> Any:

@@ -110,7 +110,7 @@ def test_earlier_runs_are_trends(folder: pytest.Pytester, judge: Judge) -> None:
 def test_the_command_reads_what_was_saved(
     folder: pytest.Pytester, judge: Judge, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from xattr_check.cli import main
+    from xattr_check.cli.main import main
 
     judge(CHECKS, "--xattr-save=first", method=FLIPPED)
     folder.chdir()

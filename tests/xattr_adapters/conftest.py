@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from xattr_check import adapter
-from xattr_check.state import ModelState, generator_states
+from xattr_check.core import adapter
+from xattr_check.core.state import ModelState, generator_states
 
 # shap has its loops compiled when they first run, which takes longer than all its tests; they say the same
 # without. NUMBA_DISABLE_JIT=0 in the environment compiles them.

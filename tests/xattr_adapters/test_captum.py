@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from xattr_adapters._captum import adapter, rebound
 from xattr_adapters._shared import twin
+from xattr_adapters.captum import adapter, rebound
 from xattr_check import UsageError, load_method
 from xattr_methods import (
     gradcam,

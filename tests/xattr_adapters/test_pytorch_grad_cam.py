@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from xattr_adapters._pytorch_grad_cam import adapter
 from xattr_adapters._shared import twin
+from xattr_adapters.pytorch_grad_cam import adapter
 from xattr_check import UsageError, load_method
 from xattr_methods import gradcam, gradcam_plus_plus
 

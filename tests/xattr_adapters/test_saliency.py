@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from xattr_adapters._saliency import adapter
+from xattr_adapters.saliency import adapter
 from xattr_check import UsageError, load_method
 from xattr_methods import gradcam, gradient, integrated_gradients
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from xattr_adapters._shap import adapter
 from xattr_adapters._shared import twin
+from xattr_adapters.shap import adapter
 from xattr_check import UsageError, load_method
 from xattr_methods import integrated_gradients, shapley
 

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from xattr_adapters._shared import grid, parameters_of, summed, twin
-from xattr_check import Method, UsageError, adapter, load_method
-from xattr_check.state import ModelState
+from xattr_check import Method, UsageError, load_method
+from xattr_check.core import adapter
+from xattr_check.core.state import ModelState
 
 LIBRARIES = {
     "captum": ("Saliency", "captum"),

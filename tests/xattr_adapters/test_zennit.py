@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from xattr_adapters._shared import twin
-from xattr_adapters._zennit import adapter
+from xattr_adapters.zennit import adapter
 from xattr_check import UsageError, load_method
 from xattr_methods import deconvnet, guided_backprop, lrp
 

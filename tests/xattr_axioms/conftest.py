@@ -8,7 +8,7 @@ import torch
 from subjects import images
 
 from xattr_check import Store, Subject
-from xattr_check.run import Run
+from xattr_check.core.run import Run
 
 Setting = tuple[Subject, Run]
 

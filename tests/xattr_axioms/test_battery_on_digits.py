@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 from broken_methods import CAUGHT_BY, GENERATED, MAY_FAIL, MEANING, broken
+from judging import item_of
 
 import xattr_check
 from xattr_check import Store, Subject, Verdict, load_method, load_subject
-from xattr_check.battery import Item
-from xattr_check.run import Run
+from xattr_check.core.explainer import Explainer
+from xattr_check.core.run import Run
 
 CHECKS = xattr_check.checks()
 # Those of larger budgets are in test_faithfulness_on_digits.py.
@@ -67,7 +68,7 @@ def judge(digits: Subject, store: Store) -> Judge:
     found = cache(load_method)
 
     def verdict(method: object, check: str, seed: int) -> Verdict:
-        return Item(found(method), CHECKS[check], digits).judge(run(seed))
+        return item_of(found(method), check, digits).judge(run(seed))
 
     return verdict
 
@@ -201,7 +202,7 @@ def test_scores_do_not_depend_on_the_batch_size(name: str, check: str, digits: S
     for batch in (1, 7, 64):
         run = Run(store=store, batch=batch)
         draw = next(run.draws(check, digits, axiom.inputs))
-        samples.append(axiom.measure(run.explainer(method, digits), digits, draw).samples)
+        samples.append(axiom.measure(Explainer.of(method, digits, run), digits, draw).samples)
     for other in samples[1:]:
         torch.testing.assert_close(other, samples[0], rtol=0, atol=1e-3)
         torch.testing.assert_close(other.mean(), samples[0].mean(), rtol=0, atol=5e-5)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from xattr_check import Store
-from xattr_check.run import Run
+from xattr_check.core.run import Run
 
 
 @pytest.fixture(autouse=True)

@@ -14,13 +14,13 @@ from xattr_check import (
     UsageError,
     axiom,
     parametrize_with_checks,
-    registry,
     run_battery,
 )
-from xattr_check.api import Battery
-from xattr_check.config import Settings
-from xattr_check.explainer import Explainer
-from xattr_check.run import Draw
+from xattr_check.battery.battery import Battery
+from xattr_check.config.settings import Settings
+from xattr_check.core import registry
+from xattr_check.core.explainer import Explainer
+from xattr_check.core.run import Draw
 
 MYMOD = """
 import torch

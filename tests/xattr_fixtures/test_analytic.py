@@ -4,8 +4,8 @@ from math import factorial
 import pytest
 import torch
 
-from xattr_check import registry
-from xattr_fixtures import _analytic
+from xattr_check.core import registry
+from xattr_fixtures import analytic as _analytic
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,10 @@ import pytest
 import torch
 from torch import nn
 
-from xattr_check import registry
-from xattr_fixtures import _digits, train
+from xattr_check.core import registry
 from xattr_fixtures import _digits_data as data
+from xattr_fixtures import digits as _digits
+from xattr_fixtures import train
 
 
 @pytest.fixture(scope="module")

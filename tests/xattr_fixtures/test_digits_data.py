@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from xattr_check.digest import digest
-from xattr_check.registry import methods
+from xattr_check.core.registry import methods
+from xattr_check.storage.digest import digest
 from xattr_fixtures import _digits_data as data
 from xattr_fixtures import _digits_sources as sources
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from xattr_check import load_subject
-from xattr_check.digest import digest_rows
-from xattr_check.retrain import Networks
+from xattr_check.networks.retrain import Networks
+from xattr_check.storage.digest import digest_rows
 from xattr_fixtures._digits_recipe import POOL, RECIPE, SmallestNetwork, pool
 
 

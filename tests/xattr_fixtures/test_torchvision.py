@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from xattr_check import registry
+from xattr_check.core import registry
 from xattr_check.errors import UsageError
 
 SMALL = "torchvision:squeezenet1_1?weights=none"

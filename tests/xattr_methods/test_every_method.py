@@ -11,9 +11,9 @@ from networks import Pooled, settled
 from torch import Tensor, nn
 
 import xattr_check
-from xattr_check.method import Method
-from xattr_check.state import ModelState, generator_states
-from xattr_methods._integrated_gradients import convergence_delta
+from xattr_check.core.method import Method
+from xattr_check.core.state import ModelState, generator_states
+from xattr_methods.gradients.integrated_gradients import convergence_delta
 
 SIDE = 8
 METHODS = {name: one for name, one in xattr_check.methods().items() if one.control is None}

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 import xattr_check
 from xattr_check import Subject
-from xattr_check.judge import Judge
+from xattr_check.battery.judge import Judge
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,8 @@
 import torch
 
 from xattr_check import AtLeast, Measurement, Subject, axiom
-from xattr_check.explainer import Explainer
-from xattr_check.run import Draw
+from xattr_check.core.explainer import Explainer
+from xattr_check.core.run import Draw
 
 
 @axiom(

@@ -1,0 +1,45 @@
+"""Does a second call give the same map?"""
+
+import torch
+from torch import Tensor
+
+from xattr_axioms.contract._calls import ROUNDING, distance, settled, usable, watched
+from xattr_check.core.checks import Measurement, contract
+from xattr_check.core.explainer import Explainer
+from xattr_check.core.run import Draw
+from xattr_check.core.subject import Subject
+
+
+@contract(
+    statement="Two calls give the same maps, or the method is declared stochastic and follows its seed.",
+    reads="of a map's norm between two calls",
+    at_most=ROUNDING,
+)
+def deterministic(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
+    """From other states of the global generators; from the same for a method declared stochastic."""
+    declared = method.method.stochastic
+
+    def apart(inputs: Tensor) -> Tensor:
+        if inputs is draw.inputs:
+            first = watched(method, draw).maps
+            second = watched(method, draw, seed=1).maps if not declared else None
+        else:
+            first, second = method.raw(subject.model, inputs, draw.targets), None
+        if second is None:
+            second = method.raw(subject.model, inputs, draw.targets, seed=0 if declared else 1)
+        maps = [usable(part, inputs).double().flatten(1)[None] for part in (first, second)]
+        return distance(maps[0], maps[1])
+
+    apart_by = settled(apart, draw)
+    worst = int(apart_by.argmax())
+    finding = ""
+    if float(apart_by[worst]) > ROUNDING:
+        share = f"{100 * float(apart_by[worst]):.3g} % of the map's norm on input {int(draw.indices[worst])}"
+        finding = (
+            f"expected the same maps from the same seeds of random, numpy and torch, came {share}; "
+            "draw all noise from them, and keep no state between calls"
+            if declared
+            else f"expected the same maps from two calls, came {share}; fix the seed of its own generator, "
+            "or put @xattr_check.stochastic above the method"
+        )
+    return Measurement(apart_by.to(torch.float64), finding)

@@ -1,0 +1,43 @@
+"""Are the random generators left alone?"""
+
+import torch
+
+from xattr_axioms.contract._calls import watched
+from xattr_check.core.checks import Measurement, contract, violation
+from xattr_check.core.explainer import Explainer
+from xattr_check.core.run import Draw
+from xattr_check.core.subject import Subject
+
+OWN = {
+    "random": "random.Random(seed)",
+    "numpy.random": "numpy.random.default_rng(seed)",
+    "torch": "torch.Generator().manual_seed(seed)",
+    "torch.cuda": "torch.Generator(device).manual_seed(seed)",
+}
+
+
+@contract(statement="The method does not reseed the global random generators.")
+def preserves_rng(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
+    """Two calls from different states that end in the same one.
+
+    Drawing random numbers is fine, and so is putting the state back; a fixed seed makes every later draw of
+    the caller the same.
+    """
+    one, other = watched(method, draw, seed=0), watched(method, draw, seed=1)
+    (python, numpy, cpu, cuda), (python2, numpy2, cpu2, cuda2) = one.after, other.after
+    same = {
+        "random": python == python2,
+        "numpy.random": bool(
+            (numpy["state"]["key"] == numpy2["state"]["key"]).all()
+            and numpy["state"]["pos"] == numpy2["state"]["pos"]
+        ),
+        "torch": torch.equal(cpu, cpu2),
+        "torch.cuda": any(torch.equal(*pair) for pair in zip(cuda, cuda2, strict=True)),
+    }
+    reseeded = [name for name, found in same.items() if found]
+    if not reseeded:
+        return violation("")
+    return violation(
+        f"expected the global generators to go on, came a fixed seed in {' and '.join(reseeded)}; "
+        f"draw from a generator of your own, {OWN[reseeded[0]]}"
+    )

@@ -1,0 +1,63 @@
+"""Cost."""
+
+import math
+import time
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from xattr_check.core.checks import Measurement, axiom
+from xattr_check.core.explainer import Explainer
+from xattr_check.core.run import Draw
+from xattr_check.core.subject import Subject
+from xattr_check.networks.usage import Passes, peak_memory
+from xattr_check.statistics.gate import AtMost
+
+MEBIBYTE = 2**20
+
+
+@axiom(
+    statement="What a map costs: passes through the model, seconds and memory.",
+    family="cost",
+    # How much is too much is for the user to say: gates: {cost: {at_most: 200 forwards}} in xattr.yaml.
+    gate=AtMost(math.inf),
+    reads="forward passes for each explained input",
+    unit="forwards",
+    statistic="max",
+    bounds=(0, math.inf),
+    inputs=8,
+)
+def cost(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
+    """Inputs that go forward through the model, over inputs explained; one row for the batch.
+
+    The finding tells backward passes, seconds and peak memory as well, which are of a batch of 8 and over its
+    size. Memory is that of the tensors which the call makes. The seconds are those of a second call, after
+    a first one in which memory is measured.
+    """
+    passes, memory, taken = Passes(), list[list[int]](), list[float]()
+
+    def first(*arguments: Any) -> Any:
+        with peak_memory(draw.inputs.device) as found:
+            memory.append(found)
+            return method.method(*arguments)
+
+    def second(*arguments: Any) -> Any:
+        with passes.through(subject.model):
+            started = time.perf_counter()
+            maps = method.method(*arguments)
+            if draw.inputs.is_cuda:
+                torch.cuda.synchronize(draw.inputs.device)
+            taken.append(time.perf_counter() - started)
+            return maps
+
+    for function in (first, second):
+        watcher = replace(method.method, function=function, needs=frozenset())
+        Explainer(watcher, subject, draw.run).raw(subject.model, draw.inputs, draw.targets)
+    count = len(draw.inputs)
+    forwards, backwards = passes.forwards / count, passes.backwards / count
+    finding = (
+        f"for each explained input {forwards:.4g} forward and {backwards:.4g} backward passes, "
+        f"{taken[0] / count:.2g} s and {memory[0][0] / count / MEBIBYTE:.3g} MiB"
+    )
+    return Measurement(torch.tensor([forwards], dtype=torch.float64), finding)

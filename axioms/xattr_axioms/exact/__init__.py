@@ -1,0 +1,1 @@
+"""Exact axioms, which gate the methods that claim them."""

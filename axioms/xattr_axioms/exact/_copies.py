@@ -1,0 +1,164 @@
+"""Copies of a subject's model whose attributions follow from an axiom, and maps of them."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import skip_init
+
+from xattr_axioms.contract._calls import SEEDS, distance
+from xattr_check.core.checks import Measurement
+from xattr_check.core.explainer import Explainer
+from xattr_check.core.run import Draw
+from xattr_check.core.subject import Subject
+from xattr_check.errors import Invalid, MethodError, Undefined
+from xattr_check.networks.rewrite import Compute, Rewritten
+from xattr_check.storage.digest import derive_seed
+
+# Inputs to a draw: what is exact is seen on few.
+INPUTS = 8
+# Share of a map's norm beyond which two maps are apart. Rounding comes to 6e-7 of it, and to 1e-2 for one map
+# in a hundred, where it takes a unit across its kink.
+TOLERANCE = 0.01
+# Units of a network beside the model, and inputs on which their ranges are measured.
+UNITS, ESTIMATE = 16, 64
+# How a copy is computed, and the modules beside it.
+Recipe = tuple[Compute, nn.Module | None]
+# Weights (H, P) and biases (H,) of a linear map of the input.
+Affine = tuple[Tensor, Tensor]
+
+
+def stream(draw: Draw, name: str) -> torch.Generator:
+    """A generator on the CPU for what all methods and draws of a run have in common."""
+    return torch.Generator().manual_seed(derive_seed(name, draw.run.seed))
+
+
+def copied(draw: Draw, key: str, make: Callable[[], Recipe]) -> Rewritten:
+    """A copy of the subject's model, made once in a run under a key that tells all its recipe depends on."""
+    key = f"{key} {draw.run.seed}"
+
+    def compute() -> Rewritten:
+        return Rewritten(draw.subject.model, key, *make())
+
+    found: Rewritten = draw.run.once(f"{key} {draw.subject.fingerprint}", compute)
+    return found
+
+
+def maps_of(method: Explainer, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """(R, N, …) float64 maps: one for each of SEEDS where the method is stochastic, else one."""
+    seeds = range(SEEDS if method.method.stochastic else 1)
+    return torch.stack([method(model, inputs, targets, seed).double() for seed in seeds])
+
+
+def explained(method: Explainer, copy: Rewritten, inputs: Tensor, targets: Tensor, draw: Draw) -> Tensor:
+    """As `maps_of`, of a copy of the subject's model.
+
+    Raises Undefined where the method explains the model and not the copy, and MethodError where it explains
+    neither.
+    """
+    copy.whole = copy.parts = 0
+    try:
+        maps = maps_of(method, copy.model, inputs, targets)
+    except MethodError as error:
+        maps_of(method, draw.subject.model, draw.inputs, draw.targets)
+        raise Undefined(f"on the copy of the model that this check needs, the method {error}") from None
+    if copy.bypassed:
+        raise Undefined("the method calls the model's layers itself, and so explains no copy of the model")
+    return maps
+
+
+def verify(copy: Rewritten, inputs: Tensor, draw: Draw) -> None:
+    """Raise Invalid where a copy does not compute for inputs what the model does for the draw's."""
+    with torch.inference_mode():
+        ours, theirs = copy.model(inputs.clone()).double(), draw.subject.model(draw.inputs.clone()).double()
+    gap, size = float((ours - theirs).abs().max()), float(theirs.abs().max())
+    if not gap <= 1e-3 * max(size, 1e-6):
+        raise Invalid(
+            f"a copy of the model that should compute the same is {gap:.3g} off outputs of {size:.3g}"
+        )
+
+
+def apart(maps: Tensor, others: Tensor, draw: Draw) -> Measurement:
+    """Whether two maps (R, N, …) of an input that should be one are apart, 1 or 0, for each input.
+
+    The evidence has how far, (N,), as a share of the larger norm.
+    """
+    gaps = distance(maps.flatten(2), others.flatten(2))
+    worst = int(gaps.argmax())
+    finding = (
+        f"by {float(gaps.mean()):.2g} of their norm on average, and {float(gaps[worst]):.2g} for input "
+        f"{int(draw.indices[worst])}"
+    )
+    return Measurement((gaps > TOLERANCE).double(), finding, evidence={"distance": gaps})
+
+
+def compared(method: Explainer, copy: Rewritten, inputs: Tensor, draw: Draw) -> Measurement:
+    """Whether the maps of a copy for inputs are those of the model for the draw's, as in `apart`."""
+    verify(copy, inputs, draw)
+    maps = maps_of(method, draw.subject.model, draw.inputs, draw.targets)
+    return apart(maps, explained(method, copy, inputs, draw.targets, draw), draw)
+
+
+def with_network(
+    method: Explainer,
+    draw: Draw,
+    name: str,
+    network: Callable[[Affine, Affine, Tensor], nn.Module],
+    compute: Compute,
+) -> Measurement:
+    """As `compared`, of a copy with a random network beside the model.
+
+    network: makes it of two linear maps of the input and of weights to the outputs (K, UNITS).
+    """
+
+    def make() -> Recipe:
+        inputs, logits = estimated(draw.subject)
+        generator = stream(draw, name)
+        u, v = projections(inputs, generator), projections(inputs, generator)
+        return compute, network(u, v, mixing(logits, generator))
+
+    return compared(method, copied(draw, name, make), draw.inputs, draw)
+
+
+def estimated(subject: Subject) -> tuple[Tensor, Tensor]:
+    """Some of the subject's inputs (n, P), flat, and the model's outputs on them (n, K)."""
+    inputs = subject.inputs[:ESTIMATE]
+    with torch.no_grad():
+        return inputs.flatten(1), subject.model(inputs.clone())
+
+
+def projections(inputs: Tensor, generator: torch.Generator) -> Affine:
+    """Weights (UNITS, P) and biases (UNITS,) of random linear maps, of deviation 1 on inputs (n, P)."""
+    weights = torch.randn(UNITS, inputs.shape[1], generator=generator).to(inputs)
+    weights = weights / (inputs @ weights.T).std(0, correction=0).clamp_min(1e-6)[:, None]
+    return weights, -(inputs @ weights.T).mean(0)
+
+
+def mixing(logits: Tensor, generator: torch.Generator) -> Tensor:
+    """Random weights (K, UNITS) with which units of deviation 1 change outputs as much as inputs do."""
+    size = float(logits.std(0, correction=0).mean()) or 1.0
+    weights: Tensor = torch.randn(logits.shape[1], UNITS, generator=generator).to(logits)
+    return weights * (size / 4)
+
+
+L = TypeVar("L", nn.Linear, nn.Conv1d)
+
+
+def filled(layer: L, weight: Tensor, bias: Tensor | None) -> L:
+    """A layer with these weights and biases, which ask for no gradient."""
+    layer.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
+    layer.register_parameter("bias", None if bias is None else nn.Parameter(bias, requires_grad=False))
+    layer.eval()
+    return layer
+
+
+def dense(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
+    """A linear layer of weights (O, I) and biases (O,)."""
+    layer: nn.Linear = skip_init(nn.Linear, weight.shape[1], weight.shape[0])
+    return filled(layer, weight, bias)
+
+
+def by_feature(keep: Tensor, subject: Subject) -> Tensor:
+    """A mask (*spatial) that broadcasts to inputs (N, *F): the same for all channels, or all of a token."""
+    return keep if subject.is_image else keep.reshape(-1, *[1] * (subject.inputs.ndim - 2))

@@ -1,0 +1,56 @@
+"""Dummy."""
+
+import torch
+from torch import Tensor
+
+from xattr_axioms.exact._copies import INPUTS, by_feature, copied, explained, maps_of, stream
+from xattr_check.core.checks import Measurement, axiom
+from xattr_check.core.explainer import Explainer
+from xattr_check.core.run import Draw
+from xattr_check.core.subject import Subject
+from xattr_check.core.units import Units, feature_scores
+from xattr_check.errors import Undefined
+from xattr_check.networks.rewrite import Plain
+from xattr_check.statistics.gate import AtMost
+
+
+@axiom(
+    statement="A feature that the model's output does not depend on gets no attribution.",
+    family="exact",
+    # Nothing but zeros is right, up to rounding where an equation is solved. Of methods that break it, the
+    # nearest is LIME on twelve columns, whose samples leave 0.01; on the digits windows of occlusion reach
+    # over the border for 0.4, gradcam spills 0.5, noise 0.5.
+    gate=AtMost(0.001),
+    cites="sundararajan2017",
+    reads="of the attribution falls on features that the output does not depend on",
+    bounds=(0, 1),
+    claimed=True,
+    negative=("random", "input_magnitude", "constant"),
+    inputs=INPUTS,
+)
+def dummy(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
+    """Share of |a| on features without effect, for each input; 0 for a map that is zero everywhere.
+
+    The subject's own features, where it knows them (`truth["dummy"]`, (N, *spatial) bool). Else those of a
+    copy of its model in which zeros stand for half of the regions before anything is computed. Sensitivity
+    (b) of [sundararajan2017] is the same axiom.
+    """
+    if "dummy" in subject.offers:
+        dead = draw.truth("dummy").flatten(1)
+        maps = maps_of(method, subject.model, draw.inputs, draw.targets)
+    else:
+        cells = Units.of(subject, "regions").index
+        names = cells.unique()
+        if len(names) < 2:
+            raise Undefined(f"needs at least 2 regions, subject {subject.name!r} has {len(names)}")
+        chosen = torch.randperm(len(names), generator=stream(draw, "dummy"))[: len(names) // 2]
+        cut = torch.isin(cells, names[chosen.to(names.device)])
+        keep = by_feature(~cut, subject)
+
+        def compute(plain: Plain, inputs: Tensor, _: None) -> Tensor:
+            return plain(torch.where(keep, inputs, 0.0))
+
+        copy = copied(draw, "dummy", lambda: (compute, None))
+        maps, dead = explained(method, copy, draw.inputs, draw.targets, draw), cut.flatten()
+    amounts = feature_scores(maps.mean(0).abs(), subject.spatial)
+    return Measurement((amounts * dead).sum(1) / amounts.sum(1).clamp_min(1e-300))

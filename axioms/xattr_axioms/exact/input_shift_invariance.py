@@ -1,0 +1,42 @@
+"""Input shift invariance."""
+
+import math
+
+from torch import Tensor
+
+from xattr_axioms.exact._copies import INPUTS, compared, copied
+from xattr_check.core.checks import Measurement, axiom
+from xattr_check.core.explainer import Explainer
+from xattr_check.core.run import Draw
+from xattr_check.core.subject import Subject
+from xattr_check.networks.rewrite import Plain
+from xattr_check.statistics.gate import AtMost
+
+
+@axiom(
+    statement="Inputs shifted by a constant, for a model that takes the shift off again, get the same maps.",
+    family="exact",
+    # On the digits the maps of what holds it are up to 2e-4 apart on average; of what has a zero baseline 0.1
+    # (occlusion) to 0.9, and of fullgrad 0.02, each for every input.
+    gate=AtMost(0.05),
+    cites="kindermans2019",
+    reads="of inputs get another map when they are shifted for a model that takes the shift off",
+    bounds=(0, 1),
+    claimed=True,
+    negative=("random", "input_magnitude"),
+    inputs=INPUTS,
+)
+def input_shift_invariance(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
+    """1 where a(f, x) and a(g, x + s) are apart, else 0, with g(x) = f(x − s), for each input.
+
+    s is the same for all features: the power of two nearest to the deviation of the inputs, so that adding
+    it and taking it off rounds least.
+    """
+    deviation = float(subject.inputs.std()) or 1.0
+    shift = 2.0 ** round(math.log2(deviation))
+
+    def compute(plain: Plain, inputs: Tensor, _: None) -> Tensor:
+        return plain(inputs - shift)
+
+    copy = copied(draw, f"shift {shift}", lambda: (compute, None))
+    return compared(method, copy, draw.inputs + shift, draw)

@@ -1,0 +1,1 @@
+"""Checks on perturbed inputs: does the output follow the attribution?"""

@@ -1,0 +1,41 @@
+"""Insertion."""
+
+from xattr_check.core.checks import Measurement, axiom
+from xattr_check.core.explainer import Explainer
+from xattr_check.core.figure import Lines
+from xattr_check.core.run import Draw
+from xattr_check.core.subject import Subject
+from xattr_check.core.units import By
+from xattr_check.perturbation.curves import STEPS, area, ranked_outputs, shares
+from xattr_check.perturbation.fills import Fill
+from xattr_check.statistics.gate import Beats
+
+
+@axiom(
+    statement="Shown in the order of their attribution, features bring the target's probability up early.",
+    family="faithfulness",
+    # The best control, not noise: on the digits edges have an area of 0.86 and a blob in the centre 0.77,
+    # noise 0.60; integrated gradients, gradcam and occlusion 0.94 to 0.96, their transposed maps 0.7.
+    gate=Beats(by=0.02),
+    cites="petsiuk2018",
+    reads="mean area under the insertion curve",
+    bounds=(0, 1),
+    positive=("oracle",),
+)
+def insertion(
+    method: Explainer,
+    subject: Subject,
+    draw: Draw,
+    *,
+    fill: Fill = "blur",
+    by: By = "pixels",
+    steps: int = STEPS,
+) -> Measurement:
+    """Area under the target's probability while features are shown on a blurred image, for each input.
+
+    On the data's mean, where there is no image to blur.
+    """
+    kept = [(0.0, share) for share in shares(steps)]
+    curve = ranked_outputs(method, subject, draw, kept, fill=fill, by=by)
+    lines = Lines(f"share of {by} shown", "probability of the target", shares(steps), {"": curve})
+    return Measurement(area(curve), evidence={"curve": curve}, lines=lines)

@@ -1,0 +1,1 @@
+"""Checks on features that were generated with the model in the loop."""

@@ -1,0 +1,44 @@
+"""Generated features: which pixels are whose, and how much of a map falls on them."""
+
+import torch
+from torch import Tensor
+
+from xattr_check.core.run import Draw
+from xattr_check.core.subject import Subject
+
+# So many samples of a draw are kept for pictures.
+PICTURES = 4
+
+
+def feature_masks(subject: Subject, draw: Draw) -> Tensor:
+    """(n, k, P) bool: the pixels of each generated feature, those of `mask_a` first."""
+    return torch.stack([draw.truth(name).flatten(1) for name in _names(subject)], dim=1)
+
+
+def amounts(scores: Tensor, masks: Tensor) -> Tensor:
+    """(n, k) float64: Σ S over the pixels of each feature, for S (n, P) and masks (n, k, P)."""
+    return (scores[:, None] * masks).sum(2)
+
+
+def pictures(subject: Subject, draw: Draw, map_a: Tensor, map_b: Tensor | None = None) -> dict[str, Tensor]:
+    """Evidence of the first samples: inputs, the features' masks, and scores (n, P) for each target.
+
+    Scores beyond those samples are not needed.
+    """
+    rows = {"composite": draw.inputs, "target_a": draw.targets, "map_a": map_a.unflatten(1, subject.spatial)}
+    # Where there is no other target, all features make the same one.
+    rows["target_b"] = draw.truth("other_target") if "other_target" in subject.truth else draw.targets
+    if map_b is not None:
+        rows["map_b"] = map_b.unflatten(1, subject.spatial)
+    rows |= {name: draw.truth(name) for name in _names(subject)}
+    return {name: tensor[:PICTURES] for name, tensor in rows.items()}
+
+
+def zeros_told(zero: Tensor, consequence: str) -> str:
+    """The finding where maps are zero on the features of some samples, (n,) bool; else an empty string."""
+    count = int(zero.sum())
+    return f"zero on the features of {count} of {len(zero)} samples, {consequence}" if count else ""
+
+
+def _names(subject: Subject) -> list[str]:
+    return sorted(name for name in subject.truth if name.startswith("mask_"))

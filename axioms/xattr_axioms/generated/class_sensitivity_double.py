@@ -1,0 +1,50 @@
+"""Class sensitivity, with a feature for each of two classes."""
+
+import torch
+
+from xattr_axioms.generated._patches import feature_masks, pictures, zeros_told
+from xattr_check.core.checks import Measurement, axiom
+from xattr_check.core.explainer import Explainer
+from xattr_check.core.run import Draw
+from xattr_check.core.subject import Subject
+from xattr_check.generation.subjects import generated
+from xattr_check.statistics.gate import AtMost
+
+
+@axiom(
+    statement="Two classes, each made by a feature that never changes the other, get different maps.",
+    family="generated",
+    # The same map for both classes comes to 1, a map that goes from the one feature to the other to 0.
+    gate=AtMost(0.25),
+    cites="khakzar2022",
+    reads="overlap of the maps for two classes, each made by a feature of its own",
+    bounds=(0, 1),
+    needs=("image",),
+    on=generated("double"),
+    negative=("random", "edges", "input_magnitude", "center", "constant"),
+    positive=("oracle",),
+)
+def class_sensitivity_double(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
+    """Eq. 9 of [khakzar2022] on |S|, for each sample: Σ min(S_a, S_b) / (Σ S_a on f_a + Σ S_b on f_b).
+
+    Both maps first get the same total over the two features: one map under two scales is the same for both
+    classes, and comes to 1. So does a map that is zero on both features, or has all on the other class's.
+    """
+    other = draw.truth("other_target")
+    scores_a, scores_b = (
+        method.scores(subject.model, draw.inputs, targets) for targets in (draw.targets, other)
+    )
+    masks = feature_masks(subject, draw)
+    on_a, on_b = (
+        (scores.abs()[:, None] * masks[:, :2]).flatten(1) for scores in (scores_a, scores_b)
+    )  # (n, 2 P): the pixels of f_a, then those of f_b
+    totals = on_a.sum(1), on_b.sum(1)
+    zero = (totals[0] == 0) | (totals[1] == 0)
+    on_a, on_b = (
+        on / torch.where(total == 0, 1.0, total)[:, None]
+        for on, total in zip((on_a, on_b), totals, strict=True)
+    )
+    pixels = masks.shape[2]
+    own = on_a[:, :pixels].sum(1) + on_b[:, pixels:].sum(1)
+    overlap = torch.where(zero | (own == 0), 1.0, torch.minimum(on_a, on_b).sum(1) / own)
+    return Measurement(overlap, zeros_told(zero, "counted as 1"), pictures(subject, draw, scores_a, scores_b))

@@ -1,0 +1,48 @@
+"""Null feature."""
+
+import torch
+
+from xattr_axioms.generated._patches import PICTURES, amounts, feature_masks, pictures, zeros_told
+from xattr_check.core.checks import Measurement, axiom
+from xattr_check.core.explainer import Explainer
+from xattr_check.core.run import Draw
+from xattr_check.core.subject import Subject
+from xattr_check.generation.subjects import generated
+from xattr_check.statistics.gate import AtMost
+
+
+@axiom(
+    statement="A feature that never changes the output, in any coalition, gets none of the attribution.",
+    family="generated",
+    # What does not know which feature is which comes to ½; half of that is allowed.
+    gate=AtMost(0.25),
+    cites="khakzar2022",
+    reads="of the features' attribution falls on one that never changes the output",
+    bounds=(0, 1),
+    needs=("image",),
+    on=generated("null"),
+    negative=("random", "edges", "input_magnitude", "center", "constant"),
+    positive=("oracle",),
+)
+def null_feature(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
+    """Share of |S| on the null feature, of that on it and on the one that makes the target, for each sample.
+
+    Of several null features the mean is taken, so that chance stays ½. A map that is zero on all of them says
+    nothing about any, and counts as ½. The evidence has the signed ratio that [khakzar2022] reports, Σ S on
+    the null feature by Σ S on the contributing one, which is not bounded.
+    """
+    scores = method.scores(subject.model, draw.inputs, draw.targets)
+    masks = feature_masks(subject, draw)
+    found = amounts(scores.abs(), masks)
+    contributing, null = found[:, 0], found[:, 1:].mean(1)
+    zero = contributing + null == 0
+    share = torch.where(zero, 0.5, null / (contributing + null))
+    signed = amounts(scores, masks)
+    ratio = signed[:, 1:].mean(1) / signed[:, 0]
+    told = zeros_told(zero, "counted as ½") or (
+        f"signed, the sum on it is {float(ratio.nanmedian()):.2f} of that on the one that makes the target"
+    )
+    # For the pictures alone: what the method says of the class that the null feature makes.
+    first, others = draw.inputs[:PICTURES], draw.truth("other_target")[:PICTURES]
+    beside = method.scores(subject.model, first, others)
+    return Measurement(share, told, pictures(subject, draw, scores, beside) | {"signed_ratio": ratio})

@@ -1,0 +1,1 @@
+"""Checks that compare maps with the mask of what makes the target."""

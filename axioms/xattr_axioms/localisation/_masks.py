@@ -1,0 +1,49 @@
+"""Maps beside the subject's masks: how much evidence falls where."""
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from xattr_check.core.checks import axiom
+from xattr_check.core.explainer import Explainer
+from xattr_check.core.run import Draw
+from xattr_check.core.subject import Subject
+from xattr_check.errors import Undefined
+
+# Declares a check of where maps fall. Edges and a blob in the centre have to be beaten: masks of things that
+# photographs show have outlines, and are near the middle more often than not.
+localisation = partial(
+    axiom,
+    family="localisation",
+    bounds=(0, 1),
+    needs=("mask",),
+    positive=("oracle",),
+    advisory={"causal": "a map may be right about a model that looks elsewhere than at the mask"},
+)
+
+
+def heat(method: Explainer, subject: Subject, draw: Draw) -> tuple[Tensor, str]:
+    """(n, P) float64, the evidence for the target on each feature: what is positive of the scores.
+
+    A map without any says as much as one that is the same everywhere, and counts as that; the finding tells.
+    """
+    scores = method.scores(subject.model, draw.inputs, draw.targets).clamp_min(0)
+    empty = ~(scores > 0).any(1)
+    count = int(empty.sum())
+    told = f"no evidence for the target in {count} of {len(empty)} maps, counted as the same everywhere"
+    return torch.where(empty[:, None], 1.0, scores), told if count else ""
+
+
+def foreground(subject: Subject, draw: Draw) -> Tensor:
+    """(n, P) bool: what makes the target. Raises Undefined where that is nothing."""
+    mask = draw.truth("mask").flatten(1)
+    if bool((~mask.any(1)).any()):
+        row = int(draw.indices[int((~mask.any(1)).nonzero()[0])])
+        raise Undefined(f"the mask of input {row} of {subject.name!r} is empty")
+    return mask
+
+
+def share_on(amounts: Tensor, mask: Tensor) -> Tensor:
+    """(n,) share of amounts (n, P), which are not negative, on a mask (n, P); 0 where there are none."""
+    return (amounts * mask).sum(1) / amounts.sum(1).clamp_min(1e-300)

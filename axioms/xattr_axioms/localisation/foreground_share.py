@@ -1,0 +1,24 @@
+"""Share of the evidence on the foreground."""
+
+from xattr_axioms.localisation._masks import foreground, heat, localisation, share_on
+from xattr_check.core.checks import Measurement
+from xattr_check.core.explainer import Explainer
+from xattr_check.core.run import Draw
+from xattr_check.core.subject import Subject
+from xattr_check.statistics.gate import Beats
+
+
+@localisation(
+    statement="More of the evidence falls on what makes the target than a picture shows there by itself.",
+    # The masks of the digits take 0.07 of the image, edges come to 0.18 and a blob in the centre to 0.11;
+    # smoothgrad, gradcam and occlusion to 0.29 to 0.36, sharper methods to 0.4 to 0.7; maps that are turned
+    # or shifted to 0.13.
+    gate=Beats(by=0.02),
+    cites="wang2020",
+    cost="standard",
+    reads="of the evidence for the target falls on the mask",
+)
+def foreground_share(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
+    """Share of the positive attribution that falls on the mask, for each input."""
+    found, told = heat(method, subject, draw)
+    return Measurement(share_on(found, foreground(subject, draw)), told)

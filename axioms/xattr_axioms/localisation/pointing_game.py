@@ -1,0 +1,35 @@
+"""The pointing game."""
+
+from torch.nn import functional
+
+from xattr_axioms.localisation._masks import foreground, heat, localisation
+from xattr_check.core.checks import Measurement
+from xattr_check.core.explainer import Explainer
+from xattr_check.core.run import Draw
+from xattr_check.core.subject import Subject
+from xattr_check.statistics.gate import Beats
+
+# Of the shorter side: 15 pixels at 240, as published; 2 at 32. A coarse map points next to a thin stroke.
+TOLERANCE = 1 / 16
+
+
+@localisation(
+    statement="The place with the most evidence is one that makes the target.",
+    # On the digits edges point there 80 times in a hundred, a blob in the centre 48 times, noise 19 times;
+    # good methods 98 to 100 times, edges with a little of the gradient 86 times, shifted maps 10 times.
+    gate=Beats(by=0.02),
+    cites="zhang2018",
+    # Edges hit too often for a verdict on a hundred hits and misses.
+    cost="standard",
+    reads="of the maps have their maximum on the mask, or within a sixteenth of the side of it",
+)
+def pointing_game(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
+    """Whether the maximum of the map hits the mask, 0 or 1; the share that does, where several places tie."""
+    found, told = heat(method, subject, draw)
+    mask = foreground(subject, draw)
+    if subject.is_image:
+        reach = round(min(subject.spatial) * TOLERANCE)
+        images = mask.double().reshape(-1, 1, *subject.spatial)
+        mask = functional.max_pool2d(images, 2 * reach + 1, stride=1, padding=reach).flatten(1) > 0
+    highest = found == found.amax(1, keepdim=True)
+    return Measurement((highest & mask).sum(1) / highest.sum(1), told)

@@ -1,0 +1,1 @@
+"""Checks that compare maps between two models, or two inputs."""

@@ -1,0 +1,151 @@
+"""Accuracy of networks trained on what a method's ranking leaves of the inputs."""
+
+import torch
+from torch import Tensor
+
+from xattr_check.core.checks import Measurement
+from xattr_check.core.explainer import Explainer
+from xattr_check.core.figure import Lines
+from xattr_check.core.run import Draw
+from xattr_check.core.subject import Subject
+from xattr_check.core.units import Units
+from xattr_check.errors import Undefined
+from xattr_check.networks.retrain import Networks, Retrainable, Versions
+from xattr_check.perturbation.fills import mean_fill
+from xattr_check.perturbation.outputs import descending_ranks
+from xattr_check.storage.digest import derive_seed, digest
+
+# Of the features, in [hooker2019].
+PERCENTAGES = (10, 30, 50, 70, 90)
+# Of the way from chance to 1: so far a network has to come on whole inputs, or there is nothing to lose.
+LEAST_SKILL = 0.5
+
+
+def kept(scores: Tensor, regions: Tensor, generator: torch.Generator, *, best: bool) -> Tensor:
+    """(5, N, P) bool: the features of N inputs that are left at each of PERCENTAGES.
+
+    scores: (N, P); regions: (P,); they are ranked by the mean score of their region, ties at random.
+    best: whether the so many per cent with the highest scores are kept, or removed.
+    """
+    count = int(regions.max()) + 1
+    members = torch.zeros(count, len(regions), dtype=torch.float64, device=scores.device)
+    members[regions, torch.arange(len(regions), device=scores.device)] = 1
+    ranks = descending_ranks(scores @ (members / members.sum(1, keepdim=True)).T, generator)[:, regions]
+    cuts = torch.tensor([round(count * share / 100) for share in PERCENTAGES], device=ranks.device)
+    above = ranks < cuts[:, None, None]
+    return above if best else ~above
+
+
+def retrained(method: Explainer, subject: Subject, draw: Draw, *, best: bool) -> Measurement:
+    """Share of PERCENTAGES at which an input is still recognised, for each input of the draw.
+
+    A network for each percentage is trained from scratch on the recipe's pool, where the regions ranked
+    highest are all that is kept of each image (best), or what is replaced by the mean. So are the inputs.
+    """
+    if not isinstance(subject, Retrainable):
+        raise Undefined("needs a pool to train networks on")
+    pool, regions = subject.pool, Units.of(subject, "regions").index.flatten()
+    whole = _accuracy_on_whole_inputs(subject, draw)
+    explainer = Explainer.of(method.method, pool, draw.run)
+    keep = [
+        kept(scores, regions, draw.generator("ties"), best=best)
+        for scores in (
+            explainer.scores(pool.model, pool.inputs, pool.targets),
+            method.scores(subject.model, draw.inputs, draw.targets),
+        )
+    ]
+    draw.run.progress(f"training {len(PERCENTAGES)} networks on what {method.name} leaves of the inputs")
+    fill = mean_fill(subject, draw.inputs[:1])[0]
+    left = [
+        _filled(one, fill, kept_of) for one, kept_of in zip((pool.inputs, draw.inputs), keep, strict=True)
+    ]
+    correct = _correct(subject, left, draw.targets, len(PERCENTAGES), draw.seed)
+    accuracy = correct.double().mean(1)
+    evidence = {
+        "percentage": torch.tensor(PERCENTAGES),
+        "accuracy": accuracy,
+        "accuracy_on_whole_inputs": whole,
+    }
+    shares = ", ".join(map(str, PERCENTAGES))
+    finding = f"accuracy {_said(accuracy)} at {shares} %, {float(whole):.2f} on whole inputs"
+    if method.method.control is None:
+        leak = _leakage(method, subject, draw, keep)
+        evidence["accuracy_from_the_fill_alone"] = leak
+        finding += f", {_said(leak)} from the place of the fill alone"
+    rows = {"": correct.double().T}
+    lines = Lines("per cent kept" if best else "per cent removed", "accuracy", PERCENTAGES, rows)
+    return Measurement(correct.double().mean(0), finding, evidence, lines)
+
+
+def _accuracy_on_whole_inputs(subject: Retrainable, draw: Draw) -> Tensor:
+    """() accuracy of a network trained with nothing removed. Raises Undefined where it learns too little."""
+
+    def compute() -> dict[str, Tensor]:
+        draw.run.progress("training a network on whole inputs")
+        versions: list[Versions] = [
+            lambda rows, inputs=inputs: inputs[rows][None]  # type: ignore[misc]
+            for inputs in (subject.pool.inputs, subject.inputs)
+        ]
+        correct = _correct(subject, versions, subject.targets, 1, derive_seed("whole", draw.run.seed))
+        return {"accuracy": correct.double().mean()}
+
+    key = {"subject": subject.fingerprint, "seed": draw.run.seed, "device": draw.run.device.type}
+    accuracy = draw.run.store.fetch("retrained", key, compute)["accuracy"]
+    chance = float(subject.targets.bincount().max()) / len(subject.targets)
+    least = chance + LEAST_SKILL * (1 - chance)
+    if float(accuracy) < least:
+        raise Undefined(
+            f"a network trained on whole inputs is right on {float(accuracy):.2f} of them, and should be on "
+            f"{least:.2f}: there is little to lose; give the subject's recipe more epochs or a larger pool"
+        )
+    return accuracy
+
+
+def _leakage(method: Explainer, subject: Retrainable, draw: Draw, keep: list[Tensor]) -> Tensor:
+    """(5,) accuracy of networks that see where the fill is and nothing else, once in a run.
+
+    Whether the best features are kept or removed: one is the other's negative.
+    """
+
+    def compute() -> Tensor:
+        draw.run.progress(f"training {len(PERCENTAGES)} networks on the place of the fill alone")
+        places = [
+            _places(one, kept_of)
+            for one, kept_of in zip((subject.pool.inputs, draw.inputs), keep, strict=True)
+        ]
+        return _correct(subject, places, draw.targets, len(PERCENTAGES), draw.seed).double().mean(1)
+
+    found: Tensor = draw.run.once(digest("leakage", id(method), subject.fingerprint), compute)
+    return found
+
+
+def _correct(
+    subject: Retrainable, versions: list[Versions], targets: Tensor, count: int, seed: int
+) -> Tensor:
+    """(R, n) bool: which targets (n,) networks name that were trained on versions of the pool."""
+    seeds = [derive_seed("network", seed, number) for number in range(count)]
+    networks = Networks(subject.training, seeds, subject.pool.inputs.device)
+    networks.train(versions[0], subject.pool.targets, derive_seed("order", seed))
+    return networks.correct(versions[1], targets)
+
+
+def _filled(inputs: Tensor, fill: Tensor, keep: Tensor) -> Versions:
+    """Versions of inputs (N, *F) with fill (*F) where keep (R, N, P) is False."""
+    return lambda rows: torch.where(_as_masks(keep[:, rows], inputs), inputs[rows], fill)
+
+
+def _places(inputs: Tensor, keep: Tensor) -> Versions:
+    """Versions of inputs (N, *F) that are 1 where keep (R, N, P) is True and −1 elsewhere."""
+    one = torch.ones_like(inputs[:1])
+    return lambda rows: torch.where(_as_masks(keep[:, rows], inputs), one, -one)
+
+
+def _as_masks(keep: Tensor, inputs: Tensor) -> Tensor:
+    """(R, B, P) as masks of inputs (B, *F): one for all channels, or for all of a token's embedding."""
+    if inputs.ndim == 4:
+        return keep.reshape(*keep.shape[:2], 1, *inputs.shape[2:])
+    return keep.unsqueeze(-1) if inputs.ndim == 3 else keep
+
+
+def _said(numbers: Tensor) -> str:
+    return " ".join(f"{float(number):.2f}" for number in numbers)

@@ -1,0 +1,31 @@
+"""Keep and retrain."""
+
+from xattr_axioms.retraining._retraining import retrained
+from xattr_check.core.checks import Measurement, axiom
+from xattr_check.core.explainer import Explainer
+from xattr_check.core.run import Draw
+from xattr_check.core.subject import Subject
+from xattr_check.networks.retrain import retrainable
+from xattr_check.statistics.gate import Beats
+
+
+@axiom(
+    statement="Networks trained on the regions ranked highest recognise more than on random ones.",
+    family="retraining",
+    # On the digits the true mask keeps an accuracy of 0.85, gradients 0.83, gradcam and guided
+    # backpropagation 0.86, gradcam transposed 0.51; of the controls edges 0.69, a blob in the centre 0.55 and
+    # noise 0.30.
+    gate=Beats(by=0.05),
+    cites="hooker2019",
+    reads="accuracy of networks trained on the regions ranked highest alone, mean over 10 to 90 % of them",
+    bounds=(0, 1),
+    needs=("recipe",),
+    on=retrainable,
+    negative=("random", "center", "edges"),
+    positive=("oracle",),
+    cost="standard",
+    inputs=100,
+)
+def kar(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
+    """Share of the networks that recognise an input, one for each percentage kept, for each input."""
+    return retrained(method, subject, draw, best=True)

@@ -1,0 +1,1 @@
+"""Checks that compare maps of the model with maps of a randomised one."""

@@ -1,0 +1,1 @@
+"""Checks against variance-based sensitivity indices of regions."""

@@ -1,0 +1,190 @@
+"""Where class activation maps find their activations."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from xattr_methods.gradients.guided_backprop import RELUS
+
+# What leads to an activation (N, C, h, w), as a function or inside a module of torch.
+SPATIAL: set[Callable[..., Any]] = RELUS | {
+    *(functional.gelu, functional.silu, functional.elu, functional.celu, functional.selu, functional.mish),
+    *(functional.relu6, functional.leaky_relu, functional.prelu, functional.hardswish, functional.hardtanh),
+    *(functional.softplus, functional.conv2d, functional.conv_transpose2d, functional.batch_norm),
+    *(functional.group_norm, functional.instance_norm, functional.local_response_norm),
+    *(functional.max_pool2d, functional.avg_pool2d, functional.adaptive_avg_pool2d),
+    *(functional.adaptive_max_pool2d, functional.interpolate, functional.pad, torch.cat),
+    *(torch.sigmoid, torch.tanh, torch.add, Tensor.add, Tensor.add_),
+}
+
+
+def leaves_of(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Names and modules that hold no others."""
+    return [(name, module) for name, module in model.named_modules() if not list(module.children())]
+
+
+def is_torchs(module: nn.Module) -> bool:
+    """Whether a module is one of torch.nn, as it comes."""
+    return type(module).__module__.startswith("torch.nn.")
+
+
+def is_spatial(output: Any) -> bool:
+    """Whether an output is an activation (N, C, h, w) of more than one cell."""
+    return isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1
+
+
+def last_spatial_layer(model: nn.Module, inputs: Tensor) -> str:
+    """Name of the last leaf module whose output (N, C, h, w) has more than one cell. Raises ValueError."""
+    found = ""
+
+    def note(name: str) -> Any:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            nonlocal found
+            if is_spatial(output):
+                found = name
+
+        return hook
+
+    handles = [module.register_forward_hook(note(name)) for name, module in leaves_of(model)]
+    try:
+        with torch.no_grad():
+            model(inputs[:1])
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not found:
+        raise ValueError("no module of this model returns (N, C, h, w) with more than one cell")
+    return found
+
+
+def layer_named(model: nn.Module, layer: str) -> nn.Module:
+    """The module of that name. Raises ValueError with the names there are."""
+    modules = dict(model.named_modules())
+    if layer not in modules:
+        names = ", ".join(name for name in modules if name and "." not in name)
+        raise ValueError(f"layer={layer!r}: expected a module of the model, for example one of {names}")
+    found: nn.Module = modules[layer]
+    return found
+
+
+class Watch(TorchFunctionMode):
+    """What a model computes on its way to the logits.
+
+    activations: outputs of a layer, one for each time that it is called; or, where none is named, only the
+    last activation (N, C, h, w) of more than one cell, of a module or of a function called beside modules.
+    classifier: weight and bias of the last linear map.
+    """
+
+    def __init__(self, layer: str | None) -> None:
+        super().__init__()
+        self.layer = layer
+        self.activations: list[Any] = []
+        self.classifier: tuple[Tensor, Tensor | None] | None = None
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        if func in SPATIAL:
+            self.note(result)
+        elif func is functional.linear:
+            self.classifier = weight_and_bias(*args, **kwargs)
+        return result
+
+    def note(self, output: Any) -> None:
+        """Keep an output, if it is spatial and no layer is named."""
+        if not self.layer and is_spatial(output):
+            self.activations = [output]
+
+    def keep(self, output: Any) -> Any:
+        """Keep an output of the named layer."""
+        self.activations.append(output)
+        # So that an in-place ReLU behind the module cannot change what was kept.
+        return output.clone() if isinstance(output, Tensor) else output
+
+    def activation(self, call: int) -> Tensor:
+        """The activation (N, C, h, w) of that call of the layer. Raises ValueError where there is none."""
+        kept = self.activations
+        if not self.layer and not kept:
+            raise ValueError(
+                "no module of this model returns (N, C, h, w) with more than one cell, and no function does"
+            )
+        if not -len(kept) <= call < len(kept):
+            raise ValueError(
+                f"layer={self.layer!r}, call={call}: expected one of the calls of the layer, "
+                f"came {len(kept)} of them"
+            )
+        found = kept[call]
+        if not isinstance(found, Tensor) or found.ndim != 4:
+            came = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise ValueError(f"layer={self.layer!r}: expected a layer that returns (N, C, h, w), came {came}")
+        return found
+
+
+def weight_and_bias(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, *rest: Any, **options: Any
+) -> tuple[Tensor, Tensor | None]:
+    """Those arguments of a linear map or a convolution, however they are passed."""
+    return weight, bias
+
+
+@contextmanager
+def watched(model: nn.Module, layer: str | None, classifier: bool = False) -> Iterator[Watch]:
+    """Watch a model as it runs; for its classifier, too, if asked. Raises ValueError for an unknown layer."""
+    watch = Watch(layer)
+    if layer:
+        hooked = [layer_named(model, layer)]
+    else:  # torch's own are seen by their functions, at less expense
+        hooked = [module for _, module in leaves_of(model) if not is_torchs(module)]
+    hook = (
+        (lambda _module, _args, output: watch.keep(output))
+        if layer
+        else (lambda _module, _args, output: watch.note(output))
+    )
+    handles = [module.register_forward_hook(hook) for module in hooked]
+    try:
+        # Functions need not be seen for a named layer, at less expense again.
+        with watch if classifier or not layer else nullcontext():
+            yield watch
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def activation_and_gradient(
+    model: nn.Module, inputs: Tensor, targets: Tensor, layer: str | None = None, call: int = -1
+) -> tuple[Tensor, Tensor]:
+    """A layer's output (N, C, h, w) and the gradient of the target's logit with respect to it.
+
+    layer: a module's name; by default the last activation of more than one cell, of whatever makes it. call:
+    which of its calls counts, for a module that is called several times. Raises ValueError where there is
+    no such activation, or where the logit does not depend on it.
+    """
+    with watched(model, layer) as watch:
+        logits = model(inputs.detach().requires_grad_())
+    activation = watch.activation(call)
+    selected = logits.gather(1, targets[:, None]).sum()
+    (gradients,) = torch.autograd.grad(selected, activation, allow_unused=True)
+    if gradients is None:
+        raise ValueError(
+            f"layer={layer!r}: expected a layer that the output depends on, came one that it does not; "
+            "name another with layer=NAME"
+        )
+    return activation.detach(), gradients
+
+
+def enlarged(cells: Tensor, inputs: Tensor) -> Tensor:
+    """Maps of cells (N, 1, h, w) in the size of the inputs (N, C, H, W), bilinear."""
+    return functional.interpolate(cells, size=inputs.shape[2:], mode="bilinear", align_corners=False)
+
+
+def expect_images(name: str, inputs: Tensor) -> None:
+    """Raises ValueError for inputs that are not images."""
+    if inputs.ndim != 4:
+        raise ValueError(f"{name}: expected images (N, C, H, W), came {tuple(inputs.shape)}")

@@ -1,0 +1,12 @@
+"""Control: the same value everywhere."""
+
+import torch
+from torch import Tensor, nn
+
+from xattr_check.core.method import method
+
+
+@method(control="negative")
+def constant(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """One for every feature, (N, *F)."""
+    return torch.ones_like(inputs)

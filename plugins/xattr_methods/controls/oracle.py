@@ -1,0 +1,22 @@
+"""Control: the truth."""
+
+import torch
+from torch import Tensor, nn
+
+from xattr_check.core.method import method
+from xattr_check.core.subject import Subject
+
+
+@method(control="positive", needs=("mask",))
+def oracle(model: nn.Module, inputs: Tensor, targets: Tensor, *, subject: Subject) -> Tensor:
+    """The subject's mask of what makes the target, (N, 1, H, W). No model is asked.
+
+    Where the subject knows of another target, and that one is explained, it is the mask of what makes that.
+    """
+    truth = subject.truth
+    rows = subject.locate(inputs).to(truth["mask"].device)
+    mask = truth["mask"][rows]
+    if "other_target" in truth:
+        other = targets.to(rows.device) == truth["other_target"][rows]
+        mask = torch.where(other[:, None, None, None], truth["other_mask"][rows], mask)
+    return mask.to(inputs)

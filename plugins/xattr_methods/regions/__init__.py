@@ -1,0 +1,1 @@
+"""Methods that change regions of the input and watch the output."""

@@ -1,0 +1,134 @@
+"""Regions: features that are shown and removed together."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from xattr_check.perturbation.outputs import Output
+from xattr_check.perturbation.regions import SemanticMap
+
+
+def spatial_of(name: str, inputs: Tensor) -> tuple[int, ...]:
+    """(H, W) of images, (D,) of columns, (T,) of tokens. Raises ValueError in the name of a method."""
+    if inputs.ndim not in (2, 3, 4):
+        raise ValueError(
+            f"{name}: expected inputs (N, C, H, W), (N, D) or (N, T, E), came {tuple(inputs.shape)}"
+        )
+    return tuple(inputs.shape[2:] if inputs.ndim == 4 else inputs.shape[1:2])
+
+
+def as_maps(values: Tensor, inputs: Tensor) -> Tensor:
+    """Values (N, *P) as maps of inputs: (N, 1, H, W), (N, D) or (N, T, 1), in their precision."""
+    maps = values.to(inputs.dtype).flatten(1)
+    if inputs.ndim == 4:
+        return maps.reshape(len(inputs), 1, *inputs.shape[2:])
+    return maps.unsqueeze(-1) if inputs.ndim == 3 else maps
+
+
+def fill_of(inputs: Tensor, baseline: float | Tensor) -> Tensor:
+    """What stands where a feature is absent, (N, *F): a number, or a tensor that broadcasts to inputs."""
+    if isinstance(baseline, Tensor):
+        return baseline.to(inputs).expand_as(inputs)
+    return torch.full_like(inputs, baseline)
+
+
+def at_least(name: str, least: int, **numbers: int) -> None:
+    """Raises ValueError in the name of a method for the first parameter that is smaller."""
+    for parameter, value in numbers.items():
+        if value < least:
+            raise ValueError(f"{name}: expected {parameter} of at least {least}, came {value}")
+
+
+def known_output(name: str, output: str) -> None:
+    """Raises ValueError in the name of a method for an output that there is not."""
+    if output not in ("logit", "probability"):
+        raise ValueError(f"{name}: expected output 'logit' or 'probability', came {output!r}")
+
+
+@dataclass(frozen=True)
+class Game:
+    """Regions of features as players, and the target's output where only some of them are present.
+
+    regions: those of each input, or one set of them for all.
+    fill: (N, *F), what stands where a feature is absent.
+    """
+
+    model: nn.Module
+    inputs: Tensor
+    targets: Tensor
+    regions: SemanticMap
+    fill: Tensor
+    output: Output
+    memory: int
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        model: nn.Module,
+        inputs: Tensor,
+        targets: Tensor,
+        regions: str | Tensor,
+        cells: int,
+        baseline: float | Tensor,
+        output: Output,
+        memory: int,
+    ) -> "Game":
+        """The game that a method's parameters ask for.
+
+        regions: `grid`, cells × cells on an image, or `single`, every feature by itself, as columns and
+            tokens always are; or int64 ids of any value, (*spatial), (1, *spatial) or (N, *spatial).
+
+        Raises ValueError in the name of the method.
+        """
+        spatial = spatial_of(name, inputs)
+        known_output(name, output)
+        if isinstance(regions, Tensor):
+            shaped = regions if regions.ndim > len(spatial) else regions.unsqueeze(0)
+            if regions.is_floating_point() or shaped.shape not in ((1, *spatial), (len(inputs), *spatial)):
+                raise ValueError(
+                    f"{name}: expected regions of whole numbers {spatial}, alone or for each input, "
+                    f"came {regions.dtype} {tuple(regions.shape)}"
+                )
+            found = SemanticMap.of(shaped)
+        elif regions == "single" or (regions == "grid" and len(spatial) == 1):
+            found = SemanticMap.single(spatial)
+        elif regions == "grid":
+            at_least(name, 1, cells=cells)
+            found = SemanticMap.grid(spatial, cells)
+        else:
+            raise ValueError(f"{name}: expected regions 'grid', 'single' or a tensor, came {regions!r}")
+        fill = fill_of(inputs, baseline)
+        return cls(model, inputs, targets, found.to(inputs.device), fill, output, memory)
+
+    @property
+    def count(self) -> int:
+        """How many players there are."""
+        return self.regions.count
+
+    def outcomes(self, coalitions: Tensor) -> Tensor:
+        """(N, K) float64: the target's output on every input where only a coalition's regions are present.
+
+        coalitions: (K, count) bool on any device; one that comes twice is evaluated once. Or a gain for each
+            region: 0 for absent, 1 for present, 2 for twice its difference from what is there in its absence.
+        """
+        distinct, place = coalitions.to(self.inputs.device).unique(dim=0, return_inverse=True)
+        found = self.regions.outputs(
+            self.model, self.inputs, self.targets, self.fill, distinct, output=self.output,
+            memory=self.memory,
+        )  # fmt: skip
+        return found[:, place]
+
+    def laid_out(self, values: Tensor) -> Tensor:
+        """Maps of values (N, count), each at all features of its region."""
+        # A region that an input does not have is never asked for.
+        index = self.regions.index.flatten(1).expand(len(self.inputs), -1)
+        return as_maps(values.gather(1, index), self.inputs)
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Maps of values (N, count), each spread evenly over its region, so that sums stay what they are."""
+        index = self.regions.index.flatten(1)
+        sizes = torch.zeros(len(index), self.count, dtype=values.dtype, device=values.device)
+        sizes.scatter_add_(1, index, torch.ones_like(index, dtype=values.dtype))
+        return self.laid_out(values / sizes.clamp_min(1))

@@ -1,0 +1,60 @@
+"""LIME."""
+
+import torch
+from torch import Tensor, nn
+
+from xattr_check.core.method import method
+from xattr_check.perturbation.gradients import MEMORY
+from xattr_check.perturbation.outputs import Output
+from xattr_methods.regions._game import Game, at_least
+
+
+def proximity(present: Tensor, width: float) -> Tensor:
+    """(K,) weights of samples (K, R) float64: exp(−D² / 2 width²), D the cosine distance to all present."""
+    distance = 1 - (present.sum(1) / present.shape[1]).sqrt()
+    return torch.exp(-(distance**2) / (2 * width**2))
+
+
+@method(claims=("linearity", "implementation_invariance", "dead_neurons"))
+def lime(
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    regions: str | Tensor = "grid",
+    cells: int = 8,
+    samples: int = 1000,
+    width: float = 0.25,
+    penalty: float = 1.0,
+    baseline: float | Tensor = 0.0,
+    output: Output = "logit",
+    seed: int = 0,
+    memory: int = MEMORY,
+) -> Tensor:
+    """Coefficients of a ridge regression of the target's output on which regions are present. [ribeiro2016]
+
+    Returns (N, 1, H, W), (N, D) or (N, T, 1); a region's coefficient is spread evenly over its features.
+
+    regions: `grid`, cells × cells on an image, or `single`, every feature by itself; or int64 ids (*spatial),
+        (1, *spatial) or (N, *spatial), such as superpixels. Columns and tokens are regions of their own.
+    samples: the input, and variants in which each region is present with probability ½; the same for all
+        inputs. width: of the exponential kernel on the cosine distance, which weights them.
+    penalty: of the squared coefficients; the intercept is free.
+    baseline: what stands for an absent region, a number or broadcastable to inputs.
+    output: `logit`, or `probability` as in the paper, where other classes come in.
+
+    Raises ValueError for parameters that do not fit the inputs.
+    """
+    at_least("lime", 2, samples=samples)
+    game = Game.of("lime", model, inputs, targets, regions, cells, baseline, output, memory)
+    generator = torch.Generator().manual_seed(seed)
+    present = torch.rand(samples, game.count, generator=generator, dtype=torch.float64) < 0.5
+    present[0] = True
+    values = game.outcomes(present)
+    design = present.to(values)
+    weights = proximity(design, width)
+    design = design - weights @ design / weights.sum()  # centred, so that the intercept takes no part
+    system = design.T @ (weights[:, None] * design)
+    system.diagonal().add_(penalty)
+    coefficients = torch.linalg.solve(system, design.T @ (weights[:, None] * values.T)).T
+    return game.spread(coefficients)

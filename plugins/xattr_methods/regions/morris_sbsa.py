@@ -1,0 +1,58 @@
+"""Morris screening of regions."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from xattr_check.core.method import method
+from xattr_check.perturbation.gradients import MEMORY
+from xattr_check.perturbation.outputs import Output
+from xattr_check.statistics.morris import elementary_effects, screening, trajectories
+from xattr_methods.regions._game import Game, at_least
+
+
+@method()
+def morris_sbsa(
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    statistic: Literal["magnitude", "mean", "deviation"] = "magnitude",
+    regions: str | Tensor = "grid",
+    cells: int = 8,
+    samples: int = 16,
+    levels: int = 4,
+    gain: float = 2.0,
+    baseline: float | Tensor = 0.0,
+    output: Output = "logit",
+    seed: int = 0,
+    memory: int = MEMORY,
+) -> Tensor:
+    """Mean elementary effect of a region's gain while the others have gains of any size. [mosip2021]
+
+    Returns (N, 1, H, W), (N, D) or (N, T, 1); a region's effect is spread evenly over its features.
+
+    statistic: `magnitude`, μ*, which has no sign; `mean`, μ, positive where more of the region makes more of
+        the target; or `deviation`, σ, how much the effect depends on the other regions and on the gain.
+    regions: `grid`, cells × cells on an image, or `single`, every feature by itself; or int64 ids (*spatial),
+        (1, *spatial) or (N, *spatial), such as superpixels. Columns and tokens are regions of their own.
+    samples: trajectories, N; with D regions there are N (D + 1) forward passes for each input, at the same
+        gains for all inputs. levels: of the grid of gains, even.
+    gain: the largest one; at 0 a region is the baseline, at 1 as it is. An effect is the change of the output
+        for a change of the gain by 1.
+    baseline: what a region fades to, a number or broadcastable to inputs.
+    output: `logit` or `probability`.
+
+    Raises ValueError for parameters that do not fit the inputs.
+    """
+    if statistic not in ("magnitude", "mean", "deviation"):
+        raise ValueError(
+            f"morris_sbsa: expected statistic 'magnitude', 'mean' or 'deviation', came {statistic!r}"
+        )
+    at_least("morris_sbsa", 2, samples=samples)
+    game = Game.of("morris_sbsa", model, inputs, targets, regions, cells, baseline, output, memory)
+    design = gain * trajectories(game.count, samples, torch.Generator().manual_seed(seed), levels)
+    found = screening(elementary_effects(design, game.outcomes(design)))
+    values: Tensor = getattr(found, statistic)
+    return game.spread(values)

@@ -1,0 +1,76 @@
+"""Occlusion."""
+
+import torch
+from torch import Tensor, nn
+
+from xattr_check.core.method import method
+from xattr_check.perturbation.gradients import MEMORY
+from xattr_check.perturbation.outputs import Output, outputs_under
+from xattr_methods.regions._game import Game, as_maps, at_least, fill_of, known_output, spatial_of
+
+
+def spans(length: int, size: int, stride: int) -> Tensor:
+    """(K, length) bool: True inside each span; they start outside, so that borders are covered alike."""
+    starts = torch.arange(stride - size, length, stride)[:, None]
+    places = torch.arange(length)
+    return (places >= starts) & (places < starts + size)
+
+
+@method(claims=("sensitivity", "linearity", "implementation_invariance", "dead_neurons"))
+def occlusion(
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    window: int | None = None,
+    stride: int | None = None,
+    regions: str | Tensor | None = None,
+    cells: int = 8,
+    baseline: float | Tensor = 0.0,
+    output: Output = "logit",
+    memory: int = MEMORY,
+) -> Tensor:
+    """Mean drop of the target's logit over the windows that cover a feature. [zeiler2014]
+
+    Returns (N, 1, H, W), (N, D) or (N, T, 1).
+
+    window, stride: in pixels, a quarter and an eighth of the shorter side by default; 1 and 1 for columns.
+    regions: in place of windows, what is removed together: `grid`, cells × cells on an image, or `single`,
+        every feature by itself; or int64 ids (*spatial), (1, *spatial) or (N, *spatial).
+    baseline: the value inside a window, a number or broadcastable to inputs.
+    output: `logit` or `probability`.
+
+    Raises ValueError for parameters that do not fit the inputs.
+    """
+    spatial = spatial_of("occlusion", inputs)
+    if regions is not None:
+        if window is not None or stride is not None:
+            raise ValueError("occlusion: expected regions or window and stride, came both")
+        game = Game.of("occlusion", model, inputs, targets, regions, cells, baseline, output, memory)
+        outputs = game.outcomes(torch.cat([torch.ones(1, game.count), 1 - torch.eye(game.count)]).bool())
+        return game.laid_out(outputs[:, :1] - outputs[:, 1:])
+
+    size = (max(1, min(spatial) // 4) if inputs.ndim == 4 else 1) if window is None else window
+    step = (max(1, size // 2) if inputs.ndim == 4 else 1) if stride is None else stride
+    at_least("occlusion", 1, window=size, stride=step)
+    if step > size:
+        raise ValueError(f"occlusion: expected a stride of at most the window {size}, came {step}")
+    down = spans(spatial[0], size, step).to(inputs.device)
+    # Columns and tokens are an image of one column.
+    across = spans(spatial[1], size, step) if len(spatial) == 2 else torch.ones(1, 1, dtype=torch.bool)
+    across = across.to(inputs.device)
+
+    def mask_of(rows: Tensor, columns: Tensor) -> Tensor:
+        number = (columns - 1).clamp_min(0)
+        inside = down[number // len(across), :, None] & across[number % len(across), None, :]
+        inside &= (columns > 0)[:, None, None]  # the first mask hides nothing
+        return ~inside.reshape(len(rows), *spatial)
+
+    known_output("occlusion", output)
+    outputs = outputs_under(
+        model, inputs, targets, fill_of(inputs, baseline), mask_of, 1 + len(down) * len(across),
+        output=output, memory=memory,
+    )  # fmt: skip
+    drops = (outputs[:, :1] - outputs[:, 1:]).reshape(len(inputs), len(down), len(across))
+    total = down.to(drops).T @ drops @ across.to(drops)
+    return as_maps(total / (down.sum(0)[:, None] * across.sum(0)), inputs)

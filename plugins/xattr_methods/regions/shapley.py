@@ -1,0 +1,83 @@
+"""Shapley values."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from xattr_check.core.method import method
+from xattr_check.perturbation.gradients import MEMORY
+from xattr_check.perturbation.outputs import Output
+from xattr_methods.regions._game import Game, at_least
+
+
+def subsets(count: int) -> Tensor:
+    """(2 ** count, count) bool: all coalitions of so many players, the empty one first."""
+    numbers = torch.arange(2**count)
+    return (numbers[:, None] >> torch.arange(count)) % 2 == 1
+
+
+def shapley_weights(coalitions: Tensor) -> Tensor:
+    """(2 ** R, R) float64: the outputs of all coalitions times these are the Shapley values.
+
+    With S without i: |S|! (R − |S| − 1)! / R! for S and i together, minus the same for S alone.
+    """
+    count = coalitions.shape[1]
+    ways = torch.tensor(
+        [1 / (count * math.comb(count - 1, size)) for size in range(count)], dtype=torch.float64
+    )
+    others = coalitions.sum(1, keepdim=True) - coalitions.long()
+    return torch.where(coalitions, 1.0, -1.0).double() * ways[others]
+
+
+def arrivals(count: int, permutations: int, antithetic: bool, generator: torch.Generator) -> Tensor:
+    """(permutations, count) int64: when each player joins; antithetic, every second order is reversed."""
+    drawn = (permutations + 1) // 2 if antithetic else permutations
+    ranks = torch.rand(drawn, count, generator=generator, dtype=torch.float64).argsort(1)
+    if antithetic:
+        ranks = torch.stack([ranks, count - 1 - ranks], dim=1).flatten(0, 1)
+    return ranks[:permutations]
+
+
+@method(claims=("completeness", "sensitivity", "linearity", "implementation_invariance", "dead_neurons"))
+def shapley(
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    regions: str | Tensor = "grid",
+    cells: int = 8,
+    permutations: int = 32,
+    antithetic: bool = True,
+    exact: int = 12,
+    baseline: float | Tensor = 0.0,
+    output: Output = "logit",
+    seed: int = 0,
+    memory: int = MEMORY,
+) -> Tensor:
+    """Mean gain of the target's output when a region joins the others in random order. [strumbelj2010]
+
+    Returns (N, 1, H, W), (N, D) or (N, T, 1); a region's value is spread evenly over its features.
+
+    regions: `grid`, cells × cells on an image, or `single`, every feature by itself; or int64 ids (*spatial),
+        (1, *spatial) or (N, *spatial). Columns and tokens are regions of their own.
+    exact: up to so many regions all coalitions are evaluated, and the values are exact [shapley1953].
+    permutations: orders that are drawn where there are more, the same for all inputs; antithetic: every
+        second one is the reverse of the one before it, which cancels much of the noise [mitchell2022].
+    baseline: what stands for an absent region, a number or broadcastable to inputs.
+    output: `logit` or `probability`.
+
+    Completeness is the efficiency of [shapley1953]; it holds in every order, and so with few of them.
+    Raises ValueError for parameters that do not fit the inputs.
+    """
+    at_least("shapley", 1, permutations=permutations)
+    game = Game.of("shapley", model, inputs, targets, regions, cells, baseline, output, memory)
+    count = game.count
+    if count <= exact:
+        coalitions = subsets(count)
+        values = game.outcomes(coalitions)
+        return game.spread(values @ shapley_weights(coalitions).to(values.device))
+    ranks = arrivals(count, permutations, antithetic, torch.Generator().manual_seed(seed))
+    values = game.outcomes((ranks[:, None] < torch.arange(count + 1)[:, None]).flatten(0, 1))
+    gains = values.reshape(len(inputs), permutations, count + 1).diff(dim=2)
+    return game.spread(gains.gather(2, ranks.to(gains.device).expand_as(gains)).mean(1))

@@ -1,0 +1,53 @@
+"""Sobol indices of regions."""
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from xattr_check.core.method import method
+from xattr_check.perturbation.gradients import MEMORY
+from xattr_check.perturbation.outputs import Output
+from xattr_check.statistics.sobol import saltelli, sobol_indices
+from xattr_methods.regions._game import Game
+
+
+@method(claims=("variance_decomposition",))
+def sobol_sbsa(
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    index: Literal["total", "first"] = "total",
+    regions: str | Tensor = "grid",
+    cells: int = 8,
+    samples: int = 32,
+    gain: float = 2.0,
+    baseline: float | Tensor = 0.0,
+    output: Output = "logit",
+    seed: int = 0,
+    memory: int = MEMORY,
+) -> Tensor:
+    """Share of the output's variance that a region makes while all regions fade in and out. [sbsa2022]
+
+    Returns (N, 1, H, W), (N, D) or (N, T, 1); a region's index is spread evenly over its features. A share
+    has no sign: evidence against the target counts as much as evidence for it.
+
+    index: `total`, S_T, a region's share with all its interactions, or `first`, S₁, its share by itself.
+        Total indices add up to one or more, first-order ones to one or less.
+    regions: `grid`, cells × cells on an image, or `single`, every feature by itself; or int64 ids (*spatial),
+        (1, *spatial) or (N, *spatial), such as superpixels. Columns and tokens are regions of their own.
+    samples: N, a power of two; with D regions there are N (D + 2) forward passes for each input, at the same
+        gains for all inputs. The standard error of S₁ is about √(2 S_T / N), and that of S₁/S_T grows as
+        S_T falls.
+    gain: each region's gain is uniform between 0, where it is the baseline, and this; at 1 it is as it is.
+    baseline: what a region fades to, a number or broadcastable to inputs.
+    output: `logit` or `probability`.
+
+    Raises ValueError for parameters that do not fit the inputs.
+    """
+    if index not in ("total", "first"):
+        raise ValueError(f"sobol_sbsa: expected index 'total' or 'first', came {index!r}")
+    game = Game.of("sobol_sbsa", model, inputs, targets, regions, cells, baseline, output, memory)
+    design = saltelli(game.count, samples, seed)
+    found = sobol_indices(game.outcomes(gain * design), game.count)
+    return game.spread(found.total if index == "total" else found.first)

@@ -1,0 +1,1 @@
+"""Methods that pass relevance back from layer to layer."""

@@ -1,0 +1,77 @@
+"""Layer-wise relevance propagation."""
+
+from torch import Tensor, nn
+
+from xattr_check.core.method import method
+from xattr_check.perturbation.gradients import MEMORY
+from xattr_methods.relevance._rules import Bound, Rules, propagate
+
+RULES = ("epsilon", "gamma", "alphabeta", "zplus")
+COMPOSITES = {
+    "plus": "zplus",
+    "alphabeta": "alphabeta",
+    "gamma": "gamma",
+}  # what convolutions get beside epsilon
+FIRST = ("box", "wsquare", "flat")  # for layers that read the input; and `shifted`
+
+
+@method()
+def lrp(
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    composite: str = "epsilon_plus",
+    rule: str | None = None,
+    epsilon: float = 1e-6,
+    gamma: float = 0.25,
+    alpha: float = 2.0,
+    beta: float = 1.0,
+    low: Bound = None,
+    high: Bound = None,
+    memory: int = MEMORY,
+) -> Tensor:
+    """The target's logit, shared out layer by layer down to the input, (N, *F). [bach2015]
+
+    composite: `epsilon_plus`, `epsilon_alphabeta` or `epsilon_gamma`: ε for dense layers, and z⁺, αβ or γ for
+        convolutions [kohlbrenner2020]; with `_box`, `_wsquare` or `_flat` behind it, zᴮ, w² or equal shares
+        for the layers that read the input.
+    rule: `epsilon`, `gamma`, `alphabeta` or `zplus` for all layers, in place of a composite.
+    epsilon, gamma, alpha, beta: of the rules [montavon2019]; α − β = 1.
+    low, high: the box; by default the range of each input, and zero.
+    memory: bytes that one chunk of inputs may take, activations included.
+
+    A BatchNorm counts as part of the linear layer before it, and passes all relevance where there is none.
+    Additions and average pools share in proportion to the contributions (to the positive ones under
+    `rule=zplus`), maxima give all to the winner, nonlinearities pass it on. Biases keep their share: the
+    relevance sums to the logit in networks without biases alone, up to ε, and for αβ where each unit has
+    contributions of both signs. A comparison with zennit needs its SequentialMergeBatchNorm, a Sum module for
+    each addition, and the logit in place of 1 to start from; its rules other than ε are stabilised as well.
+    Raises ValueError where the model calls a function for which there is no rule, as softmax or an LSTM.
+    """
+    if rule is not None and rule not in RULES:
+        raise ValueError(f"lrp: expected rule= one of {', '.join(RULES)}, came {rule!r}")
+    dense, *second, first = composite.split("_") if composite.endswith(FIRST) else [*composite.split("_"), ""]
+    convolution = COMPOSITES.get("_".join(second))
+    if rule is not None:
+        dense, convolution, first = rule, rule, ""
+    elif dense != "epsilon" or convolution is None:
+        raise ValueError(
+            "lrp: expected composite=epsilon_plus, epsilon_alphabeta or epsilon_gamma, alone or with _box, "
+            f"_wsquare or _flat behind it, came {composite!r}"
+        )
+    if "alphabeta" in (convolution, dense) and abs(alpha - beta - 1) > 1e-9:
+        raise ValueError(f"lrp: expected alpha − beta = 1, came {alpha:g} − {beta:g}")
+    rules = Rules(
+        dense=dense,
+        convolution=convolution,
+        sums="zplus" if rule == "zplus" else "epsilon",
+        first=first or None,
+        epsilon=epsilon,
+        gamma=gamma,
+        alpha=alpha,
+        beta=beta,
+        low=low,
+        high=high,
+    )
+    return propagate("lrp", model, inputs, targets, rules, memory)

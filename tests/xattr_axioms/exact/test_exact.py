@@ -1,0 +1,321 @@
+"""The exact axioms: what holds them passes, what breaks them fails, and the copies compute what they say."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from broken_methods import CAUGHT_BY, EXACT, broken
+from judging import item_of
+from subjects import columns, images, tokens
+from torch import Tensor, nn
+
+import xattr_check
+from xattr_axioms.exact import dead_neurons as dead
+from xattr_axioms.exact import implementation_invariance as two_ways
+from xattr_check import Store, Subject, Verdict, load_method
+from xattr_check.core.checks import Measurement
+from xattr_check.core.explainer import Explainer
+from xattr_check.core.run import Run
+from xattr_methods import gradient
+
+CHECKS = xattr_check.checks()
+COPIED = ("dummy", "linearity", "symmetry", "input_shift_invariance")
+SAME = ("implementation_invariance", "dead_neurons")
+AXIOMS = (*COPIED, *SAME, "sensitivity")
+# What is known of methods, in the order of AXIOMS: + holds, - does not.
+KNOWN = {
+    "gradient": "++++++-",
+    "input_x_gradient": "+++-++-",
+    "integrated_gradients": "+++-+++",
+    "occlusion": "+++-+++",
+    "guided_backprop": "+-++-+-",
+    "deconvnet": "++++---",
+    "input_magnitude": "--+-+++",
+    "random": "----+++",
+}
+Setting = tuple[Subject, Run]
+
+
+@pytest.fixture(scope="module")
+def analytic() -> Subject:
+    return xattr_check.subjects()["analytic"]()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(store=Store(tmp_path))
+
+
+def judge(check: str, method: object, subject: Subject, run: Run) -> Verdict:
+    return item_of(method, check, subject).judge(run)
+
+
+def measured(check: str, method: object, subject: Subject, run: Run) -> Measurement:
+    draw = next(run.draws(check, subject, CHECKS[check].inputs))
+    return CHECKS[check].measure(Explainer.of(load_method(method), subject, run), subject, draw)
+
+
+def seeds(*others: object) -> list[object]:
+    """Seed 0 among the fast tests, 1 to 4 among the slow ones; with values before it in each case."""
+    return [
+        pytest.param(
+            *others, seed, marks=[pytest.mark.slow] if seed else [], id="-".join(map(str, (*others, seed)))
+        )
+        for seed in range(5)
+    ]
+
+
+def each(*names: str) -> list[object]:
+    return [case for name in names for case in seeds(name)]
+
+
+@pytest.mark.parametrize(("method", "seed"), each(*KNOWN))
+def test_what_is_known_of_methods(method: str, seed: int, analytic: Subject, tmp_path: Path) -> None:
+    run = Run(store=Store(tmp_path), seed=seed)
+    found = [judge(check, f"xattr:{method}", analytic, run).status for check in AXIOMS]
+    assert found == [{"+": "pass", "-": "fail"}[one] for one in KNOWN[method]]
+
+
+# Of indices test_variance asks more inputs.
+@pytest.mark.parametrize(
+    ("name", "seed"), each(*(name for name in EXACT if CAUGHT_BY[name] != "variance_decomposition"))
+)
+def test_a_broken_method_fails_its_axiom(name: str, seed: int, setting: Callable[[int], Setting]) -> None:
+    verdict = judge(CAUGHT_BY[name], broken(name), *setting(seed))
+    assert (verdict.status, verdict.required) == ("fail", True), verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("method", "seed"),
+    each(
+        "gradient",
+        "integrated_gradients",
+        "smoothgrad",
+        "guided_backprop",
+        "deeplift",
+        "gradcam",
+    ),
+)
+def test_a_reference_method_keeps_its_claims(
+    method: str, seed: int, setting: Callable[[int], Setting]
+) -> None:
+    claims = xattr_check.methods()[method].claims & set(AXIOMS)
+    assert claims
+    found = [judge(check, f"xattr:{method}", *setting(seed)) for check in sorted(claims)]
+    assert [verdict.sentence for verdict in found if verdict.status != "pass"] == []
+
+
+@pytest.mark.parametrize(
+    ("method", "failed"),
+    [
+        ("deeplift", {"implementation_invariance", "input_shift_invariance"}),
+        (
+            "deeplift?rule=reveal_cancel",
+            {"implementation_invariance", "input_shift_invariance", "dead_neurons"},
+        ),
+        ("lrp", {"implementation_invariance"}),
+        ("gradcam", {"dummy", "linearity", "symmetry", "sensitivity"}),
+    ],
+)
+def test_unclaimed_failures_are_the_known_ones(method: str, failed: set[str], run: Run) -> None:
+    found = [judge(check, f"xattr:{method}", images(64, seed=1), run) for check in AXIOMS]
+    assert {verdict.check for verdict in found if verdict.status == "fail"} == failed
+    assert not any(verdict.failed for verdict in found)
+
+
+class Instead(nn.Module):
+    """A function of inputs in place of a model."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.function(inputs)
+
+
+def apart(one: Tensor, other: Tensor) -> list[float]:
+    one, other = (maps.double().flatten(1) for maps in (one, other))
+    return ((one - other).norm(dim=1) / torch.maximum(one.norm(dim=1), other.norm(dim=1))).tolist()
+
+
+@pytest.mark.parametrize("name", ["input_x_gradient", "guided_backprop", "random"])
+def test_linearity_by_definition(name: str, run: Run) -> None:
+    subject, method = images(), load_method(f"xattr:{name}")
+    draw = next(run.draws("linearity", subject, 8))
+    following = (draw.targets + 1) % 5
+    one, other = (method(subject.model, draw.inputs, targets) for targets in (draw.targets, following))
+    both = Instead(lambda x: subject.model(x) - subject.model(x)[:, [1, 2, 3, 4, 0]])
+    expected = apart(method(both, draw.inputs, draw.targets), one - other)
+    found = measured("linearity", f"xattr:{name}", subject, run).evidence["distance"].tolist()
+    if name == "guided_backprop":  # it clips what the sum of both sends back, which `both` sends apart
+        assert min(found) > 0.1
+    else:
+        assert found == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["input_x_gradient", "integrated_gradients", "input_magnitude"])
+def test_shift_by_definition(name: str, run: Run) -> None:
+    subject, method = images(), load_method(f"xattr:{name}")
+    draw = next(run.draws("input_shift_invariance", subject, 8))
+    maps = method(subject.model, draw.inputs, draw.targets)
+    # The inputs are standard normal, so that the shift is 1.
+    shifted = method(Instead(lambda x: subject.model(x - 1)), draw.inputs + 1, draw.targets)
+    found = measured("input_shift_invariance", f"xattr:{name}", subject, run).evidence["distance"].tolist()
+    assert found == pytest.approx(apart(maps, shifted), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["occlusion", "rise?masks=50", "gradient"])
+def test_symmetry_by_definition(name: str, run: Run) -> None:
+    subject, method = images(), load_method(f"xattr:{name}")
+    draw = next(run.draws("symmetry", subject, 8))
+    mirrored = (draw.inputs + draw.inputs.flip(3)) / 2
+    maps = method(Instead(lambda x: subject.model((x + x.flip(3)) / 2)), mirrored, draw.targets).double()
+    gap, size = (maps - maps.flip(3)).abs().sum((1, 2, 3)), maps.abs().sum((1, 2, 3))
+    found = measured("symmetry", f"xattr:{name}", subject, run).samples.tolist()
+    assert found == pytest.approx((gap / size / 2).tolist(), abs=1e-4)
+
+
+def test_dummy_features_are_without_effect(run: Run) -> None:
+    """What a gradient of the copy says is 0 is so: half of the features, in whole regions."""
+    subject = images()
+    seen: list[nn.Module] = []
+
+    def explain(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        seen.append(model)
+        return torch.ones_like(inputs)
+
+    assert measured("dummy", explain, subject, run).samples.tolist() == pytest.approx([0.5] * 8, abs=0.1)
+    slopes = gradient(seen[0], subject.inputs, subject.targets)
+    useless = (slopes == 0).all(0)
+    other = subject.inputs + 7 * useless
+    with torch.no_grad():
+        assert torch.equal(seen[0](other), seen[0](subject.inputs))
+        zeros = torch.where(useless, 0.0, subject.inputs)
+        torch.testing.assert_close(seen[0](subject.inputs), subject.model(zeros))
+    assert 0.4 < float(useless.double().mean()) < 0.6
+
+
+@pytest.mark.parametrize("make", [images, columns, tokens])
+@pytest.mark.parametrize("check", SAME)
+def test_the_copy_computes_the_same(check: str, make: Callable[[], Subject], run: Run) -> None:
+    subject = make()
+    seen: list[nn.Module] = []
+
+    def explain(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        seen.append(model)
+        return inputs
+
+    measured(check, explain, subject, run)
+    copy = next(model for model in seen if model is not subject.model)
+    for scale in (1, 100):
+        with torch.no_grad():
+            ours, theirs = copy(scale * subject.inputs), subject.model(scale * subject.inputs)
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 * float(theirs.abs().max()))
+
+
+def affine(seed: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(16, 6, generator=generator), torch.randn(16, generator=generator)
+
+
+def test_two_ways_are_one_function_and_not_zero() -> None:
+    u, v, mixing = affine(0), affine(1), torch.eye(16)
+    inputs = torch.randn(500, 6)
+    one, other = two_ways.TwoWays(u, v, mixing)(inputs)
+    torch.testing.assert_close(one, other)
+    up, down = (inputs @ weight.T + bias for weight, bias in (u, v))
+    torch.testing.assert_close(one, (up.clamp_min(0) - down.clamp_min(0)).clamp_min(0))
+    assert bool((one > 0).any(0).all())
+
+
+def test_dead_neurons_are_dead_until_one_is_taken_away() -> None:
+    network = dead.DeadNeurons(affine(0), affine(1), torch.eye(16))
+    inputs = 10 * torch.randn(500, 6)
+    assert not network(inputs).any()
+    with torch.no_grad():
+        network.second.weight[:, 16:32] = 0
+    assert bool((network(inputs) > 0).any(0).all())
+
+
+def test_a_model_of_one_output_has_no_difference(run: Run) -> None:
+    subject = Subject("one", nn.Linear(3, 1), torch.randn(9, 3), torch.zeros(9, dtype=torch.int64))
+    verdict = judge("linearity", "xattr:gradient", subject, run)
+    assert verdict.status == "not_applicable"
+    assert verdict.sentence == "linearity: needs a model of two outputs, that of 'one' has one"
+
+
+def test_an_output_that_no_region_changes_says_nothing_of_sensitivity(run: Run) -> None:
+    model = nn.Linear(3, 2)
+    nn.init.zeros_(model.weight)
+    subject = Subject("flat", model, torch.randn(32, 3), torch.zeros(32, dtype=torch.int64))
+    verdict = judge("sensitivity", "xattr:gradient", subject, run)
+    assert verdict.sentence == "sensitivity: no region of 'flat' changes the output by itself"
+
+
+def test_one_region_alone_has_no_dummy(run: Run) -> None:
+    subject = Subject("one", nn.Linear(1, 2), torch.randn(9, 1), torch.zeros(9, dtype=torch.int64))
+    verdict = judge("dummy", "xattr:gradient", subject, run)
+    assert verdict.sentence == "dummy: needs at least 2 regions, subject 'one' has 1"
+
+
+def test_who_cannot_explain_the_copy_is_not_judged(run: Run) -> None:
+    def careful(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        if hasattr(model, "xattr_rewritten"):
+            raise ValueError("not of my kind")
+        return gradient(model, inputs, targets)
+
+    verdict = judge("linearity", careful, images(), run)
+    assert verdict.status == "not_applicable"
+    assert "on the copy of the model that this check needs, the method raised ValueError: not of my kind" in (
+        verdict.sentence
+    )
+
+
+def test_who_can_explain_nothing_is_in_error(run: Run) -> None:
+    def never(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        raise ValueError("never")
+
+    assert {judge(check, never, images(), run).status for check in AXIOMS} == {"error"}
+
+
+def test_who_calls_the_layers_explains_no_copy(run: Run) -> None:
+    def layers(model: nn.Sequential, inputs: Tensor, targets: Tensor) -> Tensor:
+        leaves = inputs.clone().requires_grad_()
+        hidden = leaves
+        for number in range(4):
+            hidden = model[number](hidden)
+        (found,) = torch.autograd.grad(hidden.gather(1, targets[:, None]).sum(), leaves)
+        return found
+
+    for check in AXIOMS:
+        verdict = judge(check, layers, tokens(), run)
+        assert verdict.status == "not_applicable", verdict.sentence
+        assert "the method calls the model's layers itself" in verdict.sentence
+
+
+def test_rounding_that_matters_makes_the_check_invalid(run: Run) -> None:
+    model = Instead(lambda x: torch.sin(1e6 * x[:, :2]))
+    subject = Subject("rough", model, torch.randn(9, 3), torch.zeros(9, dtype=torch.int64))
+    verdict = judge("input_shift_invariance", "xattr:gradient", subject, run)
+    assert verdict.status == "invalid"
+    assert "a copy of the model that should compute the same is " in verdict.sentence
+
+
+@xattr_check.stochastic
+@xattr_check.claims(*AXIOMS)
+def noisy(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    return gradient(model, inputs + 0.05 * torch.randn_like(inputs), targets)
+
+
+@pytest.mark.parametrize("seed", seeds())
+def test_noise_is_not_held_against_a_stochastic_method(seed: int, setting: Callable[[int], Setting]) -> None:
+    checks = ("dummy", "linearity", "implementation_invariance", "input_shift_invariance", "dead_neurons")
+    assert {judge(check, noisy, *setting(seed)).status for check in checks} == {"pass"}
+
+
+@pytest.mark.parametrize("check", AXIOMS)
+def test_who_does_not_claim_it_is_only_told(check: str, run: Run) -> None:
+    verdict = judge(check, lambda model, inputs, targets: inputs**2, images(), run)
+    assert (verdict.required, verdict.failed) == (False, False)

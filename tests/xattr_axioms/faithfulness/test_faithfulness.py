@@ -1,0 +1,278 @@
+"""Insertion, deletion and sensitivity-n against loops over single images, and where they say nothing."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from judging import item_of
+from scipy.ndimage import gaussian_filter
+from subjects import columns, images, sharp, tokens
+from torch import Tensor, nn
+
+import xattr_check
+from xattr_axioms.contract._calls import ROUNDING
+from xattr_axioms.faithfulness.sensitivity_n import SUBSETS
+from xattr_check import Store, Subject, Verdict, load_method
+from xattr_check.core.checks import Measurement
+from xattr_check.core.explainer import Explainer
+from xattr_check.core.run import Draw, Run
+from xattr_check.core.units import Units
+from xattr_check.perturbation.subsets import random_subsets
+
+CHECKS = xattr_check.checks()
+FAITHFULNESS = [name for name, check in CHECKS.items() if check.family == "faithfulness"]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(store=Store(tmp_path))
+
+
+SUBJECTS: dict[str, Callable[[], Subject]] = {
+    "images": lambda: sharp(images()),
+    "columns": lambda: sharp(columns()),
+    "tokens": lambda: sharp(tokens()),
+}
+
+
+def judge(check: str, method: object, subject: Subject, run: Run) -> Verdict:
+    return item_of(method, check, subject).judge(run)
+
+
+def measured(check: str, method: str, subject: Subject, run: Run) -> tuple[Measurement, Draw]:
+    draw = next(run.draws(check, subject, CHECKS[check].inputs))
+    return CHECKS[check].measure(Explainer.of(load_method(method), subject, run), subject, draw), draw
+
+
+def maps_of(method: str, subject: Subject, draw: Draw) -> np.ndarray:
+    """One score for each feature, (n, P): magnitudes for a sensitivity, summed over channels."""
+    maps = load_method(method)(subject.model, draw.inputs, draw.targets).double()
+    if load_method(method).sensitivity:
+        maps = maps.abs()
+    if maps.ndim > 2:
+        maps = maps.sum(1 if maps.ndim == 4 else -1)
+    return maps.flatten(1).numpy()
+
+
+def fill_of(check: str, subject: Subject, draw: Draw) -> Tensor:
+    if check == "insertion" and subject.is_image:
+        rows = [
+            [
+                gaussian_filter(channel.numpy(), min(subject.spatial) / 8, mode="mirror", truncate=3.0)
+                for channel in row
+            ]
+            for row in draw.inputs
+        ]
+        return torch.from_numpy(np.array(rows))
+    over = (0, 2, 3) if subject.is_image else (0,)
+    return torch.from_numpy(np.mean(subject.inputs.numpy(), over, keepdims=True)).expand_as(draw.inputs)
+
+
+def put(target: Tensor, source: Tensor, feature: int, spatial: tuple[int, ...]) -> None:
+    """Copy one feature, all its channels, from one input (*F) into another."""
+    if len(spatial) == 2:
+        row, column = divmod(feature, spatial[1])
+        target[:, row, column] = source[:, row, column]
+    else:
+        target[feature] = source[feature]
+
+
+@torch.no_grad()
+def slow_area(check: str, subject: Subject, draw: Draw, scores: np.ndarray) -> list[float]:
+    """Rank, show or remove one feature after the other, forward, softmax, trapezoids."""
+    fills, areas = fill_of(check, subject, draw), []
+    for row, target, fill, score in zip(draw.inputs, draw.targets, fills, scores, strict=True):
+        order = sorted(range(len(score)), key=lambda feature: -score[feature])
+        begin, end = (fill, row) if check == "insertion" else (row, fill)
+        curve = []
+        for step in range(17):
+            image = begin.clone()
+            for feature in order[: round(len(order) * step / 16)]:
+                put(image, end, feature, subject.spatial)
+            curve.append(float(subject.model(image[None]).softmax(1)[0, target]))
+        areas.append(sum((one + two) / 2 / 16 for one, two in pairwise(curve)))
+    return areas
+
+
+@pytest.mark.parametrize("kind", SUBJECTS)
+@pytest.mark.parametrize("method", ["xattr:gradient", "xattr:input_x_gradient", "xattr:occlusion"])
+@pytest.mark.parametrize("check", ["insertion", "deletion"])
+def test_areas_by_a_loop(check: str, method: str, kind: str, run: Run) -> None:
+    subject = SUBJECTS[kind]()
+    measurement, draw = measured(check, method, subject, run)
+    expected = slow_area(check, subject, draw, maps_of(method, subject, draw))
+    assert measurement.samples.tolist() == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("check", ["insertion", "deletion"])
+def test_the_best_order_is_found_the_best(check: str, run: Run) -> None:
+    """On a linear model with two classes, what each column adds to the margin is the best order there is."""
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(8, generator=generator)
+    model = nn.Linear(8, 2)
+    with torch.no_grad():
+        model.weight.copy_(torch.stack([weights, -weights]))
+        model.bias.zero_()
+    inputs = torch.randn(64, 8, generator=generator)
+    subject = Subject("margin", model, inputs, (inputs @ weights < 0).long())
+
+    def margin(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        return (inputs - subject.inputs.mean(0)) * (1 - 2 * targets)[:, None] * weights
+
+    def worst(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        return -margin(model, inputs, targets)
+
+    best, least = judge(check, margin, subject, run), judge(check, worst, subject, run)
+    assert (best.status, least.status) == ("pass", "fail")
+    assert best.interval is not None
+    assert least.interval is not None
+    others = [*best.controls.values(), least.interval.value]
+    better = max if check == "insertion" else min
+    assert better([best.interval.value, *others]) == best.interval.value
+
+
+@pytest.mark.parametrize("check", ["insertion", "deletion"])
+def test_ties_are_broken_at_random_and_not_in_raster_order(check: str, run: Run) -> None:
+    """A constant map is no order: its area is that of no method in particular, whatever the image."""
+    subject = sharp(images())
+    measurement, draw = measured(check, "xattr:constant", subject, run)
+    raster = np.tile(-np.arange(144.0), (12, 1))
+    assert measurement.samples.tolist() != pytest.approx(slow_area(check, subject, draw, raster), abs=1e-3)
+
+
+@torch.no_grad()
+def slow_sensitivity(subject: Subject, draw: Draw, scores: np.ndarray) -> list[float]:
+    """One forward pass for each input and subset, and NumPy's correlation."""
+    units = Units.of(subject, "regions")
+    count = units.count
+    members = torch.stack([units.index.flatten() == one for one in range(count)])
+    sizes = sorted({max(1, round(count / 32)), max(1, round(count / 8)), max(1, round(count / 3))})
+    fills, means = fill_of("sensitivity_n", subject, draw), []
+    for row, target, fill, score in zip(draw.inputs, draw.targets, fills, scores, strict=True):
+        whole = float(subject.model(row[None])[0, target])
+        by_size = []
+        for size in sizes:
+            sums, changes = [], []
+            for subset in random_subsets(SUBSETS, size, count, draw.generator("subsets", size)):
+                features = members[subset].any(0).nonzero().flatten().tolist()
+                image = row.clone()
+                for feature in features:
+                    put(image, fill, feature, subject.spatial)
+                sums.append(sum(score[feature] for feature in features))
+                changes.append(whole - float(subject.model(image[None])[0, target]))
+            by_size.append(np.corrcoef(sums, changes)[0, 1])
+        means.append(float(np.mean(by_size)))
+    return means
+
+
+@pytest.mark.parametrize("kind", SUBJECTS)
+@pytest.mark.parametrize("method", ["xattr:gradient", "xattr:input_x_gradient"])
+def test_sensitivity_n_by_a_loop(method: str, kind: str, run: Run) -> None:
+    subject = SUBJECTS[kind]()
+    measurement, draw = measured("sensitivity_n", method, subject, run)
+    expected = slow_sensitivity(subject, draw, maps_of(method, subject, draw))
+    assert measurement.samples.tolist() == pytest.approx(expected, abs=1e-4)
+
+
+def test_sensitivity_n_is_one_where_the_model_is_linear(run: Run) -> None:
+    subject = columns(count=64)
+    measurement, _ = measured("sensitivity_n", "xattr:occlusion?baseline=0", centred(subject), run)
+    assert measurement.samples.min() > 1 - ROUNDING
+
+
+def centred(subject: Subject) -> Subject:
+    """The same with columns of mean zero, so that zero and the mean are one baseline."""
+    inputs = subject.inputs - subject.inputs.mean(0)
+    return Subject(subject.name, subject.model, inputs, subject.targets)
+
+
+def test_random_subsets_are_of_their_size_and_uniform() -> None:
+    subsets = random_subsets(20_000, 3, 8, torch.Generator().manual_seed(0))
+    assert bool((subsets.sum(1) == 3).all())
+    # Five standard deviations of a share of 3/8 in 20 000.
+    assert float((subsets.double().mean(0) - 3 / 8).abs().max()) < 5 * (3 / 8 * 5 / 8 / 20_000) ** 0.5
+    assert len(subsets.unique(dim=0)) == 56
+
+
+def test_every_feature_is_in_one_region() -> None:
+    image, column = (Units.of(subject, "regions") for subject in (images(), columns()))
+    assert (image.index.shape, image.count) == ((12, 12), 64)
+    assert (column.index.tolist(), column.count) == ([0, 1, 2, 3, 4, 5], 6)
+    own = Units.of(replace(images(), regions=torch.arange(144).reshape(12, 12) // 40 + 7), "regions")
+    assert own.index.flatten().bincount().tolist() == [40, 40, 40, 24]
+
+
+class Deaf(nn.Module):
+    """Returns the same logits for every input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.tensor([2.0, 1.0, 0.0]))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.logits + 0 * inputs.flatten(1).sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize("check", ["insertion", "deletion"])
+def test_a_model_that_ignores_its_input(check: str, run: Run) -> None:
+    subject = Subject("deaf", Deaf(), torch.randn(12, 3, 12, 12), torch.zeros(12, dtype=torch.int64))
+    verdict = judge(check, "xattr:gradient", subject, run)
+    assert verdict.status == "not_applicable"
+    assert verdict.sentence == (
+        f"{check}: without its features the target's probability falls by 0.00 on average, and should by "
+        "0.1: the model does not see them as evidence for its targets"
+    )
+
+
+def test_sensitivity_n_of_a_model_that_ignores_its_input(run: Run) -> None:
+    """Attributions of zero are right, but there is nothing that they could go with."""
+    subject = Subject("deaf", Deaf(), torch.randn(12, 3, 12, 12), torch.zeros(12, dtype=torch.int64))
+    verdict = judge("sensitivity_n", "xattr:input_x_gradient", subject, run)
+    assert verdict.status == "not_applicable"
+    assert verdict.sentence == ("sensitivity_n: the model's output is the same whichever regions are removed")
+
+
+class HalfDeaf(Deaf):
+    """Hears only inputs that begin with a positive number."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        rows = inputs.flatten(1)
+        heard = (rows[:, :1] > 0) * rows.sum(1, keepdim=True)
+        return self.logits * (1 + heard)
+
+
+def test_an_input_on_which_nothing_changes_counts_as_zero(run: Run) -> None:
+    inputs = torch.randn(12, 8)
+    inputs[:, 0] = torch.where(torch.arange(12) < 6, 5.0, -5.0)
+    subject = Subject("half", HalfDeaf(), inputs, torch.zeros(12, dtype=torch.int64))
+    measurement, draw = measured("sensitivity_n", "xattr:constant", subject, run)
+    assert (measurement.samples[draw.indices >= 6] == 0).all()
+
+
+@pytest.mark.parametrize("regions", [1, 3])
+def test_too_few_regions(regions: int, run: Run) -> None:
+    subject = replace(images(), regions=(torch.arange(144) % regions).reshape(12, 12))
+    verdict = judge("sensitivity_n", "xattr:gradient", subject, run)
+    assert verdict.status == "not_applicable"
+    assert verdict.sentence == f"sensitivity_n: needs at least 4 regions, this subject has {regions}"
+
+
+@pytest.mark.parametrize("check", FAITHFULNESS)
+@pytest.mark.parametrize("control", ["constant", "random", "input_magnitude"])
+def test_a_control_does_not_beat_itself(check: str, control: str, run: Run) -> None:
+    verdict = judge(check, f"xattr:{control}", sharp(images(count=32)), run)
+    assert verdict.status == "fail"
+
+
+def test_a_constant_map_tells_nothing_about_regions(run: Run) -> None:
+    subject = replace(sharp(images()), regions=torch.arange(144).reshape(12, 12) // 9)
+    verdict = judge("sensitivity_n", "xattr:constant", subject, run)
+    assert verdict.interval is not None
+    assert (verdict.status, verdict.interval.value) == ("fail", 0)
+    assert verdict.sentence.endswith(
+        "the attribution is the same in all regions for 12 of 12 inputs, counted as 0"
+    )

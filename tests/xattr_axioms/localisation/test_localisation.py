@@ -1,0 +1,270 @@
+"""Where maps fall, against loops over single pixels, and where that says nothing."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from broken_methods import broken
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from judging import item_of
+from subjects import columns, images
+from torch import Tensor, nn
+
+import xattr_check
+from xattr_axioms.localisation.effective_heat_ratio import STEPS, heat_ratios
+from xattr_axioms.localisation.iou import overlaps
+from xattr_check import Store, Subject, SubjectError, Verdict, load_method, load_subject
+from xattr_check.core.explainer import Explainer
+from xattr_check.core.run import Run
+from xattr_methods import gradient
+
+CHECKS = xattr_check.checks()
+LOCALISATION = [name for name, check in CHECKS.items() if check.family == "localisation"]
+SIDE = 16
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(store=Store(tmp_path))
+
+
+def corners() -> Tensor:
+    """(4, SIDE, SIDE) bool: six by six pixels in each corner of the image."""
+    near = torch.arange(SIDE) < 6
+    sides = torch.stack([near, near.flip(0)])
+    return (sides[:, None, :, None] & sides[None, :, None, :]).reshape(4, SIDE, SIDE)
+
+
+class Corners(nn.Module):
+    """Sums the product of the channels over each corner of the image: nothing else matters to a logit."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.einsum("nhw,chw->nc", inputs.prod(1), corners().to(inputs))
+
+
+def cornered(count: int = 64, causal: bool = True, mask: Callable[[Tensor], Tensor] | None = None) -> Subject:
+    """Noise whose product is positive in one corner, which is the mask, causal, and not to be seen."""
+    inputs = torch.randn(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    targets = torch.arange(count) % 4
+    masks = corners()[targets][:, None]
+    inputs[:, :1] *= torch.where(masks, inputs.prod(1, keepdim=True).sign(), 1.0)
+    truth = {"mask": masks if mask is None else mask(masks)}
+    return Subject("cornered", Corners(), inputs, targets, truth=truth, causal=causal)
+
+
+def judge(check: str, method: object, subject: Subject, run: Run) -> Verdict:
+    return item_of(method, check, subject).judge(run)
+
+
+def rows(count: int, features: int, levels: int) -> st.SearchStrategy[list[list[int]]]:
+    return st.lists(
+        st.lists(st.integers(0, levels), min_size=features, max_size=features),
+        min_size=count,
+        max_size=count,
+    )
+
+
+@settings(max_examples=50, deadline=None)
+@given(rows(2, 30, 6), st.lists(st.booleans(), min_size=30, max_size=30).filter(any))
+def test_heat_ratios_by_a_loop(values: list[list[int]], inside: list[bool]) -> None:
+    heat = torch.tensor(values).double()
+    heat[:, 0] += 1
+    mask = torch.tensor(inside).expand_as(heat)
+    found, published = heat_ratios(heat, mask)
+    for row, map_ in enumerate(heat.tolist()):
+        for step in range(STEPS + 1):
+            kept = round(30 + (1 - 30) * step / STEPS)
+            threshold = sorted(map_, reverse=True)[kept - 1]
+            above = [(h, m) for h, m in zip(map_, inside, strict=True) if h >= threshold and h > 0]
+            on = sum(h for h, m in above if m)
+            if abs(30 + (1 - 30) * step / STEPS - kept) != 0.5:  # halves are rounded either way
+                assert float(found[row, step]) == pytest.approx(on / sum(h for h, _ in above))
+                assert float(published[row, step]) == pytest.approx(on / max(map_) / len(above))
+
+
+def test_heat_ratios_of_the_published_examples() -> None:
+    """Figure 11 of [zhang2021]: heat in the box; a quarter of it elsewhere too; a quarter in the box."""
+    mask = torch.arange(100).expand(1, -1) < 25
+    one, other = (torch.where(mask, 1.0, level).double() for level in (0.0, 0.25))
+    alone, spread, low = (heat_ratios(heat, mask) for heat in (one, other, 0.25 * one))
+    assert [float(curve.mean()) for curve in (*alone, *low)] == [1.0] * 4  # attributions have no unit
+    assert 0.4 < float(spread[1].mean()) < 0.5
+    assert float(spread[0][0, 0]) == pytest.approx(25 / (25 + 75 / 4))
+
+
+@settings(max_examples=50, deadline=None)
+@given(rows(2, 12, 4), st.lists(st.booleans(), min_size=12, max_size=12).filter(any))
+def test_overlaps_by_a_loop(values: list[list[int]], inside: list[bool]) -> None:
+    heat = torch.tensor(values).double()
+    mask = torch.tensor(inside).expand_as(heat)
+    fixed, best = overlaps(heat, mask)
+    size = sum(inside)
+    for row, map_ in enumerate(values):
+        by_threshold = []
+        for threshold in set(map_):
+            above = [m for h, m in zip(map_, inside, strict=True) if h >= threshold]
+            by_threshold.append(sum(above) / (len(above) + size - sum(above)))
+        assert float(best[row]) == pytest.approx(max(by_threshold))
+        last = sorted(map_, reverse=True)[size - 1]
+        sure = [m for h, m in zip(map_, inside, strict=True) if h > last]
+        tied = [m for h, m in zip(map_, inside, strict=True) if h == last]
+        hits = sum(sure) + (size - len(sure)) * sum(tied) / len(tied)
+        assert float(fixed[row]) == pytest.approx(hits / (2 * size - hits))
+
+
+def test_shares_and_maxima_by_a_loop(run: Run) -> None:
+    subject = cornered(count=24)
+    for name in ("foreground_share", "pointing_game"):
+        draw = next(run.draws(name, subject, 32))
+        for method in ("xattr:input_x_gradient", "xattr:edges", "xattr:constant"):
+            found = (
+                CHECKS[name].measure(Explainer.of(load_method(method), subject, run), subject, draw).samples
+            )
+            maps = load_method(method)(subject.model, draw.inputs, draw.targets).sum(1).clamp_min(0)
+            for value, map_, mask in zip(found, maps, draw.truth("mask")[:, 0], strict=True):
+                if name == "foreground_share":
+                    expected = float(map_[mask].sum() / map_.sum())
+                else:  # one pixel around the mask counts, a sixteenth of the side
+                    hits = [
+                        bool(mask[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2].any())
+                        for y, x in (map_ == map_.max()).nonzero().tolist()
+                    ]
+                    expected = sum(hits) / len(hits)
+                assert float(value) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("check", LOCALISATION)
+def test_what_is_right_passes_and_what_is_wrong_fails(check: str, run: Run) -> None:
+    subject = cornered()
+    found = {
+        name: judge(check, method, subject, run)
+        for name, method in {
+            "right": "xattr:input_x_gradient",
+            "oracle": "xattr:oracle",
+            "wrong": lambda model, inputs, targets: -gradient(model, inputs, targets).abs(),
+            "edges": "xattr:edges",
+        }.items()
+    }
+    statuses = {name: verdict.status for name, verdict in found.items()}
+    assert statuses == {"right": "pass", "oracle": "pass", "wrong": "fail", "edges": "fail"}
+    assert found["wrong"].sentence.endswith(
+        "; no evidence for the target in 32 of 32 maps, counted as the same everywhere"
+    )
+
+
+def test_a_map_without_evidence_is_a_constant_one(run: Run) -> None:
+    def nothing(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        return torch.zeros_like(inputs)
+
+    for check in LOCALISATION:
+        verdict = judge(check, nothing, cornered(), run)
+        assert verdict.interval is not None
+        assert verdict.interval.value == pytest.approx(verdict.controls["constant"])
+
+
+@pytest.mark.parametrize("check", LOCALISATION)
+def test_without_causal_truth_a_failure_is_advice(check: str, run: Run) -> None:
+    def elsewhere(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        return subject.truth["mask"][subject.locate(inputs)].roll(SIDE // 2, -1).to(inputs)
+
+    subject = cornered(causal=False)
+    advice = judge(check, elsewhere, subject, run)
+    assert (advice.status, advice.required, advice.failed) == ("fail", False, False)
+    assert advice.sentence.endswith(
+        "; this is advice, since a map may be right about a model that looks elsewhere than at the mask"
+    )
+    claimed = item_of(elsewhere, check, subject, claims=frozenset({check})).judge(run)
+    assert (claimed.required, claimed.failed, claimed.advisory) == (True, True, "")
+    required = judge(check, elsewhere, replace(subject, causal=True), run)
+    assert (required.status, required.required, required.failed) == ("fail", True, True)
+    assert "advice" not in required.sentence
+
+
+@pytest.mark.parametrize("check", LOCALISATION)
+def test_masks_that_tell_nothing_make_the_check_invalid(check: str, run: Run) -> None:
+    """All of the image: whatever a map shows lies on it."""
+    subject = cornered(mask=torch.ones_like)
+    verdict = judge(check, "xattr:input_x_gradient", subject, run)
+    assert verdict.status == "invalid"
+    assert "the control 'oracle', which knows the truth, does not beat" in verdict.sentence
+
+
+def test_masks_in_the_centre_make_the_check_invalid(run: Run) -> None:
+    """The hottest quarter of the centre blob."""
+    control = load_method("xattr:center")
+    blob = control(nn.Identity(), torch.zeros(1, 3, SIDE, SIDE), torch.zeros(1))[0] > 0.4
+    subject = cornered(mask=lambda masks: blob.expand_as(masks))
+    verdict = judge("iou", "xattr:input_x_gradient", subject, run)
+    assert verdict.status == "invalid"
+    assert "does not beat 'center'" in verdict.sentence
+
+
+@pytest.mark.parametrize("check", LOCALISATION)
+def test_where_there_is_no_mask_or_nothing_on_it(check: str, run: Run) -> None:
+    assert judge(check, "xattr:gradient", images(), run).sentence == (
+        f"{check}: needs mask, which subject 'images' does not offer"
+    )
+    verdict = judge(check, "xattr:gradient", cornered(mask=torch.zeros_like), run)
+    assert verdict.status == "not_applicable"
+    assert verdict.sentence.endswith(" of 'cornered' is empty")
+
+
+def test_columns_have_masks_too(run: Run) -> None:
+    subject = columns(count=64)
+    with torch.no_grad():
+        subject.model.weight[:, 3:] = 0
+    targets = subject.model(subject.inputs).argmax(1)
+    mask = (torch.arange(6) < 3).expand(64, -1)
+    known = Subject("known", subject.model, subject.inputs, targets, truth={"mask": mask}, causal=True)
+    for check in LOCALISATION:
+        assert judge(check, "xattr:gradient", known, run).status == "pass", check
+
+
+def test_causal_truth_is_a_mask() -> None:
+    with pytest.raises(SubjectError) as raised:
+        replace(images(), causal=True)
+    assert str(raised.value) == "subject 'images': expected truth 'mask' where causal=True, came none"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store(tmp_path_factory.mktemp("digits"))
+
+
+@pytest.fixture(scope="module")
+def digits() -> Subject:
+    return load_subject("digits")
+
+
+SEEDS = [pytest.param(seed, marks=[pytest.mark.slow] if seed else []) for seed in range(5)]
+GOOD = ("gradient", "gradcam", "guided_backprop", "lrp", "deeplift")
+SHORT = ("iou", "effective_heat_ratio", "foreground_share")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_good_methods_find_the_digit(seed: int, digits: Subject, store: Store) -> None:
+    run = Run(store=store, seed=seed)
+    for check in SHORT:
+        for name in (*GOOD, "oracle"):
+            verdict = judge(check, f"xattr:{name}", digits, run)
+            assert (verdict.status, verdict.required) == ("pass", True), verdict.sentence
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_maps_that_are_moved_do_not(seed: int, digits: Subject, store: Store) -> None:
+    run = Run(store=store, seed=seed)
+    for check in (*SHORT, "pointing_game"):
+        for name in ("sign_flipped", "transposed", "shifted", "flipped", "wrapped_around"):
+            assert judge(check, broken(name), digits, run).status == "fail", (check, name)
+        for name in ("random", "edges", "input_magnitude", "center", "constant"):
+            assert judge(check, f"xattr:{name}", digits, run).status == "fail", (check, name)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_good_methods_point_at_the_digit(seed: int, digits: Subject, store: Store) -> None:
+    run = Run(store=store, seed=seed, budget="standard")
+    for name in (*GOOD, "oracle") if seed else ("gradcam", "oracle"):
+        assert judge("pointing_game", f"xattr:{name}", digits, run).status == "pass", name

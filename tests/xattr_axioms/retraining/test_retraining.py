@@ -1,0 +1,313 @@
+"""Remove or keep, and retrain: against one network after the other; what is said of right and wrong maps."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from judging import item_of
+from torch import Tensor, nn
+from torch.nn import functional
+
+import xattr_check
+from xattr_axioms.retraining._retraining import PERCENTAGES, kept
+from xattr_check import Store, Subject, Verdict, load_method
+from xattr_check.core.explainer import Explainer
+from xattr_check.core.recipe import Recipe
+from xattr_check.core.run import Draw, Run
+from xattr_check.networks.retrain import Networks, Retrainable, retrainable
+from xattr_check.storage.digest import derive_seed
+
+CHECKS = xattr_check.checks()
+RETRAINING = ("roar", "kar")
+SIDE, CELL = 8, 2
+
+
+class Loudest(nn.Module):
+    """How much of each channel is bright: (N, 3, H, W) to logits (N, 3); noise has no gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(3, 3, 1)
+        with torch.no_grad():
+            self.mix.weight.copy_(torch.eye(3)[:, :, None, None])
+            self.mix.bias.fill_(-1.5)
+        self.classifier = nn.Linear(3, 3)
+        with torch.no_grad():
+            self.classifier.weight.copy_(20 * torch.eye(3) - 5)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(functional.relu(self.mix(inputs)).mean((2, 3)))
+        return logits
+
+
+def small() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 12, 1), nn.ReLU(), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(12, 3)
+    )
+
+
+def patches(count: int, seed: int) -> dict[str, Tensor]:
+    """A square of one of three colours, the target, somewhere among dark ones with stronger edges."""
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.randint(0, 3, (count,), generator=generator)
+    place = torch.randint(0, (SIDE // CELL) ** 2, (count,), generator=generator)
+    mask = (grid() == place[:, None, None])[:, None]
+    colour = functional.one_hot(targets, 3)[:, :, None, None]
+    inputs = 0.4 * torch.randn(count, 3, SIDE, SIDE, generator=generator) + 2.5 * mask * colour
+    dark = torch.rand(count, (SIDE // CELL) ** 2, generator=generator) < 0.4
+    inputs = torch.where(dark[:, grid()][:, None] & ~mask, inputs - 5, inputs)
+    return {"inputs": inputs, "targets": targets, "mask": mask}
+
+
+def grid() -> Tensor:
+    index = torch.arange(SIDE) // CELL
+    return index[:, None] * (SIDE // CELL) + index
+
+
+def subject(**options: object) -> Subject:
+    own = patches(200, 1)
+    how = {"epochs": 12, "batch": 20, "rate": 2e-2} | options
+    recipe = Recipe(**{"network": small, "pool": lambda: patches(160, 0), **how})
+    truth = {"mask": own.pop("mask")}
+    return Subject("patches", Loudest().eval(), **own, truth=truth, regions=grid(), recipe=recipe)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(store=Store(tmp_path), budget="standard")
+
+
+def judge(check: str, method: object, given: Subject, run: Run) -> Verdict:
+    return item_of(method, check, given).judge(run)
+
+
+def sign_flipped(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Explains the loss, which falls where the evidence grows."""
+    return -load_method("xattr:input_x_gradient")(model, inputs, targets)
+
+
+def alone(recipe: Recipe, seed: int, order: int, images: Tensor, targets: Tensor) -> nn.Module:
+    torch.manual_seed(seed)
+    network, generator = recipe.network(), torch.Generator().manual_seed(order)
+    optimizer = torch.optim.AdamW(network.parameters(), recipe.rate, weight_decay=0)
+    steps = recipe.epochs * len(targets) // recipe.batch
+    cycle = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, recipe.rate, steps, pct_start=0.2, cycle_momentum=False
+    )
+    for _ in range(recipe.epochs):
+        for rows in torch.randperm(len(targets), generator=generator).split(recipe.batch):
+            optimizer.zero_grad()
+            functional.cross_entropy(network(images[rows]), targets[rows]).backward()
+            optimizer.step()
+            cycle.step()
+    return network
+
+
+def perturbed(check: str, given: Subject, inputs: Tensor, maps: Tensor, percentage: int) -> Tensor:
+    """One image and one region after the other."""
+    fill, result = given.inputs.mean((0, 2, 3)), inputs.clone()
+    for image, own in zip(result, maps.sum(1).numpy(), strict=True):
+        order = sorted(range(16), key=lambda region: -own[grid().numpy() == region].mean())
+        count = round(16 * percentage / 100)
+        gone = order[:count] if check == "roar" else order[count:]
+        for region in gone:
+            image[:, grid() == region] = fill[:, None]
+    return result
+
+
+@pytest.mark.parametrize("check", RETRAINING)
+def test_one_network_after_the_other(check: str, run: Run) -> None:
+    made = retrainable(subject(), run)
+    draw = next(run.draws(check, made, CHECKS[check].inputs))
+    method = load_method("xattr:input_magnitude")  # no ties, which fall at random
+    found = CHECKS[check].measure(Explainer.of(method, made, run), made, draw)
+    pool, expected = made.pool, []
+    for number, percentage in enumerate(PERCENTAGES):
+        images, judged = (
+            perturbed(check, made, inputs, method(made.model, inputs, targets).detach(), percentage)
+            for inputs, targets in ((pool.inputs, pool.targets), (draw.inputs, draw.targets))
+        )
+        seed, order = derive_seed("network", draw.seed, number), derive_seed("order", draw.seed)
+        network = alone(made.training, seed, order, images, pool.targets)
+        with torch.no_grad():
+            expected.append((network(judged).argmax(1) == draw.targets).double())
+    # A few near-ties may fall the other way by rounding.
+    assert (found.samples - torch.stack(expected).mean(0)).abs().mean() < 0.01
+    assert found.evidence["accuracy"].tolist() == pytest.approx(
+        [float(one.mean()) for one in expected], abs=0.03
+    )
+    assert found.evidence["percentage"].tolist() == list(PERCENTAGES)
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))])
+@pytest.mark.parametrize("check", RETRAINING)
+def test_right_and_wrong_maps(check: str, seed: int, tmp_path: Path) -> None:
+    given, run = subject(), Run(store=Store(tmp_path), budget="standard", seed=seed)
+    right = judge(check, "xattr:input_x_gradient", given, run)
+    assert right.status == "pass", right.sentence
+    for wrong in (sign_flipped, "xattr:random"):
+        verdict = judge(check, wrong, given, run)
+        assert verdict.status == "fail", verdict.sentence
+    others = [value for name, value in right.controls.items() if name != "oracle"]
+    better = min if check == "roar" else max
+    assert better([right.controls["oracle"], *others]) == right.controls["oracle"]
+
+
+def test_the_place_of_the_fill_tells_nothing_here_but_what_a_map_puts_there(run: Run) -> None:
+    """A map that writes the class in its place is found out: the fill alone gives the class away."""
+
+    def telltale(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        return (grid() == targets[:, None, None]).float()[:, None]
+
+    def sees_places() -> nn.Module:
+        convolved = nn.Conv2d(3, 12, 1), nn.ReLU(), nn.MaxPool2d(CELL)
+        return nn.Sequential(*convolved, nn.Flatten(), nn.Linear(12 * (SIDE // CELL) ** 2, 3))
+
+    made = retrainable(subject(network=sees_places, epochs=20), run)
+    draw = next(run.draws("roar", made, 100))
+    leaks = {
+        name: CHECKS["roar"]
+        .measure(Explainer.of(load_method(method), made, run), made, draw)
+        .evidence["accuracy_from_the_fill_alone"]
+        for name, method in (("telltale", telltale), ("occlusion", "xattr:occlusion"))
+    }
+    assert leaks["telltale"][0] > 0.9
+    assert leaks["occlusion"][0] < 0.6
+
+
+def test_what_a_verdict_says(run: Run) -> None:
+    verdict = judge("roar", sign_flipped, subject(), run)
+    assert verdict.sentence.startswith("roar: ")
+    assert "than control 'random' (gate 0.05 below every control); accuracy " in verdict.sentence
+    assert "at 10, 30, 50, 70, 90 %, " in verdict.sentence
+    assert verdict.sentence.endswith("from the place of the fill alone")
+
+
+def test_edges_find_the_digits_but_no_pass_of_roar_is_theirs(run: Run) -> None:
+    """Whatever a map without a model ranks first, a pass presumes that it depends on the model."""
+    assert CHECKS["roar"].presumes == ("depends_on_model",)
+
+    def mask(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        return (inputs > 1.5).any(1, keepdim=True).to(inputs)
+
+    verdict = judge("roar", mask, subject(), run)
+    assert verdict.status == "not_applicable"
+    assert "uninformative, since depends_on_model, which it presumes, fails" in verdict.sentence
+
+
+def test_random_networks_are_trained_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[int] = []
+    train = Networks.train
+
+    def counted(self: object, *arguments: object, **options: object) -> None:
+        trained.append(1)
+        train(self, *arguments, **options)
+
+    monkeypatch.setattr(Networks, "train", counted)
+    given = subject()
+    judge("roar", "xattr:input_x_gradient", given, run)
+    first = len(trained)
+    judge("roar", sign_flipped, given, Run(store=run.store, budget="standard"))
+    # On whole inputs, the method's, on the fill alone, two controls'; then the second's and on its fill.
+    assert (first, len(trained) - first) == (5, 2)
+
+
+def test_a_recipe_that_learns_nothing(run: Run) -> None:
+    verdict = judge("roar", "xattr:gradient", subject(epochs=1, rate=1e-6), run)
+    assert verdict.status == "not_applicable"
+    assert "a network trained on whole inputs is right on 0." in verdict.sentence
+    assert verdict.sentence.endswith(
+        "there is little to lose; give the subject's recipe more epochs or a larger pool"
+    )
+
+
+def test_without_a_recipe(run: Run) -> None:
+    verdict = judge("kar", "xattr:gradient", replace(subject(), recipe=None), run)
+    assert verdict.status == "not_applicable"
+    assert verdict.sentence == "kar: needs recipe, which subject 'patches' does not offer"
+
+
+def test_a_pool_with_inputs_that_judge(run: Run) -> None:
+    verdict = judge("kar", "xattr:gradient", subject(pool=lambda: patches(200, 1)), run)
+    assert verdict.status == "invalid"
+    assert verdict.sentence == (
+        "kar: 200 of the inputs that judge are in the recipe's pool, which may hold none; "
+        "the check says nothing about 'patches'"
+    )
+
+
+def test_an_oracle_that_does_not_know_makes_it_invalid(run: Run) -> None:
+    given = subject()
+    truth = {"mask": given.truth["mask"].roll(SIDE // 2, -1)}
+
+    def pool() -> dict[str, Tensor]:
+        own = patches(160, 0)
+        return {**own, "mask": own["mask"].roll(SIDE // 2, -1)}
+
+    astray = replace(given, truth=truth, recipe=replace(given.recipe, pool=pool))
+    verdict = judge("roar", "xattr:input_x_gradient", astray, run)
+    assert verdict.status == "invalid"
+    assert "the control 'oracle', which knows the truth, does not beat 'random'" in verdict.sentence
+
+
+def test_regions_are_removed_whole_and_best_first() -> None:
+    regions = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
+    scores = torch.tensor([[5.0, 5, 0, 9, 1, 1, 3, 3, 2, 2], [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]]).double()
+    best = kept(scores, regions, torch.Generator().manual_seed(0), best=True)
+    assert best.shape == (5, 2, 10)
+    # 10, 30, 50, 70 and 90 % of five regions, rounded to even: 0, 2, 2, 4 and 4.
+    assert best[:, 0, ::2].sum(1).tolist() == [0, 2, 2, 4, 4]
+    assert torch.equal(best[..., ::2], best[..., 1::2])
+    assert best[1, 0, ::2].tolist() == [True, True, False, False, False]  # means of 5 and 4.5
+    assert best[1, 1, ::2].tolist() == [False, False, False, True, True]
+    assert torch.equal(kept(scores, regions, torch.Generator().manual_seed(0), best=False), ~best)
+
+
+def made_of(inputs: Tensor) -> Subject:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(inputs[0].numel(), 2))
+    return Subject("any", model, inputs, torch.zeros(len(inputs), dtype=torch.int64))
+
+
+def columns_of(count: int, seed: int) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(count, 10, generator=generator)
+    return {"inputs": inputs, "targets": (inputs[:, 2] > 0).long()}
+
+
+def tokens_of(count: int, seed: int) -> dict[str, Tensor]:
+    rows = columns_of(count, seed)
+    return {"inputs": torch.stack([rows["inputs"], -rows["inputs"]], 2), "targets": rows["targets"]}
+
+
+@pytest.mark.parametrize("make", [columns_of, tokens_of])
+@pytest.mark.parametrize("check", RETRAINING)
+def test_columns_and_tokens(check: str, make: Callable[[int, int], dict[str, Tensor]], run: Run) -> None:
+    """One column of ten matters: a map that says so passes, one that ranks it last fails."""
+    judging = make(400, 1)
+    inputs = judging["inputs"]
+    recipe = Recipe(
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(inputs[0].numel(), 2)),
+        lambda: make(160, 0), epochs=8, batch=20, rate=2e-2,
+    )  # fmt: skip
+    given = replace(made_of(inputs), targets=judging["targets"], recipe=recipe)
+    with torch.no_grad():
+        weight = given.model[1].weight.zero_().reshape(2, *inputs.shape[1:])
+        weight[1, 2], weight[0, 2] = 1, -1
+    gradient = load_method("xattr:gradient")
+
+    def last(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        return -gradient(model, inputs, targets).abs()
+
+    assert judge(check, gradient, given, run).status == "pass"
+    assert judge(check, last, given, run).status == "fail"
+
+
+def test_the_mean_stands_where_a_region_is_removed(run: Run) -> None:
+    """A network that is shown everything but the patch is at chance: the fill tells nothing."""
+    made = retrainable(subject(), run)
+    assert isinstance(made, Retrainable)
+    draw: Draw = next(run.draws("kar", made, 100))
+    found = CHECKS["kar"].measure(Explainer.of(load_method(sign_flipped), made, run), made, draw)
+    assert (found.evidence["accuracy"] < 0.6).all()

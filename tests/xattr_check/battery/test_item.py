@@ -1,0 +1,287 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from subjects import images
+from torch import Tensor, nn
+
+from xattr_check import (
+    AtMost,
+    Beats,
+    Measurement,
+    MethodError,
+    Subject,
+    Undefined,
+    Verdict,
+    axiom,
+    contract,
+    load_method,
+    method,
+)
+from xattr_check.battery.item import Item
+from xattr_check.core.checks import Axiom
+from xattr_check.core.explainer import Explainer
+from xattr_check.core.method import Method
+from xattr_check.core.run import Draw, Run
+
+
+def explain(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    return torch.zeros_like(inputs)
+
+
+def samples(mean: float, spread: float, n: int, seed: int) -> Tensor:
+    noise = torch.randn(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return mean + spread * (noise - noise.mean())
+
+
+def check(
+    levels: dict[str, float] | None = None, spread: float = 0.1, gate: Any = None, **options: Any
+) -> Axiom:
+    """An axiom whose statistic is a given level for each method, with noise."""
+
+    @axiom(statement="It holds.", family="synthetic", gate=gate or AtMost(0.5), reads="of it", **options)
+    def synthetic(explainer: Explainer, subject: Subject, draw: Draw) -> Measurement:
+        level = (levels or {}).get(explainer.name, 0.0)
+        # The sum over the draw's rows differs from draw to draw, as independent draws do.
+        return Measurement(samples(level, spread, len(draw.inputs), int(draw.indices.sum())))
+
+    return synthetic
+
+
+@pytest.fixture
+def controls() -> dict[str, Method]:
+    """Two negative controls and a positive one, whatever is installed."""
+
+    def noise(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        return torch.ones_like(inputs)
+
+    def declared(name: str, role: Any, **options: Any) -> Any:
+        return replace(method(control=role, **options)(noise), name=name)
+
+    return {
+        "random": declared("random", "negative"),
+        "edges": declared("edges", "negative", needs=("image",)),
+        "oracle": declared("oracle", "positive"),
+        "sonar": declared("sonar", "negative", needs=("water",)),
+    }
+
+
+@pytest.fixture
+def judge(run: Run, controls: dict[str, Method]) -> Any:
+    subject = images(count=128)
+
+    def judge(axiom: Axiom, **options: Any) -> Verdict:
+        found = load_method(explain) if "method" not in options else options.pop("method")
+        options.setdefault("controls", controls)
+        return Item(replace(found, name="mine"), axiom, subject, **options).judge(run)
+
+    return judge
+
+
+def test_pass_and_fail(judge: Any) -> None:
+    good = judge(check({"mine": 0.2}))
+    assert (good.status, good.failed, good.gate, good.family) == ("pass", False, "≤ 0.5", "synthetic")
+    assert good.interval.low <= 0.2 <= good.interval.high < 0.5
+    assert good.sentence == f"synthetic: {good.interval} of it (gate ≤ 0.5)"
+    bad = judge(check({"mine": 0.8}))
+    assert (bad.status, bad.failed) == ("fail", True)
+
+
+def test_sampling_stops_when_the_verdict_is_clear(judge: Any) -> None:
+    assert judge(check({"mine": 0.0})).n == 32
+    close = judge(check({"mine": 0.4}, spread=0.2))
+    assert close.status == "pass"
+    assert close.n in (64, 96, 128)
+    assert judge(check({"mine": 0.0}, inputs=8)).n == 8
+
+
+def test_undecided_at_the_end_of_the_budget(judge: Any) -> None:
+    verdict = judge(check({"mine": 0.5}))
+    assert (verdict.status, verdict.failed, verdict.n) == ("undecided", False, 128)
+    assert verdict.sentence.endswith("; not clear after all 128 inputs of the subject, give it more")
+
+
+@pytest.mark.parametrize(
+    ("levels", "reason"),
+    [
+        (
+            {"random": 0.3, "oracle": 0.0},
+            "synthetic: the control 'random' has to fail and does not: 0.3 (gate ≤ 0.5); "
+            "the check says nothing about 'images'",
+        ),
+        (
+            {"random": 0.9, "oracle": 0.7},
+            "synthetic: the control 'oracle' has to pass and does not: 0.7 (gate ≤ 0.5); "
+            "the check says nothing about 'images'",
+        ),
+    ],
+)
+def test_invalid_where_a_control_does_not_come_out_as_it_must(
+    levels: dict[str, float], reason: str, judge: Any
+) -> None:
+    verdict = judge(check(levels, spread=0.0, negative=("random",), positive=("oracle",)))
+    assert (verdict.status, verdict.failed, verdict.sentence) == ("invalid", False, reason)
+    assert verdict.controls == pytest.approx(levels)
+
+
+def test_valid_where_the_controls_do(judge: Any) -> None:
+    verdict = judge(
+        check({"random": 0.9, "oracle": 0.1}, spread=0.0, negative=("random", "sonar"), positive=("oracle",))
+    )
+    assert verdict.status == "pass"
+    assert verdict.controls == pytest.approx({"random": 0.9, "oracle": 0.1})  # sonar needs water
+
+
+def test_beats_is_judged_against_the_best_rival(judge: Any) -> None:
+    levels = {"mine": 0.6, "random": 0.1, "edges": 0.4, "oracle": 0.9}
+    gate = Beats(0.02)
+    verdict = judge(check(levels, spread=0.01, gate=gate, positive=("oracle",)))
+    assert verdict.status == "pass"
+    assert "better than control 'edges'" in verdict.sentence
+    assert set(verdict.controls) == {"random", "edges", "oracle"}
+    worse = judge(check({**levels, "mine": 0.2}, spread=0.01, gate=gate))
+    assert worse.status == "fail"
+    assert "worse than control 'edges'" in worse.sentence
+    # Other draws, because the store keeps the controls of those above.
+    blind = judge(check({**levels, "oracle": 0.4}, spread=0.01, gate=gate, positive=("oracle",), inputs=16))
+    assert blind.status == "invalid"
+    assert blind.sentence.startswith(
+        "synthetic: the control 'oracle', which knows the truth, does not beat 'edges': "
+    )
+
+
+def test_nothing_to_beat(judge: Any) -> None:
+    verdict = judge(check(gate=Beats(0.02), negative=("sonar",)))
+    assert verdict.status == "not_applicable"
+    assert verdict.sentence == "synthetic: 'images' allows none of the controls that are to be beaten"
+
+
+def test_lower_beats(judge: Any) -> None:
+    levels = {"mine": 0.1, "random": 0.3, "edges": 0.4}
+    verdict = judge(check(levels, spread=0.01, gate=Beats(0.02, lower=True)))
+    assert verdict.status == "pass"
+    assert "better than control 'random'" in verdict.sentence
+
+
+def test_not_applicable(judge: Any) -> None:
+    verdict = judge(check(needs=("mask", "sibling scene")))
+    assert (verdict.status, verdict.failed, verdict.n) == ("not_applicable", False, 0)
+    assert verdict.sentence == (
+        "synthetic: needs mask and sibling scene, which subject 'images' does not offer"
+    )
+
+    @contract(statement="It holds.")
+    def undefined(explainer: Explainer, subject: Subject, draw: Draw) -> Measurement:
+        raise Undefined("the model has one output")
+
+    assert judge(undefined).sentence == "undefined: the model has one output"
+    picky = replace(load_method(explain), needs=frozenset({"regions"}))
+    assert judge(check(), method=picky).status == "not_applicable"
+
+
+def test_error(judge: Any) -> None:
+    @contract(statement="It holds.")
+    def asks(explainer: Explainer, subject: Subject, draw: Draw) -> Measurement:
+        explainer(subject.model, draw.inputs, draw.targets)
+        return Measurement(torch.zeros(1))
+
+    def wrong(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        return inputs[:1]
+
+    verdict = judge(asks, method=load_method(wrong))
+    assert (verdict.status, verdict.failed, verdict.interval) == ("error", True, None)
+    assert verdict.sentence.startswith("asks: expected a tensor (N, 3, 12, 12)")
+    assert judge(asks).status == "pass"
+
+
+def test_a_control_that_breaks_is_not_the_methods_fault(judge: Any) -> None:
+    @axiom(statement="It holds.", family="synthetic", gate=AtMost(0.5), negative=("random",))
+    def breaks(explainer: Explainer, subject: Subject, draw: Draw) -> Measurement:
+        if explainer.name == "random":
+            raise MethodError("raised RuntimeError: no")
+        return Measurement(samples(0.0, 0.1, len(draw.inputs), 0))
+
+    verdict = judge(breaks)
+    assert (verdict.status, verdict.failed) == ("invalid", False)
+    assert verdict.sentence == (
+        "breaks: the control 'random' raised RuntimeError: no; the check says nothing about 'images'"
+    )
+
+
+def test_expected_failures(judge: Any) -> None:
+    reason = "the gradient saturates"
+    failing = judge(check({"mine": 0.8}), expected_failure=reason)
+    assert (failing.status, failing.failed) == ("xfail", False)
+    assert failing.sentence.endswith(f"; expected: {reason}")
+    passing = judge(check({"mine": 0.2}), expected_failure=reason)
+    assert (passing.status, passing.failed) == ("xpass", True)
+    assert passing.sentence.endswith(
+        f"; it was expected to fail ({reason}): remove it from expected_failures"
+    )
+    assert judge(check({"mine": 0.5}), expected_failure=reason).status == "undecided"
+
+
+def test_exact_axioms_gate_only_where_claimed(judge: Any) -> None:
+    exact = check({"mine": 0.8}, claimed=True)
+    unclaimed = judge(exact)
+    assert (unclaimed.status, unclaimed.required, unclaimed.failed) == ("fail", False, False)
+    by_settings = judge(exact, claims=frozenset({"synthetic"}))
+    assert (by_settings.required, by_settings.failed) == (True, True)
+    own = replace(load_method(explain), claims=frozenset({"synthetic"}))
+    assert judge(exact, method=own).failed
+
+
+def test_advice_gates_where_the_subject_offers_what_makes_it_more(judge: Any) -> None:
+    advised = check({"mine": 0.8}, advisory={"regions": "regions may matter"})
+    alone = judge(advised)
+    assert (alone.status, alone.required, alone.failed) == ("fail", False, False)
+    assert (alone.advisory, alone.record()["advisory"]) == ("regions may matter",) * 2
+    assert alone.sentence.endswith("; this is advice, since regions may matter")
+    assert "advice" not in judge(check({"mine": 0.2}, advisory={"regions": "regions may matter"})).sentence
+    offered = judge(check({"mine": 0.8}, advisory={"image": "regions may matter"}))
+    assert (offered.required, offered.failed, offered.advisory) == (True, True, "")
+    assert judge(advised, claims=frozenset({"synthetic"})).failed
+
+
+def test_a_gate_of_the_users_own(judge: Any) -> None:
+    assert judge(check({"mine": 0.8}), gate=AtMost(0.9)).status == "pass"
+    assert judge(check({"mine": 0.2}), gate=AtMost(0.1)).gate == "≤ 0.1"
+
+
+def test_a_maximum_is_exact_and_takes_one_draw(judge: Any) -> None:
+    verdict = judge(check({"mine": 0.5}, statistic="max", inputs=8))
+    assert verdict.n == 8
+    assert verdict.status in ("pass", "fail")
+    assert verdict.interval.low == verdict.interval.high
+
+
+def test_a_statistic_of_ones_own_is_bootstrapped(judge: Any) -> None:
+    verdict = judge(check({"mine": 0.1}, statistic=lambda rows: float(rows.median())))
+    assert verdict.status == "pass"
+    assert verdict.interval.low < verdict.interval.value < verdict.interval.high
+
+
+def test_controls_are_kept_in_the_store(judge: Any, run: Run) -> None:
+    calls: list[str] = []
+
+    @axiom(statement="It holds.", family="synthetic", gate=AtMost(0.5), negative=("random",))
+    def counted(explainer: Explainer, subject: Subject, draw: Draw) -> Measurement:
+        calls.append(explainer.name)
+        return Measurement(samples(1.0 if explainer.name == "random" else 0.0, 0.01, len(draw.inputs), 0))
+
+    first, second = judge(counted), judge(counted)
+    assert calls == ["mine", "random", "mine"]
+    assert first.controls == second.controls
+    run.seed = 1
+    judge(counted)
+    assert calls[3:] == ["mine", "random"]
+
+
+def test_verdicts_do_not_depend_on_the_order_of_the_checks(run: Run, controls: None) -> None:
+    found = load_method(explain)
+    axioms = [check({"explain": level}) for level in (0.2, 0.45, 0.8)]
+    subject = images(count=128)
+    one = [Item(found, axiom, subject).judge(run).interval for axiom in axioms]
+    other = [Item(found, axiom, subject).judge(run).interval for axiom in axioms[::-1]]
+    assert one == other[::-1]

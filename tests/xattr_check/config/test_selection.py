@@ -1,0 +1,119 @@
+"""Selection by names and families."""
+
+from dataclasses import replace
+from typing import Literal
+
+import pytest
+
+from xattr_check import AtMost, Axiom, UsageError
+from xattr_check.config.selection import select
+from xattr_check.core.checks import Measurement
+
+
+def declared(name: str, family: str) -> Axiom:
+    def measure(*_: object) -> Measurement:
+        raise NotImplementedError
+
+    return Axiom(name, "It holds.", family, AtMost(0), measure)
+
+
+ONE, TWO = declared("shape", "contract"), declared("finite", "contract")
+THREE, FOUR = declared("deletion", "faithfulness"), replace(declared("roar", "retraining"), cost="full")
+CHECKS = {check.name: check for check in (ONE, TWO, THREE, FOUR)}
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        (None, [ONE, TWO, THREE, FOUR]),
+        ("", [ONE, TWO, THREE, FOUR]),
+        ("contract", [ONE, TWO]),
+        ("contract and not shape", [TWO]),
+        ("shape or deletion", [ONE, THREE]),
+        ("shape, deletion", [ONE, THREE]),
+        ("not (contract or retraining)", [THREE]),
+        (" shape ", [ONE]),
+    ],
+)
+def test_expression_selects_in_the_order_of_the_battery(
+    expression: str | None, expected: list[Axiom]
+) -> None:
+    assert select(expression, CHECKS, "full") == expected
+
+
+def test_budget_leaves_out_what_costs_more() -> None:
+    assert select(None, CHECKS, "standard") == [ONE, TWO, THREE]
+    with pytest.raises(UsageError, match=r"too small for roar \(full\); pass a larger"):
+        select("retraining", CHECKS, "standard")
+
+
+@pytest.mark.parametrize("expression", ["shape finite", "shape +", "shape + finite", "1", "shape == finite"])
+def test_what_is_no_expression_is_told(expression: str) -> None:
+    with pytest.raises(UsageError, match="expected names and families joined by and, or, not"):
+        select(expression, CHECKS, "full")
+
+
+def test_unknown_name_is_told_even_where_it_does_not_decide() -> None:
+    with pytest.raises(UsageError, match="no check or family 'shap'; the nearest are shape"):
+        select("shape or shap", CHECKS, "full")
+
+
+def test_nothing_selected_is_told() -> None:
+    with pytest.raises(UsageError, match="selects none of the 4 checks"):
+        select("shape and finite", CHECKS, "full")
+
+
+def measure(
+    method: object,
+    subject: object,
+    draw: object,
+    *,
+    fill: Literal["mean", "blur"] = "mean",
+    steps: int = 16,
+    share: float = 0.5,
+) -> Measurement:
+    raise NotImplementedError
+
+
+WITH = {**CHECKS, "deletion": replace(THREE, measure=measure)}
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("deletion?fill=blur", ["deletion?fill=blur"]),
+        ("deletion, deletion?fill=blur", ["deletion", "deletion?fill=blur"]),
+        ("(deletion?steps=8&fill=blur) or shape", ["deletion?fill=blur&steps=8", "shape"]),
+        ("faithfulness and not deletion, deletion?share=0.25", ["deletion?share=0.25"]),
+        ("deletion?fill=blur&steps=8, deletion?steps=8&fill=blur", ["deletion?fill=blur&steps=8"]),
+        ("deletion?steps=4, deletion?steps=8", ["deletion?steps=4", "deletion?steps=8"]),
+    ],
+)
+def test_a_check_with_parameters_is_one_of_its_own(expression: str, expected: list[str]) -> None:
+    assert [check.name for check in select(expression, WITH, "full")] == expected
+
+
+def test_parameters_are_what_is_measured_with() -> None:
+    (check,) = select("deletion?steps=8&fill=blur", WITH, "full")
+    assert check.parameters == {"fill": "blur", "steps": 8}
+    assert (check.family, check.gate) == (THREE.family, THREE.gate)
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("deletio?fill=blur", "no check 'deletio'; the nearest are deletion"),
+        ("shape?fill=blur", "'shape?fill=blur': no parameter 'fill', it has none"),
+        ("deletion?fil=blur", "no parameter 'fil', it has fill, steps, share"),
+        ("deletion?fill=black", "expected fill to be one of mean, blur, came 'black'"),
+        ("deletion?steps=2.5", "expected steps to be a whole number above 0, came 2.5"),
+        ("deletion?steps=0", "expected steps to be a whole number above 0, came 0"),
+        ("deletion?share=all", "expected share to be a number above 0, came 'all'"),
+        ("deletion?fill", "expected parameters as ?name=value&name=value, came 'fill'"),
+    ],
+)
+def test_wrong_parameters_are_told(expression: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        select(expression, WITH, "full")
+    assert message in str(caught.value)
+    assert str(caught.value).startswith("--xattr-checks=")

@@ -1,0 +1,141 @@
+from typing import Any
+
+import pytest
+import torch
+from subjects import columns, images, tokens
+from torch import Tensor, nn
+
+from xattr_check import Subject, SubjectError
+from xattr_check.core.recipe import Recipe
+
+MODEL = nn.Linear(4, 3)
+INPUTS = torch.randn(5, 4)
+TARGETS = torch.tensor([0, 1, 2, 0, 1])
+
+
+class Flat(nn.Module):
+    """Forgets the dimension of the classes."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs.sum(1)
+
+
+class Pair(nn.Module):
+    """Returns logits and features."""
+
+    def forward(self, inputs: Tensor) -> Any:
+        return inputs, inputs
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"model": torch.relu}, "expected model to be a torch.nn.Module, came builtin_function_or_method"),
+        ({"inputs": INPUTS[:0]}, "expected inputs (N, *F) with N ≥ 1, came (0, 4)"),
+        ({"inputs": INPUTS[0]}, "expected inputs (N, *F) with N ≥ 1, came (4,)"),
+        ({"inputs": INPUTS.numpy()}, "expected inputs (N, *F) with N ≥ 1, came ndarray"),
+        ({"inputs": INPUTS.byte()}, "expected float inputs, came torch.uint8; pass inputs.float()"),
+        ({"targets": TARGETS[:4]}, "expected targets (5,), one for each input, came (4,)"),
+        ({"targets": TARGETS[:, None]}, "expected targets (5,), one for each input, came (5, 1)"),
+        ({"targets": TARGETS.tolist()}, "expected targets (5,), one for each input, came list"),
+        ({"targets": TARGETS.int()}, "expected int64 targets, came torch.int32; pass targets.long()"),
+        (
+            {"targets": TARGETS + 1},
+            "expected targets in 0…2, the model's outputs, came 1…3",
+        ),
+        (
+            {"targets": TARGETS - 1},
+            "expected targets in 0…2, the model's outputs, came -1…1",
+        ),
+        ({"truth": {"mask": INPUTS[:3]}}, "expected truth 'mask' with 5 rows, came 3"),
+        (
+            {"model": Flat()},
+            "expected the model to return logits (1, K) for one input, came (1,); "
+            "wrap the model in a module that returns them",
+        ),
+        (
+            {"model": Pair()},
+            "expected the model to return logits (1, K) for one input, came tuple; "
+            "wrap the model in a module that returns them",
+        ),
+    ],
+)
+def test_what_does_not_fit_together_is_said(changed: dict[str, Any], sentence: str) -> None:
+    parts = {"model": MODEL, "inputs": INPUTS, "targets": TARGETS, **changed}
+    with pytest.raises(SubjectError) as raised:
+        Subject("mine", **parts)
+    assert str(raised.value) == f"subject 'mine': {sentence}"
+
+
+def test_a_model_that_cannot_run_is_said() -> None:
+    with pytest.raises(SubjectError) as raised:
+        Subject("mine", nn.Linear(7, 3), INPUTS, TARGETS)
+    assert str(raised.value).startswith("subject 'mine': the model cannot run on its inputs (1, 4): ")
+
+
+def test_models_are_put_into_eval_mode() -> None:
+    model, sibling = nn.Sequential(nn.Linear(4, 3), nn.Dropout()), nn.Dropout()
+    Subject("mine", model, INPUTS, TARGETS, siblings={"scene": sibling})
+    assert not model[1].training
+    assert not sibling.training
+
+
+def test_where_an_input_is() -> None:
+    subject = images()
+    rows = torch.tensor([3, 0, 7, 3])
+    assert torch.equal(subject.locate(subject.inputs[rows].clone()), rows)
+    with pytest.raises(LookupError) as raised:
+        subject.locate(subject.inputs[:1] + 1)
+    assert str(raised.value) == "subject 'images': asked for the truth about an input that is not its own"
+
+
+def test_what_a_subject_offers() -> None:
+    assert images().offers == {"image"}
+    assert columns().offers == tokens().offers == frozenset()
+    rich = Subject(
+        "rich",
+        MODEL,
+        INPUTS,
+        TARGETS,
+        reference=lambda n, generator: torch.zeros(n, 4),
+        regions=torch.arange(4),
+        truth={"mask": INPUTS > 0},
+        causal=True,
+        siblings={"shuffled_labels": MODEL},
+        recipe=Recipe(lambda: MODEL, dict),
+    )
+    assert rich.offers == {"reference", "regions", "mask", "causal", "sibling shuffled_labels", "recipe"}
+
+
+@pytest.mark.parametrize(("make", "spatial"), [(images, (12, 12)), (columns, (6,)), (tokens, (5,))])
+def test_features_that_are_ranked(make: Any, spatial: tuple[int, ...]) -> None:
+    assert make().spatial == spatial
+
+
+def test_the_fingerprint_follows_all_that_a_result_can_depend_on() -> None:
+    def fingerprint(**changed: Any) -> str:
+        parts: dict[str, Any] = {"model": MODEL, "inputs": INPUTS, "targets": TARGETS, **changed}
+        return Subject("mine", **parts).fingerprint
+
+    assert fingerprint() == fingerprint()
+    others = [
+        fingerprint(model=nn.Linear(4, 3)),
+        fingerprint(inputs=INPUTS + 1),
+        fingerprint(targets=TARGETS * 0),
+        fingerprint(truth={"mask": INPUTS > 0}),
+        fingerprint(siblings={"scene": MODEL}),
+        fingerprint(regions=torch.arange(4)),
+    ]
+    assert len({fingerprint(), *others}) == 7
+
+
+def test_moving_to_where_it_is_changes_nothing() -> None:
+    subject = images()
+    assert subject.to(torch.device("cpu")) is subject
+
+
+def test_inputs_have_to_be_finite() -> None:
+    inputs = torch.zeros(3, 4)
+    inputs[1, 2] = float("nan")
+    with pytest.raises(SubjectError, match=r"expected finite inputs, came NaN .*, first in row 1"):
+        Subject("s", nn.Linear(4, 2), inputs, torch.zeros(3, dtype=torch.int64))

@@ -1,0 +1,96 @@
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from xattr_check.generation.prior import Decoders
+
+
+def decoders(count: int = 3, channels: int = 3, side: int = 9, seed: int = 0) -> Decoders:
+    return Decoders(count, channels, side, torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("side", [4, 5, 6, 7, 11, 12, 14, 23, 45, 98, 100])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_shape_and_range(side: int, channels: int) -> None:
+    made = decoders(2, channels, side)
+    with torch.no_grad():
+        found = made()
+    assert found.shape == (2, channels, side, side)
+    assert 0 <= found.min() < found.max() <= 1
+    assert found.flatten(1).std(1).min() > 0.01
+    assert 3 <= made.seeds.shape[-1] <= 6
+
+
+def test_the_seed_alone_decides() -> None:
+    with torch.no_grad():
+        one, again, other = decoders()(), decoders()(), decoders(seed=1)()
+    assert torch.equal(one, again)
+    assert not torch.isclose(one, other).all(dim=(1, 2, 3)).any()
+    assert not torch.isclose(one[0], one[1]).all()
+
+
+def textbook(made: Decoders, which: int) -> Tensor:
+    """One decoder, layer by layer, in ordinary convolutions."""
+    hidden = made.seeds[which][None]
+    for level, weight in enumerate(made.weights):
+        if level:
+            hidden = nn.Upsample(scale_factor=2, mode="nearest")(hidden)
+        hidden = functional.conv2d(hidden, weight[which], padding=1)
+        mean, variance = hidden.mean((2, 3), keepdim=True), hidden.var((2, 3), unbiased=False, keepdim=True)
+        hidden = (hidden - mean) / (variance + 1e-5).sqrt()
+        hidden = torch.where(hidden > 0, hidden, 0.2 * hidden)
+    image = functional.conv2d(hidden, made.last[which], made.offset[which])
+    edge = (image.shape[-1] - made.side) // 2
+    return torch.sigmoid(image[0, :, edge : edge + made.side, edge : edge + made.side])
+
+
+@pytest.mark.parametrize("side", [4, 9, 14, 40])
+def test_each_agrees_with_a_plain_network(side: int) -> None:
+    made = decoders(side=side).double()
+    with torch.no_grad():
+        made.offset.normal_()
+        found = made()
+        for which in range(3):
+            torch.testing.assert_close(found[which], textbook(made, which))
+
+
+def test_fine_levels_have_half_the_channels() -> None:
+    widths = [weight.shape[1] for weight in decoders(1, 3, 98).weights]
+    assert widths == [32, 32, 32, 32, 16, 16]  # 4, 8, 16, 32, 64 and 128 cells on a side
+
+
+def test_no_decoder_acts_on_another() -> None:
+    made = decoders(count=4)
+    with torch.no_grad():
+        before = made()
+        for parameter in made.parameters():
+            parameter[2] += torch.randn_like(parameter[2])
+        after = made()
+    same = (before == after).flatten(1).all(1)
+    assert same.tolist() == [True, True, False, True]
+
+
+def test_gradients_stay_with_their_decoder() -> None:
+    made = decoders(count=4)
+    weight = torch.randn(3, 9, 9)
+    (made()[1] * weight).sum().backward()
+    for parameter in made.parameters():
+        assert parameter.grad is not None
+        reached = parameter.grad.flatten(1).ne(0).any(1)
+        assert reached.tolist() == [False, True, False, False]
+
+
+def test_every_parameter_matters() -> None:
+    """None is cancelled by the normalisation that follows it."""
+    made = decoders(count=2).double()
+    (made() * torch.randn(2, 3, 9, 9, dtype=torch.float64)).sum().backward()
+    for name, parameter in made.named_parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.abs().amax() > 1e-6, name
+
+
+def test_seeds_are_not_learnt_but_saved() -> None:
+    made = decoders()
+    assert "seeds" in made.state_dict()
+    assert not made.seeds.requires_grad

@@ -1,0 +1,359 @@
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from features import Bent, ChannelMeans, toy
+from subjects import columns
+from torch import Tensor, nn
+
+from xattr_check import Invalid, Store, Subject, Undefined, load_method
+from xattr_check.core.explainer import Explainer
+from xattr_check.core.recipe import Recipe
+from xattr_check.core.run import Run
+from xattr_check.generation import blocks
+from xattr_check.generation import subjects as module
+from xattr_check.generation.blocks import Block, block, take
+from xattr_check.generation.generator import Generator
+from xattr_check.generation.plan import Plan
+from xattr_check.generation.samples import Samples
+from xattr_check.generation.scenarios import scenario
+from xattr_check.generation.subjects import derived, generated, packed
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small() -> Iterator[None]:
+    """Blocks of a few samples, certified early; few are enough."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "BLOCK": 6,
+            "FIRST": 20,
+            "EVERY": 20,
+            "LIKELY": 20,
+            "SCREENS": ((4, 0.8), (8, 0.8)),
+        }.items():
+            patch.setattr(blocks, name, value)
+        patch.setattr(module, "BLOCK", 6)
+        patch.setattr(module, "LEAST", 3)
+        yield
+
+
+MODELS = {"null": ChannelMeans(100), "double": ChannelMeans(100), "single": ChannelMeans(100)}
+MODELS |= {"saturation": Bent(200)}
+
+Made = dict[str, tuple[Generator, Samples]]
+
+
+@pytest.fixture(scope="module")
+def made(_small: None, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Samples of each scenario, and of `null` with three features."""
+    run = Run(store=Store(tmp_path_factory.mktemp("made")))
+
+    def samples(name: str, features: int | None = None) -> tuple[Generator, Samples]:
+        subject = toy(MODELS[name])
+        maker = Generator(subject, Plan.of(subject, scenario(name, features), steps=200), run)
+        return maker, take(maker, 1).samples
+
+    return {name: samples(name) for name in MODELS} | {"three": samples("null", 3)}
+
+
+def shipping(made: Made, name: str, model: nn.Module | None = None) -> Subject:
+    """A subject that brings its samples along."""
+    maker, samples = made[name]
+    kind = maker.plan.scenario.name
+    return replace(toy(model or MODELS[kind]), generated={kind: packed(maker, samples)})
+
+
+@pytest.fixture
+def counts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """How many samples were certified, on how many draws each."""
+    seen: list[tuple[int, int]] = []
+    certify = Generator.certify
+
+    def counted(maker: Generator, patches: Tensor, classes: Tensor, seeds: Tensor, *count: int) -> Any:
+        seen.append((len(patches), *(count or (blocks.DRAWS,))))
+        return certify(maker, patches, classes, seeds, *count)
+
+    monkeypatch.setattr(Generator, "certify", counted)
+    return seen
+
+
+CASES = ["null", "double", "single", "saturation", "three"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_truth_is_right_pixel_by_pixel(case: str, made: Made, run: Run) -> None:
+    given, (maker, samples) = shipping(made, case), made[case]
+    kind, side = maker.plan.scenario, maker.plan.side
+    found = generated(kind.name)(given, run)
+    assert found.model is given.model
+    assert found.inputs.shape == (len(samples), 3, 12, 12)
+    assert len(samples) >= 4
+    assert torch.equal(found.targets, samples.classes[:, 0])
+    masks = {f"mask_{'abc'[feature]}" for feature in range(kind.features)}
+    others = set() if kind.saturating else {"other_target", "other_mask"}
+    assert set(found.truth) == {"mask", *masks, *others}
+    for row, seed in enumerate(samples.composite.tolist()):
+        generator = torch.Generator().manual_seed(seed)
+        assert given.reference is not None
+        image = given.reference(1, generator)[0]
+        places = maker.plan.place(1, (12, 12), generator)[0].tolist()
+        every = []
+        for feature, (top, left) in enumerate(places):
+            image[:, top : top + side, left : left + side] = samples.patches[row, feature]
+            every.append(torch.zeros(1, 12, 12, dtype=torch.bool))
+            every[-1][:, top : top + side, left : left + side] = True
+            assert torch.equal(found.truth[f"mask_{'abc'[feature]}"][row], every[-1])
+        assert torch.equal(found.inputs[row], image)
+        union = torch.stack(every).any(0)
+        assert torch.equal(found.truth["mask"][row], union if kind.saturating else every[0])
+        if not kind.saturating:
+            other = torch.zeros_like(union) if case == "single" else every[1]
+            assert torch.equal(found.truth["other_mask"][row], other)
+    if not kind.saturating:
+        assert torch.equal(found.truth["other_target"], samples.classes[:, 1])
+
+
+def without(found: Subject, masks: Tensor) -> Tensor:
+    """The model's outputs where pixels are black, which is nearly absence here."""
+    with torch.no_grad():
+        outputs: Tensor = found.model(torch.where(masks, torch.zeros(()), found.inputs))
+    return outputs
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_truth_is_true_of_the_model(case: str, made: Made, run: Run) -> None:
+    """Removing a patch does to the outputs what the truth says."""
+    found = generated(made[case][0].plan.scenario.name)(shipping(made, case), run)
+    with torch.no_grad():
+        outputs = found.model(found.inputs)
+    truth = found.truth
+    target = found.targets[:, None]
+    effect = (outputs - without(found, truth["mask"])).gather(1, target)
+    assert (effect > 3).all()
+    if case == "saturation":
+        for name in ("mask_a", "mask_b"):
+            change = (outputs - without(found, truth[name])).gather(1, target)
+            assert (change.abs() < 0.2 * effect).all()
+        return
+    other = truth["other_target"][:, None]
+    change = outputs - without(found, truth["mask_b" if "mask_b" in truth else "mask_a"])
+    assert (change.gather(1, target).abs() < 0.2 * effect).all() or case == "single"
+    if case in ("double", "single"):
+        change = (outputs - without(found, truth["mask_a"])).gather(1, other)
+        assert (change.abs() < 0.2 * effect).all()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_else_a_derived_subject_has(case: str, made: Made, run: Run) -> None:
+    kind = made[case][0].plan.scenario.name
+    given = replace(
+        shipping(made, case),
+        regions=torch.zeros(12, 12, dtype=torch.int64),
+        truth={"severity": torch.zeros(8)},
+        siblings={"scene": ChannelMeans()},
+        recipe=Recipe(ChannelMeans, dict),
+    )
+    found = generated(kind)(given, run)
+    assert found.name == given.name
+    assert found.reference is given.reference
+    assert found.regions is found.recipe is None
+    assert not found.siblings
+    assert not found.generated
+    assert "severity" not in found.truth
+    assert found.fingerprint != given.fingerprint
+    assert found.fingerprint == generated(kind)(given, run).fingerprint
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_oracle_shows_what_makes_each_output(case: str, made: Made, run: Run) -> None:
+    found = generated(made[case][0].plan.scenario.name)(shipping(made, case), run)
+    oracle = Explainer.of(load_method("xattr:oracle"), found, run)
+    maps = oracle(found.model, found.inputs, found.targets)
+    assert torch.equal(maps.bool(), found.truth["mask"])
+    if case != "saturation":
+        maps = oracle(found.model, found.inputs, found.truth["other_target"])
+        assert torch.equal(maps.bool(), found.truth["other_mask"])
+
+
+def test_what_ships_is_verified_once(made: Made, run: Run, counts: list[tuple[int, int]]) -> None:
+    given, count = shipping(made, "null"), len(made["null"][1])
+    first = generated("null")(given, run)
+    assert sorted(counts) == [(count, 1), (count, blocks.DRAWS)]
+    counts.clear()
+    again = generated("null")(given, Run(store=run.store))
+    assert counts == [(count, 1)]
+    assert torch.equal(first.inputs, again.inputs)
+    counts.clear()
+    # Of another model nothing is known yet.
+    generated("null")(shipping(made, "null", ChannelMeans(101)), Run(store=run.store))
+    assert sorted(counts) == [(count, 1), (count, blocks.DRAWS)]
+
+
+class Leaky(ChannelMeans):
+    """Some of the second channel gets into the first output."""
+
+    def __init__(self, leak: float) -> None:
+        super().__init__(100)
+        self.register_buffer("leak", torch.tensor(leak))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits = super().forward(inputs)
+        return torch.cat([logits[:, :1] + self.leak * logits[:, 1:2].relu(), logits[:, 1:]], 1)
+
+
+def test_what_no_longer_holds_is_dropped(made: Made, run: Run) -> None:
+    _, samples = made["null"]
+    spoilt = (samples.classes == torch.tensor([0, 1])).all(1)
+    assert 0 < spoilt.sum() < len(samples) - 2
+    found = generated("null")(shipping(made, "null", Leaky(0.3)), run)
+    assert torch.equal(found.targets, samples.classes[~spoilt, 0])
+    assert torch.equal(found.truth["other_target"], samples.classes[~spoilt, 1])
+    found = generated("null")(shipping(made, "null", Leaky(0.0)), run)
+    assert len(found.inputs) == len(samples)
+
+
+def test_what_ships_holds_on_all_draws_and_on_its_own(
+    made: Made, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certify, samples = Generator.certify, made["null"][1]
+
+    def fussy(maker: Generator, patches: Tensor, classes: Tensor, seeds: Tensor, *count: int) -> Any:
+        found = certify(maker, patches, classes, seeds, *count)
+        found.median[1 if count == (1,) else 0] = torch.inf
+        return found
+
+    monkeypatch.setattr(Generator, "certify", fussy)
+    found = generated("null")(shipping(made, "null"), run)
+    assert torch.equal(found.targets, samples.classes[2:, 0])
+
+
+def test_too_little_of_what_ships_holds(made: Made, run: Run) -> None:
+    with pytest.raises(Invalid) as raised:
+        generated("null")(shipping(made, "null", ChannelMeans(0.1)), run)
+    assert str(raised.value) == (
+        f"0 of the {len(made['null'][1])} samples that ship with 'toy' keep their certificate with this "
+        "model, at least 3 have to"
+    )
+    maker, samples = made["null"]
+    empty = replace(toy(MODELS["null"]), generated={"null": packed(maker, samples[:0])})
+    with pytest.raises(Invalid, match=r"^0 of the 0 samples that ship"):
+        generated("null")(empty, run)
+
+
+def test_what_does_not_ship_is_made(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = toy(ChannelMeans(100))
+    found = generated("single")(given, run)
+    maker = Generator(given, Plan.of(given, scenario("single")), run)
+    samples = block(maker, 0)
+    assert 3 <= len(samples) == len(found.inputs)
+    assert torch.equal(found.inputs, derived(given, maker, samples).inputs)
+
+    def advance(block: Block) -> None:
+        raise AssertionError("made again")
+
+    monkeypatch.setattr(Block, "advance", advance)
+    assert torch.equal(generated("single")(given, Run(store=run.store)).inputs, found.inputs)
+
+
+def test_the_seed_of_the_run_is_that_of_the_samples(run: Run) -> None:
+    one = generated("single")(toy(ChannelMeans(100)), run)
+    other = generated("single")(toy(ChannelMeans(100)), Run(store=run.store, seed=1))
+    assert one.fingerprint != other.fingerprint
+
+
+class Alike(ChannelMeans):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs).mean(1, keepdim=True).expand(-1, 3)
+
+
+def test_a_model_that_lets_nothing_be_made(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    of = Plan.of
+    monkeypatch.setattr(Plan, "of", lambda *args, **options: of(*args, steps=20, **options))
+    with pytest.raises(Invalid) as raised:
+        generated("double")(toy(Alike()), run)
+    assert str(raised.value) == (
+        "0 of 6 started samples were certified, at least 3 have to be: this model does not let features be "
+        "made for 'double' with patches of 5 pixels"
+    )
+
+
+def test_too_little_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = toy(ChannelMeans(100))
+    with monkeypatch.context() as patch:
+        patch.setitem(module.SECONDS, "quick", 0.0)
+        with pytest.raises(Invalid) as raised:
+            generated("single")(given, run)
+    assert re.sub(r"and \d+ s|take \d+ (s|min)", "…", str(raised.value)) == (
+        "0 of 6 started samples were certified after 1 of at most 1500 steps …; --xattr-budget=quick allows "
+        "0 s, and all steps would … here; a run with --xattr-budget=standard goes on from there, and so "
+        "does `xattr-check generate --scenario=single -n 6` with the options of this run that name the "
+        "subject, the seed, the device and the storage"
+    )
+    taken: list[int] = []
+    advance = Block.advance
+
+    def counted(block: Block) -> None:
+        taken.append(block.step)
+        advance(block)
+
+    monkeypatch.setattr(Block, "advance", counted)
+    assert len(generated("single")(given, run).inputs) >= 3
+    assert taken[0] == 1
+
+
+def test_a_larger_budget_makes_more(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(module.BLOCKS, "standard", 2)
+    quick = generated("single")(toy(ChannelMeans(100)), run)
+    standard = generated("single")(toy(ChannelMeans(100)), Run(store=run.store, budget="standard"))
+    assert len(standard.inputs) > len(quick.inputs)
+    assert torch.equal(standard.inputs[: len(quick.inputs)], quick.inputs)
+
+
+class OneOutput(ChannelMeans):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs)[:, :1]
+
+
+class Detached(ChannelMeans):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs.detach())
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (columns(), "features are generated for images (N, C, H, W), came (12, 6)"),
+        (toy(OneOutput()), "expected a model with at least 2 outputs for 'null', came 1"),
+        (toy(Detached()), "no gradient reaches the inputs; it stops at the model's own forward"),
+        (
+            toy(size=(6, 6)),
+            "patch=4: 2 patches cannot be kept apart in 6×6 inputs; choose a smaller patch",
+        ),
+    ],
+)
+def test_where_there_can_be_no_features(given: Subject, reason: str, run: Run) -> None:
+    with pytest.raises(Undefined) as raised:
+        generated("null")(given, run)
+    assert str(raised.value).removeprefix(f"subject {given.name!r}: ") == reason
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("case", CASES)
+def test_a_gpu_shows_what_a_cpu_shows(case: str, made: Made, run: Run) -> None:
+    given, name = shipping(made, case), made[case][0].plan.scenario.name
+    one = generated(name)(given, run)
+    inputs, truth = one.inputs, dict(one.truth)
+    other = generated(name)(given.to(torch.device("cuda")), run)
+    assert other.inputs.device.type == other.targets.device.type == "cuda"
+    assert torch.equal(other.inputs.cpu(), inputs)
+    assert all(torch.equal(other.truth[key].cpu(), value) for key, value in truth.items())
+
+
+@pytest.mark.gpu
+def test_a_gpu_makes_features(run: Run) -> None:
+    found = generated("single")(toy(ChannelMeans(100)).to(torch.device("cuda")), run)
+    assert len(found.inputs) >= 3
+    assert found.inputs.device.type == "cuda"

@@ -1,0 +1,80 @@
+"""What stands for removed features."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from subjects import columns, images
+from torch import Tensor
+
+from xattr_check import Store, Subject, Undefined
+from xattr_check.core.run import Draw, Run
+from xattr_check.perturbation.fills import IMPUTED_NOISE, absent, blurred, fixed
+from xattr_check.perturbation.impute import imputed
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(store=Store(tmp_path))
+
+
+def draw_of(subject: Subject, run: Run) -> Draw:
+    return next(run.draws("deletion", subject, 8))
+
+
+@pytest.mark.parametrize("make", [images, columns])
+def test_of_their_kind(make: object, run: Run) -> None:
+    subject: Subject = make(count=12)  # type: ignore[operator]
+    draw = draw_of(subject, run)
+    over = (0, 2, 3) if subject.is_image else (0,)
+    mean = subject.inputs.mean(over, keepdim=True).expand_as(draw.inputs)
+    assert torch.equal(fixed("zero", subject, draw), torch.zeros_like(draw.inputs))
+    assert torch.equal(fixed("mean", subject, draw), mean)
+    blur = blurred(draw.inputs, min(subject.spatial) / 8) if subject.is_image else mean
+    assert torch.equal(fixed("blur", subject, draw), blur)
+
+
+def test_noise_has_the_moments_of_the_data(run: Run) -> None:
+    inputs = torch.randn(512, 4) * torch.tensor([1.0, 2.0, 3.0, 4.0]) + torch.tensor([5.0, 0.0, -5.0, 9.0])
+    subject = Subject("columns", torch.nn.Linear(4, 2), inputs, torch.zeros(512, dtype=torch.int64))
+    draw = next(run.draws("deletion", subject, 512))
+    noise = fixed("noise", subject, draw)
+    # Five standard errors of 512 numbers.
+    assert bool(((noise.mean(0) - inputs.mean(0)).abs() < 5 * inputs.std(0) / 512**0.5).all())
+    assert bool(((noise.std(0) / inputs.std(0) - 1).abs() < 5 / 1024**0.5).all())
+    assert torch.equal(noise, fixed("noise", subject, draw))
+
+
+def test_the_reference_is_the_subject_s_own(run: Run) -> None:
+    def reference(count: int, generator: torch.Generator) -> Tensor:
+        return torch.rand(count, 6, generator=generator)
+
+    plain = columns()
+    subject = replace(plain, reference=reference)
+    draw = draw_of(subject, run)
+    assert torch.equal(fixed("reference", subject, draw), reference(8, draw.generator("fill")))
+    with pytest.raises(Undefined, match="needs reference, which subject 'columns' does not offer"):
+        fixed("reference", plain, draw_of(plain, run))
+
+
+def test_imputation_imputes_with_a_little_noise(run: Run) -> None:
+    subject = images()
+    draw = draw_of(subject, run)
+    fill = absent("imputed", subject, draw)
+    assert callable(fill)
+    rows = torch.tensor([3, 3, 0])
+    keep = torch.rand(3, 1, 12, 12) < 0.5
+    keep[2] = False
+    noise = fill(rows, keep) - imputed(draw.inputs[rows], keep)
+    # The same for both masks of an input, and no image is left to impute the third from but the mean.
+    torch.testing.assert_close(noise[0], noise[1], rtol=0, atol=1e-4)
+    assert 0.5 * IMPUTED_NOISE < float(noise[0].std() / subject.inputs.std()) < 1.5 * IMPUTED_NOISE
+    mean = subject.inputs.mean((0, 2, 3))
+    assert float((fill(rows, keep)[2].mean((1, 2)) - mean).abs().max()) < 0.1
+
+
+def test_imputation_is_for_images(run: Run) -> None:
+    subject = columns()
+    with pytest.raises(Undefined, match="fill=imputed takes pixels from those around them"):
+        absent("imputed", subject, draw_of(subject, run))

@@ -1,0 +1,96 @@
+"""Regions as numbers: the two properties of [sbsa2022], and outputs under gains against single images."""
+
+import pytest
+import torch
+from subjects import columns, images, tokens
+
+from xattr_check.perturbation.regions import SemanticMap
+
+KINDS = {"images": images, "columns": columns, "tokens": tokens}
+
+
+def regions_of(kind: str) -> SemanticMap:
+    subject = KINDS[kind]()
+    return SemanticMap.grid(subject.spatial, 3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_input_has_recreates_it(kind: str) -> None:
+    """Property 2: with the numbers of the input itself, R and G⁻¹ give the input; without any, the fill."""
+    subject, regions = KINDS[kind](), regions_of(kind)
+    fill = subject.inputs.mean(0, keepdim=True).expand_as(subject.inputs)
+    ones = torch.ones(len(subject.inputs), regions.count)
+    torch.testing.assert_close(regions.recreated(subject.inputs, fill, ones), subject.inputs)
+    torch.testing.assert_close(regions.recreated(subject.inputs, fill, 0 * ones), fill)
+    twice = regions.recreated(subject.inputs, fill, 2 * ones)
+    torch.testing.assert_close(twice, 2 * subject.inputs - fill)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_numbers_follow_the_gains(kind: str) -> None:
+    """R and H are inverse: a region at a gain has that many times its number. Property 1 follows."""
+    subject, regions = KINDS[kind](), regions_of(kind)
+    fill = torch.full_like(subject.inputs, 0.3)
+    gains = 2 * torch.rand(len(subject.inputs), regions.count, generator=torch.Generator().manual_seed(0))
+    values = regions.values(subject.inputs, fill)
+    found = regions.values(regions.recreated(subject.inputs, fill, gains), fill)
+    torch.testing.assert_close(found, gains * values, rtol=1e-4, atol=1e-4)
+    flat = (subject.inputs - fill).flatten(1).double().sum(1)
+    torch.testing.assert_close(values.sum(1), flat, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_outputs_under_gains_one_by_one(kind: str) -> None:
+    subject, regions = KINDS[kind](), regions_of(kind)
+    fill = subject.inputs.mean(0, keepdim=True).expand_as(subject.inputs)
+    gains = 2 * torch.rand(7, regions.count, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = regions.outputs(
+        subject.model, subject.inputs, subject.targets, fill, gains, output="logit", memory=2**20
+    )
+    with torch.no_grad():
+        for k, gain in enumerate(gains):
+            for n, target in enumerate(subject.targets):
+                given = regions.recreated(subject.inputs[n : n + 1], fill[n : n + 1], gain[None])
+                assert float(subject.model(given)[0, target]) == pytest.approx(float(found[n, k]), abs=1e-4)
+
+
+def test_a_grid_is_as_even_as_it_can_be() -> None:
+    regions = SemanticMap.grid((32, 30), 4)
+    assert regions.index.shape == (1, 32, 30)
+    assert regions.index[0, 0].tolist() == [0] * 8 + [1] * 7 + [2] * 8 + [3] * 7
+    assert regions.index[0, :, 0].tolist() == [0] * 8 + [4] * 8 + [8] * 8 + [12] * 8
+    assert SemanticMap.grid((5,), 16).count == SemanticMap.single((5,)).count == 5
+    assert SemanticMap.grid((3, 2), 9).count == SemanticMap.single((3, 2)).count == 6
+
+
+def test_masks_leave_a_rest() -> None:
+    masks = torch.zeros(2, 2, 4, 4, dtype=torch.bool)
+    masks[0, 0, :2], masks[0, 1, 3], masks[1, 0, 0, 0] = True, True, True
+    regions = SemanticMap.masks(masks)
+    assert regions.count == 3
+    assert regions.index[0, :, 0].tolist() == [1, 1, 0, 2]
+    assert regions.index[1].sum() == 1
+    masks[0, 1, 0] = True
+    with pytest.raises(ValueError, match="expected masks that do not overlap, came some features in several"):
+        SemanticMap.masks(masks)
+
+
+def test_superpixels_keep_to_edges() -> None:
+    pictures = torch.zeros(2, 3, 24, 24)
+    pictures[0, :, :, 11:], pictures[1, :, 7:] = 1, 1
+    regions = SemanticMap.superpixels(pictures, 6)
+    assert regions.index.shape == (2, 24, 24)
+    assert 4 <= regions.count <= 12
+    for picture, index in zip(pictures[:, 0], regions.index, strict=True):
+        for region in index.unique():
+            assert len(picture[index == region].unique()) == 1
+
+
+def test_regions_of_each_input_are_their_own() -> None:
+    """Sums and gains go by the row, and a region that an input does not have changes nothing."""
+    ids = torch.tensor([[5, 5, 9], [9, 7, 7]])
+    regions = SemanticMap.of(ids)
+    scores = torch.tensor([[1.0, 2.0, 4.0], [1.0, 2.0, 4.0]])
+    assert regions.sums(scores).tolist() == [[3, 0, 4], [0, 6, 1]]
+    gains = torch.tensor([[0.0, 1.0, 2.0], [0.0, 1.0, 2.0]])
+    assert regions.shares(gains, torch.tensor([0, 1])).tolist() == [[0, 0, 2], [2, 1, 1]]

@@ -1,0 +1,109 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from xattr_check import AtLeast, AtMost, Beats
+from xattr_check.statistics.intervals import Interval, mean_interval
+
+finite = st.floats(-10, 10, allow_nan=False)
+
+
+def given_interval(low: float, high: float) -> object:
+    return lambda samples, error_rate: Interval((low + high) / 2, low, high)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "at_most", "at_least"),
+    [
+        (0.0, 0.4, "pass", "fail"),
+        (0.0, 0.5, "pass", "undecided"),
+        (0.4, 0.6, "undecided", "undecided"),
+        (0.5, 0.5, "pass", "pass"),
+        (0.5, 0.7, "undecided", "pass"),
+        (0.6, 0.7, "fail", "pass"),
+        (-math.inf, math.inf, "undecided", "undecided"),
+    ],
+)
+def test_bounds(low: float, high: float, at_most: str, at_least: str) -> None:
+    estimate = given_interval(low, high)
+    samples = torch.zeros(3)
+    assert AtMost(0.5).judge(samples, {}, estimate).outcome == at_most
+    assert AtLeast(0.5).judge(samples, {}, estimate).outcome == at_least
+
+
+@given(finite, finite, finite)
+def test_at_most_mirrors_at_least(one: float, other: float, bound: float) -> None:
+    low, high = sorted((one, other))
+    below = AtMost(bound).judge(torch.zeros(3), {}, given_interval(low, high))
+    above = AtLeast(-bound).judge(torch.zeros(3), {}, given_interval(-high, -low))
+    assert below.outcome == above.outcome
+
+
+@given(finite, finite, finite, st.floats(0, 5))
+def test_a_looser_bound_never_turns_a_pass_into_less(
+    one: float, other: float, bound: float, slack: float
+) -> None:
+    estimate = given_interval(*sorted((one, other)))
+    if AtMost(bound).judge(torch.zeros(3), {}, estimate).outcome == "pass":
+        assert AtMost(bound + slack).judge(torch.zeros(3), {}, estimate).outcome == "pass"
+
+
+def rows(mean: float, seed: int = 0, n: int = 64) -> Tensor:
+    noise = torch.randn(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return mean + 0.1 * (noise - noise.mean())
+
+
+def test_beats_names_the_rival_that_decides() -> None:
+    controls = {"random": rows(0.0, 1), "center": rows(0.5, 2)}
+    clear = Beats(0.02).judge(rows(1.0), controls, mean_interval)
+    assert (clear.outcome, clear.rival) == ("pass", "center")
+    assert clear.difference is not None
+    assert clear.difference.value == pytest.approx(0.5)
+    between = Beats(0.02).judge(rows(0.25), controls, mean_interval)
+    assert (between.outcome, between.rival) == ("fail", "center")
+    close = Beats(0.02).judge(rows(0.53), controls, mean_interval)
+    assert (close.outcome, close.rival) == ("undecided", "center")
+
+
+@pytest.mark.parametrize("lower", [False, True])
+def test_a_method_does_not_beat_itself(lower: bool) -> None:
+    own = rows(1.0)
+    judged = Beats(0.02, lower=lower).judge(own, {"itself": own}, mean_interval)
+    assert judged.outcome == "fail"
+    assert judged.difference == Interval(0.0, 0.0, 0.0)
+
+
+def test_lower_is_the_mirror_of_higher() -> None:
+    own, control = rows(0.2), rows(0.6, 1)
+    assert Beats(0.02, lower=True).judge(own, {"random": control}, mean_interval).outcome == "pass"
+    assert Beats(0.02).judge(own, {"random": control}, mean_interval).outcome == "fail"
+    assert Beats(0.02).judge(-own, {"random": -control}, mean_interval).outcome == "pass"
+
+
+def test_pairing_removes_what_the_draws_share() -> None:
+    """Inputs differ by far more than methods do; on the same inputs the difference is clear at once."""
+    shared = 10 * rows(0.0, 3)
+    control = shared + 0.01 * rows(0.0, 4)
+    assert Beats(0.02).judge(shared + 0.1, {"random": control}, mean_interval).outcome == "pass"
+
+
+@given(st.floats(-1, 1), st.floats(0, 1), st.booleans())
+def test_more_controls_never_help(gap: float, other: float, lower: bool) -> None:
+    gate = Beats(0.02, lower=lower)
+    one = {"random": rows(0.0, 1)}
+    more = {**one, "center": rows(other, 2)}
+    if gate.judge(rows(gap), more, mean_interval).outcome == "pass":
+        assert gate.judge(rows(gap), one, mean_interval).outcome == "pass"
+
+
+def test_gates_as_text() -> None:
+    assert [str(gate) for gate in (AtMost(0.25), AtLeast(0.5), Beats(0.02), Beats(0.02, lower=True))] == [
+        "≤ 0.25",
+        "≥ 0.5",
+        "0.02 above every control",
+        "0.02 below every control",
+    ]

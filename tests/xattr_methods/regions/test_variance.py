@@ -1,0 +1,82 @@
+"""Sobol indices and elementary effects of regions, against slow versions and formulas."""
+
+import pytest
+import torch
+from networks import Pooled, settled
+from torch import Tensor, nn
+
+from xattr_check.statistics.morris import elementary_effects, screening, trajectories
+from xattr_check.statistics.sobol import saltelli, sobol_indices
+from xattr_methods import morris_sbsa, sobol_sbsa
+
+
+@pytest.fixture
+def images() -> tuple[nn.Module, Tensor, Tensor]:
+    torch.manual_seed(0)
+    return settled(Pooled()), torch.randn(2, 3, 8, 6, dtype=torch.float64), torch.tensor([0, 2])
+
+
+@torch.no_grad()
+def slow_outputs(given: tuple[nn.Module, Tensor, Tensor], design: Tensor, probability: bool) -> Tensor:
+    """Region by region of 2 × 2, image by image, on a baseline of ¼."""
+    model, inputs, targets = given
+    found = torch.zeros(len(inputs), len(design), dtype=torch.float64)
+    for n, (image, target) in enumerate(zip(inputs, targets, strict=True)):
+        for k, gains in enumerate(design):
+            faded = image.clone()
+            for region, (top, left) in enumerate([(0, 0), (0, 3), (4, 0), (4, 3)]):
+                part = image[:, top : top + 4, left : left + 3]
+                faded[:, top : top + 4, left : left + 3] = 0.25 + gains[region] * (part - 0.25)
+            logits = model(faded[None])[0]
+            found[n, k] = (logits.softmax(0) if probability else logits)[target]
+    return found
+
+
+def spread(values: Tensor) -> Tensor:
+    """(2, 4) over 2 × 2 regions of 4 × 3 features: (2, 1, 8, 6)."""
+    cells = values.reshape(2, 1, 2, 2) / 12
+    return cells.repeat_interleave(4, 2).repeat_interleave(3, 3)
+
+
+@pytest.mark.parametrize("output", ["logit", "probability"])
+def test_sobol_indices_of_regions(output: str, images) -> None:
+    outputs = slow_outputs(images, 1.5 * saltelli(4, 8, seed=7), output == "probability")
+    wanted = sobol_indices(outputs, 4)
+    for index, values in (("first", wanted.first), ("total", wanted.total)):
+        found = sobol_sbsa(
+            *images, index=index, cells=2, samples=8, gain=1.5, baseline=0.25, seed=7, output=output
+        )
+        torch.testing.assert_close(found, spread(values), rtol=1e-9, atol=1e-12)
+
+
+def test_effects_of_regions(images) -> None:
+    design = 2 * trajectories(4, 5, torch.Generator().manual_seed(3), levels=6)
+    wanted = screening(elementary_effects(design, slow_outputs(images, design, False)))
+    for name in ("mean", "magnitude", "deviation"):
+        found = morris_sbsa(*images, statistic=name, cells=2, samples=5, levels=6, baseline=0.25, seed=3)
+        torch.testing.assert_close(found, spread(getattr(wanted, name)), rtol=1e-9, atol=1e-12)
+
+
+def test_a_linear_model_is_decomposed_by_squares() -> None:
+    """Its indices are (wᵢ xᵢ)² / Σ (wₖ xₖ)², of either order, and its mean effects wᵢ xᵢ."""
+    torch.manual_seed(0)
+    model = nn.Linear(5, 3).double()
+    inputs, targets = torch.randn(4, 5, dtype=torch.float64), torch.tensor([0, 1, 2, 0])
+    products = inputs * model.weight.detach()[targets]
+    shares = products**2 / (products**2).sum(1, keepdim=True)
+    for index in ("first", "total"):
+        found = sobol_sbsa(model, inputs, targets, index=index, samples=2**12)
+        torch.testing.assert_close(found, shares, rtol=0, atol=5e-3)
+    found = morris_sbsa(model, inputs, targets, statistic="mean", samples=2)
+    torch.testing.assert_close(found, products, rtol=1e-9, atol=1e-12)
+
+
+def test_parameters_that_do_not_fit_are_refused(images) -> None:
+    with pytest.raises(ValueError, match="sobol_sbsa: expected index 'total' or 'first', came 'second'"):
+        sobol_sbsa(*images, index="second")
+    with pytest.raises(ValueError, match="expected samples to be a power of two, came 50"):
+        sobol_sbsa(*images, samples=50)
+    with pytest.raises(ValueError, match="expected statistic 'magnitude', 'mean' or 'deviation', came"):
+        morris_sbsa(*images, statistic="sigma")
+    with pytest.raises(ValueError, match="morris_sbsa: expected samples of at least 2, came 1"):
+        morris_sbsa(*images, samples=1)

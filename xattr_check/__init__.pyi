@@ -1,0 +1,60 @@
+from .api import Results, parametrize_with_checks, run_battery
+from .battery.judge import Judge
+from .config.settings import Settings
+from .config.specs import load_method, load_subject
+from .core.checks import Axiom, Measurement, axiom, contract, violation
+from .core.explainer import Explainer
+from .core.figure import Lines
+from .core.method import Method, claims, method, sensitivity, stochastic, takes_numpy
+from .core.recipe import Recipe
+from .core.registry import checks, fixture, methods, subjects
+from .core.run import Draw, Run
+from .core.subject import Subject
+from .core.verdict import Verdict
+from .errors import Invalid, MethodError, SubjectError, Undefined, UsageError, XattrError
+from .generation.subjects import generated
+from .statistics.gate import AtLeast, AtMost, Beats
+from .storage.store import Store
+
+__all__ = [
+    "AtLeast",
+    "AtMost",
+    "Axiom",
+    "Beats",
+    "Draw",
+    "Explainer",
+    "Invalid",
+    "Judge",
+    "Lines",
+    "Measurement",
+    "Method",
+    "MethodError",
+    "Recipe",
+    "Results",
+    "Run",
+    "Settings",
+    "Store",
+    "Subject",
+    "SubjectError",
+    "Undefined",
+    "UsageError",
+    "Verdict",
+    "XattrError",
+    "axiom",
+    "checks",
+    "claims",
+    "contract",
+    "fixture",
+    "generated",
+    "load_method",
+    "load_subject",
+    "method",
+    "methods",
+    "parametrize_with_checks",
+    "run_battery",
+    "sensitivity",
+    "stochastic",
+    "subjects",
+    "takes_numpy",
+    "violation",
+]

@@ -1,0 +1,117 @@
+"""Controls: what is measured beside a method, on the same draws, and whether it comes out as it must."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from xattr_check.core.checks import Axiom
+from xattr_check.core.explainer import Explainer
+from xattr_check.core.method import Method
+from xattr_check.core.run import Draw, Run
+from xattr_check.core.subject import Subject
+from xattr_check.errors import MethodError
+from xattr_check.statistics.gate import Beats, Gate
+from xattr_check.statistics.intervals import Interval, exact
+from xattr_check.storage.sources import source_digest
+
+
+class ControlError(Exception):
+    """A control could not be measured; carries what happened to which."""
+
+
+@dataclass(eq=False)
+class Controls:
+    """The controls of one check on one subject, over all draws.
+
+    known: all controls by name; the check and the subject say which of them are measured.
+    samples: rows by control, one tensor for each draw. lines: what was measured along an axis, likewise.
+    """
+
+    check: Axiom
+    gate: Gate
+    subject: Subject
+    run: Run
+    known: Mapping[str, Method]
+    samples: dict[str, list[Tensor]] = field(default_factory=dict)
+    lines: dict[str, list[dict[str, Tensor]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        allowed = {name: one for name, one in self.known.items() if one.needs <= self.subject.offers}
+        if isinstance(self.gate, Beats):
+            wanted = {name for name, one in allowed.items() if one.control == "negative"}
+            wanted = wanted & set(self.check.negative) if self.check.negative else wanted
+        else:
+            wanted = set(self.check.negative)
+        self.methods = [one for name, one in allowed.items() if name in wanted | set(self.check.positive)]
+
+    def measure(self, draw: Draw) -> dict[str, float]:
+        """The statistic of each control in a draw. Raises ControlError where one cannot be measured."""
+        found = {one.name: self._measure(one, draw) for one in self.methods}
+        for name, (samples, lines) in found.items():
+            self.samples.setdefault(name, []).append(samples)
+            self.lines.setdefault(name, []).append(lines)
+        return {name: self.check.value(samples) for name, (samples, _) in found.items()}
+
+    def _measure(self, control: Method, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
+        """Samples and lines of a control in a draw, from the store: they are the same for every method."""
+        check, subject = self.check, self.subject
+
+        def compute() -> dict[str, Tensor]:
+            self.run.progress(f"{check.name}: control {control.name}")
+            try:
+                found = check(Explainer.of(control, subject, self.run), subject, draw)
+            except MethodError as error:
+                raise ControlError(f"the control {control.name!r} {error}") from error
+            lines = {} if found.lines is None else found.lines.rows
+            return {"samples": found.samples.double()} | {
+                f"line {name}": rows for name, rows in lines.items()
+            }
+
+        code = source_digest(check.measure, control.function)
+        found = draw.shared("control", compute, check=check.name, control=control.name, code=code)
+        samples = found.pop("samples").cpu()
+        return samples, {name.removeprefix("line "): rows for name, rows in found.items()}
+
+    @property
+    def joined(self) -> dict[str, Tensor]:
+        """Samples over all draws, by control."""
+        return {name: torch.cat(parts) for name, parts in self.samples.items()}
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The statistic over all draws, by control."""
+        return {name: self.check.value(samples) for name, samples in self.joined.items()}
+
+    @property
+    def rivals(self) -> dict[str, Tensor]:
+        """Samples of the negative controls."""
+        negative = {one.name for one in self.methods if one.control == "negative"}
+        return {name: samples for name, samples in self.joined.items() if name in negative}
+
+    def fault(self) -> str:
+        """Why the controls do not separate here, or an empty string."""
+        check, joined = self.check, self.joined
+        if isinstance(self.gate, Beats):
+            for name in set(check.positive) & set(joined):
+                judged = self.gate.judge(joined[name], self.rivals, check.estimate)
+                if judged.difference is not None and judged.difference.value <= self.gate.by:
+                    return (
+                        f"the control {name!r}, which knows the truth, does not beat {judged.rival!r}: "
+                        f"{judged.difference} (gate {self.gate})"
+                    )
+            return ""
+        for name in (*check.negative, *check.positive):
+            if name not in joined:
+                continue
+            value = check.value(joined[name])
+            outcome = self.gate.judge(torch.tensor([value]), {}, _point).outcome
+            wanted = "fail" if name in check.negative else "pass"
+            if outcome != wanted:
+                return f"the control {name!r} has to {wanted} and does not: {value:.3g} (gate {self.gate})"
+        return ""
+
+
+def _point(samples: Tensor, error_rate: float) -> Interval:
+    return exact(float(samples.mean()))

@@ -1,0 +1,238 @@
+"""The loop: one method against one check on one subject, measured until the verdict is clear."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+
+import torch
+from torch import Tensor
+
+from xattr_check.battery import sentences
+from xattr_check.battery.controls import ControlError, Controls
+from xattr_check.core.checks import Axiom, Measurement
+from xattr_check.core.explainer import Explainer
+from xattr_check.core.figure import Lines, figure
+from xattr_check.core.method import Method
+from xattr_check.core.run import Draw, Run
+from xattr_check.core.subject import Subject
+from xattr_check.core.verdict import Drawn, Status, Verdict
+from xattr_check.errors import Invalid, MethodError, Undefined
+from xattr_check.statistics.gate import Beats, Gate, Judgement
+from xattr_check.storage.digest import digest
+from xattr_check.storage.sources import source_digest
+
+# So many inputs are kept for a picture of the worst.
+WORST = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """One method against one check on one subject.
+
+    controls: those that may be measured beside it, by name; the check says which of them it reads.
+    presumed: the same method against the checks that must not fail for a pass to mean anything.
+    gate: replaces the check's own where given.
+    claims: exact axioms that the method is held to besides its own claims.
+    expected_failure: the reason, where this method is known to fail this check.
+    """
+
+    method: Method
+    check: Axiom
+    subject: Subject
+    controls: Mapping[str, Method] = field(default_factory=dict)
+    presumed: "Sequence[Item]" = ()
+    gate: Gate | None = None
+    claims: frozenset[str] = frozenset()
+    expected_failure: str | None = None
+
+    @property
+    def required(self) -> bool:
+        """Whether the verdict gates: always where it is claimed, else unless it has to be, or is advice."""
+        claimed = self.check.name in self.method.claims | self.claims
+        return claimed or not (self.check.claimed or self.advisory)
+
+    @property
+    def advisory(self) -> str:
+        """Why the verdict is only advice on this subject, or an empty string."""
+        offers = self.subject.offers
+        return next((why for what, why in self.check.advisory.items() if what not in offers), "")
+
+    def judge(self, run: Run) -> Verdict:
+        """Measure until the verdict is clear or the budget is spent."""
+        started = time.perf_counter()
+        verdict = _Judge(self, run).verdict()
+        if self.expected_failure is not None:
+            verdict = _expect(verdict, self.expected_failure)
+        return replace(verdict, seconds=time.perf_counter() - started)
+
+
+def _expect(verdict: Verdict, reason: str) -> Verdict:
+    if verdict.status in ("fail", "error"):
+        return replace(verdict, status="xfail", sentence=f"{verdict.sentence}; expected: {reason}")
+    if verdict.status == "pass":
+        sentence = f"{verdict.sentence}; it was expected to fail ({reason}): remove it from expected_failures"
+        return replace(verdict, status="xpass", sentence=sentence)
+    return verdict
+
+
+@dataclass(eq=False)
+class _Judge:
+    """One item at work."""
+
+    item: Item
+    run: Run
+    samples: list[Tensor] = field(default_factory=list)
+    draws: dict[str, Drawn] = field(default_factory=dict)
+    findings: list[str] = field(default_factory=list)
+    evidence: dict[str, Tensor] = field(default_factory=dict)
+    lines: list[Lines] = field(default_factory=list)
+    controls: Controls | None = None
+
+    @property
+    def gate(self) -> Gate:
+        return self.item.gate or self.item.check.gate
+
+    def verdict(self) -> Verdict:
+        check, subject, method = self.item.check, self.item.subject, self.item.method
+        try:
+            _require(check.needs, subject)
+            _require(method.needs, self.subject)
+            self.controls = Controls(check, self.gate, self.subject, self.run, self.item.controls)
+            judgement = self._judgement(self.controls)
+        except Undefined as error:
+            return self._verdict("not_applicable", str(error))
+        except MethodError as error:
+            trace = sentences.own_frames(error.__cause__, check.measure)
+            return replace(self._verdict("error", str(error)), trace=trace)
+        except (ControlError, Invalid) as error:
+            return self._verdict("invalid", f"{error}; the check says nothing about {subject.name!r}")
+        if reason := self.controls.fault():
+            sentence = f"{reason}; the check says nothing about {subject.name!r}"
+            return self._verdict("invalid", sentence, judgement)
+        sentence = self._sentence(judgement)
+        if judgement.outcome == "pass" and (reason := self._uninformative()):
+            return self._verdict("not_applicable", f"{sentence}; uninformative, since {reason}", judgement)
+        return self._verdict(judgement.outcome, sentence, judgement)
+
+    @cached_property
+    def subject(self) -> Subject:
+        """What is measured on: the item's subject, or what the check makes of it, once in a run."""
+        given, on = self.item.subject, self.item.check.on
+        if on is None:
+            return given
+
+        def make() -> tuple[object, Subject | Undefined | Invalid]:
+            try:
+                return on, on(given, self.run)
+            except (Undefined, Invalid) as error:
+                return on, error
+
+        # The function is kept beside what it made: its id must not be given to another one meanwhile.
+        _, found = self.run.once(digest("derived", id(on), given.fingerprint), make)
+        if isinstance(found, Subject):
+            return found
+        raise found
+
+    def _uninformative(self) -> str:
+        """Which of the checks that a pass presumes does not hold, or an empty string."""
+        for presumed in self.item.presumed:
+            name = presumed.check.name
+            gate = presumed.gate or presumed.check.gate
+            key = digest("presumed", id(presumed.method), name, presumed.subject.fingerprint, str(gate))
+            verdict: Verdict = self.run.once(key, partial(presumed.judge, self.run))
+            if verdict.status in ("fail", "error"):
+                figures = "" if verdict.interval is None else f": {verdict.interval} (gate {verdict.gate})"
+                return f"{name}, which it presumes, {verdict.status}s{figures}"
+        return ""
+
+    def _judgement(self, controls: Controls) -> Judgement:
+        check, subject = self.item.check, self.subject
+        explainer = Explainer.of(self.item.method, subject, self.run)
+        judgement: Judgement | None = None
+        for number, draw in enumerate(self.run.draws(check.name, subject, check.inputs), start=1):
+            self.run.progress(f"{check.name} of {self.item.method.name}: draw {number}")
+            self._take(check(explainer, subject, draw))
+            if number == 1:
+                self.evidence |= self._worst_inputs(explainer, draw)
+            self.draws[str(draw.seed)] = Drawn(self.samples[-1], controls.measure(draw))
+            if isinstance(self.gate, Beats) and not controls.rivals:
+                raise Undefined(f"{subject.name!r} allows none of the controls that are to be beaten")
+            judgement = self.gate.judge(torch.cat(self.samples), controls.rivals, check.estimate)
+            if judgement.outcome != "undecided" or not check.sequential:
+                break
+        if judgement is None:
+            raise Undefined("the subject has no inputs to draw")
+        return replace(judgement, interval=judgement.interval.within(check.bounds))
+
+    def _take(self, measurement: Measurement) -> None:
+        self.samples.append(measurement.samples.double().cpu())
+        if measurement.finding:
+            self.findings.append(measurement.finding)
+        for name, tensor in measurement.evidence.items():
+            self.evidence.setdefault(name, tensor)
+        if measurement.lines is not None:
+            self.lines.append(measurement.lines)
+
+    def _worst_inputs(self, explainer: Explainer, draw: Draw) -> dict[str, Tensor]:
+        """Evidence for a picture of the draw's worst inputs, where there is none and a row is an input."""
+        check, rows = self.item.check, self.samples[-1]
+        one_each = rows.ndim == 1 and len(rows) == len(draw.inputs) and check.sequential
+        if not one_each or check.claimed or "composite" in self.evidence or not self.subject.is_image:
+            return {}
+        worst = rows.argsort(descending=self.gate.better == "lower", stable=True)[:WORST]
+        try:
+            maps = explainer(self.subject.model, draw.inputs, draw.targets)
+        except MethodError:  # of a check that asks for other maps; this one is none of its business
+            return {}
+        chosen = worst.to(draw.inputs.device)
+        return {
+            "composite": draw.inputs[chosen],
+            "map_a": maps[chosen].sum(1),
+            "target_a": draw.targets[chosen],
+            "row": rows[worst],
+            "index": draw.indices[worst],
+        }
+
+    def _sentence(self, judgement: Judgement) -> str:
+        check, outcome = self.item.check, judgement.outcome
+        if not check.sequential and self.findings:
+            return self.findings[0]
+        text = sentences.figures(check, judgement, self.gate)
+        if outcome == "undecided":
+            text += f"; not clear after {sentences.drawn(self.item.subject, self.subject, self.run)}"
+        if outcome == "fail" and self.findings:
+            text += f"; {self.findings[0]}"
+        if outcome == "fail" and self.item.advisory and not self.item.required:
+            text += f"; this is advice, since {self.item.advisory}"
+        return text
+
+    def _verdict(self, status: Status, sentence: str, judgement: Judgement | None = None) -> Verdict:
+        check, controls = self.item.check, self.controls
+        return Verdict(
+            method=self.item.method.name,
+            subject=self.item.subject.name,
+            check=check.name,
+            family=check.family,
+            status=status,
+            sentence=f"{check.name}: {sentence}",
+            gate=str(self.gate),
+            interval=None if judgement is None else judgement.interval,
+            controls={} if controls is None else controls.figures,
+            required=self.item.required,
+            advisory="" if self.item.required else self.item.advisory,
+            n=sum(len(part) for part in self.samples),
+            evidence=self.evidence,
+            better=self.gate.better,
+            scale=self.gate.scale,
+            fingerprint=self.item.subject.fingerprint,
+            code=source_digest(check.measure),
+            draws=self.draws,
+            figure=figure(self.lines, {} if controls is None else controls.lines),
+        )
+
+
+def _require(needs: frozenset[str], subject: Subject) -> None:
+    """Raise Undefined where a subject does not offer what is needed."""
+    if missing := sorted(needs - subject.offers):
+        raise Undefined(f"needs {' and '.join(missing)}, which subject {subject.name!r} does not offer")

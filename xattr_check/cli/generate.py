@@ -1,0 +1,279 @@
+"""The command `xattr-check generate`: certified features for a subject, as files and pictures."""
+
+import argparse
+import math
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from xattr_check.battery.battery import run_of, subject_of
+from xattr_check.cli import sheets
+from xattr_check.cli.meter import Meter
+from xattr_check.cli.parser import Parser
+from xattr_check.config.settings import Settings
+from xattr_check.config.xattr_yaml import of_folder
+from xattr_check.errors import UsageError
+from xattr_check.generation import export
+from xattr_check.generation.blocks import BLOCK, SNAPSHOT, block
+from xattr_check.generation.certify import MEDIAN, NINETIETH, REACH, SOFTMAX
+from xattr_check.generation.generator import Generator
+from xattr_check.generation.objectives import OBJECTIVES
+from xattr_check.generation.placement import settled
+from xattr_check.generation.plan import REFERENCES, Plan
+from xattr_check.generation.samples import Samples
+from xattr_check.generation.scenarios import LARGEST, SCENARIOS, Scenario, scenario
+from xattr_check.generation.subjects import packed
+
+# Samples that are started at most, for each that is wanted.
+TRIES = 4
+PLACEMENTS = ("anywhere", "fixed")
+INTERRUPTED = 130  # as the shell says it: 128 + SIGINT
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, came {text!r}")
+    return int(text)
+
+
+def add(parser: Parser) -> None:
+    """Declare the arguments."""
+    parser.description = (
+        "Make image patches of which is certified what they do to the outputs of the model. "
+        f"They are made {BLOCK} at a time and kept in the storage, so that an interrupted command goes on "
+        "where it was, and runs of pytest use what is there if the subject ships none. Where the working "
+        "directory has an xattr.yaml, its subject, model, data, seed, device and storage count; "
+        "the command line wins."
+    )
+    parser.epilog = (
+        "Exit codes: 0; 1 where fewer samples were certified than wanted; 2 for a mistake; "
+        f"{INTERRUPTED} where it was interrupted."
+    )
+    parser.set_defaults(run=run)
+    what = parser.add_argument_group("what is made")
+    what.add_argument(
+        "--scenario", required=True, choices=tuple(SCENARIOS), help="what the features must and must not do"
+    )
+    what.add_argument(
+        "--features",
+        type=_at_least_one,
+        metavar="COUNT",
+        help=f"patches of a sample, up to {LARGEST} (default: 2; single: always 1)",
+    )
+    what.add_argument(
+        "-n",
+        dest="count",
+        type=_at_least_one,
+        metavar="COUNT",
+        default=64,
+        help=f"certified samples (default: 64); at most {TRIES} times as many are started",
+    )
+    what.add_argument(
+        "--patch",
+        type=_at_least_one,
+        metavar="PIXELS",
+        help="on a side of a patch (default: 7/16 of the image's smaller side, less for 3 or 4 features)",
+    )
+    what.add_argument(
+        "--reference",
+        choices=REFERENCES,
+        help="what patches are pasted on: the subject's own reference, noise, or its inputs "
+        "(default: its own where it has one, else noise)",
+    )
+    what.add_argument(
+        "--placement",
+        choices=PLACEMENTS,
+        help="where patches go: anywhere, or each sample at places of its own "
+        "(default: fixed for models to which it matters where a piece of an input is)",
+    )
+    what.add_argument(
+        "--objective",
+        choices=tuple(OBJECTIVES),
+        default="constrained",
+        help="what is optimised: every bound of the certificate, or the released procedure's loss "
+        "(default: constrained)",
+    )
+    what.add_argument(
+        "--steps",
+        type=_at_least_one,
+        metavar="COUNT",
+        default=1500,
+        help="after which a sample that is not certified is given up (default: 1500)",
+    )
+    where = parser.add_argument_group("where it is written, whole or not at all")
+    where.add_argument("--out", type=Path, metavar="FILE", help="images with their certificate, safetensors")
+    where.add_argument(
+        "--packed", type=Path, metavar="FILE", help="what a Subject ships as generated, safetensors"
+    )
+    where.add_argument("--pictures", type=Path, metavar="DIR", help="sheets of the samples, PNG")
+    model = parser.add_argument_group("on which model")
+    model.add_argument("--subject", metavar="NAME|MODULE:FACTORY", help="default: digits")
+    model.add_argument("--model", metavar="SPEC", help="in place of a subject; needs --xattr-data")
+    model.add_argument("--data", metavar="SPEC", help="for example imagefolder:PATH")
+    model.add_argument("--seed", type=int, metavar="N", help="default: 0")
+    model.add_argument("--device", metavar="auto|cpu|cuda[:N]", help="default: auto")
+    model.add_argument("--storage", metavar="DIR", help="default: .xattr")
+    model.add_argument(
+        "--memory",
+        type=int,
+        metavar="MIB",
+        help="that images shown at once may take, activations included (default: 256)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make the samples, write them, and say what they are; the exit code. Raises UsageError."""
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        print(
+            f"xattr-check: interrupted; all but the last {SNAPSHOT:.0f} s, or the last step, is kept, "
+            "and the same command goes on from there",
+            file=sys.stderr,
+        )
+        return INTERRUPTED
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    kind = scenario(arguments.scenario, arguments.features)
+    settings = _settings(arguments)
+    _check_files(arguments, kind)
+    shared = run_of(settings)
+    subject = subject_of(settings).to(shared.device)
+    plan = Plan.of(
+        subject,
+        kind,
+        side=arguments.patch,
+        reference=arguments.reference,
+        objective=arguments.objective,
+        steps=arguments.steps,
+        seed=settings.seed,
+    )
+    usual = Plan.of(subject, kind, side=arguments.patch).reference
+    if arguments.packed is not None and plan.reference != usual:
+        raise UsageError(f"--packed: a subject ships samples on its {usual} reference, came {plan.reference}")
+    blocks = math.ceil(TRIES * arguments.count / BLOCK)
+    meter = Meter(arguments.count, blocks, plan.steps, sys.stderr)
+    maker = Generator(subject, replace(plan, fixed=arguments.placement == "fixed"), shared)
+    maker = settled(maker) if arguments.placement is None else maker
+    plan = maker.plan
+    meter.say(
+        f"xattr-check: {kind.name} features for {subject.name} with patches of {plan.side} pixels"
+        f"{', each sample at places of its own' if plan.fixed else ''}; "
+        f"at most {blocks * BLOCK} samples are started, {BLOCK} at a time"
+    )
+    samples = _made(maker, meter, blocks, arguments.count)
+    written = _write(arguments, maker, samples[: arguments.count]) if len(samples) else []
+    return _tell(arguments, maker, meter, samples, written)
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    found = of_folder(Path())
+    names = ("subject", "model", "data", "seed", "device", "storage", "memory")
+    return found.overridden(**{name: getattr(arguments, name) for name in names})
+
+
+def _check_files(arguments: argparse.Namespace, kind: Scenario) -> None:
+    """Whether everything can be written, before anything is made. Raises UsageError."""
+    usual = scenario(kind.name)
+    if arguments.packed is not None and kind != usual:
+        raise UsageError(
+            f"--packed: a subject ships samples of {usual.features} features, came {kind.features}"
+        )
+    if arguments.out is not None and arguments.out == arguments.packed:
+        raise UsageError(f"--packed={str(arguments.packed)!r}: expected another file than --out")
+    for option in ("out", "packed", "pictures"):
+        path: Path | None = getattr(arguments, option)
+        if path is None:
+            continue
+        try:
+            if option == "pictures":
+                path.mkdir(parents=True, exist_ok=True)
+            elif path.is_dir():
+                raise IsADirectoryError(0, "Is a directory")
+            with tempfile.TemporaryFile(dir=path if option == "pictures" else path.parent):
+                pass
+        except OSError as error:
+            raise _unwritable(option, path, error.strerror) from None
+
+
+def _unwritable(option: str, path: Path, reason: str | None) -> UsageError:
+    wanted = "folder" if option == "pictures" else "file"
+    return UsageError(f"--{option}={str(path)!r}: expected a {wanted} that can be written, came {reason}")
+
+
+def _made(maker: Generator, meter: Meter, blocks: int, count: int) -> Samples:
+    """The samples of as few blocks as it takes."""
+    parts: list[Samples] = []
+    try:
+        for number in range(blocks):
+            parts.append(block(maker, number, meter))
+            meter.finished(parts[-1])
+            if meter.certified >= count:
+                break
+    finally:
+        meter.close()
+    return Samples.joined(parts)
+
+
+def _write(arguments: argparse.Namespace, maker: Generator, samples: Samples) -> list[str]:
+    """Write what is asked for, and say where it is. Raises UsageError."""
+    about = export.description(maker)
+    writers: dict[str, Callable[[Path], list[Path]]] = {
+        "out": lambda path: export.write(export.tensors(maker, samples), path, about),
+        "packed": lambda path: export.write(packed(maker, samples), path, about),
+        "pictures": lambda path: sheets.draw(maker, samples, path),
+    }
+    lines = []
+    for option, write in writers.items():
+        path: Path | None = getattr(arguments, option)
+        if path is None:
+            continue
+        try:
+            written = write(path)
+        except (OSError, SafetensorError) as error:
+            raise _unwritable(option, path, getattr(error, "strerror", None) or str(error)) from None
+        more = f" … {written[-1].name}" if len(written) > 1 else ""
+        lines.append(f"{option:<11}{written[0]}{more}")
+    return lines
+
+
+def _tell(
+    arguments: argparse.Namespace, maker: Generator, meter: Meter, samples: Samples, written: list[str]
+) -> int:
+    """Print the figures of the samples that were wanted; 0 or 1."""
+    kind, started = maker.plan.scenario, meter.blocks_done * BLOCK
+    kept = samples[: arguments.count]
+    print(
+        f"{kind.name:<11}{len(kept)} samples; {len(samples)} of the {started} that were started are certified"
+    )
+    spent = f"{meter.seconds:.1f}"
+    if not meter.whole:
+        spent += " in this run, the rest came from the storage"
+    elif len(samples):
+        spent += f", {meter.seconds / len(samples):.2f} for each certified sample"
+    print(f"{'seconds':<11}{spent}")
+    if len(kept):
+        found = kept.certificate
+        print(f"{'effect':<11}{found.effect.quantile(0.5):.1f} logits, the median")
+        print(
+            f"{'changes':<11}worst median {found.median.max():.3f} of it (at most {MEDIAN}), "
+            f"90th percentile {found.ninetieth.max():.3f} ({NINETIETH})"
+        )
+        print(f"{'softmax':<11}{found.softmax.min():.3f} at the least (at least {SOFTMAX})")
+        if kind.saturating:
+            print(f"{'reach':<11}{found.reach.min():.3f} of the whole effect (at least {REACH})")
+    print("\n".join(written or [f"{'kept in':<11}{maker.run.store.folder}"]))
+    if len(kept) == arguments.count:
+        return 0
+    print(
+        f"xattr-check: {len(kept)} of the {arguments.count} samples that were wanted keep the certificate "
+        f"within {maker.plan.steps} steps, of {started} that were started; try more --steps, "
+        "another --patch or another --reference",
+        file=sys.stderr,
+    )
+    return 1

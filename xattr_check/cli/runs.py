@@ -1,0 +1,182 @@
+"""The commands `xattr-check report`, `history` and `leaderboard`: what saved runs say."""
+
+import argparse
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from xattr_check.cli.parser import Parser
+from xattr_check.config.xattr_yaml import of_folder
+from xattr_check.errors import UsageError
+from xattr_check.history import saved as history
+from xattr_check.history.saved import SavedRun
+from xattr_check.report import standing
+from xattr_check.report.table import MARKS, reported, summary, unclaimed
+from xattr_check.storage.files import check_writable, write_bytes
+from xattr_check.wording import WIDTH, nearest, wrapped
+
+LEADERBOARD = "leaderboard"
+# Options of pytest that the leaderboard has as well.
+PASSED_ON = ("subject", "model", "data", "checks", "budget", "seed", "device", "gates")
+# pytest's exit codes for tests that ran: they passed, or some failed.
+RAN = (0, 1)
+
+
+def add_report(parser: Parser) -> None:
+    """Declare the arguments of `report`."""
+    parser.description = (
+        "Write a report of saved runs as a single HTML file. Of several runs, the methods are shown side by "
+        "side."
+    )
+    parser.add_argument(
+        "runs",
+        nargs="*",
+        metavar="RUN",
+        default=[""],
+        help="a name, a file or git:REF (default: the last run)",
+    )
+    parser.add_argument("-o", "--output", metavar="FILE", type=Path, default=Path("report.html"))
+    _add_storage(parser)
+    parser.set_defaults(run=_report)
+
+
+def add_history(parser: Parser) -> None:
+    """Declare the arguments of `history`."""
+    parser.add_argument("--method", metavar="SPEC", help="only of one method")
+    parser.add_argument("--check", metavar="NAME", help="the figures of one check")
+    parser.add_argument("--html", metavar="FILE", type=Path, help="trends of all checks, as one HTML file")
+    _add_storage(parser)
+    parser.set_defaults(run=_history)
+
+
+def add_leaderboard(parser: Parser) -> None:
+    """Declare the arguments of `leaderboard`."""
+    parser.description = (
+        "Judge all reference methods on a subject, on all cores, save the run under the name "
+        f"{LEADERBOARD!r}, and rank them. An xattr.yaml in the working directory counts."
+    )
+    parser.add_argument(
+        "--from", dest="source", metavar="RUN", help="rank the methods of a saved run; nothing is judged"
+    )
+    parser.add_argument(
+        "--method", action="append", metavar="SPEC", help="judge this one beside the others; repeatable"
+    )
+    for name in PASSED_ON:
+        parser.add_argument(f"--{name}", metavar=name.upper(), help=f"as --xattr-{name} of pytest")
+    parser.add_argument("-n", dest="workers", metavar="N", default="auto", help="processes (default: auto)")
+    parser.add_argument("--html", metavar="FILE", type=Path, help="a report of it, as one HTML file")
+    _add_storage(parser)
+    parser.set_defaults(run=_leaderboard)
+
+
+def _add_storage(parser: Parser) -> None:
+    parser.add_argument(
+        "--storage", metavar="DIR", type=Path, help="as --xattr-storage of pytest (default: .xattr)"
+    )
+
+
+def _storage(arguments: argparse.Namespace) -> Path:
+    """The folder of saved runs: the one given, that of the xattr.yaml here, or the usual one."""
+    if arguments.storage is not None:
+        return Path(arguments.storage)
+    return Path(of_folder(Path()).storage)
+
+
+def _found(storage: Path, reference: str, option: str) -> SavedRun:
+    return history.find(storage, reference, Path(), option)
+
+
+def _write(file: Path, option: str, page: Callable[[], str]) -> None:
+    check_writable(file, option)
+    write_bytes(file, page().encode())
+    print(f"report: {file.resolve().as_uri()}")
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from xattr_check.report import page as report
+
+    storage = _storage(arguments)
+    runs = [_found(storage, reference, "report") for reference in arguments.runs]
+    sources = [report.Source.of(run) for run in runs]
+    if not any(source.verdicts for source in sources):
+        raise UsageError(f"report: no verdict is in {', '.join(map(str, runs))}")
+    _write(arguments.output, "--output", lambda: report.render(sources, history.saved_runs(storage)))
+    return 0
+
+
+def _history(arguments: argparse.Namespace) -> int:
+    storage = _storage(arguments)
+    runs = history.saved_runs(storage)
+    if not runs:
+        folder = history.folder_of(storage)
+        raise UsageError(f"history: no run is saved in {folder} yet; save one with --xattr-save")
+    for option, place in (("method", 0), ("check", 1)):
+        wanted, there = getattr(arguments, option), {key[place] for run in runs for key in run.verdicts}
+        if wanted is not None and wanted not in there:
+            raise UsageError(f"--{option}={wanted!r}: in no saved run{nearest(wanted, there)}")
+    for run in runs:
+        for line in _lines(run, arguments.method, arguments.check):
+            print(line[:WIDTH])
+    if arguments.html is not None:
+        from xattr_check.report import page as report
+
+        _write(arguments.html, "--html", lambda: report.trends(runs, arguments.method, arguments.check))
+    return 0
+
+
+def _lines(run: SavedRun, method: str | None, check: str | None) -> list[str]:
+    """What the table says of a run: how many verdicts of each kind, or each figure of a check."""
+    found = [
+        verdict
+        for verdict in run.verdicts.values()
+        if method in (None, verdict.method) and check in (None, verdict.check)
+    ]
+    if not found:
+        return []
+    dirty = "+" if run.commit and run.run["git"].get("dirty") else ""
+    partial = f", interrupted, {run.missing} missing" if run.missing else ""
+    count = len({verdict.method for verdict in found})
+    told = f"{count} method{'s' if count != 1 else ''}: {summary(found)}"
+    if check is not None:
+        told = f"seed {run.run.get('seed')}"
+    line = f"{run.started:%Y-%m-%d %H:%M}  {run.name[:20]:<20} {run.commit[:8] + dirty:<9} {told}{partial}"
+    lines = textwrap.wrap(line, WIDTH, subsequent_indent=" " * 49, break_on_hyphens=False)
+    for verdict in found if check is not None else ():
+        mark = f"fail ({reported(verdict)})" if unclaimed(verdict) else MARKS[verdict.status]
+        text = f"{verdict.method} on {verdict.subject}: {mark} {verdict.interval or ''}".rstrip()
+        lines += wrapped(text, indent=4)
+    return lines
+
+
+def _leaderboard(arguments: argparse.Namespace) -> int:
+    storage = _storage(arguments)
+    if arguments.html is not None:
+        check_writable(arguments.html, "--html")
+    if arguments.source is None:
+        code = _judge(arguments, storage)
+        if code not in RAN:
+            return code
+    run = _found(storage, LEADERBOARD if arguments.source is None else arguments.source, "--from")
+    verdicts = list(run.verdicts.values())
+    subjects = sorted({verdict.subject for verdict in verdicts})
+    print(f"\n{run} on {', '.join(subjects)}, the fewest failures first")
+    for line, _ in standing.lines(verdicts):
+        print(line)
+    if arguments.html is not None:
+        from xattr_check.report import page as report
+
+        saved = history.saved_runs(storage)
+        _write(arguments.html, "--html", lambda: report.render([report.Source.of(run)], saved))
+    return 0
+
+
+def _judge(arguments: argparse.Namespace, storage: Path) -> int:
+    """Run the battery with pytest, whose exit code is returned."""
+    options: list[str] = [f"--xattr-method={spec}" for spec in ("all", *(arguments.method or ()))]
+    given: Sequence[tuple[str, str | None]] = [(name, getattr(arguments, name)) for name in PASSED_ON]
+    options += [f"--xattr-{name}={value}" for name, value in given if value is not None]
+    options += [f"--xattr-storage={storage.resolve()}", f"--xattr-save={LEADERBOARD}"]
+    quiet = ["-q", "--tb=no", "--no-summary", "-p", "no:cacheprovider"]
+    return subprocess.call([sys.executable, "-m", "pytest", *options, "-n", arguments.workers, *quiet])

@@ -1,0 +1,122 @@
+"""Settings: what xattr.yaml may say, read with the lines of its mistakes."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from xattr_check.core.run import BUDGETS, Budget
+from xattr_check.errors import UsageError
+from xattr_check.statistics.gate import Gate
+
+# For all methods, or for one method by its spec.
+PerMethod = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is asked to do. Every field is a key of xattr.yaml and an option of the command line.
+
+    expected_failures: reasons by check, or by method and check.
+    claims: exact axioms that every method is held to, or by method.
+    gates: gates by check: {at_most: x}, {at_least: x} or {beats: x}.
+    save: the name to save the run under, '' for that of its commit; None not to save it, but with autosave.
+    compare: the run to compare with, '' for the last one; None not to compare.
+    compare_fail: rules that a change may not break, see `history.rules`; those of
+        a file wait for a comparison.
+    """
+
+    methods: Sequence[str] = ()
+    subject: str | None = None
+    model: str | None = None
+    data: str | None = None
+    checks: str | None = None
+    budget: Budget = "quick"
+    seed: int = 0
+    device: str = "auto"
+    strict: bool = False
+    storage: str = ".xattr"
+    timeout: float = 300.0
+    memory: int = 256
+    json: str | None = None
+    html: str | None = None
+    markdown: str | None = None
+    save: str | None = None
+    autosave: bool = False
+    compare: str | None = None
+    compare_fail: str = ""
+    gates: Mapping[str, Gate] = field(default_factory=dict)
+    claims: PerMethod = field(default_factory=dict)
+    expected_failures: PerMethod = field(default_factory=dict)
+    # Methods that a file names beside those that the command line put in their place.
+    others: Sequence[str] = ()
+    # Where a file says what of this is from it, FILE:LINE by key and names in it.
+    places: Mapping[tuple[str, ...], str] = field(default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.budget not in BUDGETS:
+            raise UsageError(f"--xattr-budget={self.budget!r}: expected {', '.join(BUDGETS)}")
+        if not self.timeout > 0:
+            raise UsageError(f"--xattr-timeout={self.timeout:g}: expected seconds greater than 0")
+        if self.memory < 1:
+            raise UsageError(f"--xattr-memory={self.memory}: expected at least 1, in MiB")
+        # A file says the rule for whoever compares.
+        if self.compare_fail and self.compare is None and ("compare_fail",) not in self.places:
+            raise UsageError("--xattr-compare-fail: expected --xattr-compare beside it, to know with what")
+        if (self.model is None) != (self.data is None):
+            given, missing = ("model", "data") if self.model else ("data", "model")
+            raise UsageError(
+                f"--xattr-{given}: expected --xattr-{missing} beside it, for example "
+                "--xattr-model=torchvision:resnet50 --xattr-data=imagefolder:PATH"
+            )
+        if self.model is not None and self.subject is not None:
+            raise UsageError(
+                "--xattr-subject: expected either it or --xattr-model with --xattr-data, came both"
+            )
+
+    @property
+    def saves(self) -> bool:
+        """Whether the run is to be saved."""
+        return self.autosave or self.save is not None
+
+    def told(self) -> dict[str, Any]:
+        """The options that decide what is measured, where they are not as by default."""
+        names = ("subject", "model", "data", "budget", "seed", "device")
+        default = Settings()
+        return {name: value for name in names if (value := getattr(self, name)) != getattr(default, name)}
+
+    def overridden(self, **options: Any) -> "Settings":
+        """These settings with the options that are not None in their place.
+
+        A subject takes the place of a model with its data, and the other way round.
+        """
+        given = {key: value for key, value in options.items() if value is not None}
+        if given.keys() & {"model", "data"}:
+            given.setdefault("subject", None)
+        elif "subject" in given:
+            given |= {"model": None, "data": None}
+        places = {names: at for names, at in self.places.items() if names[0] not in given}
+        return replace(self, **given, others=(*self.methods, *self.others), places=places)
+
+    def at(self, *names: str) -> str:
+        """Where a file says it, as the beginning of a message; an empty string where none does."""
+        found = self.places.get(names)
+        return f"{found}: " if found else ""
+
+    @contextmanager
+    def located(self) -> Iterator[None]:
+        """Tell of a UsageError about an option where the file says it, if it is from there."""
+        try:
+            yield
+        except UsageError as error:
+            key, quoted = error_key(str(error)), re.match(r"--xattr-[a-z-]+='([^']*)'", str(error))
+            at = self.at(key, quoted[1]) if quoted else ""
+            raise UsageError(f"{at or self.at(key)}{error}") from error.__cause__
+
+
+def error_key(message: str) -> str:
+    """The key of the option that a message begins with, or an empty string."""
+    found = re.match(r"--xattr-([a-z-]+)", message)
+    name = found[1].replace("-", "_") if found else ""
+    return "methods" if name == "method" else name

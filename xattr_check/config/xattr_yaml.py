@@ -1,0 +1,171 @@
+"""What xattr.yaml says, read with the lines of its mistakes."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from xattr_check.config.settings import Settings, error_key
+from xattr_check.config.yaml_nodes import NAME, compose, entries, place, shown, value, wrong
+from xattr_check.core import registry
+from xattr_check.core.run import BUDGETS
+from xattr_check.errors import UsageError
+from xattr_check.statistics.gate import AtLeast, AtMost, Beats, Gate
+from xattr_check.wording import nearest
+
+
+def of_folder(folder: Path) -> Settings:
+    """The settings of the xattr.yaml in a folder, the usual ones where there is none. Raises UsageError."""
+    path = folder / NAME
+    return read(path) if path.exists() else Settings()
+
+
+def read(path: Path) -> Settings:
+    """The settings of a YAML file. Raises UsageError with the line and the key of what is wrong in it."""
+    try:
+        node = compose(path)
+    except OSError as error:
+        raise UsageError(
+            f"--xattr-gates='{path}': expected a file that can be read: {error.strerror}"
+        ) from None
+    if node is None:
+        return Settings()
+    values: dict[str, Any] = {}
+    places: dict[tuple[str, ...], str] = {}
+    known = {item.name for item in fields(Settings)} - {"others", "places"}
+    for key, where, child in entries(path, node, "the file"):
+        if key == "subjects":
+            raise wrong(
+                path,
+                where,
+                "subjects: a run has one subject: expected subject: NAME; for others, run again with "
+                "--xattr-subject=NAME, or with a file for each, --xattr-gates=FILE",
+            )
+        if key not in known:
+            raise wrong(path, where, f"unknown key {key!r}{nearest(key, known)}")
+        values[key] = _gates(path, child) if key == "gates" else _plain(path, key, child)
+        places[(key,)] = place(path, where)
+        places |= {(key, *names): at for names, at in _places(path, key, child)}
+    try:
+        return Settings(**values, places=places)
+    except UsageError as error:
+        key = error_key(str(error))
+        raise UsageError(f"{places.get((key,), path)}: {error}") from None
+
+
+def _places(path: Path, key: str, node: yaml.Node) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Where the names in a key stand, by the way to them."""
+    if isinstance(node, yaml.SequenceNode):
+        for child in node.value:
+            yield (str(child.value),), place(path, child)
+    elif isinstance(node, yaml.MappingNode):
+        for name, where, child in entries(path, node, key):
+            yield (name,), place(path, where)
+            yield from (((name, *names), at) for names, at in _places(path, key, child))
+
+
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "methods": ((str, list), "a spec or a list of them, for example [mymod:explain]"),
+    "checks": ((str, list), "names and families, for example 'contract and not deterministic'"),
+    "seed": ((int,), "a whole number"),
+    "strict": ((bool,), "true or false"),
+    "autosave": ((bool,), "true or false"),
+    "save": ((str, bool), "a name, or true for that of the git commit"),
+    "compare": ((str, bool), "the name of a saved run, a file or git:REF, or true for the last run"),
+    "compare_fail": ((str, list), "a rule or a list of them, for example ['p<0.01', 'any:pass->fail']"),
+    "timeout": ((int, float), "seconds"),
+    "memory": ((int,), "a whole number of MiB"),
+    "claims": ((list, dict), "a list of checks, or lists by method"),
+    "expected_failures": ((dict,), "reasons by check, check: reason"),
+}
+
+
+def _plain(path: Path, key: str, node: yaml.Node) -> Any:
+    kinds, wanted = _KINDS.get(key, ((str,), "a text"))
+    if isinstance(node, yaml.CollectionNode) and not {list, dict} & set(kinds):
+        raise wrong(path, node, f"{key}: expected {wanted}, came {shown(path, node)}")
+    if isinstance(node, yaml.SequenceNode):
+        _check_texts(path, key, node)
+    found = value(path, node)
+    if not isinstance(found, kinds) or (isinstance(found, bool) and bool not in kinds):
+        raise wrong(path, node, f"{key}: expected {wanted}, came {shown(path, node)}")
+    if key == "budget" and found not in BUDGETS:
+        raise wrong(path, node, f"budget: expected {', '.join(BUDGETS)}, came {found!r}")
+    if key in ("save", "compare") and isinstance(found, bool):
+        return "" if found else None
+    if key == "methods" and isinstance(found, str):
+        return [found]
+    if key == "checks" and isinstance(found, list):
+        return " or ".join(f"({one})" for one in found)
+    if key == "compare_fail" and isinstance(found, list):
+        return ", ".join(found)
+    if key == "claims":
+        return dict.fromkeys(found, True) if isinstance(found, list) else _own_claims(path, node)
+    if key == "expected_failures":
+        _check_reasons(path, node)
+    return found
+
+
+def _check_texts(path: Path, key: str, node: yaml.SequenceNode) -> None:
+    for child in node.value:
+        if not isinstance(child, yaml.ScalarNode) or not isinstance(value(path, child), str):
+            raise wrong(path, child, f"{key}: expected texts in the list, came {shown(path, child)}")
+
+
+def _own_claims(path: Path, node: yaml.Node) -> dict[str, Any]:
+    """Lists of checks by method; a check with true is claimed by all."""
+    for name, _, child in entries(path, node, "claims"):
+        if isinstance(child, yaml.SequenceNode):
+            _check_texts(path, "claims", child)
+        elif isinstance(child, yaml.MappingNode) or value(path, child) is not True:
+            raise wrong(
+                path, child, f"claims: expected a list of checks for {name!r}, came {shown(path, child)}"
+            )
+    found: dict[str, Any] = value(path, node)
+    return found
+
+
+def _check_reasons(path: Path, node: yaml.Node, depth: int = 0) -> None:
+    for name, _, child in entries(path, node, "expected_failures"):
+        if isinstance(child, yaml.MappingNode) and not depth:
+            _check_reasons(path, child, depth + 1)
+            continue
+        reason = value(path, child) if isinstance(child, yaml.ScalarNode) else None
+        if not isinstance(reason, str) or not reason:
+            raise wrong(
+                path, child, f"expected_failures: expected a reason for {name!r}, came {shown(path, child)}"
+            )
+
+
+def _gates(path: Path, node: yaml.Node) -> dict[str, Gate]:
+    kinds = {"at_most": AtMost, "at_least": AtLeast, "beats": Beats}
+    found: dict[str, Gate] = {}
+    for check, where, child in entries(path, node, "gates"):
+        given = list(entries(path, child, f"the gate of {check!r}"))
+        if len(given) != 1:
+            raise wrong(path, where, f"gates: expected one bound for {check!r}, came {len(given)}")
+        ((kind, _, number),) = given
+        bound = _bound(check, value(path, number)) if isinstance(number, yaml.ScalarNode) else None
+        if kind not in kinds or isinstance(bound, bool) or not isinstance(bound, int | float):
+            raise wrong(
+                path,
+                number,
+                f"gates: expected {check}: {{at_most|at_least|beats: NUMBER}}, came {kind}: "
+                f"{shown(path, number)}",
+            )
+        if not math.isfinite(bound):
+            raise wrong(path, number, f"gates: expected a finite number for {check!r}, came {bound}")
+        found[check] = kinds[kind](float(bound))
+    return found
+
+
+def _bound(check: str, given: Any) -> Any:
+    """The number of a bound, without the unit in which the check counts: 200 of `200 forwards`."""
+    known = registry.checks().get(check)
+    number, _, unit = str(given).partition(" ")
+    if known is not None and unit and unit == known.unit:
+        return yaml.safe_load(number)
+    return given

@@ -1,0 +1,80 @@
+"""YAML with its lines, so that a mistake is told where it stands."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from xattr_check.errors import UsageError
+
+# The file of settings that is looked for in a folder.
+NAME = "xattr.yaml"
+
+
+def place(path: Path, node: yaml.Node) -> str:
+    """Where a node stands, as compilers write it: FILE:LINE."""
+    return f"{path}:{node.start_mark.line + 1}"
+
+
+def wrong(path: Path, node: yaml.Node, what: str) -> UsageError:
+    """The error of a node."""
+    return UsageError(f"{place(path, node)}: {what}")
+
+
+def compose(path: Path) -> yaml.Node | None:
+    """The document of a file, None where it is empty. Raises OSError, and UsageError for what is not YAML."""
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise UsageError(
+            f"{path}:{line}: not UTF-8: byte 0x{content[error.start]:02x}; save the file as UTF-8"
+        ) from None
+    try:
+        node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark, position = getattr(error, "problem_mark", None), getattr(error, "position", None)
+        line = mark.line + 1 if mark is not None else text[:position].count("\n") + 1
+        problem = str(getattr(error, "problem", None) or getattr(error, "reason", error))
+        if "'\\t'" in problem:
+            problem = "a tab where YAML takes spaces alone"
+        raise UsageError(f"{path}:{line}: not YAML: {problem}") from None
+    return node
+
+
+def entries(path: Path, node: yaml.Node, what: str) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
+    """Names of a mapping, each with its own node and that of its value. Raises UsageError.
+
+    A name that stands there twice is a mistake: YAML would take the last one in silence.
+    """
+    if not isinstance(node, yaml.MappingNode):
+        raise wrong(path, node, f"expected {what} to be a mapping, name: value, came {shown(path, node)}")
+    lines: dict[str, int] = {}
+    for key, value in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise wrong(path, key, f"expected a name in {what}, came {shown(path, key)}")
+        if key.value in lines:
+            raise wrong(
+                path,
+                key,
+                f"{key.value!r} stands in {what} twice, for the first time in line {lines[key.value]}",
+            )
+        lines[key.value] = key.start_mark.line + 1
+        yield key.value, key, value
+
+
+def value(path: Path, node: yaml.Node) -> Any:
+    """What a node says, of YAML's plain types. Raises UsageError."""
+    try:
+        return yaml.SafeLoader("").construct_document(node)
+    except yaml.YAMLError as error:
+        raise wrong(path, node, str(getattr(error, "problem", error))) from None
+
+
+def shown(path: Path, node: yaml.Node) -> str:
+    """What a node says, for a message: no more than a line of it, and nothing of what is nested."""
+    if isinstance(node, yaml.ScalarNode):
+        return f"{value(path, node)!r:.60}"
+    return "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"

@@ -1,0 +1,228 @@
+"""An axiom: what must hold of an attribution, how it is measured, and where the line is."""
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from xattr_check.core.explainer import Explainer
+from xattr_check.core.figure import Lines
+from xattr_check.core.run import Budget, Draw, Run
+from xattr_check.core.subject import Subject
+from xattr_check.errors import UsageError
+from xattr_check.statistics.gate import AtMost, Gate
+from xattr_check.statistics.intervals import Interval, Statistic, bootstrap_interval, exact, mean_interval
+
+# In which order they are told; one of another package comes after them.
+FAMILIES = (
+    *("contract", "generated", "exact", "sanity", "faithfulness", "retraining"),
+    *("localisation", "relative", "variance", "cost"),
+)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a check saw in one draw.
+
+    samples: (n,) or (n, k) float64, one row for each independent unit, an input as a rule.
+    finding: what was seen, in words, where the number alone does not tell.
+    evidence: tensors beside the number, those of pictures among them.
+    lines: what was measured along an axis, for the report.
+    """
+
+    samples: Tensor
+    finding: str = ""
+    evidence: Mapping[str, Tensor] = field(default_factory=dict)
+    lines: Lines | None = None
+
+
+Measure = Callable[..., Measurement]  # (Explainer, Subject, Draw, *, parameters)
+Derive = Callable[[Subject, Run], Subject]
+
+
+@dataclass(frozen=True, eq=False)
+class Axiom:
+    """One check.
+
+    statement: what must hold, in one sentence.
+    family: the group it is reported in.
+    gate: where the statistic must lie.
+    cites: where it comes from.
+    reads: what follows the number in the sentence of a verdict: "0.41 [0.37, 0.45] `reads`".
+    unit: the word that may follow a number in a gate that a user gives: `200 forwards`.
+    claimed: whether it gates only the methods that claim it.
+    advisory: what a subject has to offer for the verdict to gate, and why it is only advice without it.
+    statistic: `mean` and `max` of the rows, or a function of them; `max` is exact and takes one draw.
+    bounds: between which the statistic lies, whatever the method; intervals are told within them.
+    needs: what a subject must offer.
+    on: turns the subject into the one that is measured on, on the run's device, such as one with inputs made
+        for its model; None for the subject itself. Asked once in a run; raises Undefined or Invalid. The
+        first line of its docstring says what it makes.
+    presumes: checks that must not fail for a pass of this one to mean anything; where one does, the verdict
+        is not_applicable. They are judged only for a method that would pass.
+    negative, positive: controls that must fail and pass the gate, or else the check is invalid.
+        With a Beats gate the negative ones are the rivals instead, all that the subject allows.
+    cost: the smallest budget that includes it.
+    inputs: how many inputs one draw takes.
+    parameters: keyword parameters of `measure` that are not what they are by default.
+    """
+
+    name: str
+    statement: str
+    family: str
+    gate: Gate
+    measure: Measure
+    cites: str = ""
+    reads: str = ""
+    unit: str = ""
+    claimed: bool = False
+    advisory: Mapping[str, str] = field(default_factory=dict)
+    statistic: Literal["mean", "max"] | Statistic = "mean"
+    bounds: tuple[float, float] = (-math.inf, math.inf)
+    needs: frozenset[str] = frozenset()
+    on: Derive | None = None
+    presumes: tuple[str, ...] = ()
+    negative: tuple[str, ...] = ()
+    positive: tuple[str, ...] = ()
+    cost: Budget = "quick"
+    inputs: int = 32
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<Axiom {self.name}>"
+
+    def __call__(self, method: Explainer, subject: Subject, draw: Draw) -> Measurement:
+        """Measure one draw."""
+        return self.measure(method, subject, draw, **self.parameters)
+
+    @property
+    def options(self) -> dict[str, inspect.Parameter]:
+        """What `with_parameters` may set, by name."""
+        return dict(list(inspect.signature(self.measure).parameters.items())[3:])
+
+    def with_parameters(self, parameters: Mapping[str, Any]) -> "Axiom":
+        """The check with keyword parameters of its own, which its name then tells: `deletion?fill=blur`.
+
+        Raises UsageError for a parameter or a value that there is not.
+        """
+        options = self.options
+        for name, value in parameters.items():
+            if name not in options:
+                known = ", ".join(options) or "none"
+                raise UsageError(f"check {self.name!r}: no parameter {name!r}, it has {known}")
+            _check_value(self.name, options[name], value)
+        given = {name: parameters[name] for name in options if name in parameters}
+        told = "&".join(f"{name}={value}" for name, value in given.items())
+        return replace(self, name=f"{self.name}?{told}", parameters=given)
+
+    def value(self, samples: Tensor) -> float:
+        """The statistic over the rows of samples."""
+        if self.statistic == "max":
+            return float(samples.max())
+        return float(samples.mean()) if self.statistic == "mean" else self.statistic(samples)
+
+    def estimate(self, samples: Tensor, error_rate: float) -> Interval:
+        """The statistic over the rows of samples, with its interval."""
+        if self.statistic == "max":
+            return exact(self.value(samples))
+        if self.statistic == "mean":
+            return mean_interval(samples, error_rate)
+        return bootstrap_interval(samples, self.statistic, error_rate)
+
+    @property
+    def sequential(self) -> bool:
+        """Whether more draws can make the verdict clearer."""
+        return self.statistic != "max"
+
+
+def _check_value(check: str, option: inspect.Parameter, value: Any) -> None:
+    """Raise UsageError where a value is none of those that a parameter names, or not of its kind."""
+    allowed = get_args(option.annotation)
+    if allowed and value not in allowed:
+        choice = ", ".join(map(str, allowed))
+        raise UsageError(f"check {check!r}: expected {option.name} to be one of {choice}, came {value!r}")
+    kinds = {int: (int,), float: (int, float)}.get(option.annotation)
+    if kinds and (not isinstance(value, kinds) or isinstance(value, bool) or not value > 0):
+        wanted = "a whole number" if option.annotation is int else "a number"
+        raise UsageError(f"check {check!r}: expected {option.name} to be {wanted} above 0, came {value!r}")
+
+
+def axiom(
+    *,
+    statement: str,
+    family: str,
+    gate: Gate,
+    cites: str = "",
+    reads: str = "",
+    unit: str = "",
+    claimed: bool = False,
+    advisory: Mapping[str, str] | None = None,
+    statistic: Literal["mean", "max"] | Statistic = "mean",
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+    needs: Iterable[str] = (),
+    on: Derive | None = None,
+    presumes: Iterable[str] = (),
+    negative: Iterable[str] = (),
+    positive: Iterable[str] = (),
+    cost: Budget = "quick",
+    inputs: int = 32,
+) -> Callable[[Measure], Axiom]:
+    """Declare a check; the measuring function's name is the check's, its options are those of `Axiom`."""
+
+    def declare(measure: Measure) -> Axiom:
+        return Axiom(
+            name=measure.__name__,
+            statement=statement,
+            family=family,
+            gate=gate,
+            measure=measure,
+            cites=cites,
+            reads=reads,
+            unit=unit,
+            claimed=claimed,
+            advisory=dict(advisory or {}),
+            statistic=statistic,
+            bounds=bounds,
+            needs=frozenset(needs),
+            on=on,
+            presumes=tuple(presumes),
+            negative=tuple(negative),
+            positive=tuple(positive),
+            cost=cost,
+            inputs=inputs,
+        )
+
+    return declare
+
+
+def contract(
+    *,
+    statement: str,
+    reads: str = "violations",
+    negative: Iterable[str] = (),
+    cites: str = "",
+    needs: Iterable[str] = (),
+    at_most: float = 0.0,
+    inputs: int = 8,
+) -> Callable[[Measure], Axiom]:
+    """Declare a check of the contract: exact, on few inputs, no worse than a bound on any of them."""
+    return axiom(
+        statement=statement,
+        family="contract",
+        gate=AtMost(at_most),
+        reads=reads,
+        statistic="max",
+        negative=negative,
+        cites=cites,
+        needs=needs,
+        inputs=inputs,
+    )
+
+
+def violation(finding: str) -> Measurement:
+    """One violation of the contract, with what was seen; none where the finding is empty."""
+    return Measurement(torch.tensor([float(bool(finding))], dtype=torch.float64), finding)

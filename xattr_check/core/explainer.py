@@ -1,0 +1,157 @@
+"""A method at work on a subject: guarded, timed, seeded, and asked only once for the same maps."""
+
+import traceback
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xattr_check.core.faults import finite_fault, shape_fault, type_fault
+from xattr_check.core.method import Method
+from xattr_check.core.run import Run
+from xattr_check.core.state import ModelState, preserved_generators
+from xattr_check.core.subject import Subject
+from xattr_check.core.timeout import TimedOut, time_limit
+from xattr_check.core.units import Units
+from xattr_check.errors import MethodError, Undefined, UnknownInput
+from xattr_check.storage.digest import derive_seed, digest
+
+
+class Explainer:
+    """Calls a method as a careful user would, whatever it does.
+
+    It is given clones, seeded generators and a time limit; afterwards the model and the generators are put
+    back as they were. Every batch of maps is computed once in a run, and kept on its device while there is
+    room.
+    """
+
+    def __init__(self, method: Method, subject: Subject, run: Run) -> None:
+        self.method = method.bind(subject)
+        self.subject = subject
+        self.run = run
+        self._hung: MethodError | None = None
+
+    @classmethod
+    def of(cls, method: Method, subject: Subject, run: Run) -> "Explainer":
+        """The one explainer of a method on a subject, so that maps are computed once in a run."""
+        # The method is kept beside it: its id must not be given to another one while the run lasts.
+        _, explainer = run.once(
+            f"explainer {id(method)} {subject.fingerprint}", lambda: (method, cls(method, subject, run))
+        )
+        found: Explainer = explainer
+        return found
+
+    @property
+    def name(self) -> str:
+        """The method's name."""
+        return self.method.name
+
+    def __call__(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int = 0) -> Tensor:
+        """Usable maps of inputs (N, *F): (N, *F) or (N, 1, *spatial), finite, detached.
+
+        seed: varies the global generators; only a stochastic method's maps depend on it.
+        Raises MethodError where the method raises, hangs, or returns something else.
+        """
+        key = digest(id(self), self.run.model_digest(model), inputs, targets, seed)
+        found = self.run.maps.get(key)
+        if found is None:
+            try:
+                found = self._compute(model, inputs, targets, seed)
+            except MethodError as error:
+                found = error
+            self.run.maps.put(key, found)
+        if isinstance(found, MethodError):
+            raise found
+        return found
+
+    def scores(self, model: nn.Module, inputs: Tensor, targets: Tensor, units: Units | None = None) -> Tensor:
+        """(N, P) float64: how much evidence each unit is; pixels in the order of the subject's `spatial`.
+
+        The sum of the map over the unit; of its magnitude, where the method is a sensitivity.
+        """
+        maps = self(model, inputs, targets)
+        return (units or Units.of(self.subject, "pixels")).sums(
+            maps.abs() if self.method.sensitivity else maps
+        )
+
+    def _compute(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int) -> Tensor:
+        parts = []
+        for rows in torch.arange(len(inputs)).split(self.run.batch):
+            start, stop = int(rows[0]), int(rows[-1]) + 1
+            chunk, chosen = inputs[start:stop], targets[start:stop]
+            if len(inputs) > self.run.batch:
+                self.run.progress(f"{self.name}: maps of inputs {start + 1} to {stop} of {len(inputs)}")
+            maps = self.raw(model, chunk, chosen, seed)
+            for fault in (shape_fault, type_fault):
+                if reason := fault(maps, chunk):
+                    raise MethodError(reason)
+            if reason := finite_fault(maps):
+                raise MethodError(reason)
+            parts.append(maps.detach())
+        return torch.cat(parts)
+
+    def raw(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int = 0) -> Any:
+        """What the method returns for one batch, unseen and uncached, with the model put back afterwards.
+
+        seed: varies the global generators; they are seeded from it and the inputs of the batch.
+        """
+        state = ModelState(model)
+        try:
+            return self.unguarded(model, inputs.clone(), targets.clone(), seed)
+        finally:
+            state.restore()
+
+    def unguarded(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int = 0) -> Any:
+        """As `raw`, on the very tensors given and with the model left as the method leaves it.
+
+        Raises Undefined where a method that is given the truth is asked about inputs of which there is none.
+        """
+        if self._hung is not None:
+            raise self._hung
+        try:
+            return self._call(model, inputs, targets, seed)
+        except TimedOut:
+            self._hung = MethodError(
+                f"took longer than {self.run.timeout:g} s on {len(inputs)} inputs; "
+                "raise the limit with --xattr-timeout=SECONDS"
+            )
+            raise self._hung from None
+        except UnknownInput as error:
+            raise Undefined(f"the method knows the truth of other inputs: {error}") from None
+        except (Exception, SystemExit) as error:
+            raise MethodError(self._story(error, model, inputs, targets, seed)) from error
+
+    def _call(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int) -> Any:
+        stream = derive_seed(self.run.seed, seed, digest(inputs))
+        with preserved_generators(stream), time_limit(self.run.timeout), torch.enable_grad():
+            return self.method(model, inputs, targets)
+
+    def _story(
+        self, error: BaseException, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int
+    ) -> str:
+        frames = traceback.extract_tb(error.__traceback__)
+        # Where the method, or the model that it calls, went wrong, and not where torch found out.
+        last = [frame for frame in frames if "/torch/" not in frame.filename][-1]
+        # Without what would change the terminal that it is shown on.
+        text = "".join(sign if sign.isprintable() else "?" for sign in " ".join(str(error).split()))
+        what = (
+            f"raised {type(error).__name__}: {text:.160} ({last.filename.rsplit('/', 1)[-1]}:{last.lineno})"
+        )
+        failing = [row for row in range(len(inputs)) if self._fails_alone(model, inputs, targets, seed, row)]
+        if not failing:
+            return f"{what}, on a batch of {len(inputs)} inputs but on none of them alone"
+        if len(failing) < len(inputs):
+            return (
+                f"{what}, on {len(failing)} of {len(inputs)} inputs (first: number {failing[0]} of the batch)"
+            )
+        return what
+
+    def _fails_alone(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int, row: int) -> bool:
+        state = ModelState(model)
+        try:
+            self._call(model, inputs[row : row + 1].clone(), targets[row : row + 1].clone(), seed)
+        except (Exception, SystemExit, TimedOut):
+            return True
+        finally:
+            state.restore()
+        return False

@@ -1,0 +1,206 @@
+"""A method: any function from (model, inputs, targets) to attributions, and what it says of itself."""
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from torch import Tensor, nn
+
+from xattr_check.core.adapter import adapted, library_of
+from xattr_check.core.arrays import Caller, as_tensor, form_of
+from xattr_check.core.subject import Subject
+from xattr_check.errors import UsageError
+from xattr_check.storage.digest import digest
+
+Explain = Callable[..., Tensor]
+F = TypeVar("F", bound=Callable[..., Any])
+Role = Literal["negative", "positive"]
+ARGUMENTS = {"model", "inputs", "targets"}
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """An attribution method under a name.
+
+    function: (model, inputs (N, *F), targets (N,)) -> (N, *F) or (N, 1, *spatial), signed, higher = more
+        evidence for the target.
+    claims: the exact axioms that it promises, which then gate.
+    stochastic: whether two calls may differ.
+    sensitivity: whether its sign is a direction, as a gradient's is, and not evidence for or against the
+        target; checks that rank features then read its magnitude.
+    control: `negative` for what no check may reward, `positive` for what knows the truth, else None.
+    needs: what a subject must offer for it (`image`, `mask`, …); with any need but `image`, the function
+        is given the subject as a keyword.
+    """
+
+    name: str
+    function: Explain
+    claims: frozenset[str] = frozenset()
+    stochastic: bool = False
+    sensitivity: bool = False
+    control: Role | None = None
+    needs: frozenset[str] = frozenset()
+
+    def __call__(self, model: nn.Module, inputs: Tensor, targets: Tensor, **parameters: Any) -> Tensor:
+        """Attributions of inputs (N, *F) for targets (N,); of an array, a tensor is made."""
+        maps: Tensor = as_tensor(self.function(model, inputs, targets, **parameters), inputs)
+        return maps
+
+    def __repr__(self) -> str:
+        return f"<Method {self.name}>"
+
+    @property
+    def source(self) -> str:
+        """Digest of the source file of its function; an empty string where there is none, as of a builtin."""
+        function = inspect.unwrap(self.function)
+        while isinstance(function, partial):
+            function = function.func
+        kind = function if inspect.isroutine(function) else type(function)
+        try:
+            return digest(Path(inspect.getsourcefile(kind) or "").read_text(encoding="utf-8"))
+        except (OSError, TypeError):
+            return ""
+
+    @property
+    def statement(self) -> str:
+        """The first line of its docstring."""
+        lines = (inspect.getdoc(self.function) or "").splitlines()
+        return lines[0] if lines else ""
+
+    def bind(self, subject: Subject) -> "Method":
+        """The method as it runs on a subject: one that needs the truth is given the subject."""
+        if self.needs <= {"image"}:
+            return self
+        return replace(self, function=partial(self.function, subject=subject))
+
+    def with_parameters(self, name: str, parameters: dict[str, Any]) -> "Method":
+        """The method with keyword parameters fixed, under a new name. Raises UsageError for unknown ones."""
+        if not parameters:
+            return replace(self, name=name)
+        signature = inspect.signature(self.function)
+        names = [p.name for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        # By their names where they have them: a function called by keywords has them in any order.
+        known = [one for one in names if one not in ARGUMENTS] if set(names) >= ARGUMENTS else names[3:]
+        open_ended = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+        for key in parameters:
+            if key not in known and not open_ended:
+                raise UsageError(
+                    f"method {name!r}: expected a parameter among {', '.join(known) or '(none)'}, "
+                    f"came {key!r}"
+                )
+        return replace(self, name=name, function=partial(self.function, **parameters))
+
+
+def method(
+    *,
+    claims: Iterable[str] = (),
+    stochastic: bool = False,
+    sensitivity: bool = False,
+    control: Role | None = None,
+    needs: Iterable[str] = (),
+) -> Callable[[Explain], Method]:
+    """Declare a reference method; the function's name is the method's."""
+
+    def declare(function: Explain) -> Method:
+        return Method(
+            name=function.__name__,
+            function=function,
+            claims=frozenset(claims),
+            stochastic=stochastic,
+            sensitivity=sensitivity,
+            control=control,
+            needs=frozenset(needs),
+        )
+
+    return declare
+
+
+def claims(*axioms: str) -> Callable[[F], F]:
+    """Mark a function, or a class of callables, as promising exact axioms: `@claims("completeness")`."""
+
+    def mark(function: F) -> F:
+        function.__xattr_claims__ = frozenset(axioms)  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def stochastic(function: F) -> F:
+    """Mark a function, or a class of callables, as allowed to differ between two calls."""
+    function.__xattr_stochastic__ = True  # type: ignore[attr-defined]
+    return function
+
+
+def sensitivity(function: F) -> F:
+    """Mark a function, or a class of callables, whose sign is a direction and not evidence, as a gradient's.
+
+    The gradient of a logit is positive where more light would help, not where the evidence is: checks that
+    rank features read its magnitude.
+    """
+    function.__xattr_sensitivity__ = True  # type: ignore[attr-defined]
+    return function
+
+
+def takes_numpy(function: F) -> F:
+    """Mark a function, or a class of callables, that is given NumPy arrays, as Quantus gives them."""
+    function.__xattr_numpy__ = True  # type: ignore[attr-defined]
+    return function
+
+
+def as_method(function: Any, name: str | None = None) -> Method:
+    """A Method out of any callable with three arguments, or of an object that an adapter knows.
+
+    Raises UsageError where it is not callable or cannot take (model, inputs, targets).
+    """
+    if isinstance(function, Method):
+        return function if name is None else replace(function, name=name)
+    label = name if name is not None else str(getattr(function, "__qualname__", type(function).__name__))
+    if (library := library_of(function)) is not None:
+        try:
+            return as_method(adapted(library, function), label)
+        except UsageError as error:
+            raise UsageError(f"method {label!r}: {error}") from None
+    if isinstance(function, type):
+        try:
+            function = function()
+        except TypeError as error:
+            raise UsageError(
+                f"method {label!r}: expected a class that is called with no arguments: {error}"
+            ) from None
+    if not callable(function):
+        raise UsageError(
+            f"method {label!r}: expected a function explain(model, inputs, targets), "
+            f"came {type(function).__name__} {function!r:.60}"
+        )
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # builtins have none
+        signature = None
+    keywords = signature is not None and not _binds(signature, "model", "inputs", "targets")
+    if keywords and not _binds(signature, model=0, inputs=0, targets=0):
+        raise UsageError(
+            f"method {label!r}: expected a function that is called as explain(model, inputs, targets), "
+            f"came {getattr(function, '__name__', type(function).__name__)}{signature}"
+        )
+    form = form_of(function, signature)
+    return Method(
+        name=label,
+        function=function if form == "tensors" and not keywords else Caller(function, form, keywords),
+        claims=getattr(function, "__xattr_claims__", frozenset()),
+        stochastic=getattr(function, "__xattr_stochastic__", False),
+        sensitivity=getattr(function, "__xattr_sensitivity__", False),
+    )
+
+
+def _binds(signature: inspect.Signature | None, *arguments: Any, **keywords: Any) -> bool:
+    """Whether a function of that signature can be called so."""
+    if signature is None:
+        return True
+    try:
+        signature.bind(*arguments, **keywords)
+    except TypeError:
+        return False
+    return True

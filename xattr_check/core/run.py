@@ -1,0 +1,155 @@
+"""A run: the store, the seed, the device and the budget that its checks share."""
+
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from xattr_check.core.subject import Subject
+from xattr_check.errors import MethodError
+from xattr_check.storage.digest import derive_seed, digest, digest_model
+from xattr_check.storage.store import Store, Tensors
+
+Budget = Literal["quick", "standard", "full"]
+# How many inputs a check may draw before it has to say "undecided".
+BUDGETS: dict[Budget, int] = {"quick": 128, "standard": 512, "full": 4096}
+MEBIBYTE = 2**20
+
+Progress = Callable[[str], None]
+
+
+class MapCache:
+    """Maps and errors by key, the least recently used dropped where they take more than `limit` bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._kept: OrderedDict[str, Tensor | MethodError] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, key: str) -> Tensor | MethodError | None:
+        """What was put under the key, if it is still there."""
+        found = self._kept.get(key)
+        if found is not None:
+            self._kept.move_to_end(key)
+        return found
+
+    def put(self, key: str, value: Tensor | MethodError) -> None:
+        """Keep a value, and drop what was not asked for the longest."""
+        self._kept[key] = value
+        self._bytes += _size(value)
+        while self._bytes > self.limit and len(self._kept) > 1:
+            self._bytes -= _size(self._kept.popitem(last=False)[1])
+
+
+def _size(value: Tensor | MethodError) -> int:
+    return value.numel() * value.element_size() if isinstance(value, Tensor) else 0
+
+
+def silent(label: str) -> None:
+    """Report no progress."""
+
+
+@dataclass(eq=False)
+class Run:
+    """What the checks of one run share.
+
+    memory: bytes that a chunk of perturbed inputs and its activations may take.
+    batch: how many inputs a method is given at once.
+    timeout: seconds that one call of a method may take.
+    maps: what methods returned, so that each map is computed once.
+    progress: told what is being computed, whenever that is not the method itself.
+    """
+
+    store: Store
+    seed: int = 0
+    budget: Budget = "quick"
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    memory: int = 256 * MEBIBYTE
+    batch: int = 32
+    timeout: float = 300.0
+    progress: Progress = silent
+    maps: MapCache = field(default_factory=lambda: MapCache(1024 * MEBIBYTE))
+    _models: "weakref.WeakKeyDictionary[nn.Module, str]" = field(default_factory=weakref.WeakKeyDictionary)
+    _memo: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.device.type == "cuda":
+            # TF32 rounds at 1e-3, which is what batch mates and a careless method may not change.
+            torch.backends.cuda.matmul.allow_tf32 = False
+            torch.backends.cudnn.allow_tf32 = False
+
+    def model_digest(self, model: nn.Module) -> str:
+        """Digest of a model, computed once: what a method changes is put back after every call."""
+        if model not in self._models:
+            self._models[model] = digest_model(model)
+        return self._models[model]
+
+    def once(self, key: str, compute: Callable[[], Any]) -> Any:
+        """What compute returns, the first time in this run; for models, which the store does not hold."""
+        if key not in self._memo:
+            self._memo[key] = compute()
+        return self._memo[key]
+
+    @property
+    def limit(self) -> int:
+        """How many inputs a check may draw."""
+        return BUDGETS[self.budget]
+
+    def draws(self, check: str, subject: Subject, inputs: int) -> "Iterator[Draw]":
+        """Draws of so many of the subject's inputs each, until they or the budget are exhausted.
+
+        The order follows from the seed alone, so that all checks see the same batches and share maps.
+        """
+        generator = torch.Generator().manual_seed(derive_seed("order", self.seed))
+        order = torch.randperm(len(subject.inputs), generator=generator)[: self.limit]
+        for number, indices in enumerate(order.split(inputs)):
+            yield Draw(self, subject, indices, derive_seed(check, self.seed, number))
+
+
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """One independent draw: some inputs of the subject and a seed.
+
+    indices: (n,) int64, which of the subject's inputs.
+    """
+
+    run: Run
+    subject: Subject
+    indices: Tensor
+    seed: int
+
+    @cached_property
+    def inputs(self) -> Tensor:
+        """(n, *F) on the run's device."""
+        return self.subject.inputs[self.indices.to(self.subject.inputs.device)]
+
+    @cached_property
+    def targets(self) -> Tensor:
+        """(n,) int64 on the run's device."""
+        return self.subject.targets[self.indices.to(self.subject.targets.device)]
+
+    def truth(self, name: str) -> Tensor:
+        """The rows of the subject's truth of that name."""
+        rows = self.subject.truth[name]
+        return rows[self.indices.to(rows.device)]
+
+    def generator(self, *purpose: Any) -> torch.Generator:
+        """A generator on the CPU for one purpose of this draw."""
+        return torch.Generator().manual_seed(derive_seed(self.seed, *purpose))
+
+    def shared(self, kind: str, compute: Callable[[], Tensors], **parameters: Any) -> Tensors:
+        """Tensors that depend on the subject, the draw and the parameters alone, from the store."""
+        key = {
+            "subject": self.subject.fingerprint,
+            "indices": digest(self.indices),
+            "seed": self.seed,
+            "device": self.run.device.type,
+            **parameters,
+        }
+        found = self.run.store.fetch(kind, key, compute)
+        return {name: tensor.to(self.run.device) for name, tensor in found.items()}

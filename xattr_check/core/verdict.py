@@ -1,0 +1,151 @@
+"""Verdicts: what the battery says, as an object, a sentence and a record."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from xattr_check.core.figure import Figure
+from xattr_check.statistics.intervals import Interval
+
+Status = Literal["pass", "fail", "undecided", "invalid", "not_applicable", "error", "xfail", "xpass"]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What was measured in one draw.
+
+    rows: (n,) or (n, k) float64, one row for each independent unit. controls: the statistic of each.
+    """
+
+    rows: Tensor
+    controls: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The result of one check of one method on one subject.
+
+    status: pass, fail, undecided (the interval still straddles the gate at the end of the budget), invalid
+        (the controls do not separate here), not_applicable, error (the method broke its contract), or
+        xfail and xpass, where a failure was expected.
+    interval: the statistic with its confidence interval, None where nothing was measured.
+    controls: the statistic of each control on the same draws.
+    required: whether it gates; an exact axiom that the method does not claim is only reported.
+    advisory: why it is only advice here, where that is so.
+    n: independent units measured; seconds: time taken.
+    trace: the frames of the method that raised, as Python prints them.
+    better: which figures are better. scale: the gate's bound, or the margin by which controls are beaten.
+    fingerprint, code: digests of the subject and of the check's source.
+    draws: what was measured, by the seed of each draw; two runs are compared on those that both have.
+    figure: what was measured along an axis, where the check has one.
+    """
+
+    method: str
+    subject: str
+    check: str
+    family: str
+    status: Status
+    sentence: str
+    gate: str
+    interval: Interval | None = None
+    controls: Mapping[str, float] = field(default_factory=dict)
+    required: bool = True
+    advisory: str = ""
+    n: int = 0
+    seconds: float = 0.0
+    evidence: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    trace: str = field(default="", repr=False)
+    better: Literal["lower", "higher"] = "lower"
+    scale: float = 0.0
+    fingerprint: str = ""
+    code: str = ""
+    draws: Mapping[str, Drawn] = field(default_factory=dict, repr=False)
+    figure: Figure | None = field(default=None, repr=False)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a gate must close on it."""
+        return self.status in ("error", "xpass") or (self.status == "fail" and self.required)
+
+    @property
+    def node_id(self) -> str:
+        """How pytest names it."""
+        return f"xattr::{self.method}::{self.check}"
+
+    def record(self) -> dict[str, Any]:
+        """The verdict as JSON types; numbers that are not finite become None."""
+        interval = self.interval
+        return {
+            "method": self.method,
+            "subject": self.subject,
+            "check": self.check,
+            "family": self.family,
+            "status": self.status,
+            "required": self.required,
+            "advisory": self.advisory,
+            "statistic": None if interval is None else _number(interval.value),
+            "interval": None if interval is None else [_number(interval.low), _number(interval.high)],
+            "gate": self.gate,
+            "sentence": self.sentence,
+            "controls": {name: _number(value) for name, value in self.controls.items()},
+            "n": self.n,
+            "seconds": round(self.seconds, 3),
+            "better": self.better,
+            "scale": self.scale,
+            "fingerprint": self.fingerprint,
+            "code": self.code,
+            "draws": {
+                seed: {
+                    "rows": _rounded(draw.rows),
+                    "controls": {name: _number(value) for name, value in draw.controls.items()},
+                }
+                for seed, draw in self.draws.items()
+            },
+            "figure": None if self.figure is None else self.figure.record(),
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "Verdict":
+        """The verdict that a record tells of, without its evidence; what was not finite is NaN again.
+
+        Of a record of a later version, what is not known is left out.
+        """
+        names = {item.name for item in fields(cls)} - {"interval", "figure"}
+        known = {key: value for key, value in record.items() if key in names}
+        interval = None
+        if record["interval"] is not None:
+            ends = (record["statistic"], *record["interval"])
+            interval = Interval(*(math.nan if end is None else end for end in ends))
+        draws = {
+            seed: Drawn(torch.tensor(_finite(draw["rows"]), dtype=torch.float64), _read(draw["controls"]))
+            for seed, draw in record.get("draws", {}).items()
+        }
+        figure = None if record.get("figure") is None else Figure.from_record(record["figure"])
+        known |= {"controls": _read(record["controls"]), "draws": draws, "figure": figure}
+        return cls(**known, interval=interval)
+
+
+def _read(figures: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: math.nan if value is None else float(value) for name, value in figures.items()}
+
+
+def _finite(rows: Any) -> Any:
+    """Nested lists with NaN for None."""
+    if isinstance(rows, list):
+        return [_finite(row) for row in rows]
+    return math.nan if rows is None else rows
+
+
+def _rounded(rows: Tensor) -> Any:
+    """Nested lists of rows, in nine digits; what is not finite is None."""
+    if rows.ndim > 1:
+        return [_rounded(row) for row in rows]
+    return [_number(float(f"{value:.9g}")) for value in rows.tolist()]
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,233 @@
+"""What features do to a model's outputs, in every coalition, and the certificate that says so."""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from xattr_check.generation.patches import paste
+from xattr_check.generation.scenarios import Scenario
+from xattr_check.perturbation.chunks import Chunks
+from xattr_check.perturbation.outputs import Probe, probe
+
+T = TypeVar("T")
+# The certificate, in units of the contributing feature's effect: a forbidden change over all draws.
+MEDIAN, NINETIETH = 0.07, 0.15
+# The softmax that every feature alone gives its own class, and in `saturation` the share that it reaches of
+# the effect of all.
+SOFTMAX, REACH = 0.94, 0.93
+# Fresh references and placements behind a certificate.
+DRAWS = 32
+
+# A coalition, and those of its features that gradients reach; both are bit masks over the features.
+Variant = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a model says about n samples in K draws each.
+
+    own: (n, K, F) log-probability of each feature's own class, with that feature alone.
+    logit: (n, K, F) the logit of the same.
+    effect: (n, K, F) that logit minus the one of the empty image.
+    larger, smaller: (n, K, J) the output with and without the feature, for each forbidden change.
+    whole: (n, K) the effect of all features together on the first class.
+    """
+
+    own: Tensor
+    logit: Tensor
+    effect: Tensor
+    larger: Tensor
+    smaller: Tensor
+    whole: Tensor
+
+    @property
+    def change(self) -> Tensor:
+        """(n, K, J) forbidden changes of outputs, in logits."""
+        return self.larger - self.smaller
+
+
+def unit(effect: Tensor, scenario: Scenario) -> Tensor:
+    """(n, K) the smallest effect among the contributing features, of effects (n, K, F)."""
+    return effect[..., list(scenario.contributing)].amin(-1)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What holds of each of n samples, over draws that no optimiser saw.
+
+    effect: (n,) median of the contributing effect e = Φ_a(X ∪ f_a) − Φ_a(X), the smallest of them where
+        several features contribute, in logits.
+    median, ninetieth: (n, J) of |forbidden change| / e.
+    softmax: (n, F) the least probability of each feature's own class, alone.
+    reach: (n, F) median share of the effect of all that each feature reaches alone; ones where nothing
+        saturates.
+    """
+
+    effect: Tensor
+    median: Tensor
+    ninetieth: Tensor
+    softmax: Tensor
+    reach: Tensor
+
+    def within(self, margin: float) -> Tensor:
+        """(n,) bool: whether every bound holds, and holds when only so much of its width is allowed."""
+        return (
+            (self.median <= MEDIAN * margin).all(1)
+            & (self.ninetieth <= NINETIETH * margin).all(1)
+            & (1 - self.softmax <= (1 - SOFTMAX) * margin).all(1)
+            & (1 - self.reach <= (1 - REACH) * margin).all(1)
+        )
+
+    @property
+    def holds(self) -> Tensor:
+        """(n,) bool."""
+        return self.within(1.0)
+
+    def __getitem__(self, rows: Tensor) -> "Certificate":
+        """The certificate of some of the samples."""
+        return Certificate(*(getattr(self, one.name)[rows] for one in fields(self)))
+
+
+def certificate(outcome: Outcome, scenario: Scenario) -> Certificate:
+    """The certificate that an outcome of K draws gives; of one draw, where K is 1."""
+    effect = unit(outcome.effect, scenario)
+    # Where there is no effect, no change is small in comparison.
+    relative = torch.where(
+        effect[..., None] > 0, outcome.change.abs() / effect.clamp_min(1e-12)[..., None], torch.inf
+    )
+    reach = torch.ones_like(outcome.effect)
+    if scenario.saturating:
+        reach = torch.where(
+            outcome.whole[..., None] > 0, outcome.effect / outcome.whole.clamp_min(1e-12)[..., None], 0.0
+        )
+    return Certificate(
+        effect=effect.quantile(0.5, dim=1),
+        # An observed value, the larger of two: nothing is interpolated where one of them is infinite.
+        median=relative.quantile(0.5, dim=1, interpolation="higher"),
+        ninetieth=relative.quantile(0.9, dim=1, interpolation="higher"),
+        softmax=outcome.own.exp().amin(1),
+        reach=reach.quantile(0.5, dim=1),
+    )
+
+
+def free_variants(scenario: Scenario) -> list[Variant]:
+    """Every coalition, with gradients into all of its features."""
+    return [(coalition, coalition) for coalition in range(scenario.coalitions)]
+
+
+@dataclass(eq=False)
+class Stage:
+    """A frozen copy of a model on which coalitions of patches are shown.
+
+    memory: bytes that a chunk of images and its activations may take; where the device runs out of memory
+        nevertheless, the chunk is halved and the work goes on.
+    """
+
+    model: nn.Module
+    example: Tensor
+    scenario: Scenario
+    memory: int
+
+    def __post_init__(self) -> None:
+        # Frozen, so that no gradient is computed for weights; a copy, so that the user's stay as they are.
+        self.model = copy.deepcopy(self.model).eval().requires_grad_(False)
+
+    @cached_property
+    def probe(self) -> Probe:
+        """What one input costs this model."""
+        with torch.inference_mode():
+            return probe(self.model, self.example[:2].clone())
+
+    @cached_property
+    def _chunks(self) -> Chunks:
+        """Chunks of images: every activation is held, and its gradient."""
+        return Chunks(self.memory // (2 * self.probe.bytes))
+
+    def samples_at_once(self, draws: int, variants: int) -> int:
+        """How many samples are shown at once."""
+        return max(1, self._chunks.size // (draws * variants))
+
+    def logits(self, patches: Tensor, references: Tensor, places: Tensor, variant: Variant) -> Tensor:
+        """(n, K, classes) under one coalition.
+
+        patches: (n, F, C, side, side); references: (n, K, C, H, W); places: (n, K, F, 2).
+        """
+        coalition, free = variant
+        count, draws = references.shape[:2]
+        images = references.flatten(0, 1)
+        if not coalition:
+            images = images.clone()  # nothing is pasted, and a model may work in place
+        for feature in range(self.scenario.features):
+            if coalition >> feature & 1:
+                patch = patches[:, feature].repeat_interleave(draws, 0)
+                patch = patch if free >> feature & 1 else patch.detach()
+                images = paste(images, patch, places[:, :, feature].flatten(0, 1))
+        # One call for each coalition: the batch is large enough already, and memory is what is short.
+        with torch.set_grad_enabled(bool(free) and torch.is_grad_enabled()):
+            found: Tensor = self.model(images.contiguous(memory_format=self.probe.layout))
+            if found.dtype in (torch.float16, torch.bfloat16):  # too coarse to compare changes in
+                found = found.float()
+        return found.reshape(count, draws, -1)
+
+    def outcome(
+        self,
+        patches: Tensor,
+        classes: Tensor,
+        references: Tensor,
+        places: Tensor,
+        variants: Sequence[Variant] | None = None,
+    ) -> Outcome:
+        """What the model says about n samples; classes: (n, scenario.classes) int64.
+
+        variants: which coalitions to show, and where their gradients go; all, with all gradients, by default.
+            A forbidden change is read from the variant whose only free feature joins, if there is one.
+        """
+        scenario = self.scenario
+        shown = {
+            variant: self.logits(patches, references, places, variant)
+            for variant in (free_variants(scenario) if variants is None else variants)
+        }
+
+        def output(coalition: int, number: int, free: int) -> Tensor:
+            chosen = (coalition, free) if (coalition, free) in shown else None
+            if chosen is None:
+                chosen = next(variant for variant in shown if variant[0] == coalition)
+            index = classes[:, number, None, None].expand(-1, references.shape[1], 1)
+            return shown[chosen].gather(2, index).squeeze(2)
+
+        alone, logits, effects = [], [], []
+        for feature, made in enumerate(scenario.makes):
+            single = 1 << feature
+            logit = output(single, made, single)
+            logits.append(logit)
+            alone.append(logit - shown[single, single].logsumexp(2))
+            effects.append(logit - output(0, made, 0))
+        everything = scenario.coalitions - 1
+        return Outcome(
+            own=torch.stack(alone, 2),
+            logit=torch.stack(logits, 2),
+            effect=torch.stack(effects, 2),
+            larger=torch.stack([output(c.larger, c.output, 1 << c.feature) for c in scenario.changes], 2),
+            smaller=torch.stack([output(c.smaller, c.output, c.smaller) for c in scenario.changes], 2),
+            whole=output(everything, 0, everything) - output(0, 0, 0),
+        )
+
+    def in_chunks(self, work: Callable[[slice], T], count: int, draws: int, variants: int) -> list[T]:
+        """What the work makes of slices of count samples that fit the memory."""
+        return [found for _, found in self._chunks.over(work, count, draws * variants)]
+
+    @torch.no_grad()
+    def certify(self, patches: Tensor, classes: Tensor, references: Tensor, places: Tensor) -> Certificate:
+        """The certificate of n samples on references (n, K, C, H, W) and places (n, K, F, 2)."""
+
+        def work(rows: slice) -> Certificate:
+            found = self.outcome(patches[rows], classes[rows], references[rows], places[rows])
+            return certificate(found, self.scenario)
+
+        parts = self.in_chunks(work, len(patches), references.shape[1], 1)
+        return Certificate(*(torch.cat([getattr(p, one.name) for p in parts]) for one in fields(Certificate)))

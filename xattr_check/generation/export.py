@@ -1,0 +1,70 @@
+"""Files of generated features: images with their certificate, for whoever has the model alone, and sheets."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from safetensors.torch import save
+
+from xattr_check.generation.certify import DRAWS, MEDIAN, NINETIETH, REACH, SOFTMAX, Certificate
+from xattr_check.generation.generator import Generator, shown
+from xattr_check.generation.samples import Samples
+from xattr_check.storage.store import Tensors
+
+FORMAT = 1
+LETTERS = "abcd"
+# The key of a file's metadata under which its description lies, as JSON.
+KEY = "xattr_check"
+
+
+def tensors(maker: Generator, samples: Samples) -> Tensors:
+    """Samples as images and classes (see `generate.shown`), and their certificate as `certificate.NAME`."""
+    certificate = {
+        f"certificate.{one.name}": getattr(samples.certificate, one.name) for one in fields(Certificate)
+    }
+    found = {**shown(maker, samples), **certificate}
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in found.items()}
+
+
+def description(maker: Generator) -> dict[str, object]:
+    """How samples were made, what for, and what their certificate bounds.
+
+    `changes` names the columns of `certificate.median` and `.ninetieth`: the output that a feature must not
+    change when it joins the features of a coalition. `makes` gives the class that each feature makes.
+    """
+    plan = maker.plan
+    kind = plan.scenario
+    return {
+        "format": FORMAT,
+        "subject": maker.subject.name,
+        "model": maker.run.model_digest(maker.subject.model),
+        "scenario": kind.name,
+        "makes": {LETTERS[feature]: LETTERS[number] for feature, number in enumerate(kind.makes)},
+        "changes": [
+            {
+                "output": LETTERS[change.output],
+                "feature": LETTERS[change.feature],
+                "joins": [LETTERS[f] for f in range(kind.features) if change.smaller >> f & 1],
+            }
+            for change in kind.changes
+        ],
+        **{name: value for name, value in asdict(plan).items() if name not in ("scenario", "side")},
+        "patch": plan.side,
+        "draws": DRAWS,
+        "bounds": {"median": MEDIAN, "ninetieth": NINETIETH, "softmax": SOFTMAX, "reach": REACH},
+    }
+
+
+def write(tensors: Tensors, path: Path, about: Mapping[str, object]) -> list[Path]:
+    """Write a safetensors file, whole or not at all, described in its metadata; its path. Raises OSError."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        # Through bytes: safetensors' own files are readable by their owner alone.
+        part.write_bytes(save(contiguous, metadata={KEY: json.dumps(about, ensure_ascii=False)}))
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return [path]

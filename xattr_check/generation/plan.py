@@ -1,0 +1,99 @@
+"""How generated features are made: the scenario, the patches, what they are pasted on."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xattr_check.core.subject import Subject
+from xattr_check.errors import UsageError
+from xattr_check.generation.objectives import OBJECTIVES
+from xattr_check.generation.patches import place
+from xattr_check.generation.scenarios import Scenario
+
+REFERENCES = ("subject", "noise", "inputs")
+
+
+def default_side(size: tuple[int, int]) -> int:
+    """Pixels on a side of a patch: 7/16 of the smaller side of the image, 14 at 32 and 98 at 224."""
+    return max(4, min(size) * 7 // 16)
+
+
+def default_gap(size: tuple[int, int]) -> int:
+    """Pixels between patches at the least, so that one hardly acts on the other: 3 at 32, 21 at 224."""
+    return min(size) * 3 // 32
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How samples are made; two plans never share samples.
+
+    side: pixels on a side of each patch. gap: pixels between two of them at the least; 0 in `saturation`,
+        where they lie side by side, since features that are far apart hardly act on each other.
+    reference: `subject` (its own), `noise` (normal, around the middle of the inputs' range, a tenth of it
+        wide, clipped to it) or `inputs` (one of the subject's inputs).
+    objective: `constrained` or `dynamic`. steps: after so many a sample that is not certified is given up.
+    fixed: whether each sample keeps to places of its own, for models to which it matters where a patch is;
+        else its patches go anywhere.
+    """
+
+    scenario: Scenario
+    side: int
+    gap: int
+    reference: str = "noise"
+    objective: str = "constrained"
+    steps: int = 1500
+    seed: int = 0
+    fixed: bool = False
+
+    def __post_init__(self) -> None:
+        if self.reference not in REFERENCES:
+            raise UsageError(f"reference {self.reference!r}: expected one of {', '.join(REFERENCES)}")
+        if self.objective not in OBJECTIVES:
+            raise UsageError(f"objective {self.objective!r}: expected one of {', '.join(OBJECTIVES)}")
+        if self.side < 4:
+            raise UsageError(f"patch={self.side}: expected at least 4 pixels")
+
+    @classmethod
+    def of(
+        cls,
+        subject: Subject,
+        scenario: Scenario,
+        *,
+        side: int | None = None,
+        reference: str | None = None,
+        objective: str = "constrained",
+        steps: int = 1500,
+        seed: int = 0,
+        fixed: bool = False,
+    ) -> "Plan":
+        """The plan for a subject, with what is not said chosen to suit it. Raises UsageError."""
+        if not subject.is_image:
+            raise UsageError(
+                f"subject {subject.name!r}: features are generated for images (N, C, H, W), "
+                f"came {tuple(subject.inputs.shape)}"
+            )
+        size = (subject.spatial[0], subject.spatial[1])
+        chosen = default_side(size) if side is None else side
+        if side is None and not scenario.saturating and scenario.features > 2:
+            chosen = min(chosen, (min(size) - default_gap(size)) // 2)
+        gap = 0 if scenario.saturating else default_gap(size)
+        if reference is None:
+            reference = "noise" if subject.reference is None else "subject"
+        if reference == "subject" and subject.reference is None:
+            raise UsageError(f"subject {subject.name!r}: has no reference of its own; choose noise or inputs")
+        made = cls(scenario, chosen, gap, reference, objective, steps, seed, fixed)
+        made.place(1, size, torch.Generator().manual_seed(0))  # raises where they do not fit
+        return made
+
+    def place(self, count: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+        """(count, F, 2) places of the features."""
+        return place(
+            count,
+            self.scenario.features,
+            self.side,
+            size,
+            generator,
+            gap=self.gap,
+            together=self.scenario.saturating,
+        )

@@ -1,0 +1,58 @@
+"""Certified samples of generated features, as tensors."""
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from xattr_check.generation.certify import Certificate
+from xattr_check.storage.store import Tensors
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Certified samples.
+
+    patches: (n, F, C, side, side) in the model's input space, rounded to half precision.
+    classes: (n, scenario.classes) int64.
+    composite, draws: (n,) int64 seeds of the reference and places shown, and of those behind the certificate.
+    steps: (n,) int64, when they were certified.
+    """
+
+    patches: Tensor
+    classes: Tensor
+    composite: Tensor
+    draws: Tensor
+    steps: Tensor
+    certificate: Certificate
+
+    def __len__(self) -> int:
+        return len(self.patches)
+
+    def __getitem__(self, rows: Tensor | slice) -> "Samples":
+        """Some of the samples."""
+        index = torch.arange(len(self))[rows]
+        return Samples(*(getattr(self, one.name)[index] for one in fields(self)))
+
+    @classmethod
+    def joined(cls, parts: list["Samples"]) -> "Samples":
+        """Several lots of samples as one."""
+        tables = [part.tensors() for part in parts]
+        return cls.of({name: torch.cat([table[name] for table in tables]) for name in tables[0]})
+
+    def tensors(self) -> Tensors:
+        """Everything as tensors by name, patches in half precision."""
+        certificate = {
+            f"certificate.{one.name}": getattr(self.certificate, one.name) for one in fields(Certificate)
+        }
+        own = {name: getattr(self, name).cpu() for name in ("classes", "composite", "draws", "steps")}
+        return {"patches": self.patches.half().cpu(), **own, **certificate}
+
+    @classmethod
+    def of(cls, tensors: Tensors) -> "Samples":
+        """What `tensors` gave."""
+        return cls(
+            patches=tensors["patches"].float(),
+            certificate=Certificate(*(tensors[f"certificate.{one.name}"] for one in fields(Certificate))),
+            **{name: tensors[name] for name in ("classes", "composite", "draws", "steps")},
+        )

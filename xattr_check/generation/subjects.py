@@ -1,0 +1,123 @@
+"""Subjects made of generated features: what the checks of the family `generated` measure on."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from xattr_check.core.run import Budget, Run
+from xattr_check.core.subject import Subject
+from xattr_check.errors import Invalid, Undefined, UsageError
+from xattr_check.generation.blocks import BLOCK, take
+from xattr_check.generation.generator import Generator, shown
+from xattr_check.generation.placement import settled
+from xattr_check.generation.plan import Plan
+from xattr_check.generation.samples import Samples
+from xattr_check.generation.scenarios import Scenario, scenario
+from xattr_check.storage.digest import digest
+from xattr_check.storage.store import Tensors
+from xattr_check.wording import duration
+
+# Blocks of samples that are started for a subject that ships none, and the seconds that may take at once.
+BLOCKS: dict[Budget, int] = {"quick": 1, "standard": 4, "full": 16}
+SECONDS: dict[Budget, float] = {"quick": 150.0, "standard": float("inf"), "full": float("inf")}
+# Fewer certified samples say nothing about a method.
+LEAST = 16
+
+Derived = Callable[[Subject, Run], Subject]
+
+
+def generated(name: str) -> Derived:
+    """What turns a subject into one whose inputs are generated features of that scenario."""
+
+    def features(subject: Subject, run: Run) -> Subject:
+        """Features generated with the subject's model: those it ships, or made when first asked for."""
+        try:
+            if name in subject.generated:
+                maker, samples = _shipped(subject, name, run)
+            else:
+                maker, samples = _made(subject, scenario(name), run)
+        except UsageError as error:
+            raise Undefined(str(error)) from None
+        return derived(subject, maker, samples)
+
+    return features
+
+
+def derived(subject: Subject, maker: Generator, samples: Samples) -> Subject:
+    """The subject with composites (n, C, H, W) for inputs and class a for target.
+
+    Its truth says which patch is where, and makes what: `mask_a`, `mask_b`, … (n, 1, H, W) bool each patch;
+    `mask` those that make the target; `other_target` (n,) int64 and `other_mask` (n, 1, H, W) bool class b
+    and what makes that, which in `single` is nothing; neither is there in `saturation`.
+    """
+    images = shown(maker, samples)
+    masks = {key: value for key, value in images.items() if key.startswith("mask_")}
+    every = list(masks.values())
+    kind = maker.plan.scenario
+    truth: dict[str, Tensor] = dict(masks)
+    truth["mask"] = torch.stack(every).any(0) if kind.saturating else every[0]
+    if kind.classes > 1:
+        truth["other_target"] = images["target_b"]
+        truth["other_mask"] = masks.get("mask_b", torch.zeros_like(every[0]))
+    return replace(
+        subject,
+        inputs=images["composite"],
+        targets=images["target_a"],
+        regions=None,
+        truth=truth,
+        siblings={},
+        recipe=None,
+        generated={},
+    )
+
+
+def packed(maker: Generator, samples: Samples) -> Tensors:
+    """Samples as a subject ships them: small, and checked against its model when they are loaded."""
+    plan = maker.plan
+    return {**samples.tensors(), "gap": torch.tensor(plan.gap), "fixed": torch.tensor(plan.fixed)}
+
+
+def _shipped(subject: Subject, name: str, run: Run) -> tuple[Generator, Samples]:
+    """The shipped samples that hold here, by forward passes: all draws once, the composites every time."""
+    tensors: Mapping[str, Tensor] = subject.generated[name]
+    samples = Samples.of(dict(tensors))
+    kind = scenario(name, samples.patches.shape[1])
+    reference = "noise" if subject.reference is None else "subject"
+    plan = Plan(kind, samples.patches.shape[-1], int(tensors["gap"]), reference, fixed=bool(tensors["fixed"]))
+    maker = Generator(subject, plan, run)
+    run.progress(f"{kind.name} features: verifying {len(samples)} shipped samples")
+
+    def verify() -> Tensors:
+        return {"holds": maker.certify(samples.patches, samples.classes, samples.draws).holds}
+
+    holds = run.store.fetch("verified", {**maker.key, "samples": digest(dict(tensors))}, verify)["holds"]
+    holds = holds & maker.certify(samples.patches, samples.classes, samples.composite, 1).holds
+    if int(holds.sum()) < LEAST:
+        raise Invalid(
+            f"{int(holds.sum())} of the {len(samples)} samples that ship with {subject.name!r} keep their "
+            f"certificate with this model, at least {LEAST} have to"
+        )
+    return maker, samples[holds.nonzero().squeeze(1)]
+
+
+def _made(subject: Subject, kind: Scenario, run: Run) -> tuple[Generator, Samples]:
+    maker = settled(Generator(subject, Plan.of(subject, kind, seed=run.seed), run))
+    made = take(maker, BLOCKS[run.budget], seconds=SECONDS[run.budget])
+    if len(made.samples) >= LEAST:
+        return maker, made.samples
+    figures = f"{len(made.samples)} of {made.started} started samples were certified"
+    if made.finished:
+        raise Invalid(
+            f"{figures}, at least {LEAST} have to be: this model does not let features be made for "
+            f"{kind.name!r} with patches of {maker.plan.side} pixels"
+        )
+    raise Invalid(
+        f"{figures} after {made.steps} of at most {maker.plan.steps} steps and {made.seconds:.0f} s; "
+        f"--xattr-budget={run.budget} allows {SECONDS[run.budget]:.0f} s, and all steps would take "
+        f"{duration(made.pace * maker.plan.steps)} here; a run with --xattr-budget=standard goes on from "
+        "there, and so does "
+        f"`xattr-check generate --scenario={kind.name} -n {BLOCK}` with the options of this run that name "
+        "the subject, the seed, the device and the storage"
+    )

@@ -1,0 +1,1 @@
+"""Runs kept, and held against each other."""

@@ -1,0 +1,1 @@
+"""Models made of the subject's own, and what calling one costs."""

@@ -1,0 +1,90 @@
+"""Outputs of a model while features are shown or removed in the order of their attribution, and areas."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from xattr_check.core.explainer import Explainer
+from xattr_check.core.run import Draw
+from xattr_check.core.subject import Subject
+from xattr_check.core.units import By, Units
+from xattr_check.errors import Undefined
+from xattr_check.perturbation.fills import Fill, absent
+from xattr_check.perturbation.outputs import Output, descending_ranks, outputs_under, ranked_masks
+from xattr_check.storage.digest import digest
+
+# Points of a curve besides its start: 64 pixels each at 32 × 32. Twice as many move an area by < 0.01.
+STEPS = 16
+# Without this much of the target's probability between both ends, there is nothing to attribute.
+LEAST_EFFECT = 0.1
+
+
+def shares(steps: int = STEPS) -> list[float]:
+    """Evenly spaced shares of the features, 0 and 1 included."""
+    return torch.linspace(0, 1, steps + 1, dtype=torch.float64).tolist()
+
+
+def ranked_outputs(
+    method: Explainer,
+    subject: Subject,
+    draw: Draw,
+    kept: Sequence[tuple[float, float]],
+    *,
+    fill: Fill,
+    by: By,
+    targets: Tensor | None = None,
+    output: Output = "probability",
+) -> Tensor:
+    """(n, K) float64: a target's output where only features of some ranks are left, for each input.
+
+    kept: K pairs of shares of the features, from where to where in the order of their attribution, the
+        highest first and ties at random: (0, 0.2) keeps the highest fifth, (0.2, 1) all the others.
+    fill: what stands for the others. by: what is ranked. targets: (n,) int64, by default the draw's.
+    output: as for `outputs_under`.
+
+    Raises Undefined where the draw's targets have nearly the same probability without any features.
+    """
+    targets = draw.targets if targets is None else targets
+    units = Units.of(subject, by)
+    scores = method.scores(subject.model, draw.inputs, targets, units)
+    other = absent(fill, subject, draw)
+
+    def under(ranks: Tensor, kept: Sequence[tuple[float, float]], targets: Tensor, output: Output) -> Tensor:
+        ends = torch.tensor(kept, dtype=torch.float64, device=ranks.device).reshape(-1, 2) * units.count
+        first, last = ends.round().long().unbind(1)
+        return outputs_under(
+            subject.model, draw.inputs, targets, other, ranked_masks(units.spread(ranks), first, last),
+            len(kept), output=output, memory=draw.run.memory,
+        )  # fmt: skip
+
+    def ends(targets: Tensor, output: Output) -> Tensor:
+        """(n, 2): with all features and without any, whatever their order: the same for all methods."""
+        order = torch.zeros_like(scores, dtype=torch.int64)
+        return draw.shared(
+            "ends of curves", lambda: {"outputs": under(order, [(0, 1), (0, 0)], targets, output)},
+            fill=fill, targets=digest(targets), output=output,
+        )["outputs"]  # fmt: skip
+
+    def effect() -> float:
+        both = ends(draw.targets, "probability")
+        return float((both[:, 0] - both[:, 1]).mean())
+
+    # Of the first draw, for all of them: later ones must not turn a verdict into none.
+    found: float = draw.run.once(f"effect of removal, {fill}, {subject.fingerprint}", effect)
+    if found < LEAST_EFFECT:
+        raise Undefined(
+            f"without its features the target's probability falls by {found:.2f} on average, and should "
+            f"by {LEAST_EFFECT}: the model does not see them as evidence for its targets"
+        )
+    places = {(0.0, 1.0): 0, **{pair: 1 for pair in kept if pair[0] >= pair[1]}}
+    partial = [pair for pair in kept if pair not in places]
+    ranks = descending_ranks(scores, draw.generator("ties"))
+    found_all = torch.cat([ends(targets, output), under(ranks, partial, targets, output)], dim=1)
+    places |= {pair: number for number, pair in enumerate(partial, start=2)}
+    return found_all[:, [places[pair] for pair in kept]]
+
+
+def area(curve: Tensor) -> Tensor:
+    """(n, …) area under curves (n, …, k) over the share of features, by the trapezoid rule, ends included."""
+    return torch.trapezoid(curve, dx=1 / (curve.shape[-1] - 1), dim=-1)

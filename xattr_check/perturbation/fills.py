@@ -1,0 +1,87 @@
+"""What stands where a feature is removed."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from xattr_check.core.run import Draw
+from xattr_check.core.subject import Subject
+from xattr_check.errors import Undefined
+from xattr_check.perturbation.impute import imputed
+from xattr_check.perturbation.outputs import Absent
+
+# What is the same whatever else is removed, and what is not.
+Fixed = Literal["mean", "zero", "blur", "noise", "reference"]
+Fill = Literal[Fixed, "imputed"]
+# Noise on imputed pixels, over the deviation of the data, so that it does not tell where pixels were removed.
+IMPUTED_NOISE = 0.1
+
+
+def absent(fill: Fill, subject: Subject, draw: Draw) -> Absent:
+    """What stands for the removed features of a draw's inputs.
+
+    fill: as in `fixed`, or `imputed`: each image's own pixels around what is removed, by the noisy linear
+        imputation of [rong2022], so that the mask does not show.
+
+    Raises Undefined for `imputed` where there are no images, and as `fixed` does.
+    """
+    if fill != "imputed":
+        return fixed(fill, subject, draw)
+    if not subject.is_image:
+        raise Undefined("fill=imputed takes pixels from those around them, and these inputs are no images")
+    inputs, mean, noise = draw.inputs, mean_fill(subject, draw.inputs), IMPUTED_NOISE * _noise(subject, draw)
+
+    def imputation(rows: Tensor, keep: Tensor) -> Tensor:
+        # What has nothing left around it is the mean.
+        return mean[rows] + imputed(inputs[rows] - mean[rows], keep) + noise[rows]
+
+    return imputation
+
+
+def fixed(fill: Fixed, subject: Subject, draw: Draw) -> Tensor:
+    """(n, *F), what stands for the removed features of a draw's inputs.
+
+    fill: `mean`, the data's, by channel or by column; `zero`; `blur`, the image under a Gaussian an eighth of
+        its smaller side wide, the mean for what is no image; `noise`, normal, with the data's mean and
+        deviation; `reference`, drawn from the subject's own.
+
+    Raises Undefined for `reference` where the subject has none.
+    """
+    inputs = draw.inputs
+    if fill == "zero":
+        return torch.zeros_like(inputs)
+    if fill == "reference":
+        if subject.reference is None:
+            raise Undefined(f"needs reference, which subject {subject.name!r} does not offer")
+        return subject.reference(len(inputs), draw.generator("fill")).to(inputs)
+    if fill == "blur" and subject.is_image:
+        # The blur of [petsiuk2018], sigma 15 at 224 pixels, keeps digits legible at 32; an eighth does not.
+        return blurred(inputs, min(subject.spatial) / 8)
+    mean = mean_fill(subject, inputs)
+    return mean + _noise(subject, draw) if fill == "noise" else mean
+
+
+def _noise(subject: Subject, draw: Draw) -> Tensor:
+    """(n, *F): normal noise with the deviation of the subject's inputs, by channel or by column."""
+    noise = torch.randn(draw.inputs.shape, generator=draw.generator("fill")).to(draw.inputs)
+    over = (0, 2, 3) if subject.is_image else (0,)
+    return noise * subject.inputs.std(over, keepdim=True)
+
+
+def blurred(inputs: Tensor, sigma: float) -> Tensor:
+    """Images (N, C, H, W) under a Gaussian of sigma pixels, reflected at the border."""
+    radius = min(int(3 * sigma + 0.5), min(inputs.shape[2:]) - 1)
+    steps = torch.arange(-radius, radius + 1, dtype=inputs.dtype, device=inputs.device)
+    kernel = torch.exp(-0.5 * (steps / sigma) ** 2)
+    kernel = (kernel / kernel.sum()).expand(inputs.shape[1], 1, -1)
+    padded = functional.pad(inputs, (radius, radius, radius, radius), mode="reflect")
+    rows = functional.conv2d(padded, kernel[:, :, None, :], groups=inputs.shape[1])
+    return functional.conv2d(rows, kernel[:, :, :, None], groups=inputs.shape[1])
+
+
+def mean_fill(subject: Subject, inputs: Tensor) -> Tensor:
+    """The mean of the subject's inputs, by channel for images and by column otherwise, as inputs (N, *F)."""
+    over = (0, 2, 3) if subject.is_image else (0,)
+    return subject.inputs.mean(over, keepdim=True).expand_as(inputs)

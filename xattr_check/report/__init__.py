@@ -1,0 +1,1 @@
+"""What a person sees of verdicts: the table, Markdown, charts, pictures, the page."""

@@ -1,0 +1,116 @@
+"""Verdicts as Markdown, for a comment on a pull request."""
+
+import html
+import re
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from xattr_check.core.verdict import Verdict
+from xattr_check.history.compare import Change
+from xattr_check.history.rules import Rule, corrected
+from xattr_check.report.standing import Standing
+from xattr_check.report.table import MARKS, in_order, needs_attention, reported, summary, unclaimed
+
+# What a comment on GitHub may have, in characters; the rest is in the report.
+LONGEST = 60_000
+MARKER = "<!-- xattr-check -->"
+
+
+def text(
+    verdicts: Sequence[Verdict],
+    *,
+    compared: str = "",
+    changes: Sequence[Change] = (),
+    broken: Sequence[tuple[Rule, Change]] = (),
+    idle: Sequence[Rule] = (),
+    missing: int = 0,
+) -> str:
+    """The verdicts, those that need attention first and all of them folded, and what changed.
+
+    compared: the run that changes are against. broken: rules of the comparison, with what broke them.
+    idle: rules that nothing could be held to. missing: results that an interrupted run lacks.
+    """
+    parts = [MARKER, f"## xattr-check: {_headline(verdicts, broken, idle)}"]
+    if missing:
+        parts.append(f"**The run was interrupted: {missing} results are missing.**")
+    for method, group in groupby(in_order(verdicts), key=lambda verdict: verdict.method):
+        own = list(group)
+        parts.append(
+            f"**{escaped(method)}** on {escaped(own[0].subject)} {Standing.of(method, own).verdict}: "
+            f"{escaped(summary(own))}"
+        )
+        found = [verdict for verdict in own if needs_attention(verdict)]
+        if found:
+            parts.append("\n".join(_table(found)))
+    if compared:
+        parts += [f"### Compared with {escaped(compared)}", "\n".join(_changes(changes, broken))]
+        if broken:
+            parts.append("What a rule does not allow fails the run.")
+        parts += [
+            f"`{rule.text}`: nothing that it speaks of was compared, so the run fails." for rule in idle
+        ]
+    whole = "\n".join(_table(in_order(verdicts), with_method=True))
+    if sum(map(len, parts)) + len(whole) < LONGEST:
+        parts.append(f"<details><summary>All {len(verdicts)} verdicts</summary>\n\n{whole}\n\n</details>")
+    else:
+        parts.append(f"All {len(verdicts)} verdicts are too many for a comment; they are in the report.")
+    return "\n\n".join(parts)[:LONGEST] + "\n"
+
+
+def _headline(verdicts: Sequence[Verdict], broken: Sequence[object], idle: Sequence[object]) -> str:
+    found = Standing.of("", verdicts)
+    told = [f"{len(found.failed)} of {found.judged} checks fail"] if found.failed else []
+    if broken or idle:
+        told.append("worse than before" if broken else "not comparable with before")
+    return ", ".join(told) or ("no required check fails" if found.judged else "nothing was judged")
+
+
+def _table(verdicts: Sequence[Verdict], *, with_method: bool = False) -> Iterator[str]:
+    head = ["check", "verdict", "figure", "gate", "what was seen"]
+    yield "| " + " | ".join(["method", *head] if with_method else head) + " |"
+    yield "|" + "---|" * (len(head) + with_method)
+    for verdict in verdicts:
+        mark = reported(verdict) if unclaimed(verdict) else MARKS[verdict.status]
+        number = "" if verdict.interval is None or verdict.family == "contract" else str(verdict.interval)
+        told = verdict.sentence.removeprefix(f"{verdict.check}: ").removeprefix(f"{verdict.interval} ")
+        cells = [verdict.check, mark, number, verdict.gate, told if needs_attention(verdict) else ""]
+        yield "| " + " | ".join(map(escaped, [verdict.method, *cells] if with_method else cells)) + " |"
+
+
+def _changes(changes: Sequence[Change], broken: Sequence[tuple[Rule, Change]]) -> Iterator[str]:
+    p_values = corrected(changes)
+    rules = {id(change): rule.text for rule, change in reversed(broken)}
+    shown = [
+        (place, change)
+        for place, change in enumerate(changes)
+        if change.clear or change.after.status != change.before.status or id(change) in rules
+    ]
+    if not shown:
+        yield "Nothing changed." if changes else "Nothing is compared: no check of a method is in both runs."
+        return
+    yield "| method | check | verdict | before | after | difference | p | rule |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for place, change in shown:
+        before, after = change.before, change.after
+        status = MARKS[after.status]
+        if before.status != after.status:
+            status = f"{MARKS[before.status]} → {status}"
+        p = p_values.get(place)
+        cells = [
+            after.method,
+            after.check,
+            status,
+            "" if before.interval is None else f"{before.interval.value:.3g}",
+            "" if after.interval is None else f"{after.interval.value:.3g}",
+            change.reason or change.told,
+            "" if p is None else f"{p:.2g}",
+            rules.get(id(change), ""),
+        ]
+        yield "| " + " | ".join(map(escaped, cells)) + " |"
+
+
+def escaped(text: str) -> str:
+    """A text that no part of is read as Markdown, HTML or a mention of somebody."""
+    line = " ".join(text.split())
+    line = re.sub(r"([\\`*_{}\[\]()#+!|~$])", r"\\\1", html.escape(line, quote=False))
+    return line.replace("@", "@\u200b")

@@ -1,0 +1,122 @@
+"""The report of one run or of several: a single HTML file that needs nothing else."""
+
+import base64
+import io
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+import jinja2
+from PIL import Image
+
+from xattr_check.history.compare import Change
+from xattr_check.history.rules import Rule, corrected
+from xattr_check.history.saved import SavedRun
+from xattr_check.report import standing
+from xattr_check.report.rows import Row, Source, checks_of, rows_of
+from xattr_check.report.table import MARKS, summary
+
+__all__ = ["Source", "render", "trends"]
+
+# Of pictures in one file, in bytes; those that need attention come first, and what is left out is told.
+PICTURES = 6 * 2**20
+
+
+def render(
+    sources: Sequence[Source],
+    history: Sequence[SavedRun] = (),
+    *,
+    compared: str = "",
+    changes: Sequence[Change] = (),
+    broken: Sequence[tuple[Rule, Change]] = (),
+    idle: Sequence[Rule] = (),
+) -> str:
+    """The report as HTML.
+
+    history: saved runs, the oldest first, for trends and for reference methods beside those that are shown.
+    compared: the run that changes are against. broken: rules of the comparison, with what broke them.
+    idle: rules that nothing could be held to.
+    """
+    rows = rows_of(sources)
+    pictures = dict(_pictures(rows))
+    checks = list(checks_of(rows, history))
+    labels = list(dict.fromkeys(row.label for row in rows))
+    methods = {
+        label: standing.Standing.of(label, [row.verdict for row in rows if row.label == label])
+        for label in labels
+    }
+    cells = {(row.label, row.verdict.check): row for row in rows}
+    p_values = corrected(changes)
+    return _template("report.html").render(
+        subjects=list(dict.fromkeys(row.verdict.subject for row in rows)),
+        sources=sources,
+        ranked=sorted(methods.values(), key=lambda one: one.place),
+        families=[
+            (family, list(members)) for family, members in groupby(checks, key=lambda check: check.family)
+        ],
+        cells=cells,
+        attention=[row for row in rows if row.attention],
+        summary=summary,
+        pictures=pictures,
+        missing_pictures=sum((row.verdict.method, row.verdict.check) in row.source.pictures for row in rows)
+        - len(pictures),
+        compared=compared,
+        idle=idle,
+        worse=list(dict.fromkeys(change.after.check for _, change in broken)),
+        anchors={check.name: check.anchor for check in checks},
+        changes=[
+            (change, p_values.get(place), [rule.text for rule, one in broken if one is change])
+            for place, change in enumerate(changes)
+        ],
+        marks=MARKS,
+    )
+
+
+def trends(history: Sequence[SavedRun], method: str | None = None, check: str | None = None) -> str:
+    """Figures over saved runs, the oldest first, as HTML; of all methods and checks, or of one alone."""
+    latest: dict[tuple[Any, ...], Row] = {}
+    for run in history:
+        source = Source.of(run)
+        for verdict in run.verdicts.values():
+            if method in (None, verdict.method) and check in (None, verdict.check):
+                key = (verdict.method, verdict.check, verdict.fingerprint, run.run.get("seed"))
+                latest[key] = Row(verdict.method, verdict, source)
+    # Each subject and seed has charts of its own.
+    groups: dict[tuple[str, Any], list[Row]] = {}
+    for row in latest.values():
+        groups.setdefault((row.verdict.fingerprint, row.source.run.get("seed")), []).append(row)
+    found = [
+        one
+        for rows in groups.values()
+        for one in checks_of(rows, history)
+        if one.trends and one.family != "contract"
+    ]
+    return _template("trends.html").render(runs=history, checks=found, summary=summary)
+
+
+def _template(name: str) -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("xattr_check.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template(name)
+
+
+def _pictures(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
+    """Pictures by the anchor of their verdict, as data of the page, until there is no more room."""
+    left = PICTURES
+    for row in sorted(rows, key=lambda row: not row.attention):
+        path = row.source.pictures.get((row.verdict.method, row.verdict.check))
+        if path is None or left <= 0:
+            continue
+        buffer = io.BytesIO()
+        try:
+            with Image.open(path) as picture:
+                picture.save(buffer, "WEBP", lossless=True, method=2)
+        except OSError:  # it was taken away, or is none
+            continue
+        left -= len(buffer.getvalue()) * 4 // 3
+        yield row.anchor, f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,295 @@
+"""What a report shows: verdicts of runs by check, with their charts."""
+
+import math
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from xattr_check.core import registry
+from xattr_check.core.verdict import Verdict
+from xattr_check.history.saved import SavedRun
+from xattr_check.report import charts
+from xattr_check.report.table import MARKS, in_order, needs_attention, reported, unclaimed
+from xattr_check.storage.digest import safe_name
+
+# Saved runs in a trend, and reference methods on one axis, at most.
+MOST_RUNS, MOST_REFERENCES = 12, 24
+
+
+@dataclass(frozen=True)
+class Source:
+    """A run to report.
+
+    run: where its results come from, as `history.document` has it. pictures: files by method and check.
+    """
+
+    name: str
+    run: Mapping[str, Any]
+    verdicts: Sequence[Verdict]
+    pictures: Mapping[tuple[str, str], Path] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, saved: SavedRun) -> "Source":
+        """A saved run."""
+        return cls(str(saved), saved.run, list(saved.verdicts.values()), saved.pictures)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A verdict in the report.
+
+    label: its method, with the run where several are shown that have the method.
+    """
+
+    label: str
+    verdict: Verdict
+    source: Source
+
+    @property
+    def mark(self) -> str:
+        """Its status as the table says it."""
+        return reported(self.verdict) if unclaimed(self.verdict) else MARKS[self.verdict.status].lower()
+
+    @property
+    def tone(self) -> str:
+        """What colours it."""
+        if unclaimed(self.verdict) or self.verdict.status == "not_applicable":
+            return "none"
+        if self.verdict.status in ("fail", "error", "xpass"):
+            return "fail"
+        return "pass" if self.verdict.status == "pass" else "unclear"
+
+    @property
+    def symbol(self) -> str:
+        """Its place in the matrix."""
+        if self.verdict.status == "error":
+            return "!"
+        if self.verdict.status == "pass" and not self.verdict.required:
+            return "○"
+        return {"pass": "●", "fail": "✕", "unclear": "?", "none": "–"}[self.tone]
+
+    @property
+    def attention(self) -> bool:
+        """Whether a reader has to look at it."""
+        return needs_attention(self.verdict)
+
+    @property
+    def told(self) -> str:
+        """Its sentence, without the name of the check."""
+        return self.verdict.sentence.removeprefix(f"{self.verdict.check}: ")
+
+    @property
+    def number(self) -> str:
+        """Its figure, where that says something."""
+        found = self.verdict.interval
+        return "" if found is None or self.verdict.family == "contract" else str(found)
+
+    @property
+    def anchor(self) -> str:
+        """The id of it in the page."""
+        return f"v-{safe_name(self.label)}-{safe_name(self.verdict.check)}"
+
+    @property
+    def command(self) -> str:
+        """What judges it again."""
+        options = self.source.run.get("options") or {"seed": self.source.run.get("seed", 0)}
+        words = ["pytest", self.verdict.node_id]
+        words += [f"--xattr-{name.replace('_', '-')}={value}" for name, value in options.items()]
+        return shlex.join(words)
+
+    @property
+    def why(self) -> str:
+        """Why its status does not gate, or an empty string."""
+        if self.verdict.required:
+            return ""
+        return self.verdict.advisory or "the method does not claim it"
+
+
+@dataclass(frozen=True)
+class Check:
+    """All verdicts of one check, with its charts."""
+
+    name: str
+    family: str
+    rows: Sequence[Row]
+    others: Sequence[charts.Dot]
+    trends: Mapping[str, Sequence[charts.Point]]
+
+    @property
+    def anchor(self) -> str:
+        """The id of it in the page."""
+        return f"c-{safe_name(self.name)}"
+
+    @property
+    def attention(self) -> bool:
+        """Whether one of its verdicts has to be looked at."""
+        return any(row.attention for row in self.rows)
+
+    @cached_property
+    def declared(self) -> Any:
+        """The check as it is installed, None where it is not."""
+        return registry.checks().get(self.name.partition("?")[0])
+
+    @property
+    def statement(self) -> str:
+        """What must hold."""
+        return "" if self.declared is None else self.declared.statement
+
+    @property
+    def reads(self) -> str:
+        """What the figure is."""
+        return "" if self.declared is None else self.declared.reads
+
+    @property
+    def measured(self) -> Verdict:
+        """Of which controls are shown: they are the same for all, but for how many draws there are."""
+        return max((row.verdict for row in self.rows), key=lambda verdict: verdict.n)
+
+    @property
+    def bound(self) -> float | None:
+        """Where the gate is on the axis of the figure: beside the best control, where controls are beaten."""
+        verdict = self.measured
+        head, _, tail = verdict.gate.partition(" ")
+        if head in ("≤", "≥"):
+            return float(tail)
+        positive = () if self.declared is None else self.declared.positive
+        rivals = [value for name, value in verdict.controls.items() if name not in positive]
+        rivals = [value for value in rivals if math.isfinite(value)]
+        if "control" not in verdict.gate or not rivals:
+            return None
+        lower = verdict.better == "lower"
+        return min(rivals) - verdict.scale if lower else max(rivals) + verdict.scale
+
+    def told(self, control: str) -> str:
+        """The name of a control, and whether it is one that has to pass."""
+        right = self.declared is not None and control in self.declared.positive
+        return f"{control}, which is right" if right else f"control {control}"
+
+    @property
+    def counts(self) -> list[tuple[str, str, int]]:
+        """How many verdicts of each kind, with what colours them."""
+        marks = dict.fromkeys((row.mark, row.tone) for row in self.rows)
+        return [(mark, tone, sum(row.mark == mark for row in self.rows)) for mark, tone in marks]
+
+    @cached_property
+    def strip(self) -> Markup:
+        """The figures of methods and controls on one axis."""
+        own = [dot for row in self.rows if (dot := charts.dots(row.verdict, row.label))]
+        if not own or self.family == "contract":
+            return Markup()
+        controls = self.measured.controls
+        others = [charts.Dot(self.told(name), value, value, value) for name, value in controls.items()]
+        others = [dot for dot in others if math.isfinite(dot.value)]
+        label = self.reads or self.name
+        return Markup(charts.strip(own, [*others, *self.others], self.bound, label, f"strip {self.name}"))
+
+    @cached_property
+    def curves(self) -> Markup:
+        """What was measured along an axis."""
+        ranked = self.rows
+        if len(ranked) > charts.MOST_LINES:
+            ranked = sorted(ranked, key=lambda row: not row.attention)
+        found = {row.label: row.verdict.figure for row in ranked if row.verdict.figure is not None}
+        return Markup(charts.curves(found, f"curves {self.name}")) if found else Markup()
+
+    @property
+    def left_out(self) -> int:
+        """How many methods have no line among the curves."""
+        count = sum(row.verdict.figure is not None for row in self.rows)
+        return max(0, count - charts.MOST_LINES)
+
+    @cached_property
+    def trend(self) -> Markup:
+        """The figures over saved runs."""
+        if not self.trends:
+            return Markup()
+        return Markup(charts.trend(self.trends, self.bound, self.name, f"trend {self.name}"))
+
+
+def rows_of(sources: Sequence[Source]) -> list[Row]:
+    """The verdicts of all runs, in the order of the battery."""
+    several = [
+        verdict.method for source in sources for verdict in {v.method: v for v in source.verdicts}.values()
+    ]
+    found = []
+    for source in sources:
+        for verdict in in_order(source.verdicts):
+            label = verdict.method
+            if several.count(label) > 1:
+                label = f"{label} ({source.name})"
+            found.append(Row(label, verdict, source))
+    return found
+
+
+def checks_of(rows: Sequence[Row], history: Sequence[SavedRun]) -> Iterator[Check]:
+    """The verdicts by check, in the order of the battery, beside what saved runs say."""
+    by_check: dict[str, list[Row]] = {}
+    order = in_order([_alike(row.verdict) for row in rows])
+    names = dict.fromkeys(verdict.check for verdict in order)
+    for row in rows:
+        by_check.setdefault(row.verdict.check, []).append(row)
+    for name in names:
+        own = by_check[name]
+        yield Check(name, own[0].verdict.family, own, list(_references(own, history)), _trends(own, history))
+
+
+def _alike(verdict: Verdict) -> Verdict:
+    """A verdict whose place among others does not follow from its method."""
+    return replace(verdict, method="")
+
+
+def _references(rows: Sequence[Row], history: Sequence[SavedRun]) -> Iterator[charts.Dot]:
+    """The latest figures of reference methods that were measured alike, and are not shown themselves."""
+    first, shown = rows[0], {row.verdict.method for row in rows}
+    found: dict[str, charts.Dot] = {}
+    for run in history:
+        if run.run.get("seed") != first.source.run.get("seed"):
+            continue
+        for (method, check), verdict in run.verdicts.items():
+            wanted = first.verdict.check, first.verdict.fingerprint, first.verdict.code
+            alike = (check, verdict.fingerprint, verdict.code) == wanted
+            if not alike or method in shown or not method.startswith("xattr:"):
+                continue
+            if (dot := charts.dots(verdict, method)) is not None:
+                found[method] = charts.Dot(method, dot.value, dot.low, dot.high)
+    yield from list(found.values())[:MOST_REFERENCES]
+
+
+def _trends(rows: Sequence[Row], history: Sequence[SavedRun]) -> dict[str, list[charts.Point]]:
+    """Figures of methods in saved runs of the same subject and seed, where there is more than one."""
+    found: dict[str, list[charts.Point]] = {}
+    done = set()
+    for row in rows[: charts.MOST_LINES]:
+        verdict, seed = row.verdict, row.source.run.get("seed")
+        same = (verdict.method, verdict.fingerprint, seed)
+        if same in done:  # the same method in another run that is shown
+            continue
+        done.add(same)
+        drawn = {
+            f"{run.started.isoformat()} {run.path.name}": (_when(run.run), one)
+            for run in history
+            if (one := run.verdicts.get((verdict.method, verdict.check))) is not None
+            and (one.fingerprint, run.run.get("seed")) == same[1:]
+            and run.run != row.source.run
+        }
+        if "started" in row.source.run:
+            drawn[row.source.run["started"]] = (_when(row.source.run), verdict)
+        points = [
+            charts.Point(place, when, dot)
+            for place, (when, one) in sorted(drawn.items())
+            if (dot := charts.dots(one, row.label)) is not None
+        ]
+        if len(points) > 1:
+            found[row.label] = points[-MOST_RUNS:]
+    return found
+
+
+def _when(run: Mapping[str, Any]) -> str:
+    started = datetime.fromisoformat(run["started"])
+    return f"{run.get('name') or 'unnamed'} {started:%m-%d %H:%M}"

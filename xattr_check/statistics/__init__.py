@@ -1,0 +1,1 @@
+"""Numbers about numbers: intervals, gates, similarity, sensitivity indices. Knows no model."""

@@ -1,0 +1,140 @@
+"""Gates: where a statistic has to lie. They judge intervals, never bare numbers."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol
+
+from torch import Tensor
+
+from xattr_check.statistics.intervals import ERROR_RATE, Interval
+
+Outcome = Literal["pass", "fail", "undecided"]
+Better = Literal["lower", "higher"]
+Estimate = Callable[[Tensor, float], Interval]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a gate says: the outcome, the statistic, and the control that decided, if one did."""
+
+    outcome: Outcome
+    interval: Interval
+    rival: str | None = None
+    difference: Interval | None = None
+
+
+class Gate(Protocol):
+    """Decides on the samples of a method, (n,) or (n, k), beside those of its controls on the same draws."""
+
+    @property
+    def better(self) -> Better:
+        """Which figures are better."""
+        ...
+
+    @property
+    def scale(self) -> float:
+        """The bound, or the margin: what a difference is large against."""
+        ...
+
+    def judge(self, samples: Tensor, controls: Mapping[str, Tensor], estimate: Estimate) -> Judgement:
+        """Pass, fail or undecided, at ERROR_RATE."""
+        ...
+
+
+@dataclass(frozen=True)
+class AtMost:
+    """The statistic is at most a bound; without one, for infinity, it is reported and passes."""
+
+    bound: float
+    better: ClassVar[Better] = "lower"
+
+    @property
+    def scale(self) -> float:
+        """The bound, 0 where there is none."""
+        return abs(self.bound) if math.isfinite(self.bound) else 0.0
+
+    def __str__(self) -> str:
+        return "none" if self.bound == math.inf else f"≤ {self.bound:g}"
+
+    def judge(self, samples: Tensor, controls: Mapping[str, Tensor], estimate: Estimate) -> Judgement:
+        """Pass where the whole interval is at or below the bound, fail where it is above."""
+        interval = estimate(samples, ERROR_RATE)
+        outcome: Outcome = "undecided"
+        if interval.high <= self.bound:
+            outcome = "pass"
+        elif interval.low > self.bound:
+            outcome = "fail"
+        return Judgement(outcome, interval)
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """The statistic is at least a bound."""
+
+    bound: float
+    better: ClassVar[Better] = "higher"
+
+    @property
+    def scale(self) -> float:
+        """The bound."""
+        return abs(self.bound)
+
+    def __str__(self) -> str:
+        return f"≥ {self.bound:g}"
+
+    def judge(self, samples: Tensor, controls: Mapping[str, Tensor], estimate: Estimate) -> Judgement:
+        """Pass where the whole interval is at or above the bound, fail where it is below."""
+        interval = estimate(samples, ERROR_RATE)
+        outcome: Outcome = "undecided"
+        if interval.low >= self.bound:
+            outcome = "pass"
+        elif interval.high < self.bound:
+            outcome = "fail"
+        return Judgement(outcome, interval)
+
+
+@dataclass(frozen=True)
+class Beats:
+    """The statistic beats that of every negative control, on the same draws, by a margin.
+
+    by: the smallest difference that matters; below it, a method is no better than its control.
+    lower: whether lower is better.
+    """
+
+    by: float
+    lower: bool = False
+
+    @property
+    def better(self) -> Better:
+        """As `lower` says."""
+        return "lower" if self.lower else "higher"
+
+    @property
+    def scale(self) -> float:
+        """The margin."""
+        return abs(self.by)
+
+    def __str__(self) -> str:
+        return f"{self.by:g} {'below' if self.lower else 'above'} every control"
+
+    def judge(self, samples: Tensor, controls: Mapping[str, Tensor], estimate: Estimate) -> Judgement:
+        """Pass where it beats all of them, fail where it does not beat one of them.
+
+        The error rate is shared among the controls, since any one of them can fail the method.
+        """
+        interval = estimate(samples, ERROR_RATE)
+        sign = -1.0 if self.lower else 1.0
+        gaps = {
+            name: estimate(sign * (samples - rival), ERROR_RATE / len(controls))
+            for name, rival in controls.items()
+        }
+        rival = min(gaps, key=lambda name: gaps[name].low)
+        outcome: Outcome = "undecided"
+        if gaps[rival].low > self.by:
+            outcome = "pass"
+        else:
+            worst = min(gaps, key=lambda name: gaps[name].high)
+            if gaps[worst].high <= self.by:
+                outcome, rival = "fail", worst
+        return Judgement(outcome, interval, rival, gaps[rival])
