@@ -23,7 +23,7 @@ LIBRARIES = {
     "saliency": ("GradientSaliency", "saliency"),
     "shap": ("GradientExplainer", "shap"),
 }
-OURS = [EntryPoint(name, f"xattr_adapters._{name}:adapter", "xattr_check.adapters") for name in LIBRARIES]
+OURS = [EntryPoint(name, f"xattr_adapters.{name}:adapter", "xattr_check.adapters") for name in LIBRARIES]
 
 
 def install(monkeypatch, *points: EntryPoint) -> None:
@@ -163,7 +163,7 @@ def test_a_missing_dependency_of_a_library_is_named(monkeypatch) -> None:
 
 
 def test_nothing_is_imported_before_it_is_asked_for(monkeypatch) -> None:
-    for module in [name for name in sys.modules if name.startswith("xattr_adapters._")]:
+    for module in [name for name in sys.modules if name.startswith("xattr_adapters.")]:
         monkeypatch.delitem(sys.modules, module)
     asked: list[str] = []
     load = builtins.__import__
@@ -176,7 +176,7 @@ def test_nothing_is_imported_before_it_is_asked_for(monkeypatch) -> None:
     install(monkeypatch, *OURS)
     assert set(adapter.adapters()) == set(LIBRARIES)
     for library in LIBRARIES:
-        importlib.import_module(f"xattr_adapters._{library}")
+        importlib.import_module(f"xattr_adapters.{library}")
     assert not set(asked) & set(LIBRARIES)
 
 

@@ -6,7 +6,6 @@ of caches, under the state of all the files that it follows from, and read from 
 
 import argparse
 import json
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import blake2b
@@ -18,7 +17,7 @@ from typing import Any
 from xattr_check.cli.parser import Parser
 from xattr_check.errors import UsageError
 from xattr_check.report.declared import text_of_check
-from xattr_check.storage.files import write_bytes
+from xattr_check.storage.files import user_folder, write_bytes
 from xattr_check.wording import nearest
 
 GROUPS = ("xattr_check.methods", "xattr_check.axioms", "xattr_check.fixtures")
@@ -29,7 +28,7 @@ Catalogue = dict[str, dict[str, Any]]
 
 def catalogue() -> Catalogue:
     """Everything that is installed, by kind and name, as JSON types."""
-    kept = _folder() / f"catalogue-{_state()}.json"
+    kept = user_folder() / f"catalogue-{_state()}.json"
     with suppress(OSError, ValueError):
         found: Catalogue = json.loads(kept.read_text(encoding="utf-8"))
         return found
@@ -43,11 +42,6 @@ def catalogue() -> Catalogue:
         write_bytes(kept, text.encode())
     made: Catalogue = json.loads(text)
     return made
-
-
-def _folder() -> Path:
-    """Where caches of the user lie, by the XDG base directory specification."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xattr-check"
 
 
 def _state() -> str:

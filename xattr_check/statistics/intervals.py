@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from scipy import stats
+from scipy.special import ndtri, stdtrit
 from torch import Tensor
 
 # Nominally: one verdict in a thousand errs, and a battery of fifty checks once in twenty runs. Asymptotic, so
@@ -79,7 +79,7 @@ def mean_interval(samples: Tensor, error_rate: float = ERROR_RATE) -> Interval:
     log_rate = -2 * math.log(error_rate)
     rho2 = (log_rate + math.log(log_rate + 1)) / FIRST_LOOK
     scale = 2 * (n * rho2 + 1) / (n * n * rho2) * math.log(math.sqrt(n * rho2 + 1) / error_rate)
-    student = float(stats.t.isf(error_rate / 2, n - 1) / stats.norm.isf(error_rate / 2))
+    student = float(stdtrit(n - 1, error_rate / 2) / ndtri(error_rate / 2))
     half = deviation * student * math.sqrt(scale)
     return Interval(value, value - half, value + half)
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor
 
 
@@ -13,10 +12,15 @@ def spearman(first: Tensor, second: Tensor) -> Tensor:
 
     Two constant rows are the same map: 1. A constant row tells nothing about another: 0.
     """
-    ranks = [
-        torch.from_numpy(stats.rankdata(rows.double().cpu().numpy(), axis=1)) for rows in (first, second)
-    ]
-    return correlation(ranks[0], ranks[1]).to(first.device)
+    return correlation(ranks(first), ranks(second))
+
+
+def ranks(values: Tensor) -> Tensor:
+    """(N, P) float64 ranks in the rows of values (N, P), from 1 on, ties at the mean of theirs."""
+    rows = values.double().contiguous()
+    ordered = rows.sort(1).values
+    below = torch.searchsorted(ordered, rows)
+    return (below + torch.searchsorted(ordered, rows, right=True) + 1) / 2
 
 
 def correlation(first: Tensor, second: Tensor) -> Tensor:

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from scipy import stats
-from scipy.stats import qmc
+from scipy.special import ndtri
 from torch import Tensor
 
 # Numbers of the largest intermediate result that are held at once.
@@ -35,6 +34,8 @@ def saltelli(parameters: int, samples: int, seed: int) -> Tensor:
     """
     if samples < 2 or samples & (samples - 1):
         raise ValueError(f"expected samples to be a power of two, came {samples}")
+    from scipy.stats import qmc  # seconds of imports, which most runs can do without
+
     points = torch.from_numpy(qmc.Sobol(2 * parameters, scramble=True, seed=seed).random(samples))
     first, second = points.chunk(2, dim=1)
     design = first[:, None].repeat(1, parameters + 2, 1)
@@ -91,4 +92,4 @@ def bootstrap(samples: int, resamples: int, generator: torch.Generator) -> Tenso
 
 def half_width(values: Tensor, level: float = 0.95) -> Tensor:
     """Half of a normal confidence interval from bootstrapped values (R, …)."""
-    return float(stats.norm.ppf(0.5 + level / 2)) * values.std(0, correction=1)
+    return float(ndtri(0.5 + level / 2)) * values.std(0, correction=1)

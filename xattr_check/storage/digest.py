@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -61,11 +62,17 @@ def _plain(module: nn.Module) -> dict[str, Any]:
     }
 
 
+_sources: "WeakKeyDictionary[type, str]" = WeakKeyDictionary()
+
+
 def _source(kind: type) -> str:
-    try:
-        return inspect.getsource(kind)
-    except (OSError, TypeError):  # written at a prompt, or compiled
-        return ""
+    """The source of a class, looked up once: that reads and parses its file."""
+    if kind not in _sources:
+        try:
+            _sources[kind] = inspect.getsource(kind)
+        except (OSError, TypeError):  # written at a prompt, or compiled
+            _sources[kind] = ""
+    return _sources[kind]
 
 
 def derive_seed(*parts: Any) -> int:

@@ -7,6 +7,11 @@ from pathlib import Path
 from xattr_check.errors import UsageError
 
 
+def user_folder() -> Path:
+    """Where a user's caches lie, by the XDG base directory specification; it need not be there."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xattr-check"
+
+
 def check_writable(path: Path, option: str = "--xattr-json") -> None:
     """Raise UsageError where a file cannot be written; its folder is made."""
     try:

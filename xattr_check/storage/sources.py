@@ -28,7 +28,7 @@ def source_digest(*functions: object) -> str:
             name, content, imported = read(file)
             found[name] = content
             waiting += imported
-    return digest(found)
+    return digest("".join(f"{name}={found[name]};" for name in sorted(found)))
 
 
 def read(file: Path) -> tuple[str, str, tuple[Path, ...]]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from xattr_check.errors import UsageError
 from xattr_check.storage.digest import digest
+from xattr_check.storage.files import user_folder
 
 # Part of every key: entries of another format are never read.
 FORMAT = 1
@@ -24,6 +25,18 @@ Tensors = dict[str, Tensor]
 
 class StoreWarning(UserWarning):
     """An entry of the store was damaged; it was dropped and is computed again."""
+
+
+def made_once(kind: str, parameters: Mapping[str, Any], compute: Callable[[], Tensors]) -> Tensors:
+    """What a user's machine computes once for all projects, as `Store.fetch`, such as a data set.
+
+    Where the user's caches cannot be written, it is computed at every call.
+    """
+    try:
+        store = Store(user_folder() / "store")
+    except UsageError:
+        return compute()
+    return store.fetch(kind, parameters, compute)
 
 
 class Store:

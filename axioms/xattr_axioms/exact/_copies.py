@@ -5,7 +5,6 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 
 from xattr_axioms.contract._calls import SEEDS, distance
 from xattr_check.core.checks import Measurement
@@ -155,8 +154,8 @@ def filled(layer: L, weight: Tensor, bias: Tensor | None) -> L:
 
 def dense(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
     """A linear layer of weights (O, I) and biases (O,)."""
-    layer: nn.Linear = skip_init(nn.Linear, weight.shape[1], weight.shape[0])
-    return filled(layer, weight, bias)
+    # On no device: it is given its weights, and draws none.
+    return filled(nn.Linear(weight.shape[1], weight.shape[0], device="meta"), weight, bias)
 
 
 def by_feature(keep: Tensor, subject: Subject) -> Tensor:

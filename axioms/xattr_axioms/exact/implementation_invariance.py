@@ -1,7 +1,6 @@
 """Implementation invariance."""
 
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 
 from xattr_axioms.exact._copies import INPUTS, Affine, dense, filled, with_network
 from xattr_check.core.checks import Measurement, axiom
@@ -26,7 +25,7 @@ class TwoWays(nn.Module):
         super().__init__()
         weight, bias = u
         units, features = weight.shape
-        self.convolution = filled(skip_init(nn.Conv1d, 1, units, features), weight[:, None], bias)
+        self.convolution = filled(nn.Conv1d(1, units, features, device="meta"), weight[:, None], bias)
         self.dense = dense(*u)
         self.others = nn.ModuleList([dense(*v), dense(*v)])
         self.rectified = nn.ModuleList([nn.ReLU() for _ in range(5)])

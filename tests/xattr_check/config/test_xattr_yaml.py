@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from xattr_check import AtLeast, AtMost, Axiom, Beats, Subject, UsageError
-from xattr_check.battery.battery import item, validate
+from xattr_check.battery.battery import Beside, item, validate
 from xattr_check.config.settings import Settings
 from xattr_check.config.xattr_yaml import read
 from xattr_check.core.checks import Measurement
 from xattr_check.core.method import Method, as_method
+
+BESIDE = Beside({}, {})
 
 
 def explain(model: object, inputs: object, targets: object) -> None:
@@ -82,7 +84,7 @@ def test_subject_and_model_take_each_others_place() -> None:
 
 
 def judged(found: Settings, method: Method, check: Axiom) -> tuple[bool, str | None]:
-    made = item(found, method, check, SUBJECT)
+    made = item(found, method, check, SUBJECT, BESIDE)
     return made.required, made.expected_failure
 
 
@@ -99,8 +101,10 @@ def test_what_is_said_of_all_and_of_one_method_adds_up() -> None:
 
 
 def test_gate_of_the_file_keeps_the_direction_of_the_check() -> None:
-    assert item(Settings(gates={"deletion": Beats(0.3)}), METHOD, DELETION, SUBJECT).gate == Beats(0.3, True)
-    assert item(Settings(), METHOD, DELETION, SUBJECT).gate is None
+    assert item(Settings(gates={"deletion": Beats(0.3)}), METHOD, DELETION, SUBJECT, BESIDE).gate == Beats(
+        0.3, True
+    )
+    assert item(Settings(), METHOD, DELETION, SUBJECT, BESIDE).gate is None
 
 
 def test_what_a_file_says_of_its_other_methods_is_no_mistake() -> None:

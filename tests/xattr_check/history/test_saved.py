@@ -249,9 +249,9 @@ def test_processes_that_save_at_once_do_not_meet(storage: Path) -> None:
     given = storage.parent / "content.json"
     given.write_text(json.dumps(content()))
     code = (
-        "import json, sys; from pathlib import Path; from xattr_check import history\n"
+        "import json, sys; from pathlib import Path; from xattr_check.history import saved\n"
         "content = json.loads(Path(sys.argv[1]).read_text())\n"
-        "for _ in range(10): history.save(Path(sys.argv[2]), content)\n"
+        "for _ in range(10): saved.save(Path(sys.argv[2]), content)\n"
     )
     both = [subprocess.Popen([sys.executable, "-c", code, str(given), str(storage)]) for _ in range(2)]
     assert [process.wait(120) for process in both] == [0, 0]

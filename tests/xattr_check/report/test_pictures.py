@@ -240,9 +240,9 @@ def test_long_words_are_cut_and_unknown_signs_spelled() -> None:
 )
 def test_verdict_without_maps_or_inputs_has_no_picture(missing: list[str]) -> None:
     shown = {name: tensor for name, tensor in evidence().items() if name not in missing}
-    assert verdict(shown).picture is None
-    assert verdict({"curve": torch.zeros(3)}).picture is None
-    assert verdict(evidence(0)).picture is None
+    assert picture_of(verdict(shown)) is None
+    assert picture_of(verdict({"curve": torch.zeros(3)})) is None
+    assert picture_of(verdict(evidence(0))) is None
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_verdict_without_maps_or_inputs_has_no_picture(missing: list[str]) -> No
 )
 def test_other_shapes_are_named(name: str, shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        _ = verdict(evidence() | {name: torch.zeros(shape)}).picture
+        picture_of(verdict(evidence() | {name: torch.zeros(shape)}))
 
 
 # Files.
