@@ -65,13 +65,17 @@ class UsageError(XattrError):
         shown = f"{self.value:g}" if isinstance(self.value, float) else repr(self.value)
         return f"{self.option}{' ' if named else '='}{shown}"
 
-    def about(self, option: str, value: object = None, *, hint: str = "") -> Self:
-        """The same error about another option and value, as the user typed them; a hint is added."""
-        return self._with(option=option, value=value, hint=_join("; ", self.hint, hint))
+    def about(self, option: str, value: object = None) -> Self:
+        """The same error about another option and value, as the user typed them."""
+        return self._with(option=option, value=value)
 
     def at(self, place: str) -> Self:
         """The same error at a place; one that has a place already keeps it."""
         return self._with(place=self.place or place)
+
+    def advising(self, hint: str) -> Self:
+        """The same error with a hint more; none is added where it is empty."""
+        return self._with(hint=_join("; ", self.hint, hint))
 
     def _with(self, **fields: Any) -> Self:
         changed = copy.copy(self)

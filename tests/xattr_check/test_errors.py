@@ -93,9 +93,10 @@ def test_about_gives_a_free_sentence_its_option() -> None:
 
 
 def test_hints_add_up() -> None:
-    error = UsageError("no package", hint="pip install it").about("--method", "a:b", hint="yours is a.py:b")
-    assert str(error) == "--method='a:b': no package; pip install it; yours is a.py:b"
-    assert str(UsageError("no package").about("--method", hint="see a")) == "--method: no package; see a"
+    error = UsageError("no package", hint="pip install it").advising("yours is a.py:b")
+    assert str(error) == "no package; pip install it; yours is a.py:b"
+    assert str(error.advising("")) == str(error)
+    assert str(UsageError("no package").advising("see a.py")) == "no package; see a.py"
 
 
 def test_the_first_place_is_kept() -> None:
