@@ -56,12 +56,7 @@ def _choose(expression: str, checks: Mapping[str, Axiom]) -> list[Axiom]:
     if variants:
         known = {**checks, **{check.name: check for check in variants.values()}}
         checks = dict(sorted(known.items()))
-    groups: dict[str, set[str]] = {}
-    for check in checks.values():
-        for word in (check.name, check.family):
-            groups.setdefault(word, set()).add(check.name)
-    for token, check in variants.items():
-        groups[token] = {check.name}
+    groups = _group(checks) | {token: {check.name} for token, check in variants.items()}
     names = _Reader(tokens, groups, checks.keys()).read()
     unknown = next((token for token in tokens if token not in SIGNS | groups.keys()), None)
     if unknown is not None:
@@ -83,6 +78,15 @@ def _with_parameters(spec: str, checks: Mapping[str, Axiom]) -> Axiom:
     if name not in checks:
         raise UsageError(f"no check {name!r}", hint=nearest(name, checks))
     return checks[name].with_parameters(read_values(parameters, checks[name].measure))
+
+
+def _group(checks: Mapping[str, Axiom]) -> dict[str, set[str]]:
+    """The names of the checks that a word stands for: the name of one, or a family."""
+    groups: dict[str, set[str]] = {}
+    for check in checks.values():
+        for word in (check.name, check.family):
+            groups.setdefault(word, set()).add(check.name)
+    return groups
 
 
 class _Reader:
