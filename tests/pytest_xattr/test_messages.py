@@ -188,6 +188,12 @@ FILES = {
     "methods:\n- mymod:good\n- mymod:god\n": (
         "{path}:3: --xattr-method='mymod:god': mymod has no attribute 'god'; the nearest are good"
     ),
+    "methods:\n- mymod:good\n- mymod:god?n=1\n": (
+        "{path}:3: --xattr-method='mymod:god?n=1': mymod has no attribute 'god'; the nearest are good"
+    ),
+    "methods:\n- mymod:good\n- mymod:good?n=1\n": (
+        "{path}:3: --xattr-method='mymod:good?n=1': expected a parameter among (none), came 'n'"
+    ),
     "methods:\n- 3\n": "{path}:2: methods: expected texts in the list, came 3",
     "methods: {a: b}\n": (
         "{path}:1: methods: expected a spec or a list of them, for example [mymod:explain], came a mapping"

@@ -37,15 +37,11 @@ def load_method(spec: Any, option: str = "--xattr-method") -> Method:
     elif prefix in adapters():
         with _making_a_method(spec, option):
             found = _adapt(prefix, name)
+    elif head in registry.methods():
+        hint = f"the reference method is xattr:{head}"
+        raise UsageError(option=option, value=spec, expected="MODULE:CALLABLE", hint=hint)
     else:
-        if ":" not in head and head in registry.methods():
-            raise UsageError(
-                option=option,
-                value=spec,
-                expected="MODULE:CALLABLE",
-                hint=f"the reference method is xattr:{head}",
-            )
-        found = resolve(head, option, "mymod:explain")
+        found = resolve(head, option, "mymod:explain", spec=spec)
     with _making_a_method(spec, option):
         method = as_method(found, spec)
         return method.with_parameters(spec, read_values(parameters, method.function))
@@ -110,8 +106,10 @@ def load_subject(spec: Any, option: str = "--xattr-subject") -> Subject:
         # Of one seed, so that all processes and all runs judge on the same subject.
         with preserved_generators(0):
             made = factory(**read_values(parameters, factory))
-    except UsageError:
-        raise
+    except UsageError as error:
+        if error.option or not isinstance(spec, str):
+            raise
+        raise error.about(option, spec) from error.__cause__
     except Exception as error:
         if isinstance(error, TypeError) and error.__traceback__ and error.__traceback__.tb_next is None:
             # A wrong call: the traceback would show nothing but this line.
@@ -126,7 +124,7 @@ def _find_factory(spec: str, option: str) -> tuple[Any, Mapping[str, str]]:
     """What a spec names, an installed subject or an object of the user's, and its parameters."""
     head, parameters = split(spec, option)
     if ":" in head:
-        return resolve(head, option, "mymod:make_subject", "FACTORY"), parameters
+        return resolve(head, option, "mymod:make_subject", "FACTORY", spec), parameters
     known = registry.subjects()
     if head not in known:
         raise UsageError(

@@ -5,6 +5,7 @@ import importlib.util
 import os
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,48 +25,45 @@ def add_to_path(folder: Path, *, first: bool = False) -> None:
         sys.path.insert(0 if first else len(sys.path), str(folder))
 
 
-def resolve(spec: str, option: str, example: str, kind: str = "CALLABLE") -> Any:
+def resolve(target: str, option: str, example: str, kind: str = "CALLABLE", spec: str | None = None) -> Any:
     """Import the object that MODULE:ATTRIBUTE or path/to/file.py:ATTRIBUTE names.
 
+    option, spec: what a message is about; the spec where the user typed more than the target.
     example, kind: what a message says to type.
 
     Raises UsageError where there is none; an error inside the user's own module is shown with its traceback.
     """
-    where, _, attribute = spec.rpartition(":")
+    wrong = partial(UsageError, option=option, value=target if spec is None else spec)
+    where, _, attribute = target.rpartition(":")
     if not where or not attribute:
-        expected = f"MODULE:{kind}, for example {_with_colon(spec) or example}"
-        raise UsageError(option=option, value=spec, expected=expected)
+        raise wrong(expected=f"MODULE:{kind}, for example {_with_colon(target) or example}")
     try:
         found: Any = _import(where)
     except UsageError:
         raise
     except _NoFile:
-        raise UsageError(f"expected a file, {where} is not there", option=option, value=spec) from None
+        raise wrong(f"expected a file, {where} is not there") from None
     except (Exception, SystemExit) as error:
         name = error.name if isinstance(error, ModuleNotFoundError) else None
         if name is not None and (where == name or where.startswith(f"{name}.")):
-            raise UsageError(
+            raise wrong(
                 f"no module {name!r} in {os.getcwd()} or among the installed packages",
-                option=option,
-                value=spec,
                 expected=f"MODULE:{kind}, for example {example}",
             ) from None
-        problem = f"importing {where} failed:\n{render_traceback(error)}"
-        raise UsageError(problem, option=option, value=spec) from error
+        raise wrong(f"importing {where} failed:\n{render_traceback(error)}") from error
     for part in attribute.split("."):
         if not hasattr(found, part):
             names = [name for name in getattr(found, "__dict__", ()) if not name.startswith("_")]
-            raise UsageError(
-                f"{where} has no attribute {part!r}", option=option, value=spec, hint=nearest(part, names)
-            )
+            raise wrong(f"{where} has no attribute {part!r}", hint=nearest(part, names))
         found = getattr(found, part)
     return found
 
 
-def _with_colon(spec: str) -> str:
+def _with_colon(target: str) -> str:
     """MODULE:NAME for what was typed as MODULE.NAME; an empty string for anything else."""
-    module, _, name = spec.rpartition(".")
-    return f"{module}:{name}" if module and ":" not in spec and name.isidentifier() and name != "py" else ""
+    module, _, name = target.rpartition(".")
+    is_typo = bool(module) and ":" not in target and name.isidentifier() and name != "py"
+    return f"{module}:{name}" if is_typo else ""
 
 
 class _NoFile(Exception):

@@ -94,3 +94,17 @@ def test_subjects(module: str) -> None:
     assert isinstance(load_subject(lambda: ready), Subject)
     with pytest.raises(UsageError, match=r"subject: expected it to return an xattr_check.Subject, came int"):
         load_subject(lambda: 3)
+
+
+def test_a_free_sentence_of_a_factory_is_told_with_its_option(module: str) -> None:
+    Path("spec_free.py").write_text(
+        "from xattr_check import SubjectError, UsageError\n"
+        "def free(n=1):\n    raise UsageError('expected photographs', hint='set DATA')\n"
+        "def own():\n    raise SubjectError(option='subject', value='mine', expected='inputs')\n"
+    )
+    with pytest.raises(
+        UsageError, match=r"^--xattr-subject='spec_free:free\?n=2': expected photographs; set DATA"
+    ):
+        load_subject("spec_free:free?n=2")
+    with pytest.raises(UsageError, match=r"^subject 'mine': expected inputs$"):
+        load_subject("spec_free:own")
