@@ -44,10 +44,10 @@ class UsageError(XattrError):
         self.place = place
 
     def __str__(self) -> str:
-        wanted = f"expected {self.expected}" if self.expected else ""
-        came = f", came {self.came}" if self.came else ""
-        sentence = _join("; ", _join("; ", self.what, wanted) + came, self.hint)
-        return _join(": ", self.place, self._subject, sentence)
+        expected = f"expected {self.expected}" if self.expected else ""
+        came = f"came {self.came}" if self.came else ""
+        problem = _join(", ", _join("; ", self.what, expected), came)
+        return _join(": ", self.place, self._subject, _join("; ", problem, self.hint))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
@@ -59,7 +59,7 @@ class UsageError(XattrError):
     @property
     def _subject(self) -> str:
         """What the sentence is about: `--xattr-seed='many'`, `patch=3` or `check 'deletion'`."""
-        if self.value is None:
+        if self.value is None or not self.option:
             return self.option
         named = isinstance(self.value, str) and not self.option.startswith("-")
         shown = f"{self.value:g}" if isinstance(self.value, float) else repr(self.value)

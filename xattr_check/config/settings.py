@@ -120,6 +120,6 @@ class Settings:
             raise error.at(place) from error.__cause__
 
 
-# The key of xattr.yaml for each option of the command line.
+# The key of xattr.yaml for each option of the command line that is one.
 KEYS = {f"--xattr-{item.name.replace('_', '-')}": item.name for item in fields(Settings)}
 KEYS["--xattr-method"] = KEYS.pop("--xattr-methods")

@@ -207,10 +207,9 @@ def find(
         return load(here / reference)
     if not runs:
         raise wrong(f"no run is saved in {folder_of(storage)} yet", hint="save one with --xattr-save")
-    kind, _, revision = reference.partition(":")
-    if kind == "git":
+    if reference.startswith("git:"):
         try:
-            return _best(_of_commit(runs, _commit(revision, here)), fits)
+            return _best(_of_commit(runs, _commit(reference.partition(":")[2], here)), fits)
         except UsageError as error:
             raise error.about(option, reference) from None
     raise wrong(
