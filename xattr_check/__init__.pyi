@@ -1,7 +1,7 @@
 from .api import Results, parametrize_with_checks, run_battery
 from .battery.judge import Judge
+from .config.loaders import load_method, load_subject
 from .config.settings import Settings
-from .config.specs import load_method, load_subject
 from .core.checks import Axiom, Measurement, axiom, contract, violation
 from .core.explainer import Explainer
 from .core.figure import Lines

@@ -14,10 +14,10 @@ def wrapped(text: str, indent: int = 8) -> list[str]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The known names nearest to a name, for a message; all of them where they are few."""
+    """A hint with the known names nearest to a name, all of them where they are few; empty without any."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3) or (names if len(names) <= 12 else [])
-    return f"; the nearest are {', '.join(near)}" if near else ""
+    return f"the nearest are {', '.join(near)}" if near else ""
 
 
 def duration(seconds: float) -> str:

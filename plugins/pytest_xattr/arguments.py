@@ -1,6 +1,5 @@
 """The command line, as settings and node ids. Imports the library inside functions only."""
 
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path, PurePath
@@ -61,6 +60,7 @@ def settings(config: pytest.Config, node_ids: Iterable[str]) -> "Settings":
 
     Where neither names a method, the node ids do; where neither names a check, those with parameters too.
     """
+    from xattr_check.config.modules import add_to_path
     from xattr_check.config.settings import Settings
     from xattr_check.config.xattr_yaml import read
     from xattr_check.config.yaml_nodes import NAME
@@ -68,8 +68,8 @@ def settings(config: pytest.Config, node_ids: Iterable[str]) -> "Settings":
     given = config.getoption("xattr_gates")
     path = config.invocation_params.dir / given if given is not None else config.rootpath / NAME
     found = read(path) if given is not None or path.exists() else Settings()
-    if found.methods and str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))  # wherever pytest is started, what the file names is beside it
+    if found.methods:
+        add_to_path(path.parent)  # wherever pytest is started, what the file names is beside it
     # Folders and files are meant from where they are written: the file's root, or the shell's folder.
     found = replace(
         found,
@@ -114,4 +114,5 @@ def _number(config: pytest.Config, name: str, kind: Callable[[str], N], wanted: 
     try:
         return None if text is None else kind(text)
     except ValueError:
-        raise UsageError(f"--xattr-{name}={text!r}: expected {wanted}, for example 10") from None
+        expected = f"{wanted}, for example 10"
+        raise UsageError(option=f"--xattr-{name}", value=text, expected=expected) from None

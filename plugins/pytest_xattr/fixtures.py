@@ -64,7 +64,7 @@ def xattr_run(_xattr_settings: "tuple[Settings, Run]", xattr_subject: "Subject")
     Gates, claims, seed, budget and device are those of the command line and of xattr.yaml.
     """
     from xattr_check.battery.judge import Judge
-    from xattr_check.config.specs import load_subject
+    from xattr_check.config.loaders import load_subject
 
     settings, run = _xattr_settings
     with _told():

@@ -78,7 +78,7 @@ class BatterySession:
 
         for given in self.node_ids:
             if not any(arguments.selects([given], node_id) for node_id in self.order):
-                raise UsageError(f"not found: {given}{nearest(given, self.order)}")
+                raise UsageError(f"not found: {given}", hint=nearest(given, self.order))
 
     def pytest_report_header(self) -> list[str]:
         """What is judged, on what and how surely."""

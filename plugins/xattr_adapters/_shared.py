@@ -42,15 +42,15 @@ def twin(model: nn.Module, *, gradients: bool = False) -> nn.Module:
 
 def unknown(library: str, name: str, known: Collection[str]) -> UsageError:
     """That a library has no such method, with the nearest ones."""
-    return UsageError(f"{library} has no method {name!r}{nearest(name, known)}")
+    return UsageError(f"{library} has no method {name!r}", hint=nearest(name, known))
 
 
 def expect_layer(spec: str, layer: str | None, takes: bool, *, optional: bool = False) -> None:
     """Raises UsageError where a method has a layer that it does not take, or none that it takes."""
     if layer and not takes:
-        raise UsageError(f"{spec} explains the input and has no layer, came @{layer}")
+        raise UsageError(f"{spec} explains the input and has no layer", came=f"@{layer}")
     if takes and not layer and not optional:
-        raise UsageError(f"{spec} explains a layer; name it, for example {spec}@layer4")
+        raise UsageError(f"{spec} explains a layer", hint=f"name it, for example {spec}@layer4")
 
 
 def parameters_of(

@@ -81,7 +81,7 @@ def _refuse(library: Any, kind: type) -> None:
     """Raises UsageError for a class that cannot be a method."""
     name = kind.__name__
     if not issubclass(kind, library.Attribution):
-        raise UsageError(f"expected an attribution class of captum, came {name}")
+        raise UsageError(expected="an attribution class of captum", came=name)
     for base in kind.__mro__:
         if base.__name__ in REFUSED and (base is kind or base.__name__ != "LimeBase"):
             raise UsageError(f"captum's {name} {REFUSED[base.__name__]}")
@@ -238,7 +238,8 @@ def _bound_model(instance: Any) -> nn.Module:
         name = type(instance).__name__
         raise UsageError(
             f"this {name} is bound to {type(bound).__name__} {bound!r:.40}, and checks explain other models "
-            f"too; give the class, captum:{name}, or a function explain(model, inputs, targets)"
+            "too",
+            hint=f"give the class, captum:{name}, or a function explain(model, inputs, targets)",
         )
     return bound
 

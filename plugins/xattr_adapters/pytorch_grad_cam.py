@@ -48,10 +48,11 @@ def adapter(wanted: Any, layer: str | None) -> Method:
         name = type(wanted).__name__
         raise UsageError(
             f"this {name} holds the layers of the model it was made with, and checks explain other models "
-            f"too; give its class, pytorch_grad_cam:{name}@LAYER"
+            "too",
+            hint=f"give its class, pytorch_grad_cam:{name}@LAYER",
         )
     if not issubclass(wanted, (base, *classes.values())):
-        raise UsageError(f"expected a class activation map of pytorch_grad_cam, came {wanted.__name__}")
+        raise UsageError(expected="a class activation map of pytorch_grad_cam", came=wanted.__name__)
     spec = f"pytorch_grad_cam:{wanted.__name__}"
     expect_layer(spec, layer, wanted.__name__ not in LAYERLESS, optional=True)
     return _method(spec, wanted, layer)

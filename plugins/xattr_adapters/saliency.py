@@ -53,7 +53,7 @@ def adapter(wanted: Any, layer: str | None) -> Method:
         wanted = kinds[wanted]
     kind = wanted if isinstance(wanted, type) else type(wanted)
     if not issubclass(kind, core.CoreSaliency):
-        raise UsageError(f"expected a mask of saliency.core, came {kind.__name__}")
+        raise UsageError(expected="a mask of saliency.core", came=kind.__name__)
     spec = f"saliency:{kind.__name__}"
     expect_layer(spec, layer, kind.__name__ == "GradCam")
     return _method(core, spec, kind, layer, None if kind is wanted else wanted)

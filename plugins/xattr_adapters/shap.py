@@ -61,8 +61,8 @@ def adapter(wanted: Any, layer: str | None) -> Method:
     if not isinstance(wanted, str | type):
         name = type(wanted).__name__
         raise UsageError(
-            f"this {name} is bound to the model it was made with, and checks explain other models too; give "
-            f"its class, shap:{name}"
+            f"this {name} is bound to the model it was made with, and checks explain other models too",
+            hint=f"give its class, shap:{name}",
         )
     name = wanted if isinstance(wanted, str) else wanted.__name__
     if name in REFUSED:

@@ -35,8 +35,10 @@ def adapter(wanted: Any, layer: str | None) -> Method:
     kind = wanted if isinstance(wanted, type) else type(wanted)
     if not issubclass(kind, core.Composite):
         raise UsageError(
-            f"expected a composite of zennit, came {kind.__name__}; for an attributor, write a function "
-            "explain(model, inputs, targets) that makes one for the model it is given"
+            expected="a composite of zennit",
+            came=kind.__name__,
+            hint="for an attributor, write a function explain(model, inputs, targets) that makes one for the "
+            "model it is given",
         )
     spec = f"zennit:{kind.__name__}"
     expect_layer(spec, layer, False)

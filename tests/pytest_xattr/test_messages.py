@@ -119,7 +119,7 @@ OPTIONS = {
     ),
     "--xattr-checks=fits and follows": ("--xattr-checks='fits and follows': selects none of the 6 checks"),
     "--xattr-checks=faulty": (
-        "--xattr-budget=quick: too small for faulty (standard); pass a larger --xattr-budget"
+        "--xattr-budget='quick': too small for faulty (standard); pass a larger --xattr-budget"
     ),
     "--xattr-budget=huge": "--xattr-budget='huge': expected quick, standard, full",
     "--xattr-seed=many": "--xattr-seed='many': expected a whole number, for example 10",
@@ -133,7 +133,7 @@ OPTIONS = {
         "--xattr-data=imagefolder:PATH"
     ),
     "--xattr-gates=absent.yaml": (
-        "--xattr-gates='{here}/absent.yaml': expected a file that can be read: No such file or directory"
+        "--xattr-gates='{here}/absent.yaml': expected a file that can be read, came No such file or directory"
     ),
     "--xattr-storage=mymod.py": (
         "--xattr-storage='{here}/mymod.py': expected a folder that can be written, came Not a directory"
@@ -187,6 +187,12 @@ FILES = {
     ),
     "methods:\n- mymod:good\n- mymod:god\n": (
         "{path}:3: --xattr-method='mymod:god': mymod has no attribute 'god'; the nearest are good"
+    ),
+    "methods:\n- mymod:good\n- mymod:god?n=1\n": (
+        "{path}:3: --xattr-method='mymod:god?n=1': mymod has no attribute 'god'; the nearest are good"
+    ),
+    "methods:\n- mymod:good\n- mymod:good?n=1\n": (
+        "{path}:3: --xattr-method='mymod:good?n=1': expected a parameter among (none), came 'n'"
     ),
     "methods:\n- 3\n": "{path}:2: methods: expected texts in the list, came 3",
     "methods: {a: b}\n": (

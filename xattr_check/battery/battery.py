@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from xattr_check.battery.item import Item
+from xattr_check.config.loaders import load_methods, load_subject
 from xattr_check.config.selection import select
 from xattr_check.config.settings import PerMethod, Settings
-from xattr_check.config.specs import load_methods, load_subject
 from xattr_check.core import registry
 from xattr_check.core.checks import Axiom
 from xattr_check.core.method import Method
@@ -28,19 +28,19 @@ def resolve_device(name: str) -> torch.device:
     """`auto`, `cpu`, `cuda` or `cuda:N` as a device that is there. Raises UsageError otherwise."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    wrong = partial(UsageError, option="--xattr-device", value=name)
+    expected = "auto, cpu, cuda or cuda:N, for example cuda:0"
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UsageError(
-            f"--xattr-device={name!r}: expected auto, cpu, cuda or cuda:N, for example cuda:0"
-        ) from None
+        raise wrong(expected=expected) from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(
-            f"--xattr-device={name!r}: expected one of the {torch.cuda.device_count()} CUDA devices that "
-            "torch sees here; use --xattr-device=cpu, or see CUDA_VISIBLE_DEVICES"
+        raise wrong(
+            expected=f"one of the {torch.cuda.device_count()} CUDA devices that torch sees here",
+            hint="use --xattr-device=cpu, or see CUDA_VISIBLE_DEVICES",
         )
     if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"--xattr-device={name!r}: expected auto, cpu, cuda or cuda:N, for example cuda:0")
+        raise wrong(expected=expected)
     return device
 
 
@@ -50,23 +50,33 @@ def validate(settings: Settings, methods: Sequence[Method], known: Mapping[str, 
     methods: those of the run; what a file says of its own other methods is no mistake.
     """
     if not methods:
-        raise UsageError("--xattr-method: expected at least one, for example --xattr-method=mymod:explain")
+        expected = "at least one, for example --xattr-method=mymod:explain"
+        raise UsageError(option="--xattr-method", expected=expected)
     names = {method.name for method in methods} | {*settings.methods, *settings.others}
     for method in methods:
         for claim in sorted(method.claims - known.keys()):
             # What is like none may be a check of a package that is not installed here.
             if near := nearest(claim, known):
-                raise UsageError(f"{method.name}: it claims {claim!r}, which no check is called{near}")
+                problem = f"it claims {claim!r}, which no check is called"
+                raise UsageError(problem, option="method", value=method.name, hint=near)
     for key in ("gates", "claims", "expected_failures"):
         for name, said in getattr(settings, key).items():
             nested = isinstance(said, dict | list)
             if nested and name not in names:
-                at = settings.at(key, name)
-                raise UsageError(f"{at}{key}: no method {name!r} in this run{nearest(name, names)}")
+                raise UsageError(
+                    f"no method {name!r} in this run",
+                    option=key,
+                    hint=nearest(name, names),
+                    place=settings.place_of(key, name),
+                )
             for check in said if nested else (name,):
                 if check not in known:
-                    at = settings.at(key, name, check) if nested else settings.at(key, name)
-                    raise UsageError(f"{at}{key}: no check {check!r}{nearest(str(check), known)}")
+                    raise UsageError(
+                        f"no check {check!r}",
+                        option=key,
+                        hint=nearest(str(check), known),
+                        place=settings.place_of(key, name, check) if nested else settings.place_of(key, name),
+                    )
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xattr_check.battery.battery import Beside, item
+from xattr_check.config.loaders import load_method
 from xattr_check.config.selection import select
 from xattr_check.config.settings import Settings
-from xattr_check.config.specs import load_method
 from xattr_check.core import registry
 from xattr_check.core.checks import Axiom
 from xattr_check.core.method import Method
@@ -46,10 +46,13 @@ class Judge:
 
     @staticmethod
     def _check(name: str) -> Axiom:
-        try:
-            found = select(name, registry.checks(), "full")
-        except UsageError as error:
-            raise UsageError(str(error).replace("--xattr-checks=", "check ")) from None
-        if len(found) != 1:
-            raise UsageError(f"check {name!r}: expected one check, came {len(found)}; ask for one at a time")
-        return found[0]
+        chosen = select(name, registry.checks(), "full", option="check")
+        if len(chosen) != 1:
+            raise UsageError(
+                option="check",
+                value=name,
+                expected="one check",
+                came=str(len(chosen)),
+                hint="ask for one at a time",
+            )
+        return chosen[0]

@@ -88,6 +88,7 @@ def _list(arguments: argparse.Namespace) -> int:
 def _show(arguments: argparse.Namespace) -> int:
     name, known = arguments.check, catalogue()["checks"]
     if name not in known:
-        raise UsageError(f"show {name!r}: no check of that name{nearest(name, known)}")
+        hint = nearest(name, known)
+        raise UsageError("no check of that name", option="show", value=name, hint=hint)
     print(text_of_check(known[name]))
     return 0

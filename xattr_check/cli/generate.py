@@ -155,7 +155,8 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     usual = Plan.of(subject, kind, side=arguments.patch).reference
     if arguments.packed is not None and plan.reference != usual:
-        raise UsageError(f"--packed: a subject ships samples on its {usual} reference, came {plan.reference}")
+        problem = f"a subject ships samples on its {usual} reference"
+        raise UsageError(problem, option="--packed", came=plan.reference)
     blocks = math.ceil(TRIES * arguments.count / BLOCK)
     meter = Meter(arguments.count, blocks, plan.steps, sys.stderr)
     maker = Generator(subject, replace(plan, fixed=arguments.placement == "fixed"), shared)
@@ -181,11 +182,10 @@ def _check_files(arguments: argparse.Namespace, kind: Scenario) -> None:
     """Whether everything can be written, before anything is made. Raises UsageError."""
     usual = scenario(kind.name)
     if arguments.packed is not None and kind != usual:
-        raise UsageError(
-            f"--packed: a subject ships samples of {usual.features} features, came {kind.features}"
-        )
+        problem = f"a subject ships samples of {usual.features} features"
+        raise UsageError(problem, option="--packed", came=str(kind.features))
     if arguments.out is not None and arguments.out == arguments.packed:
-        raise UsageError(f"--packed={str(arguments.packed)!r}: expected another file than --out")
+        raise UsageError(option="--packed", value=str(arguments.packed), expected="another file than --out")
     for option in ("out", "packed", "pictures"):
         path: Path | None = getattr(arguments, option)
         if path is None:
@@ -203,7 +203,12 @@ def _check_files(arguments: argparse.Namespace, kind: Scenario) -> None:
 
 def _unwritable(option: str, path: Path, reason: str | None) -> UsageError:
     wanted = "folder" if option == "pictures" else "file"
-    return UsageError(f"--{option}={str(path)!r}: expected a {wanted} that can be written, came {reason}")
+    return UsageError(
+        option=f"--{option}",
+        value=str(path),
+        expected=f"a {wanted} that can be written",
+        came=str(reason),
+    )
 
 
 def _made(maker: Generator, meter: Meter, blocks: int, count: int) -> Samples:

@@ -84,10 +84,14 @@ def _init(arguments: argparse.Namespace) -> int:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise UsageError(f"init: {path} is there already, and is left as it is; name another file") from None
+        problem = f"{path} is there already, and is left as it is"
+        raise UsageError(problem, option="init", hint="name another file") from None
     except OSError as error:
         raise UsageError(
-            f"init {str(path)!r}: expected a file that can be written, came {error.strerror}"
+            option="init",
+            value=str(path),
+            expected="a file that can be written",
+            came=str(error.strerror),
         ) from None
     print(f"written: {path}, which judges {arguments.method} on {arguments.subject}")
     print(f"next: pytest --xattr-gates={path}")
@@ -98,7 +102,7 @@ def _check(method: str) -> None:
     """Raise UsageError for a method that is not there; those by name need no import."""
     names = {"all", *(f"xattr:{name}" for name in catalogue()["methods"])}
     if method not in names:
-        from xattr_check.config.specs import load_method
+        from xattr_check.config.loaders import load_method
 
         load_method(method, "--method")
 

@@ -24,7 +24,10 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.write.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(
-            f"--write={str(arguments.write)!r}: expected a file that can be written, came {error.strerror}"
+            option="--write",
+            value=str(arguments.write),
+            expected="a file that can be written",
+            came=str(error.strerror),
         ) from None
     print(f"written to {arguments.write}")
     return 0

@@ -101,7 +101,7 @@ def _report(arguments: argparse.Namespace) -> int:
     runs = [_found(storage, reference, "report") for reference in arguments.runs]
     sources = [report.Source.of(run) for run in runs]
     if not any(source.verdicts for source in sources):
-        raise UsageError(f"report: no verdict is in {', '.join(map(str, runs))}")
+        raise UsageError(f"no verdict is in {', '.join(map(str, runs))}", option="report")
     _write(arguments.output, "--output", lambda: report.render(sources, history.saved_runs(storage)))
     return 0
 
@@ -111,11 +111,14 @@ def _history(arguments: argparse.Namespace) -> int:
     runs = history.saved_runs(storage)
     if not runs:
         folder = history.folder_of(storage)
-        raise UsageError(f"history: no run is saved in {folder} yet; save one with --xattr-save")
+        raise UsageError(
+            f"no run is saved in {folder} yet", option="history", hint="save one with --xattr-save"
+        )
     for option, place in (("method", 0), ("check", 1)):
         wanted, there = getattr(arguments, option), {key[place] for run in runs for key in run.verdicts}
         if wanted is not None and wanted not in there:
-            raise UsageError(f"--{option}={wanted!r}: in no saved run{nearest(wanted, there)}")
+            hint = nearest(wanted, there)
+            raise UsageError("in no saved run", option=f"--{option}", value=wanted, hint=hint)
     for run in runs:
         for line in _lines(run, arguments.method, arguments.check):
             print(line[:WIDTH])

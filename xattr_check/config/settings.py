@@ -1,9 +1,8 @@
 """Settings: what xattr.yaml may say, read with the lines of its mistakes."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from xattr_check.core.run import BUDGETS, Budget
@@ -56,23 +55,30 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.budget not in BUDGETS:
-            raise UsageError(f"--xattr-budget={self.budget!r}: expected {', '.join(BUDGETS)}")
+            raise UsageError(option="--xattr-budget", value=self.budget, expected=", ".join(BUDGETS))
         if not self.timeout > 0:
-            raise UsageError(f"--xattr-timeout={self.timeout:g}: expected seconds greater than 0")
+            raise UsageError(
+                option="--xattr-timeout", value=float(self.timeout), expected="seconds greater than 0"
+            )
         if self.memory < 1:
-            raise UsageError(f"--xattr-memory={self.memory}: expected at least 1, in MiB")
+            raise UsageError(option="--xattr-memory", value=self.memory, expected="at least 1, in MiB")
         # A file says the rule for whoever compares.
         if self.compare_fail and self.compare is None and ("compare_fail",) not in self.places:
-            raise UsageError("--xattr-compare-fail: expected --xattr-compare beside it, to know with what")
+            raise UsageError(
+                option="--xattr-compare-fail", expected="--xattr-compare beside it, to know with what"
+            )
         if (self.model is None) != (self.data is None):
             given, missing = ("model", "data") if self.model else ("data", "model")
             raise UsageError(
-                f"--xattr-{given}: expected --xattr-{missing} beside it, for example "
-                "--xattr-model=torchvision:resnet50 --xattr-data=imagefolder:PATH"
+                option=f"--xattr-{given}",
+                expected=f"--xattr-{missing} beside it, for example --xattr-model=torchvision:resnet50 "
+                "--xattr-data=imagefolder:PATH",
             )
         if self.model is not None and self.subject is not None:
             raise UsageError(
-                "--xattr-subject: expected either it or --xattr-model with --xattr-data, came both"
+                option="--xattr-subject",
+                expected="either it or --xattr-model with --xattr-data",
+                came="both",
             )
 
     @property
@@ -99,10 +105,9 @@ class Settings:
         places = {names: at for names, at in self.places.items() if names[0] not in given}
         return replace(self, **given, others=(*self.methods, *self.others), places=places)
 
-    def at(self, *names: str) -> str:
-        """Where a file says it, as the beginning of a message; an empty string where none does."""
-        found = self.places.get(names)
-        return f"{found}: " if found else ""
+    def place_of(self, *names: str) -> str:
+        """Where a file says what is under these names, as FILE:LINE; an empty string where none does."""
+        return self.places.get(names, "")
 
     @contextmanager
     def located(self) -> Iterator[None]:
@@ -110,13 +115,11 @@ class Settings:
         try:
             yield
         except UsageError as error:
-            key, quoted = error_key(str(error)), re.match(r"--xattr-[a-z-]+='([^']*)'", str(error))
-            at = self.at(key, quoted[1]) if quoted else ""
-            raise UsageError(f"{at or self.at(key)}{error}") from error.__cause__
+            key = KEYS.get(error.option, "")
+            place = self.place_of(key, str(error.value)) or self.place_of(key)
+            raise error.at(place) from error.__cause__
 
 
-def error_key(message: str) -> str:
-    """The key of the option that a message begins with, or an empty string."""
-    found = re.match(r"--xattr-([a-z-]+)", message)
-    name = found[1].replace("-", "_") if found else ""
-    return "methods" if name == "method" else name
+# The key of xattr.yaml for each option of the command line that is one.
+KEYS = {f"--xattr-{item.name.replace('_', '-')}": item.name for item in fields(Settings)}
+KEYS["--xattr-method"] = KEYS.pop("--xattr-methods")

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from xattr_check.config.settings import Settings, error_key
+from xattr_check.config.settings import KEYS, Settings
 from xattr_check.config.yaml_nodes import NAME, compose, entries, place, shown, value, wrong
 from xattr_check.core import registry
 from xattr_check.core.run import BUDGETS
@@ -29,7 +29,10 @@ def read(path: Path) -> Settings:
         node = compose(path)
     except OSError as error:
         raise UsageError(
-            f"--xattr-gates='{path}': expected a file that can be read: {error.strerror}"
+            option="--xattr-gates",
+            value=str(path),
+            expected="a file that can be read",
+            came=str(error.strerror),
         ) from None
     if node is None:
         return Settings()
@@ -41,19 +44,20 @@ def read(path: Path) -> Settings:
             raise wrong(
                 path,
                 where,
-                "subjects: a run has one subject: expected subject: NAME; for others, run again with "
-                "--xattr-subject=NAME, or with a file for each, --xattr-gates=FILE",
+                "a run has one subject: expected subject: NAME",
+                option="subjects",
+                hint="for others, run again with --xattr-subject=NAME, or with a file for each, "
+                "--xattr-gates=FILE",
             )
         if key not in known:
-            raise wrong(path, where, f"unknown key {key!r}{nearest(key, known)}")
+            raise wrong(path, where, f"unknown key {key!r}", hint=nearest(key, known))
         values[key] = _gates(path, child) if key == "gates" else _plain(path, key, child)
         places[(key,)] = place(path, where)
         places |= {(key, *names): at for names, at in _places(path, key, child)}
     try:
         return Settings(**values, places=places)
     except UsageError as error:
-        key = error_key(str(error))
-        raise UsageError(f"{places.get((key,), path)}: {error}") from None
+        raise error.at(places.get((KEYS.get(error.option, ""),), str(path))) from None
 
 
 def _places(path: Path, key: str, node: yaml.Node) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -86,14 +90,14 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
 def _plain(path: Path, key: str, node: yaml.Node) -> Any:
     kinds, wanted = _KINDS.get(key, ((str,), "a text"))
     if isinstance(node, yaml.CollectionNode) and not {list, dict} & set(kinds):
-        raise wrong(path, node, f"{key}: expected {wanted}, came {shown(path, node)}")
+        raise wrong(path, node, option=key, expected=wanted, came=shown(path, node))
     if isinstance(node, yaml.SequenceNode):
         _check_texts(path, key, node)
     found = value(path, node)
     if not isinstance(found, kinds) or (isinstance(found, bool) and bool not in kinds):
-        raise wrong(path, node, f"{key}: expected {wanted}, came {shown(path, node)}")
+        raise wrong(path, node, option=key, expected=wanted, came=shown(path, node))
     if key == "budget" and found not in BUDGETS:
-        raise wrong(path, node, f"budget: expected {', '.join(BUDGETS)}, came {found!r}")
+        raise wrong(path, node, option=key, expected=", ".join(BUDGETS), came=repr(found))
     if key in ("save", "compare") and isinstance(found, bool):
         return "" if found else None
     if key == "methods" and isinstance(found, str):
@@ -112,7 +116,7 @@ def _plain(path: Path, key: str, node: yaml.Node) -> Any:
 def _check_texts(path: Path, key: str, node: yaml.SequenceNode) -> None:
     for child in node.value:
         if not isinstance(child, yaml.ScalarNode) or not isinstance(value(path, child), str):
-            raise wrong(path, child, f"{key}: expected texts in the list, came {shown(path, child)}")
+            raise wrong(path, child, option=key, expected="texts in the list", came=shown(path, child))
 
 
 def _own_claims(path: Path, node: yaml.Node) -> dict[str, Any]:
@@ -121,9 +125,8 @@ def _own_claims(path: Path, node: yaml.Node) -> dict[str, Any]:
         if isinstance(child, yaml.SequenceNode):
             _check_texts(path, "claims", child)
         elif isinstance(child, yaml.MappingNode) or value(path, child) is not True:
-            raise wrong(
-                path, child, f"claims: expected a list of checks for {name!r}, came {shown(path, child)}"
-            )
+            expected = f"a list of checks for {name!r}"
+            raise wrong(path, child, option="claims", expected=expected, came=shown(path, child))
     found: dict[str, Any] = value(path, node)
     return found
 
@@ -135,9 +138,8 @@ def _check_reasons(path: Path, node: yaml.Node, depth: int = 0) -> None:
             continue
         reason = value(path, child) if isinstance(child, yaml.ScalarNode) else None
         if not isinstance(reason, str) or not reason:
-            raise wrong(
-                path, child, f"expected_failures: expected a reason for {name!r}, came {shown(path, child)}"
-            )
+            expected = f"a reason for {name!r}"
+            raise wrong(path, child, option="expected_failures", expected=expected, came=shown(path, child))
 
 
 def _gates(path: Path, node: yaml.Node) -> dict[str, Gate]:
@@ -146,18 +148,21 @@ def _gates(path: Path, node: yaml.Node) -> dict[str, Gate]:
     for check, where, child in entries(path, node, "gates"):
         given = list(entries(path, child, f"the gate of {check!r}"))
         if len(given) != 1:
-            raise wrong(path, where, f"gates: expected one bound for {check!r}, came {len(given)}")
+            expected = f"one bound for {check!r}"
+            raise wrong(path, where, option="gates", expected=expected, came=str(len(given)))
         ((kind, _, number),) = given
         bound = _bound(check, value(path, number)) if isinstance(number, yaml.ScalarNode) else None
         if kind not in kinds or isinstance(bound, bool) or not isinstance(bound, int | float):
             raise wrong(
                 path,
                 number,
-                f"gates: expected {check}: {{at_most|at_least|beats: NUMBER}}, came {kind}: "
-                f"{shown(path, number)}",
+                option="gates",
+                expected=f"{check}: {{at_most|at_least|beats: NUMBER}}",
+                came=f"{kind}: {shown(path, number)}",
             )
         if not math.isfinite(bound):
-            raise wrong(path, number, f"gates: expected a finite number for {check!r}, came {bound}")
+            expected = f"a finite number for {check!r}"
+            raise wrong(path, number, option="gates", expected=expected, came=str(bound))
         found[check] = kinds[kind](float(bound))
     return found
 

@@ -17,9 +17,9 @@ def place(path: Path, node: yaml.Node) -> str:
     return f"{path}:{node.start_mark.line + 1}"
 
 
-def wrong(path: Path, node: yaml.Node, what: str) -> UsageError:
-    """The error of a node."""
-    return UsageError(f"{place(path, node)}: {what}")
+def wrong(path: Path, node: yaml.Node, what: str = "", **fields: str) -> UsageError:
+    """A UsageError of these fields, about a node and told with its line."""
+    return UsageError(what, place=place(path, node), **fields)
 
 
 def compose(path: Path) -> yaml.Node | None:
@@ -29,9 +29,8 @@ def compose(path: Path) -> yaml.Node | None:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise UsageError(
-            f"{path}:{line}: not UTF-8: byte 0x{content[error.start]:02x}; save the file as UTF-8"
-        ) from None
+        problem = f"not UTF-8: byte 0x{content[error.start]:02x}"
+        raise UsageError(problem, place=f"{path}:{line}", hint="save the file as UTF-8") from None
     try:
         node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
@@ -40,7 +39,7 @@ def compose(path: Path) -> yaml.Node | None:
         problem = str(getattr(error, "problem", None) or getattr(error, "reason", error))
         if "'\\t'" in problem:
             problem = "a tab where YAML takes spaces alone"
-        raise UsageError(f"{path}:{line}: not YAML: {problem}") from None
+        raise UsageError(f"not YAML: {problem}", place=f"{path}:{line}") from None
     return node
 
 
@@ -50,11 +49,12 @@ def entries(path: Path, node: yaml.Node, what: str) -> Iterator[tuple[str, yaml.
     A name that stands there twice is a mistake: YAML would take the last one in silence.
     """
     if not isinstance(node, yaml.MappingNode):
-        raise wrong(path, node, f"expected {what} to be a mapping, name: value, came {shown(path, node)}")
+        expected = f"{what} to be a mapping, name: value"
+        raise wrong(path, node, expected=expected, came=shown(path, node))
     lines: dict[str, int] = {}
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode):
-            raise wrong(path, key, f"expected a name in {what}, came {shown(path, key)}")
+            raise wrong(path, key, expected=f"a name in {what}", came=shown(path, key))
         if key.value in lines:
             raise wrong(
                 path,

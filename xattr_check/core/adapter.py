@@ -25,8 +25,9 @@ def adapters() -> dict[str, EntryPoint]:
     for point in entry_points(group=GROUP):
         if found.setdefault(point.name, point).value != point.value:
             raise UsageError(
-                f"{GROUP}: {point.name!r} is declared as {found[point.name].value} and as {point.value}; "
-                "uninstall one of them"
+                f"{point.name!r} is declared as {found[point.name].value} and as {point.value}",
+                option=GROUP,
+                hint="uninstall one of them",
             )
     return dict(sorted(found.items()))
 
@@ -62,4 +63,4 @@ def imported(module: str, distribution: str) -> ModuleType:
         else:
             reason = f"package {module.partition('.')[0]!r} needs {missing!r}, which is not installed"
             distribution = missing.partition(".")[0]
-        raise UsageError(f"{reason}; pip install {distribution}") from None
+        raise UsageError(reason, hint=f"pip install {distribution}") from None

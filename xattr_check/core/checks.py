@@ -4,6 +4,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -113,7 +114,8 @@ class Axiom:
         for name, value in parameters.items():
             if name not in options:
                 known = ", ".join(options) or "none"
-                raise UsageError(f"check {self.name!r}: no parameter {name!r}, it has {known}")
+                problem = f"no parameter {name!r}, it has {known}"
+                raise UsageError(problem, option="check", value=self.name)
             _check_value(self.name, options[name], value)
         given = {name: parameters[name] for name in options if name in parameters}
         told = "&".join(f"{name}={value}" for name, value in given.items())
@@ -141,14 +143,15 @@ class Axiom:
 
 def _check_value(check: str, option: inspect.Parameter, value: Any) -> None:
     """Raise UsageError where a value is none of those that a parameter names, or not of its kind."""
+    wrong = partial(UsageError, option="check", value=check, came=repr(value))
     allowed = get_args(option.annotation)
     if allowed and value not in allowed:
         choice = ", ".join(map(str, allowed))
-        raise UsageError(f"check {check!r}: expected {option.name} to be one of {choice}, came {value!r}")
+        raise wrong(expected=f"{option.name} to be one of {choice}")
     kinds = {int: (int,), float: (int, float)}.get(option.annotation)
     if kinds and (not isinstance(value, kinds) or isinstance(value, bool) or not value > 0):
         wanted = "a whole number" if option.annotation is int else "a number"
-        raise UsageError(f"check {check!r}: expected {option.name} to be {wanted} above 0, came {value!r}")
+        raise wrong(expected=f"{option.name} to be {wanted} above 0")
 
 
 def axiom(

@@ -88,8 +88,10 @@ class Method:
         for key in parameters:
             if key not in known and not open_ended:
                 raise UsageError(
-                    f"method {name!r}: expected a parameter among {', '.join(known) or '(none)'}, "
-                    f"came {key!r}"
+                    option="method",
+                    value=name,
+                    expected=f"a parameter among {', '.join(known) or '(none)'}",
+                    came=repr(key),
                 )
         return replace(self, name=name, function=partial(self.function, **parameters))
 
@@ -158,22 +160,21 @@ def as_method(function: Any, name: str | None = None) -> Method:
     if isinstance(function, Method):
         return function if name is None else replace(function, name=name)
     label = name if name is not None else str(getattr(function, "__qualname__", type(function).__name__))
+    wrong = partial(UsageError, option="method", value=label)
     if (library := library_of(function)) is not None:
         try:
             return as_method(adapted(library, function), label)
         except UsageError as error:
-            raise UsageError(f"method {label!r}: {error}") from None
+            raise error.about("method", label) from error.__cause__
     if isinstance(function, type):
         try:
             function = function()
         except TypeError as error:
-            raise UsageError(
-                f"method {label!r}: expected a class that is called with no arguments: {error}"
-            ) from None
+            raise wrong(expected=f"a class that is called with no arguments: {error}") from None
     if not callable(function):
-        raise UsageError(
-            f"method {label!r}: expected a function explain(model, inputs, targets), "
-            f"came {type(function).__name__} {function!r:.60}"
+        raise wrong(
+            expected="a function explain(model, inputs, targets)",
+            came=f"{type(function).__name__} {function!r:.60}",
         )
     try:
         signature = inspect.signature(function)
@@ -181,9 +182,9 @@ def as_method(function: Any, name: str | None = None) -> Method:
         signature = None
     keywords = signature is not None and not _binds(signature, "model", "inputs", "targets")
     if keywords and not _binds(signature, model=0, inputs=0, targets=0):
-        raise UsageError(
-            f"method {label!r}: expected a function that is called as explain(model, inputs, targets), "
-            f"came {getattr(function, '__name__', type(function).__name__)}{signature}"
+        raise wrong(
+            expected="a function that is called as explain(model, inputs, targets)",
+            came=f"{getattr(function, '__name__', type(function).__name__)}{signature}",
         )
     form = form_of(function, signature)
     return Method(

@@ -46,8 +46,9 @@ class Recipe:
             network = self.network()
         if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules()):
             raise SubjectError(
-                "the recipe's network: expected none with BatchNorm, whose statistics would tie a network to "
-                "its batches; use torch.nn.GroupNorm, or no normalisation"
+                option="the recipe's network",
+                expected="none with BatchNorm, whose statistics would tie a network to its batches",
+                hint="use torch.nn.GroupNorm, or no normalisation",
             )
         return network
 

@@ -65,8 +65,9 @@ def _installed(group: str, kind: type[T]) -> dict[str, T]:
                     continue
                 if found.setdefault(value.name, value) is not value:
                     raise UsageError(
-                        f"{group}: {value.name!r} of {module.__name__} is declared by another package "
-                        "as well; uninstall one of them"
+                        f"{value.name!r} of {module.__name__} is declared by another package as well",
+                        option=group,
+                        hint="uninstall one of them",
                     )
     return dict(sorted(found.items()))
 

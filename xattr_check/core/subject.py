@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -49,65 +50,49 @@ class Subject:
     generated: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        where = f"subject {self.name!r}"
+        wrong = self._wrong
         if not isinstance(self.model, nn.Module):
-            raise SubjectError(
-                f"{where}: expected model to be a torch.nn.Module, came {type(self.model).__name__}"
-            )
+            raise wrong("model to be a torch.nn.Module", type(self.model).__name__)
         if not isinstance(self.inputs, Tensor) or self.inputs.ndim < 2 or len(self.inputs) == 0:
-            came = tuple(self.inputs.shape) if isinstance(self.inputs, Tensor) else type(self.inputs).__name__
-            raise SubjectError(f"{where}: expected inputs (N, *F) with N ≥ 1, came {came}")
+            raise wrong("inputs (N, *F) with N ≥ 1", _shape_of(self.inputs))
         if not self.inputs.is_floating_point():
-            raise SubjectError(
-                f"{where}: expected float inputs, came {self.inputs.dtype}; pass inputs.float()"
-            )
+            raise wrong("float inputs", str(self.inputs.dtype), "pass inputs.float()")
         if not bool(torch.isfinite(self.inputs).all()):
             row = int((~torch.isfinite(self.inputs)).flatten(1).any(1).nonzero()[0])
-            raise SubjectError(
-                f"{where}: expected finite inputs, came NaN or infinite values, first in row {row}"
-            )
+            raise wrong("finite inputs", f"NaN or infinite values, first in row {row}")
         if not isinstance(self.targets, Tensor) or self.targets.shape != self.inputs.shape[:1]:
-            came = (
-                tuple(self.targets.shape) if isinstance(self.targets, Tensor) else type(self.targets).__name__
-            )
-            raise SubjectError(
-                f"{where}: expected targets ({len(self.inputs)},), one for each input, came {came}"
-            )
+            raise wrong(f"targets ({len(self.inputs)},), one for each input", _shape_of(self.targets))
         if self.targets.dtype != torch.int64:
-            raise SubjectError(
-                f"{where}: expected int64 targets, came {self.targets.dtype}; pass targets.long()"
-            )
+            raise wrong("int64 targets", str(self.targets.dtype), "pass targets.long()")
         for key, value in self.truth.items():
             if len(value) != len(self.inputs):
-                raise SubjectError(
-                    f"{where}: expected truth {key!r} with {len(self.inputs)} rows, came {len(value)}"
-                )
+                raise wrong(f"truth {key!r} with {len(self.inputs)} rows", str(len(value)))
         if self.causal and "mask" not in self.truth:
-            raise SubjectError(f"{where}: expected truth 'mask' where causal=True, came none")
+            raise wrong("truth 'mask' where causal=True", "none")
         for model in (self.model, *self.siblings.values()):
             model.eval()
-        self._check_outputs(where)
+        self._check_outputs()
 
-    def _check_outputs(self, where: str) -> None:
+    def _wrong(self, expected: str, came: str, hint: str = "") -> SubjectError:
+        """The error of this subject."""
+        return SubjectError(option="subject", value=self.name, expected=expected, came=came, hint=hint)
+
+    def _check_outputs(self) -> None:
         try:
             with torch.inference_mode():
                 logits = self.model(self.inputs[:1].clone())
         except Exception as error:
-            raise SubjectError(
-                f"{where}: the model cannot run on its inputs {tuple(self.inputs[:1].shape)}: {error}"
-            ) from error
+            problem = f"the model cannot run on its inputs {tuple(self.inputs[:1].shape)}: {error}"
+            raise SubjectError(problem, option="subject", value=self.name) from error
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 1:
-            came = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            raise SubjectError(
-                f"{where}: expected the model to return logits (1, K) for one input, came {came}; "
-                "wrap the model in a module that returns them"
+            raise self._wrong(
+                "the model to return logits (1, K) for one input",
+                _shape_of(logits),
+                "wrap the model in a module that returns them",
             )
         low, high = int(self.targets.min()), int(self.targets.max())
         if low < 0 or high >= logits.shape[1]:
-            raise SubjectError(
-                f"{where}: expected targets in 0…{logits.shape[1] - 1}, the model's outputs, "
-                f"came {low}…{high}"
-            )
+            raise self._wrong(f"targets in 0…{logits.shape[1] - 1}, the model's outputs", f"{low}…{high}")
 
     @property
     def is_image(self) -> bool:
@@ -169,3 +154,8 @@ class Subject:
             recipe=self.recipe,
             generated=self.generated,
         )
+
+
+def _shape_of(value: Any) -> str:
+    """The shape of a tensor, and the type of what is none."""
+    return str(tuple(value.shape)) if isinstance(value, Tensor) else type(value).__name__

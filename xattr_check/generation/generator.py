@@ -46,12 +46,18 @@ class Generator:
         self.outputs = int(outputs.shape[1])
         if self.outputs < max(2, plan.scenario.classes):
             raise UsageError(
-                f"subject {subject.name!r}: expected a model with at least {max(2, plan.scenario.classes)} "
-                f"outputs for {plan.scenario.name!r}, came {self.outputs}"
+                option="subject",
+                value=subject.name,
+                expected=f"a model with at least {max(2, plan.scenario.classes)} outputs for "
+                f"{plan.scenario.name!r}",
+                came=str(self.outputs),
             )
         if not outputs.requires_grad:
             raise UsageError(
-                f"subject {subject.name!r}: no gradient reaches the inputs; it stops at {self._stopper()}"
+                "no gradient reaches the inputs",
+                option="subject",
+                value=subject.name,
+                hint=f"it stops at {self._stopper()}",
             )
 
     @torch.enable_grad()

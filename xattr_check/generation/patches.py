@@ -56,12 +56,16 @@ def _check_fit(fits: bool, features: int, side: int, size: tuple[int, int], gap:
     height, width = size
     if side > min(size):
         raise UsageError(
-            f"patch={side}: expected at most {min(size)} pixels, the smaller side of {height}×{width} inputs"
+            option="patch",
+            value=side,
+            expected=f"at most {min(size)} pixels, the smaller side of {height}×{width} inputs",
         )
     apart = f" with {gap} pixels between them" if gap else ""
     raise UsageError(
-        f"patch={side}: {features} patches cannot be kept apart{apart} in {height}×{width} inputs; "
-        "choose a smaller patch"
+        f"{features} patches cannot be kept apart{apart} in {height}×{width} inputs",
+        option="patch",
+        value=side,
+        hint="choose a smaller patch",
     )
 
 

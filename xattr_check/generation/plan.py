@@ -1,6 +1,7 @@
 """How generated features are made: the scenario, the patches, what they are pasted on."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -48,11 +49,15 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.reference not in REFERENCES:
-            raise UsageError(f"reference {self.reference!r}: expected one of {', '.join(REFERENCES)}")
+            raise UsageError(
+                option="reference", value=self.reference, expected=f"one of {', '.join(REFERENCES)}"
+            )
         if self.objective not in OBJECTIVES:
-            raise UsageError(f"objective {self.objective!r}: expected one of {', '.join(OBJECTIVES)}")
+            raise UsageError(
+                option="objective", value=self.objective, expected=f"one of {', '.join(OBJECTIVES)}"
+            )
         if self.side < 4:
-            raise UsageError(f"patch={self.side}: expected at least 4 pixels")
+            raise UsageError(option="patch", value=self.side, expected="at least 4 pixels")
 
     @classmethod
     def of(
@@ -68,10 +73,10 @@ class Plan:
         fixed: bool = False,
     ) -> "Plan":
         """The plan for a subject, with what is not said chosen to suit it. Raises UsageError."""
+        wrong = partial(UsageError, option="subject", value=subject.name)
         if not subject.is_image:
-            raise UsageError(
-                f"subject {subject.name!r}: features are generated for images (N, C, H, W), "
-                f"came {tuple(subject.inputs.shape)}"
+            raise wrong(
+                "features are generated for images (N, C, H, W)", came=str(tuple(subject.inputs.shape))
             )
         size = (subject.spatial[0], subject.spatial[1])
         chosen = default_side(size) if side is None else side
@@ -81,7 +86,7 @@ class Plan:
         if reference is None:
             reference = "noise" if subject.reference is None else "subject"
         if reference == "subject" and subject.reference is None:
-            raise UsageError(f"subject {subject.name!r}: has no reference of its own; choose noise or inputs")
+            raise wrong("has no reference of its own", hint="choose noise or inputs")
         made = cls(scenario, chosen, gap, reference, objective, steps, seed, fixed)
         made.place(1, size, torch.Generator().manual_seed(0))  # raises where they do not fit
         return made

@@ -100,10 +100,10 @@ def scenario(name: str, features: int | None = None) -> Scenario:
     saturation: all make class a, and any of them has the effect of all (Eq. 6 and 7).
     """
     if name not in SCENARIOS:
-        raise UsageError(f"scenario {name!r}: expected one of {', '.join(SCENARIOS)}")
+        raise UsageError(option="scenario", value=name, expected=f"one of {', '.join(SCENARIOS)}")
     make, least, most = SCENARIOS[name]
     count = least if features is None else features
     if not least <= count <= most:
         wanted = "1 feature" if most == 1 else f"{least} to {most} features"
-        raise UsageError(f"scenario {name!r}: expected {wanted}, came {count}")
+        raise UsageError(option="scenario", value=name, expected=wanted, came=str(count))
     return make(count)

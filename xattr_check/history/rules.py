@@ -12,6 +12,7 @@ from xattr_check.history.compare import Change
 from xattr_check.wording import nearest
 
 STATUSES = get_args(Status)
+OPTION = "--xattr-compare-fail"
 WANTED = (
     "p<NUMBER, worse>NUMBER, worse>NUMBER% or STATUS->STATUS, or some of them joined by and, "
     "with CHECK: or FAMILY: before it"
@@ -65,32 +66,35 @@ def parse(text: str) -> list[Rule]:
 
 
 def _rule(text: str) -> Rule:
-    option = f"--xattr-compare-fail={text!r}"
     which, colon, what = text.rpartition(":")
     which = which.strip() if colon else "any"
     checks = registry.checks()
     known = {"any", *checks, *(check.family for check in checks.values())}
     if which not in known:
-        raise UsageError(f"{option}: no check or family {which!r}{nearest(which, known)}")
-    first, *others = (_condition(part, text, which, option) for part in re.split(r"\band\b", what))
+        problem = f"no check or family {which!r}"
+        raise UsageError(problem, option=OPTION, value=text, hint=nearest(which, known))
+    first, *others = (_condition(part, text, which) for part in re.split(r"\band\b", what))
     return replace(first, others=tuple(others))
 
 
-def _condition(what: str, text: str, which: str, option: str) -> Rule:
+def _condition(what: str, text: str, which: str) -> Rule:
     if found := re.fullmatch(r"\s*(p\s*<|worse\s*>)\s*([0-9.eE+-]+)\s*(%?)\s*", what):
         kind = "p" if found[1].startswith("p") else "share" if found[3] else "worse"
         try:
             bound = float(found[2]) / (100 if found[3] else 1)
         except ValueError:
-            raise UsageError(f"{option}: expected {WANTED}, came {found[2]!r} for a number") from None
+            raise UsageError(
+                option=OPTION, value=text, expected=WANTED, came=f"{found[2]!r} for a number"
+            ) from None
         if kind != "p" or (0 < bound <= 1 and not found[3]):
             return Rule(text, which, kind, bound)
     if found := re.fullmatch(r"\s*(\w+)\s*->\s*(\w+)\s*", what):
         for status in found.groups():
             if status not in ("any", *STATUSES):
-                raise UsageError(f"{option}: no status {status!r}{nearest(status, ('any', *STATUSES))}")
+                hint = nearest(status, ("any", *STATUSES))
+                raise UsageError(f"no status {status!r}", option=OPTION, value=text, hint=hint)
         return Rule(text, which, "status", statuses=(found[1], found[2]))
-    raise UsageError(f"{option}: expected {WANTED}")
+    raise UsageError(option=OPTION, value=text, expected=WANTED)
 
 
 def held_to_nothing(rules: Sequence[Rule], changes: Sequence[Change]) -> list[Rule]:

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -121,8 +121,11 @@ def save(
             ignore.write_text("*\n")
     except OSError as error:
         raise UsageError(
-            f"--xattr-storage='{storage}': expected a folder that can be written, came {error.strerror}; "
-            "pass --xattr-storage=DIR"
+            option="--xattr-storage",
+            value=str(storage),
+            expected="a folder that can be written",
+            came=str(error.strerror),
+            hint="pass --xattr-storage=DIR",
         ) from None
     return path
 
@@ -141,19 +144,21 @@ def _keep(folder: Path, picture: Path) -> str | None:
 
 def load(path: Path) -> SavedRun:
     """A saved run. Raises UsageError where the file is damaged, of something else or of a later version."""
+    wrong = partial(UsageError, place=str(path))
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"{path}: expected a saved run, came {error.strerror}") from None
+        raise wrong(expected="a saved run", came=str(error.strerror)) from None
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: expected a saved run, came something else than JSON: {error}") from None
+        raise wrong(expected="a saved run", came=f"something else than JSON: {error}") from None
     if not isinstance(content, dict) or not content.keys() >= REQUIRED:
-        raise UsageError(f"{path}: expected a saved run, as --xattr-save writes it, came other JSON")
+        raise wrong(expected="a saved run, as --xattr-save writes it", came="other JSON")
     version = content["version"]
     if not isinstance(version, int) or version > document.VERSION:
-        raise UsageError(
-            f"{path}: expected version {document.VERSION} or older, came {version!r}: it was saved "
-            "by a later xattr-check; pip install --upgrade xattr-check"
+        raise wrong(
+            expected=f"version {document.VERSION} or older",
+            came=f"{version!r}: it was saved by a later xattr-check",
+            hint="pip install --upgrade xattr-check",
         )
     run = SavedRun(path, content)
     try:
@@ -162,9 +167,8 @@ def load(path: Path) -> SavedRun:
         if unknown:
             raise ValueError(f"no status {sorted(unknown)[0]!r}")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UsageError(
-            f"{path}: expected a saved run, came one that is damaged ({type(error).__name__}: {error})"
-        ) from None
+        came = f"one that is damaged ({type(error).__name__}: {error})"
+        raise wrong(expected="a saved run", came=came) from None
     return run
 
 
@@ -195,19 +199,22 @@ def find(
     is whole, the last of them, the last. Raises UsageError.
     """
     runs = saved_runs(storage)
-    option = f"{option}={reference!r}" if reference else option
+    wrong = partial(UsageError, option=option, value=reference or None)
     named = [run for run in runs if reference in ("", run.name, run.path.name, run.path.stem)]
     if named:
         return _best(named, fits)
     if (here / reference).is_file():
         return load(here / reference)
     if not runs:
-        raise UsageError(f"{option}: no run is saved in {folder_of(storage)} yet; save one with --xattr-save")
+        raise wrong(f"no run is saved in {folder_of(storage)} yet", hint="save one with --xattr-save")
     if reference.startswith("git:"):
-        return _best(_of_commit(runs, _commit(reference.removeprefix("git:"), here, option), option), fits)
-    raise UsageError(
-        f"{option}: expected the name of a saved run, a file or git:REF"
-        f"{nearest(reference, {run.name for run in runs})}"
+        try:
+            return _best(_of_commit(runs, _commit(reference.partition(":")[2], here)), fits)
+        except UsageError as error:
+            raise error.about(option, reference) from None
+    raise wrong(
+        expected="the name of a saved run, a file or git:REF",
+        hint=nearest(reference, {run.name for run in runs}),
     )
 
 
@@ -216,21 +223,22 @@ def _best(runs: Sequence[SavedRun], fits: Callable[[SavedRun], bool]) -> SavedRu
     return ([run for run in fitting if not run.missing] or fitting)[-1]
 
 
-def _of_commit(runs: Sequence[SavedRun], commit: str, option: str) -> list[SavedRun]:
-    """The runs of a commit, those without other changes if there are any."""
+def _of_commit(runs: Sequence[SavedRun], commit: str) -> list[SavedRun]:
+    """The runs of a commit, those without other changes if there are any. Raises UsageError."""
     found = [run for run in runs if run.commit == commit]
     if not found:
         known = ", ".join(dict.fromkeys(run.commit[:8] for run in reversed(runs) if run.commit))
         raise UsageError(
-            f"{option}: no run is saved of commit {commit[:8]}; there are runs of {known or 'no commit'}"
+            f"no run is saved of commit {commit[:8]}", hint=f"there are runs of {known or 'no commit'}"
         )
     return [run for run in found if not run.run["git"].get("dirty")] or found
 
 
-def _commit(reference: str, here: Path, option: str) -> str:
-    command = ["git", "-C", str(here), "rev-parse", "--verify", "--quiet", f"{reference}^{{commit}}"]
+def _commit(revision: str, here: Path) -> str:
+    """The commit that a branch, a tag or another name of it means. Raises UsageError."""
+    command = ["git", "-C", str(here), "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
-        raise UsageError(f"{option}: expected a commit, branch or tag of the repository in {here}") from None
+        raise UsageError(expected=f"a commit, branch or tag of the repository in {here}") from None
     return done.stdout.strip()

@@ -22,8 +22,11 @@ def check_writable(path: Path, option: str = "--xattr-json") -> None:
             raise IsADirectoryError(0, "a folder")
     except OSError as error:
         raise UsageError(
-            f"{option}='{path}': expected a file that can be written, came {error.strerror}; "
-            f"pass {option}=FILE in a folder of yours"
+            option=option,
+            value=str(path),
+            expected="a file that can be written",
+            came=str(error.strerror),
+            hint=f"pass {option}=FILE in a folder of yours",
         ) from None
 
 

@@ -59,8 +59,11 @@ class Store:
                 ignore.write_text("*\n")
         except OSError as error:
             raise UsageError(
-                f"--xattr-storage='{folder.parent}': expected a folder that can be written, "
-                f"came {error.strerror}: {error.filename or folder}; pass --xattr-storage=DIR"
+                option="--xattr-storage",
+                value=str(folder.parent),
+                expected="a folder that can be written",
+                came=f"{error.strerror}: {error.filename or folder}",
+                hint="pass --xattr-storage=DIR",
             ) from None
 
     def path(self, kind: str, parameters: Mapping[str, Any]) -> Path:

@@ -69,7 +69,7 @@ def test_trends_are_written(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["report", "frist"], "report='frist': expected the name of a saved run*nearest are first"),
+        (["report", "frist"], "report 'frist': expected the name of a saved run*nearest are first"),
         (["report", "-o", "/dev/null/r"], "--output='/dev/null/r': expected a file that can be written*"),
         (["history", "--check=deletoin"], "--check='deletoin': in no saved run; the nearest are deletion"),
         (["history", "--method=mymod"], "--method='mymod': in no saved run*"),

@@ -4,6 +4,8 @@ from dataclasses import replace
 from typing import Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from xattr_check import AtMost, Axiom, UsageError
 from xattr_check.config.selection import select
@@ -33,6 +35,13 @@ CHECKS = {check.name: check for check in (ONE, TWO, THREE, FOUR)}
         ("shape, deletion", [ONE, THREE]),
         ("not (contract or retraining)", [THREE]),
         (" shape ", [ONE]),
+        ("shape,\n  deletion,\n", [ONE, THREE]),
+        ("(shape, roar)", [ONE, FOUR]),
+        ("not not shape", [ONE]),
+        ("not shape and contract", [TWO]),
+        ("shape or finite and deletion", [ONE]),
+        ("(shape or finite) and not (finite)", [ONE]),
+        ("shape or not contract, finite", [ONE, TWO, THREE, FOUR]),
     ],
 )
 def test_expression_selects_in_the_order_of_the_battery(
@@ -47,7 +56,15 @@ def test_budget_leaves_out_what_costs_more() -> None:
         select("retraining", CHECKS, "standard")
 
 
-@pytest.mark.parametrize("expression", ["shape finite", "shape +", "shape + finite", "1", "shape == finite"])
+NO_EXPRESSIONS = [
+    *("shape finite", "shape +", "shape + finite", "1", "1shape", "shape == finite", "shape-finite"),
+    *("and", "shape and", "shape or or finite", "not", "shape not finite", "shape or, finite"),
+    *(",", "shape,, finite", ", shape"),
+    *("(", "()", "(shape", "shape)", "(shape))", "shape (finite)", "absent and and"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("expression", NO_EXPRESSIONS)
 def test_what_is_no_expression_is_told(expression: str) -> None:
     with pytest.raises(UsageError, match="expected names and families joined by and, or, not"):
         select(expression, CHECKS, "full")
@@ -56,6 +73,43 @@ def test_what_is_no_expression_is_told(expression: str) -> None:
 def test_unknown_name_is_told_even_where_it_does_not_decide() -> None:
     with pytest.raises(UsageError, match="no check or family 'shap'; the nearest are shape"):
         select("shape or shap", CHECKS, "full")
+
+
+def test_a_name_may_be_that_of_a_check_and_of_a_family() -> None:
+    both = {**CHECKS, "contract": declared("contract", "faithfulness")}
+    assert [check.name for check in select("contract", both, "full")] == ["shape", "finite", "contract"]
+
+
+def test_what_the_expression_was_given_to_is_told() -> None:
+    with pytest.raises(UsageError, match=r"^check 'shap': no check or family 'shap'; the nearest are shape"):
+        select("shap", CHECKS, "full", option="check")
+
+
+WORDS = sorted({word for check in CHECKS.values() for word in (check.name, check.family)})
+EXPRESSIONS = st.recursive(
+    st.sampled_from(WORDS),
+    lambda inner: st.one_of(
+        st.tuples(inner, st.sampled_from([" or ", " and "]), inner).map("".join),
+        inner.map("not {}".format),
+        inner.map("({})".format),
+    ),
+    max_leaves=8,
+)
+
+
+@given(EXPRESSIONS)
+def test_operators_bind_as_in_python(expression: str) -> None:
+    """Against Python, in which each check makes its own names true."""
+    expected = [
+        check
+        for check in CHECKS.values()
+        if eval(expression, {word: word in (check.name, check.family) for word in WORDS})
+    ]
+    if expected:
+        assert select(expression, CHECKS, "full") == expected
+    else:
+        with pytest.raises(UsageError, match="selects none of the 4 checks"):
+            select(expression, CHECKS, "full")
 
 
 def test_nothing_selected_is_told() -> None:

@@ -1,73 +1,10 @@
-"""Specs: what they resolve to. Their mistakes are pinned in tests/pytest_xattr/test_messages.py."""
+"""Specs: their parameters, and what is read from them."""
 
-from pathlib import Path
-
-import pytest
 import torch
 from torch import nn
 
-from xattr_check import Subject, UsageError, load_method, load_subject
-from xattr_check.config.specs import load_methods, split, values
-from xattr_check.core import registry
-from xattr_check.wording import nearest
-
-SOURCE = """
-import torch
-from xattr_check import Subject, claims, stochastic
-
-@stochastic
-@claims("completeness")
-def explain(model, inputs, targets, steps=3):
-    return torch.full_like(inputs, steps)
-
-class Explain:
-    def __call__(self, model, inputs, targets):
-        return inputs
-    @staticmethod
-    def static(model, inputs, targets):
-        return -inputs
-
-def make(n=2):
-    return Subject("made", torch.nn.Linear(2, 2), torch.zeros(n, 2), torch.zeros(n).long())
-
-ready = make(3)
-"""
-
-
-@pytest.fixture
-def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A module in the working directory."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "spec_mod.py").write_text(SOURCE)
-    return "spec_mod"
-
-
-def maps(spec: str) -> float:
-    zeros = torch.ones(1, 2)
-    return float(load_method(spec)(torch.nn.Identity(), zeros, torch.zeros(1).long()).mean())
-
-
-@pytest.mark.parametrize(
-    ("spec", "expected"),
-    [
-        ("spec_mod:explain", 3.0),
-        ("spec_mod:explain?steps=7", 7.0),
-        ("spec_mod:Explain", 1.0),
-        ("spec_mod:Explain.static", -1.0),
-        ("spec_mod.py:explain", 3.0),
-        ("./spec_mod.py:explain?steps=0.5", 0.5),
-    ],
-)
-def test_forms(module: str, spec: str, expected: float) -> None:
-    assert load_method(spec).name == spec
-    assert maps(spec) == expected
-
-
-def test_declarations_of_a_function_are_kept(module: str) -> None:
-    found = load_method("spec_mod:explain?steps=2")
-    assert found.claims == {"completeness"}
-    assert found.stochastic
+from xattr_check import load_method
+from xattr_check.config.specs import read_values, split
 
 
 def test_parameters_are_read_as_yaml() -> None:
@@ -75,7 +12,7 @@ def test_parameters_are_read_as_yaml() -> None:
         "m:f?a=1&b=0.5&c=true&d=null&e=layer4&f=[1, 2]&g=%26&h=1e-6&i=v1e-6", "--xattr-method"
     )
     assert head == "m:f"
-    assert values(texts, lambda **parameters: None) == (
+    assert read_values(texts, lambda **parameters: None) == (
         {
             "a": 1,
             "b": 0.5,
@@ -94,42 +31,8 @@ def test_a_parameter_that_is_text_keeps_its_text() -> None:
     def explain(model, inputs, targets, *, layer: str | None = None, name: str = "", steps: int = 1): ...
 
     _, texts = split("m:f?layer=1.10&name=true&steps=2", "--xattr-method")
-    assert values(texts, explain) == {"layer": "1.10", "name": "true", "steps": 2}
-    assert values({"layer": "null"}, explain) == {"layer": None}
+    assert read_values(texts, explain) == {"layer": "1.10", "name": "true", "steps": 2}
+    assert read_values({"layer": "null"}, explain) == {"layer": None}
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Conv2d(2, 2, 3), nn.Flatten(), nn.Linear(32, 3))
     images = torch.randn(2, 1, 8, 8), torch.tensor([0, 1])
     assert load_method("xattr:gradcam?layer=1")(model, *images).shape == (2, 1, 8, 8)
-
-
-def test_reference_methods_by_name() -> None:
-    assert load_method("xattr:gradient").name == "xattr:gradient"
-    found = load_methods(["all"])
-    names = {method.name for method in found}
-    assert "xattr:gradient" in names
-    assert all(method.control is None for method in found)
-    assert len(found) == sum(one.control is None for one in registry.methods().values())
-
-
-def test_a_spec_twice_is_one_method_but_functions_keep_apart() -> None:
-    assert len(load_methods(["xattr:gradient", "xattr:gradient", "all"])) == len(load_methods(["all"]))
-    functions = [lambda model, inputs, targets: inputs, lambda model, inputs, targets: -inputs]
-    names = [method.name for method in load_methods(functions)]
-    assert len(set(names)) == 2
-    assert names[1] == f"{names[0]}#2"
-
-
-def test_subjects(module: str) -> None:
-    assert len(load_subject("spec_mod:make").inputs) == 2
-    assert len(load_subject("spec_mod:make?n=5").inputs) == 5
-    assert len(load_subject("spec_mod:ready").inputs) == 3
-    ready = load_subject("spec_mod.py:ready")
-    assert load_subject(ready) is ready
-    assert isinstance(load_subject(lambda: ready), Subject)
-    with pytest.raises(UsageError, match=r"subject: expected it to return an xattr_check.Subject, came int"):
-        load_subject(lambda: 3)
-
-
-def test_nearest_says_all_where_few_are_known_and_none_is_near() -> None:
-    assert nearest("zzz", ["b", "a"]) == "; the nearest are a, b"
-    assert nearest("zzz", map(str, range(20))) == ""
-    assert nearest("gradent", ["gradient", *map(str, range(20))]) == "; the nearest are gradient"

@@ -127,8 +127,9 @@ def test_a_run_that_is_not_there_names_the_nearest(storage: Path) -> None:
         history.find(storage, "", storage)
     history.save(storage, content("release-1"))
     told = "expected the name of a saved run, a file or git:REF; the nearest are release-1"
-    with pytest.raises(UsageError, match=f"--xattr-compare='relase-1': {told}"):
-        history.find(storage, "relase-1", storage)
+    for reference in ("relase-1", "git"):
+        with pytest.raises(UsageError, match=f"--xattr-compare='{reference}': {told}"):
+            history.find(storage, reference, storage)
 
 
 DAMAGED = {
