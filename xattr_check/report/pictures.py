@@ -139,7 +139,8 @@ def write(picture: Image.Image, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}.part")
     try:
-        picture.save(part, format="PNG")
+        # The fastest compression: it is a third of the time, and flat colours stay small.
+        picture.save(part, format="PNG", compress_level=1)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from xattr_check.storage.digest import digest
 
@@ -19,16 +20,31 @@ def source_digest(*functions: object) -> str:
     function tells of results, or reads options; it does not measure.
     """
     found: dict[str, str] = {}
-    seen: set[Path] = set()
-    waiting = [Path(source) for one in functions if (source := inspect.getsourcefile(one)) is not None]  # type: ignore[arg-type]
+    for function in functions:
+        if (source := _file_of(function)) is not None:
+            status = source.stat()
+            found |= _followed(source, status.st_size, status.st_mtime_ns)
+    return digest("".join(f"{name}={found[name]};" for name in sorted(found)))
+
+
+@cache
+def _file_of(function: Any) -> Path | None:
+    source = inspect.getsourcefile(function)
+    return None if source is None else Path(source)
+
+
+@cache
+def _followed(file: Path, size: int, changed: int) -> dict[str, str]:
+    """Digests by name of a file and of all that it imports; these are as they were when first asked for."""
+    found: dict[str, str] = {}
+    seen, waiting = set(), [file]
     while waiting:
-        file = waiting.pop()
-        if file not in seen:
-            seen.add(file)
-            name, content, imported = read(file)
+        if (one := waiting.pop()) not in seen:
+            seen.add(one)
+            name, content, imported = read(one)
             found[name] = content
             waiting += imported
-    return digest("".join(f"{name}={found[name]};" for name in sorted(found)))
+    return found
 
 
 def read(file: Path) -> tuple[str, str, tuple[Path, ...]]:
