@@ -70,7 +70,7 @@ def reported(text: str) -> list[str]:
 def render(name: str, stamp: Stamp, **values: object) -> str:
     """A page, of its template, its stamp and the values of its placeholders."""
     environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True, autoescape=False
     )
     return environment.from_string(template(name)).render(stamp=stamp, **values)
 
