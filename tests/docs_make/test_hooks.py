@@ -40,3 +40,11 @@ def test_links_of_the_repository_lead_somewhere(script: ModuleType) -> None:
             if not ((script.ROOT / page).parent / path).exists():
                 wrong.append(f"{page}: {path}")
     assert wrong == []
+
+
+def test_every_source_is_on_the_page_of_sources(script: ModuleType) -> None:
+    keys = re.findall(r"^@\w+\{(\w+),", (script.ROOT / "docs" / "references.bib").read_text(), re.M)
+    assert len(keys) > 50
+    assert re.findall(r'^- <a id="(\w+)"></a>\[\1\] \S', script.sources(), re.M) == keys
+    assert script.KEY.sub(script.cited, "as in [bach2015]") == "as in [[bach2015]](sources.md#bach2015)"
+    assert script.KEY.sub(script.cited, "[bach2015](it.md)") == "[bach2015](it.md)"
