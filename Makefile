@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: check test lint slow docs clean
+.PHONY: check test lint slow docs stale clean
 
 # Judges GradCAM on the embedded subject.
 check: .venv/installed
@@ -21,9 +21,17 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The reference of checks, methods and subjects, from their docstrings and declarations.
-docs: .venv/installed
+# The pages that the code writes, then the site, in which a link that leads nowhere is an error. `mkdocs serve`
+# shows it while it is written.
+docs: .venv/installed-docs
 	$(BIN)/xattr-check reference --write docs/reference.md
+	$(BIN)/python docs/make/counts.py
+	$(BIN)/python docs/make/verdicts.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+# Which pages of figures are older than the code that they report on.
+stale: .venv/installed
+	$(BIN)/python docs/make/stale.py
 
 .venv/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -34,5 +42,9 @@ docs: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
+.venv/installed-docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	touch $@
+
 clean:
-	rm -rf .venv .xattr build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .xattr build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

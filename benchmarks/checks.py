@@ -11,6 +11,7 @@ chunks of the size and in the memory format that are best for the model.
 
 import argparse
 import os
+import sys
 import tempfile
 import time
 import warnings
@@ -21,10 +22,12 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+sys.path.append(str(Path(__file__).parents[1] / "docs" / "make"))
 
 import numpy as np
 import torch
 from methods import best_chunk, passes
+from pages import Stamp, write
 from torch import Tensor, nn
 
 from xattr_check import Measurement, Store, Subject, checks, load_method, load_subject
@@ -217,18 +220,6 @@ def compared(entry: Entry, ours: Measurement, theirs: Any) -> str:
     return f"{means}; differ by {np.abs(mine - other).max():.1g} at most"
 
 
-HEADER = """
-# Speed of the faithfulness checks
-
-<!-- Written by benchmarks/checks.py. -->
-Side by side with Quantus in one process, on the same maps of the same inputs, the best of several turns,
-with our store empty at the start of each. *over forwards*: the time over that of the forwards that the check
-cannot do without, alone, in chunks of the best size. *Quantus over ours*: for one method, then for ten
-methods on one model, where what does not depend on the method is computed once. No time is counted for the
-maps.
-"""
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -237,6 +228,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--write", type=Path)
     arguments = parser.parse_args()
+    stamp = Stamp.now("checks_speed")
     warnings.simplefilter("ignore")
     lines: list[str] = []
 
@@ -288,7 +280,7 @@ def main() -> None:
     say()
     say("With " + ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "quantus")) + ".")
     if arguments.write:
-        arguments.write.write_text("\n".join([HEADER.strip(), "", *lines]) + "\n")
+        write(arguments.write, "checks_speed", stamp, figures="\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -11,12 +11,14 @@ sample was certified, the seconds are a lower bound.
 
 import argparse
 import os
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+sys.path.append(str(Path(__file__).parents[1] / "experiments"))
 
 import torch
 from released_procedure import opposite_corners, released

@@ -14,6 +14,7 @@ timed with 64 at a time as well. `memory` is what the process grew by at its pea
 import argparse
 import ctypes
 import itertools
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +24,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1] / "docs" / "make"))
+
 import torch
+from pages import Stamp, write
 from torch import Tensor, nn
 
 from xattr_check import load_subject
@@ -350,19 +354,6 @@ def measured(entry: Entry, model: nn.Module, inputs: Tensor, targets: Tensor, ch
     return f"{own} {'; '.join(peers)} |"
 
 
-HEADER = """
-# Speed of the reference methods
-
-<!-- Written by benchmarks/methods.py. -->
-Side by side in one process, the best of several turns. *over passes*: the time over that of the forward and
-backward passes that the method cannot do without, alone, in chunks of the best size. *MiB*: by how much the
-process grew at its peak; the default budget is 512. *peers over ours*: 2 is a peer that takes twice as long.
-A peer that evaluates one variant of an input at a time, unless told otherwise, is timed with 64 at a time
-too. An error is named where a peer cannot explain the model. Fewer steps and samples where images are large;
-what would take more than half a minute a turn is left out.
-"""
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -372,6 +363,7 @@ def main() -> None:
     parser.add_argument("--only", default="")
     parser.add_argument("--write", type=Path)
     arguments = parser.parse_args()
+    stamp = Stamp.now("speed")
     warnings.simplefilter("ignore")
     lines: list[str] = []
 
@@ -401,7 +393,7 @@ def main() -> None:
         say()
     say("With " + ", ".join(f"{name} {version(name)}" for name in PACKAGES) + ".")
     if arguments.write:
-        arguments.write.write_text("\n".join([HEADER.strip(), "", *lines]) + "\n")
+        write(arguments.write, "speed", stamp, figures="\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -2,9 +2,7 @@
 
 import torch
 
-from xattr_check import AtLeast, Measurement, Subject, axiom
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.run import Draw
+from xattr_check.core import AtLeast, Draw, Explainer, Measurement, Subject, axiom
 
 
 @axiom(

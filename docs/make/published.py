@@ -1,6 +1,6 @@
 """Writes docs/published.md: what papers report about methods, and what comes out here.
 
-    python benchmarks/published.py --data FOLDER [--seeds 0,1] [--write docs/published.md]
+    python docs/make/published.py --data FOLDER [--seeds 0,1] [--write docs/published.md]
 
 FOLDER, or the environment variable XATTR_DATA, holds the CIFAR-10 network and images of
 benchmarks/subjects.py. Half an hour on one core.
@@ -20,6 +20,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
+from pages import DOCS, ROOT, Stamp, write
 from torch import Tensor
 
 import xattr_check
@@ -30,69 +31,11 @@ from xattr_check.core.run import Run
 from xattr_check.statistics.intervals import ERROR_RATE, mean_interval
 from xattr_check.statistics.similarity import spearman
 
-SUBJECTS = Path(__file__).parent / "subjects.py"
+SUBJECTS = ROOT / "benchmarks" / "subjects.py"
 IMAGES = 128  # test images of CIFAR-10 that each seed draws from
 # Inputs of each seed, by the sanity checks and in the curves, and of each draw.
 RANDOMISED, RANKED, BATCH = 32, 64, 32
 
-HEADER = """
-# Published results, measured again
-
-<!-- Written by benchmarks/published.py. -->
-A ResNet-20 on CIFAR-10 (91.6 % of the test images right) and the object network of `digits`, beside what
-papers report of ResNet-50, VGG-16 and ResNet-8 on ImageNet and CIFAR-10: outcomes and orders can be
-compared, figures cannot. Each seed draws other inputs of the first 128 test images: 32 for the sanity
-checks, 64 for the curves. ± is the half-width of an interval at an error rate of one in a thousand. `open`:
-the interval does not decide.
-"""
-SANITY_READING = """
-The cascade is what was published [adebayo2018], and what *agree* compares. Of 28 rows 18 agree, 6 are open
-after 32 inputs, and 4 do not agree: deconvnet. Its map is the same for all inputs of either network
-(`depends_on_input` fails it), since neither has max pools, and without their places nothing of the input
-enters; it is a map of the weights, and changes with them. Where it was seen to ignore the weights, the
-networks had max pools.
-
-Open on the ResNet-20 with either seed: deep Taylor, 0.3 against a gate of 0.35. It keeps 0.71 of its map
-where the classifier is random, 0.40 where the last stage is as well, and 0.06 where all is (excitation
-backpropagation 0.80, 0.57, 0.24; guided backpropagation 0.86, 0.76, 0.38; gradient 0.18, 0.03, 0.00): over
-twenty layers with shortcuts even what was propagated by positive weights alone is lost in the end. Papers
-read the beginning of the cascade; this check judges its mean.
-
-Before these tables were made, the check compared signed maps as they are, with chance taken from the maps
-before. Then deep Taylor came to −0.60 and passed, since its map has the sign of its logit, which random
-weights change; excitation backpropagation to 0.30 and guided gradcam to 0.41 passed as well (gate 0.5),
-since maps of unrelated inputs are more alike before randomisation than after it. Now a map and its negative
-are the same, and chance is the similarity to the maps of other inputs of the same randomised network. lrp's
-ε rule comes to 0.28 at most on both, and passes.
-
-`data_randomization` needs a network trained on shuffled labels, which the ResNet-20 has not. On `digits` it
-fails none of the methods: two trained networks have their filters in common.
-"""
-LERF_READING = """
-Area under the fraction of the target's probability that is lost, or gained, while the least relevant pixels
-become the data's mean; lower is better. The source, Table 2 of the appendix of [khakzar2021], has a
-ResNet-8 and does not say how far it removes; its figures are a tenth of ours, so it is not to the end.
-
-By magnitude, as sensitivities are ranked, the ResNet-20 contradicts none of the nine published pairs, and
-agrees in six and seven of them; gradcam is best and the gradient last, as there. The rank correlation is
-0.67 for one reason: guided backpropagation is ahead of integrated gradients and of input × gradient here,
-by less than the interval, and behind them there. With their signs these two are the worst of all, since
-evidence against the target is removed first, which changes the output at once: the source must have ranked
-magnitudes. By regions of 4 × 4 pixels the order is the same with signs, 0.32, 0.42, 0.45, 0.48 and 0.47
-(seed 0), so it is not a matter of single pixels. On `digits` all methods are near the floor.
-"""
-CURVES_READING = """
-The source is Table 3 of the appendix of [zhang2021], with a VGG-16 on ImageNet and 2000 images.
-
-Insertion comes in the published order (0.9 and 1.0), and no pair contradicts it. Deletion does not (−0.5
-and −0.6): DeepSHAP and integrated gradients, the worst there, are the best here. What they remove is
-scattered, and single pixels of another colour harm a network of 32 × 32 pixels more than one of 224 × 224,
-where ten of them are a five-thousandth of the image. Removed by regions of 4 × 4 pixels
-(`deletion?by=regions`, seeds 0 and 1), most of that is gone: DeepSHAP 0.26 and 0.24, integrated gradients
-0.27 and 0.27, guided backpropagation 0.30 and 0.31, gradcam 0.34 and 0.32, no pair outside the interval.
-Blurred pixels in place of the mean (`fill=blur`) leave 0.24 and 0.30, 0.28 and 0.35, 0.34 and 0.37, 0.39
-and 0.39. On `digits`, guided backpropagation inserts better than gradcam, because it draws the digit.
-"""
 
 # Whether each passes, after [adebayo2018] and those who went on from it.
 SANITY = {
@@ -276,13 +219,15 @@ def ranking(
         yield line(f"*in the other order{kind}*", "", *against)
 
 
-def document(places: Mapping[str, tuple[Subject, Run]]) -> Iterator[str]:
-    yield from (HEADER.strip(), "", "## Sanity checks", "", *sanity(places), "", SANITY_READING.strip(), "")
-    lerf, signed = "degradation?order=lerf", ("input_x_gradient", "integrated_gradients")
-    yield from ("## Least relevant features first", "", *ranking(lerf, LERF, places, signed), "")
-    yield from (LERF_READING.strip(), "", "## Insertion and deletion", "", "Insertion, higher is better:", "")
-    yield from (*ranking("insertion", INSERTION, places), "", "Deletion, lower is better:", "")
-    yield from (*ranking("deletion", DELETION, places), "", CURVES_READING.strip())
+def tables(places: Mapping[str, tuple[Subject, Run]]) -> dict[str, str]:
+    """The tables of the page, by the names of their placeholders."""
+    found = {
+        "sanity": sanity(places),
+        "lerf": ranking("degradation?order=lerf", LERF, places, ("input_x_gradient", "integrated_gradients")),
+        "insertion": ranking("insertion", INSERTION, places),
+        "deletion": ranking("deletion", DELETION, places),
+    }
+    return {name: "\n".join(lines) for name, lines in found.items()}
 
 
 def main() -> None:
@@ -291,8 +236,9 @@ def main() -> None:
     )
     parser.add_argument("--data", help="the folder, XATTR_DATA where it is left out")
     parser.add_argument("--seeds", default="0,1")
-    parser.add_argument("--write", type=Path, default=Path(__file__).parent.parent / "docs" / "published.md")
+    parser.add_argument("--write", type=Path, default=DOCS / "published.md")
     arguments = parser.parse_args()
+    stamp = Stamp.now("published")
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
     given = f"?n={IMAGES}" + (f"&data={arguments.data}" if arguments.data else "")
     subjects = [load_subject(f"{SUBJECTS}:resnet20{given}"), load_subject("digits")]
@@ -303,7 +249,7 @@ def main() -> None:
             for subject in subjects
             for seed in seeds
         }
-        arguments.write.write_text("\n".join(document(places)) + "\n")
+        write(arguments.write, "published", stamp, **tables(places))
 
 
 if __name__ == "__main__":

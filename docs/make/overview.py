@@ -1,9 +1,10 @@
 """Writes docs/methods.md: the whole battery on all reference methods, one row for each.
 
-    python benchmarks/overview.py [--only NAME,…] [--checks EXPR] [--write docs/methods.md]
+    python docs/make/overview.py [--only NAME,…] [--checks EXPR] [--write docs/methods.md]
 
-With --only, the rows of the others stay as they are; with --checks, the other columns. On one core methods of
-gradients and relevance take up to a minute each, those that evaluate hundreds of variants of an input more.
+With --only, the rows of the others stay as they are; with --checks, the other columns; and so does the stamp,
+which tells how old the oldest figure may be. On one core methods of gradients and relevance take up to a
+minute each, those that evaluate hundreds of variants of an input more.
 """
 
 import argparse
@@ -15,26 +16,13 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from pages import DOCS, Stamp, write
+
 import xattr_check
 from xattr_check import Results, Verdict, load_subject, run_battery
 from xattr_check.core import registry
 from xattr_check.core.checks import Axiom
 
-HEADER = """
-# The battery on all reference methods
-
-<!-- Written by benchmarks/overview.py. -->
-Subject `digits`, quick budget, seed 0, default parameters unless the name gives others. Bold is a failure, ?
-undecided, – not applicable, and empty what was not asked. Of the contract, how many checks pass of how many
-apply. [verdicts.md](verdicts.md) gives intervals, more seeds and the reasons, [reference.md](reference.md)
-what is measured.
-"""
-EXACT = """
-## Exact axioms and cost
-
-An axiom fails only methods that claim it; in brackets, those that do not. Linearity, implementation, shift
-and dead neurons are shares of inputs whose maps differ by more than 1 %; cost is in passes for each map.
-"""
 SECOND = ("exact", "cost")
 # By default each of these takes a quarter of an hour, at two thousand passes for each of 820 maps, or more.
 FEWER = {
@@ -126,10 +114,11 @@ def main() -> None:
     )
     parser.add_argument("--only", default="")
     parser.add_argument("--checks")
-    parser.add_argument("--write", type=Path, default=Path(__file__).parent.parent / "docs" / "methods.md")
+    parser.add_argument("--write", type=Path, default=DOCS / "methods.md")
     parser.add_argument("--storage")
     arguments = parser.parse_args()
     kept = bool(arguments.only or arguments.checks)
+    stamp = (Stamp.of(arguments.write) if kept else None) or Stamp.now("methods")
     names = [*filter(None, arguments.only.split(","))]
     if not names:
         everything = registry.methods().items()
@@ -143,9 +132,8 @@ def main() -> None:
             rows = known(arguments.write) if kept or name != names[0] else {}
             rows.setdefault(name, {}).update(cells(results))
             print(f"{time.perf_counter() - started:5.0f} s  {name} {cells(results)}", flush=True)
-            first, second = (table(rows, exact=exact) for exact in (False, True))
-            text = "\n".join([HEADER.strip(), "", *first, "", EXACT.strip(), "", *second])
-            arguments.write.write_text(text + "\n")
+            first, second = ("\n".join(table(rows, exact=exact)) for exact in (False, True))
+            write(arguments.write, "methods", stamp, first=first, second=second)
 
 
 if __name__ == "__main__":

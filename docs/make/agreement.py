@@ -1,7 +1,7 @@
 """Writes docs/agreement.md: our methods beside those of captum, zennit, pytorch-grad-cam, saliency and shap.
 
     pip install -e '.[peers]'
-    python benchmarks/agreement.py [--write docs/agreement.md]
+    python docs/make/agreement.py [--write docs/agreement.md]
 
 Three networks in float64 with random weights, so that what differs is the method and not its rounding. Two
 minutes on one core.
@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from pages import DOCS, Stamp, write
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -476,26 +477,13 @@ def pooled() -> Iterator[str]:
         yield f"| `{name}` | {numbers} | {float(values.detach().sum()):.2f} |"
 
 
-HEADER = """
-# Agreement with other libraries
-
-<!-- Written by benchmarks/agreement.py. -->
-The largest difference of two maps, over the largest value of ours, in float64 and on four inputs of three
-networks with random weights: `plain`, three convolutions with ReLU, MaxPool and AvgPool; `residual`,
-torchvision's ResNet of four basic blocks with BatchNorm; `MLP`, three dense layers on ten columns. What
-samples is averaged over six seeds, and the difference is given in standard errors, which is about 1 where
-both have the same expectation. The gap is that of completeness, on the first network of the row: the sum of
-a map less the change of the logit from the baseline, over the largest change.
-Where an explanation can be computed, the number behind the arrow is the difference that it leaves.
-"""
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--write", type=Path, default=Path(__file__).parent.parent / "docs" / "agreement.md")
+    parser.add_argument("--write", type=Path, default=DOCS / "agreement.md")
     arguments = parser.parse_args()
+    stamp = Stamp.now("agreement")
     networks = {
         "plain": case(plain, (3, 16, 16)),
         "residual": case(residual, (3, 32, 32)),
@@ -503,9 +491,9 @@ def main() -> None:
     }
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="captum|shap|saliency|pytorch_grad_cam|torch|zennit")
-        lines = [HEADER.strip(), "", *rows(networks), "", "## DeepLIFT at a MaxPool", "", *pooled(), ""]
-    lines.append("Made with " + ", ".join(f"{name} {version(name)}" for name in PACKAGES) + ".")
-    arguments.write.write_text("\n".join(lines) + "\n")
+        table, small = "\n".join(rows(networks)), "\n".join(pooled())
+    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    write(arguments.write, "agreement", stamp, table=table, pooled=small, packages=packages)
 
 
 if __name__ == "__main__":

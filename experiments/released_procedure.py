@@ -1,6 +1,6 @@
 """The procedure that the authors of [khakzar2022] released, as a peer: one sample at a time, one draw a step.
 
-    python benchmarks/released_procedure.py [--scenario null] [--samples 4] [--patch 14] [--frozen]
+    python experiments/released_procedure.py [--scenario null] [--samples 4] [--patch 14] [--frozen]
 
 Re-created from the paper (Sec. 3, App. 6.3), and from what the released program does where the paper is
 silent. Each patch is the output of its own deep-image-prior network; each step sees one reference and one

@@ -1,6 +1,6 @@
 """Remove and retrain on MNIST: do integrated gradients find more than chance does?
 
-    python benchmarks/roar_mnist.py --data FOLDER [--epochs 10] [--seeds 5] [--images 60000]
+    python experiments/roar_mnist.py --data FOLDER [--epochs 10] [--seeds 5] [--images 60000]
 
 FOLDER holds MNIST's four .gz files, as they are distributed. A network of two convolutions, two pooling
 layers and three linear layers is trained by SGD, rate 1e-3, momentum 0.9, batches of 64. The pixels whose

@@ -1,11 +1,11 @@
 """Writes docs/variance.md: in how many regions S₁ exceeds S_T, by grid, and whether that is more than noise.
 
-    python benchmarks/pir.py [--subject digits benchmarks/subjects.py:mobilenet_v2?data=FOLDER …] \
+    python docs/make/pir.py [--subject digits benchmarks/subjects.py:mobilenet_v2?data=FOLDER …] \
         [--designs 4x64,8x64,14x64] [--inputs 16] [--add] [--write docs/variance.md]
 
 A design is cells × samples: with D = cells² regions it takes samples · (D + 2) forward passes for each input.
 Beside the subjects, the same designs on polynomials of independent numbers, of which S₁ and S_T are known.
-With --add, the rows of the file stay where the run has none of their own.
+With --add, the rows of the file stay where the run has none of their own, and so does its stamp.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
+from pages import DOCS, Stamp, write
 from torch import Tensor
 
 from xattr_check import load_subject
@@ -29,42 +30,6 @@ from xattr_check.statistics.sobol import Indices, bootstrap, saltelli, sobol_ind
 RESAMPLES = 1000
 POLYNOMIALS = 64
 SEED = 0
-HEADER = """
-# Variance by region: where S₁ exceeds S_T
-
-<!-- Written by benchmarks/pir.py. -->
-The primary index ratio (PIR) of a region is S₁/S_T: what part of its share of the output's variance it makes
-by itself. [sbsa2022] finds more than 1 in 22 % of the regions of 4 × 4, in 33 % of 8 × 8 and in 39 % of
-14 × 14, and takes it for a sign that neighbouring regions are correlated, against what the method assumes.
-
-**Correlated regions cannot do that.** Sobol's decomposition asks that the *sampled* numbers are independent,
-and these are the gains of the regions, which the design draws independently, for one input whose pixels stay
-what they are. The output is some function of the gains, and for any function of independent numbers
-0 ≤ S₁ ≤ S_T, however alike the regions look. What exceeds 1 is an estimate. The standard error of S₁ is
-about √(2 S_T / N) with N samples, that of the ratio about √(2 / (N S_T)): with D equal regions, S_T ≈ 1/D
-and N = 50 as in the paper, it is 0.8, 1.6 and 2.8 on the three grids. A ratio that is truly 0.4 is then
-measured above 1 in 23 %, 35 % and 42 % of the cases.
-
-The table is the measurement. Rows named *polynomial* are functions of independent numbers, without an image
-and without anything that could be correlated: y = Σ wₖ gₖ + Σ vₖₗ gₖ gₗ, half of the variance in the
-products, the true ratio known: 0.25 on average, 0.9 at most.
-
-- *above 1*: share of the regions whose estimated ratio is above 1. *Below after all*: of these, how many have
-  a bootstrap interval (95 %) that reaches below 1.
-- *That matter*: the regions with S_T ≥ 1/D; how many of them are above 1, and how many with the whole
-  interval (by chance 2.5 % if all ratios were 1).
-- *Split*: rank correlation of S_T, and of S₁, from the two halves of the samples.
-"""
-FOOTER = """
-So it is noise. On the digits with 4 × 4 regions, of those that matter 22 % are above 1 with 64 samples, 2 %
-with 256, and none with the whole interval. The others that are above 1 have an S_T of nearly nothing, and a
-ratio of two small errors. Polynomials, which have no neighbours, come to 15 %, 27 % and 37 % on the three
-grids, and to fewer with more samples.
-
-What follows for use: S_T can be ranked from few samples, since it is a mean of squares; S₁, and with it the
-ratio, needs N ≫ 2 / S_T of them. `sobol_pir` ranks by S_T, on 4 × 4 regions, and uses the ratio only to find
-out that an output is no function of the gains at all, as where the inputs of a batch mix.
-"""
 TITLES = (
     "subject", "grid", "samples", "forwards an input", "inputs", "above 1", "below after all",
     "that matter above 1", "whole interval", "split S_T", "split S₁",
@@ -159,10 +124,11 @@ def main() -> None:
     parser.add_argument("--designs", default="4x64,8x64,14x64")
     parser.add_argument("--inputs", type=int, default=16)
     parser.add_argument("--add", action="store_true")
-    parser.add_argument("--write", type=Path, default=Path(__file__).parent.parent / "docs" / "variance.md")
+    parser.add_argument("--write", type=Path, default=DOCS / "variance.md")
     arguments = parser.parse_args()
     designs = [Design(*map(int, one.split("x"))) for one in arguments.designs.split(",")]
     known = {}
+    stamp = (Stamp.of(arguments.write) if arguments.add else None) or Stamp.now("variance")
     if arguments.add and arguments.write.exists():
         lines = [line for line in arguments.write.read_text().splitlines() if line.startswith("| ")]
         known = {key(line): line for line in lines[1:]}
@@ -171,7 +137,7 @@ def main() -> None:
         known[key(row)] = row
         print(f"{time.perf_counter() - started:6.0f} s  {row}", flush=True)
         table = [f"| {' | '.join(TITLES)} |", "|---" * len(TITLES) + "|", *sorted(known.values(), key=place)]
-        arguments.write.write_text("\n".join([HEADER.strip(), "", *table, "", FOOTER.strip(), ""]))
+        write(arguments.write, "variance", stamp, table="\n".join(table))
 
 
 def place(row: str) -> tuple[object, ...]:

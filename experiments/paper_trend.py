@@ -1,6 +1,6 @@
 """Generated features beside Table 1 of [khakzar2022]: the same methods, on subjects of yours.
 
-    python benchmarks/paper_trend.py [--subject digits …] [--storage .xattr]
+    python experiments/paper_trend.py [--subject digits …] [--storage .xattr]
 
 For each method: the share of |S| on the null feature and the signed ratio that the paper reports, Eq. 9,
 Eq. 10, and the balance with Eq. 11, then the paper's column and its rank correlation with ours. Then GradCAM

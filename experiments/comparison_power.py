@@ -1,6 +1,6 @@
 """How often a comparison of two runs fires at p < 0.01: for regressions of a known size, and for none.
 
-    python benchmarks/comparison_power.py [--seeds 16] [--repetitions 300] [--storage .xattr]
+    python experiments/comparison_power.py [--seeds 16] [--repetitions 300] [--storage .xattr]
 
 Regressions: the maps of integrated gradients plus noise, w of their own deviation for each input, where w
 is chosen for each check so that its statistic over all inputs of `digits` gets worse by 2, 5 and 10 %. The

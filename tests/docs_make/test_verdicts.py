@@ -1,0 +1,73 @@
+"""docs/verdicts.md is what docs/verdicts.json says."""
+
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from xattr_check import Verdict
+from xattr_check.statistics.intervals import Interval
+
+
+def seeds(*statuses: str, value: float = 0.5) -> list[dict[str, Any]]:
+    return [{"status": status, "value": value, "low": 0.4, "high": 0.6} for status in statuses]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "said"),
+    [
+        (["pass", "pass", "pass"], "0.50 ✓"),
+        (["pass", "undecided", "pass"], "0.50 ✓ ? ✓"),
+        (["fail", "fail"], "0.50 **✗**"),
+        (["not claimed", "pass"], "0.50 (✗) ✓"),
+        (["not_applicable"], "0.50 –"),
+    ],
+)
+def test_a_cell_has_the_first_seed_and_what_all_say(
+    script: ModuleType, statuses: list[str], said: str
+) -> None:
+    assert script.cell(seeds(*statuses)) == said
+    assert script.cell([{"status": "not_applicable"}]) == "–"
+
+
+@pytest.mark.parametrize(
+    ("gate", "said"),
+    [
+        ("≤ 0.25", "3 **✗**, 2 ✓"),
+        ("0.02 above every control", "constant 0.90; 3 **✗**, 2 ✓"),
+        ("0.02 below every control", "random 0.10; 3 **✗**, 2 ✓"),
+    ],
+)
+def test_the_strongest_control_is_told_where_they_are_rivals(
+    script: ModuleType, gate: str, said: str
+) -> None:
+    numbers = dict(zip(script.NEGATIVE, (0.1, 0.3, 0.5, 0.7, 0.9), strict=True))
+    methods = {name: seeds("fail" if value < 0.6 else "pass", value=value) for name, value in numbers.items()}
+    assert script.controls({"gate": gate, "methods": methods}) == said
+
+
+def test_a_verdict_becomes_a_figure(script: ModuleType) -> None:
+    interval = Interval(0.123456, 0.1, 0.2)
+    verdict = Verdict("m", "s", "c", "f", "fail", "it does not hold", "≤ 0.05", interval=interval)
+    assert script.figure(verdict) == {"status": "fail", "value": 0.1235, "low": 0.1, "high": 0.2}
+    optional = Verdict("m", "s", "c", "f", "fail", "it does not hold", "≤ 0.05", required=False)
+    assert script.figure(optional) == {"status": "not claimed"}
+
+
+def test_the_figures_are_written_as_they_are_read(script: ModuleType) -> None:
+    text = script.FIGURES.read_text()
+    assert script.dump(json.loads(text)) == text
+
+
+def test_the_page_is_what_the_figures_say(script: ModuleType, tmp_path: Path) -> None:
+    script.main(["--write", str(tmp_path / "verdicts.md")])
+    same = (tmp_path / "verdicts.md").read_text() == (script.DOCS / "verdicts.md").read_text()
+    assert same, "run: python docs/make/verdicts.py"
+
+
+def test_the_page_is_as_old_as_its_oldest_figure(script: ModuleType) -> None:
+    new = {"commit": "bbb", "date": "2026-12-01", "changed": False}
+    old = {"commit": "aaa", "date": "2026-11-01", "changed": True}
+    assert script.oldest({"iou": new, "road": old}) == script.Stamp("aaa", "2026-11-01", True)
