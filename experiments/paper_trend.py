@@ -88,7 +88,7 @@ def main() -> None:
         for method in ("gradcam", "gradient"):
             for verdict in results:
                 if verdict.method.removeprefix("xattr:") == method:
-                    print(f"  {method}: {verdict.status}: {verdict.sentence}")
+                    print(f"  {method}: {verdict.status}: {verdict}")
 
 
 if __name__ == "__main__":

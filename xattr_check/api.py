@@ -125,11 +125,11 @@ def parametrize_with_checks(
         def judge() -> Verdict:
             verdict = battery.judge(method, check)
             if verdict.failed:
-                pytest.fail("\n\n".join(filter(None, (verdict.sentence, verdict.trace))), pytrace=False)
+                pytest.fail("\n\n".join(filter(None, (str(verdict), verdict.trace))), pytrace=False)
             if verdict.status == "xfail":
-                pytest.xfail(verdict.sentence)
+                pytest.xfail(str(verdict))
             if verdict.status not in ("pass", "fail"):
-                pytest.skip(verdict.sentence)
+                pytest.skip(str(verdict))
             return verdict
 
         judge.__name__ = check.name

@@ -91,7 +91,7 @@ class CheckItem(pytest.Item):
         self.verdict = self.battery.judge(self.method, self.check)
         self.user_properties.extend(_properties(self.verdict))
         self._save_picture(self.verdict)
-        status, sentence = self.verdict.status, self.verdict.sentence
+        status, sentence = self.verdict.status, str(self.verdict)
         if status == "xfail" and self.config.option.runxfail:
             raise Rejected(sentence)
         if status == "xpass" and not self.config.option.runxfail:

@@ -131,7 +131,7 @@ class BatterySession:
                 report.xattr_picture_fault = item.picture_fault  # type: ignore[attr-defined]
                 item.verdict = None  # its evidence need not outlive it
                 if report.skipped and not hasattr(report, "wasxfail"):
-                    report.longrepr = (item.nodeid, None, f"Skipped: {verdict.sentence}")  # type: ignore[assignment]
+                    report.longrepr = (item.nodeid, None, f"Skipped: {verdict}")  # type: ignore[assignment]
             elif call.excinfo is not None and isinstance(call.excinfo.value, Exception):
                 error = f"the check itself raised {call.excinfo.typename}: {call.excinfo.value}"
                 report.xattr_record = self._error_record(item.nodeid, error)  # type: ignore[attr-defined]
@@ -148,7 +148,7 @@ class BatterySession:
             check=check.name,
             family=check.family,
             status="error",
-            sentence=f"{check.name}: {' '.join(what.split())}",
+            sentence=" ".join(what.split()),
             gate=str(check.gate),
         ).record()
 

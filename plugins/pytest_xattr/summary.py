@@ -15,12 +15,8 @@ MARKUP: Mapping[str, dict[str, bool]] = {
     "text": {},
     "pass": {"green": True},
     "fail": {"red": True},
-    "error": {"red": True},
-    "xpass": {"red": True},
-    "undecided": {"yellow": True},
-    "invalid": {"yellow": True},
-    "xfail": {"yellow": True},
-    "not_applicable": {"light": True},
+    "unclear": {"yellow": True},
+    "none": {"light": True},
 }
 # Up to so many methods are shown in full without -v.
 FULL = 2

@@ -1,5 +1,6 @@
 """The loop: one method against one check on one subject, measured until the verdict is clear."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -108,12 +109,14 @@ class _Judge:
         except (ControlError, Invalid) as error:
             return self._verdict("invalid", f"{error}; the check says nothing about {subject.name!r}")
         if reason := self.controls.fault():
-            sentence = f"{reason}; the check says nothing about {subject.name!r}"
-            return self._verdict("invalid", sentence, judgement)
-        sentence = self._sentence(judgement)
+            return self._verdict(
+                "invalid", f"{reason}; the check says nothing about {subject.name!r}", judgement
+            )
+        found = self._found(judgement)
         if judgement.outcome == "pass" and (reason := self._uninformative()):
-            return self._verdict("not_applicable", f"{sentence}; uninformative, since {reason}", judgement)
-        return self._verdict(judgement.outcome, sentence, judgement)
+            sentence = f"{found.sentence}; uninformative, since {reason}"
+            return replace(found, status="not_applicable", sentence=sentence)
+        return found
 
     @cached_property
     def subject(self) -> Subject:
@@ -194,29 +197,35 @@ class _Judge:
             "index": draw.indices[worst],
         }
 
-    def _sentence(self, judgement: Judgement) -> str:
+    def _found(self, judgement: Judgement) -> Verdict:
+        """The verdict by the gate, where the controls are as they must be."""
         check, outcome = self.item.check, judgement.outcome
         if not check.sequential and self.findings:
-            return self.findings[0]
-        text = sentences.figures(check, judgement, self.gate)
+            return self._verdict(outcome, self.findings[0], judgement)
+        shortfall = judgement.shortfall(sum(map(len, self.samples)))
+        parts = [sentences.figures(check, judgement, self.gate)]
         if outcome == "undecided":
-            text += f"; not clear after {sentences.drawn(self.item.subject, self.subject, self.run)}"
+            parts.append(sentences.missing(shortfall, self.item.subject, self.subject, self.run))
         if outcome == "fail" and self.findings:
-            text += f"; {self.findings[0]}"
+            parts.append(self.findings[0])
         if outcome == "fail" and self.item.advisory and not self.item.required:
-            text += f"; this is advice, since {self.item.advisory}"
-        return text
+            parts.append(f"this is advice, since {self.item.advisory}")
+        return replace(
+            self._verdict(outcome, "; ".join(parts), judgement), continues=True, shortfall=shortfall
+        )
 
     def _verdict(self, status: Status, sentence: str, judgement: Judgement | None = None) -> Verdict:
-        check, controls = self.item.check, self.controls
+        check, controls, bound = self.item.check, self.controls, self.gate.bound
         return Verdict(
             method=self.item.method.name,
             subject=self.item.subject.name,
             check=check.name,
             family=check.family,
             status=status,
-            sentence=f"{check.name}: {sentence}",
+            sentence=sentence,
             gate=str(self.gate),
+            bound=bound if bound is not None and math.isfinite(bound) else None,
+            beats=isinstance(self.gate, Beats),
             interval=None if judgement is None else judgement.interval,
             controls={} if controls is None else controls.figures,
             required=self.item.required,

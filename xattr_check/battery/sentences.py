@@ -1,6 +1,7 @@
 """What a verdict says, in words."""
 
 import inspect
+import math
 import traceback
 from pathlib import Path
 
@@ -9,25 +10,47 @@ from xattr_check.core.checks import Axiom
 from xattr_check.core.method import Method
 from xattr_check.core.run import BUDGETS, Run
 from xattr_check.core.subject import Subject
-from xattr_check.statistics.gate import Gate, Judgement
+from xattr_check.statistics.gate import Gate, Judgement, Shortfall
 from xattr_check.storage.sources import ENGINE, package_of
 
+# More rows than that are as good as none.
+MOST = 100_000
 # Where the frames of a method begin, directly or with arrays for tensors.
 CALLER, CONVERTER = Method.__call__.__code__.co_filename, Caller.__call__.__code__.co_filename
 
 
 def figures(check: Axiom, judgement: Judgement, gate: Gate) -> str:
-    """The statistic, what it is, how it stands to the control that decided, and the gate."""
-    text = f"{judgement.interval} {check.reads}".rstrip()
+    """What follows the statistic: what it is, how it stands to the control that decided, and the gate."""
+    text = check.reads
     if judgement.difference is not None:
         better = judgement.difference
         word, shown = ("better", better) if better.value >= 0 else ("worse", -better)
         text += f", {shown} {word} than control {judgement.rival!r}"
-    return f"{text} (gate {gate})"
+    return f"{text} (gate {gate})".lstrip()
 
 
-def drawn(given: Subject, measured: Subject, run: Run) -> str:
-    """How much was drawn, and what would be more. measured: what the check made of the subject given."""
+def missing(shortfall: Shortfall | None, given: Subject, measured: Subject, run: Run) -> str:
+    """Why nothing is decided, after how much, and what would decide.
+
+    measured: what the check made of the subject that was given.
+    """
+    text = f"not clear after {_drawn(given, measured, run)}"
+    if shortfall is None:
+        return text
+    text += f": {shortfall.gap:.2g} from the gate, known to ± {shortfall.half_width:.2g}"
+    if shortfall.rows > MOST:
+        return f"{text}, so that it may as well lie on the gate"
+    return f"{text}; about {_rounded(shortfall.rows)} rows would decide"
+
+
+def _rounded(rows: float) -> str:
+    """A number of rows in two digits, upwards: it is an estimate."""
+    step = 10 ** max(0, math.floor(math.log10(rows)) - 1)
+    return str(math.ceil(rows / step) * step)
+
+
+def _drawn(given: Subject, measured: Subject, run: Run) -> str:
+    """How much was drawn, and what would be more."""
     drawn, there = min(run.limit, len(measured.inputs)), len(measured.inputs)
     if drawn < there:
         return f"{drawn} inputs, try a larger --xattr-budget"

@@ -13,7 +13,8 @@ from xattr_check.errors import UsageError
 from xattr_check.history import saved as history
 from xattr_check.history.saved import SavedRun
 from xattr_check.report import standing
-from xattr_check.report.table import MARKS, reported, summary, unclaimed
+from xattr_check.report.looks import LOOKS, excuse
+from xattr_check.report.table import summary
 from xattr_check.storage.files import check_writable, write_bytes
 from xattr_check.wording import WIDTH, nearest, wrapped
 
@@ -147,7 +148,7 @@ def _lines(run: SavedRun, method: str | None, check: str | None) -> list[str]:
     line = f"{run.started:%Y-%m-%d %H:%M}  {run.name[:20]:<20} {run.commit[:8] + dirty:<9} {told}{partial}"
     lines = textwrap.wrap(line, WIDTH, subsequent_indent=" " * 49, break_on_hyphens=False)
     for verdict in found if check is not None else ():
-        mark = f"fail ({reported(verdict)})" if unclaimed(verdict) else MARKS[verdict.status]
+        mark = f"fail ({excuse(verdict)})" if verdict.excused else LOOKS[verdict.status].mark
         text = f"{verdict.method} on {verdict.subject}: {mark} {verdict.interval or ''}".rstrip()
         lines += wrapped(text, indent=4)
     return lines

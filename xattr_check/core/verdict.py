@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from xattr_check.core.figure import Figure
+from xattr_check.statistics.gate import Shortfall
 from xattr_check.statistics.intervals import Interval
 
 Status = Literal["pass", "fail", "undecided", "invalid", "not_applicable", "error", "xfail", "xpass"]
@@ -32,7 +33,12 @@ class Verdict:
     status: pass, fail, undecided (the interval still straddles the gate at the end of the budget), invalid
         (the controls do not separate here), not_applicable, error (the method broke its contract), or
         xfail and xpass, where a failure was expected.
+    sentence: what was seen, without the names and figures of the other fields; `str(verdict)` has them all.
+    continues: whether the sentence goes on from the figure, "0.41 [0.37, 0.45] of the …", or stands alone.
+    gate: in words. bound: where the statistic has to lie; None where controls are to be beaten, or nothing.
+    beats: whether controls are to be beaten.
     interval: the statistic with its confidence interval, None where nothing was measured.
+    shortfall: what an undecided verdict lacks, where more rows would decide it.
     controls: the statistic of each control on the same draws.
     required: whether it gates; an exact axiom that the method does not claim is only reported.
     advisory: why it is only advice here, where that is so.
@@ -52,6 +58,10 @@ class Verdict:
     sentence: str
     gate: str
     interval: Interval | None = None
+    continues: bool = False
+    bound: float | None = None
+    beats: bool = False
+    shortfall: Shortfall | None = None
     controls: Mapping[str, float] = field(default_factory=dict)
     required: bool = True
     advisory: str = ""
@@ -72,6 +82,35 @@ class Verdict:
         return self.status in ("error", "xpass") or (self.status == "fail" and self.required)
 
     @property
+    def unclear(self) -> bool:
+        """Whether nothing was decided that could have been."""
+        return self.status in ("undecided", "invalid")
+
+    @property
+    def excused(self) -> bool:
+        """Whether it failed where it does not gate: the check is not claimed, or only advice."""
+        return self.status == "fail" and not self.required
+
+    @property
+    def ungated(self) -> bool:
+        """Whether the check has no gate: its figure is reported, and passes."""
+        return self.bound is None and not self.beats
+
+    @property
+    def figure_text(self) -> str:
+        """The statistic with its interval, or an empty string where it says nothing, as of the contract."""
+        return "" if self.interval is None or self.family == "contract" else str(self.interval)
+
+    @property
+    def text(self) -> str:
+        """The sentence with the figure that it goes on from."""
+        figure = f"{self.interval} " if self.continues and self.interval is not None else ""
+        return f"{figure}{self.sentence}"
+
+    def __str__(self) -> str:
+        return f"{self.check}: {self.text}"
+
+    @property
     def node_id(self) -> str:
         """How pytest names it."""
         return f"xattr::{self.method}::{self.check}"
@@ -90,7 +129,11 @@ class Verdict:
             "statistic": None if interval is None else _number(interval.value),
             "interval": None if interval is None else [_number(interval.low), _number(interval.high)],
             "gate": self.gate,
+            "bound": self.bound,
+            "beats": self.beats,
             "sentence": self.sentence,
+            "continues": self.continues,
+            "shortfall": None if self.shortfall is None else _shortfall(self.shortfall),
             "controls": {name: _number(value) for name, value in self.controls.items()},
             "n": self.n,
             "seconds": round(self.seconds, 3),
@@ -114,7 +157,7 @@ class Verdict:
 
         Of a record of a later version, what is not known is left out.
         """
-        names = {item.name for item in fields(cls)} - {"interval", "figure"}
+        names = {item.name for item in fields(cls)} - {"interval", "figure", "shortfall"}
         known = {key: value for key, value in record.items() if key in names}
         interval = None
         if record["interval"] is not None:
@@ -125,12 +168,18 @@ class Verdict:
             for seed, draw in record.get("draws", {}).items()
         }
         figure = None if record.get("figure") is None else Figure.from_record(record["figure"])
+        lacks = record.get("shortfall")
         known |= {"controls": _read(record["controls"]), "draws": draws, "figure": figure}
+        known["shortfall"] = None if lacks is None else Shortfall(**_read(lacks, math.inf))
         return cls(**known, interval=interval)
 
 
-def _read(figures: Mapping[str, float | None]) -> dict[str, float]:
-    return {name: math.nan if value is None else float(value) for name, value in figures.items()}
+def _shortfall(lacks: Shortfall) -> dict[str, float | None]:
+    return {name: _number(value) for name, value in asdict(lacks).items()}
+
+
+def _read(figures: Mapping[str, float | None], missing: float = math.nan) -> dict[str, float]:
+    return {name: missing if value is None else float(value) for name, value in figures.items()}
 
 
 def _finite(rows: Any) -> Any:

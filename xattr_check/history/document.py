@@ -13,8 +13,9 @@ from xattr_check.config.settings import Settings
 from xattr_check.storage.files import write_bytes
 
 # Of the layout; readers refuse what is newer than they know.
-# 1: no draws, no fingerprints. 2: no figures, no pictures, no options.
-VERSION = 3
+# 1: no draws, no fingerprints. 2: no figures, no pictures, no options. 3: bounds in the words of gates alone,
+# sentences that begin with their check and its interval.
+VERSION = 4
 PACKAGES = ("xattr-check", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "scikit-image")
 
 

@@ -41,7 +41,7 @@ class Rule:
 
     def concerns(self, change: Change) -> bool:
         """Whether the rule speaks of that check: of one that does not gate, or has no gate, only by name."""
-        gates = change.after.required and change.after.gate != "none"
+        gates = change.after.required and not change.after.ungated
         groups = ("any", change.after.family) if gates else ()
         return self.which in (change.after.check, change.after.check.partition("?")[0], *groups)
 

@@ -15,6 +15,7 @@ from typing import Any, get_args
 from xattr_check.core.verdict import Status, Verdict
 from xattr_check.errors import UsageError
 from xattr_check.history import document
+from xattr_check.history.formats import current
 from xattr_check.storage.digest import safe_name
 from xattr_check.storage.files import check_writable, write_bytes
 from xattr_check.wording import nearest
@@ -63,7 +64,8 @@ class SavedRun:
     @cached_property
     def verdicts(self) -> dict[tuple[str, str], Verdict]:
         """Its verdicts, by method and check."""
-        found = [Verdict.from_record(record) for record in self.content["results"]]
+        version = int(self.content["version"])
+        found = [Verdict.from_record(current(record, version)) for record in self.content["results"]]
         return {(verdict.method, verdict.check): verdict for verdict in found}
 
     @cached_property

@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from xattr_check.core.figure import Figure
 from xattr_check.core.verdict import Verdict
+from xattr_check.report.looks import LOOKS, Tone
 
 # Stand-ins that the page's style replaces, so that a chart is legible on light and on dark.
 COLOURS = {
@@ -28,16 +29,7 @@ COLOURS = {
     "#070707": "var(--none)",
 }
 INK, FAINT, GATE, PASS, FAIL, UNCLEAR, NONE = COLOURS
-BY_STATUS = {
-    "pass": PASS,
-    "fail": FAIL,
-    "error": FAIL,
-    "xpass": FAIL,
-    "xfail": UNCLEAR,
-    "undecided": UNCLEAR,
-    "invalid": UNCLEAR,
-    "not_applicable": NONE,
-}
+BY_TONE: dict[Tone, str] = {"pass": PASS, "fail": FAIL, "unclear": UNCLEAR, "none": NONE}
 # Of the methods, on charts where many have lines: Okabe and Ito's, legible for most eyes on both grounds.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 # Of controls, which share a colour.
@@ -101,7 +93,7 @@ def dots(verdict: Verdict, name: str) -> Dot | None:
         verdict.interval.value,
         verdict.interval.low,
         verdict.interval.high,
-        BY_STATUS[verdict.status],
+        BY_TONE[LOOKS[verdict.status].tone],
         rows if same and len(rows) > 1 else (),
     )
 

@@ -5,7 +5,7 @@ from itertools import groupby
 
 from xattr_check.history.compare import Change
 from xattr_check.history.rules import Rule, corrected, corrected_for
-from xattr_check.report.table import MARKS
+from xattr_check.report.looks import LOOKS
 from xattr_check.wording import wrapped
 
 
@@ -34,13 +34,13 @@ def lines(
 
 def _row(change: Change, p: float | None, rule: str | None) -> Iterator[tuple[str, str]]:
     before, after = change.before, change.after
-    status = MARKS[after.status]
+    status = LOOKS[after.status].mark
     if after.status != before.status:
-        status = f"{MARKS[before.status]} -> {status}"
+        status = f"{LOOKS[before.status].mark} -> {status}"
     figures = ""
     if before.interval is not None and after.interval is not None:
         figures = f"{before.interval.value:.3g} -> {after.interval.value:.3g}"
-    colour = "fail" if rule else "text" if not change.clear else "pass" if change.worse < 0 else "undecided"
+    colour = "fail" if rule else "text" if not change.clear else "pass" if change.worse < 0 else "unclear"
     yield f"    {after.check:<26} {status:<19} {figures}".rstrip(), colour
     told = []
     if change.told:

@@ -8,8 +8,9 @@ from itertools import groupby
 from xattr_check.core.verdict import Verdict
 from xattr_check.history.compare import Change
 from xattr_check.history.rules import Rule, corrected
+from xattr_check.report.looks import LOOKS, needs_attention, status_name
 from xattr_check.report.standing import Standing
-from xattr_check.report.table import MARKS, in_order, needs_attention, reported, summary, unclaimed
+from xattr_check.report.table import in_order, summary
 
 # What a comment on GitHub may have, in characters; the rest is in the report.
 LONGEST = 60_000
@@ -70,10 +71,8 @@ def _table(verdicts: Sequence[Verdict], *, with_method: bool = False) -> Iterato
     yield "| " + " | ".join(["method", *head] if with_method else head) + " |"
     yield "|" + "---|" * (len(head) + with_method)
     for verdict in verdicts:
-        mark = reported(verdict) if unclaimed(verdict) else MARKS[verdict.status]
-        number = "" if verdict.interval is None or verdict.family == "contract" else str(verdict.interval)
-        told = verdict.sentence.removeprefix(f"{verdict.check}: ").removeprefix(f"{verdict.interval} ")
-        cells = [verdict.check, mark, number, verdict.gate, told if needs_attention(verdict) else ""]
+        seen = verdict.sentence if needs_attention(verdict) else ""
+        cells = [verdict.check, status_name(verdict), verdict.figure_text, verdict.gate, seen]
         yield "| " + " | ".join(map(escaped, [verdict.method, *cells] if with_method else cells)) + " |"
 
 
@@ -92,9 +91,9 @@ def _changes(changes: Sequence[Change], broken: Sequence[tuple[Rule, Change]]) -
     yield "|---|---|---|---|---|---|---|---|"
     for place, change in shown:
         before, after = change.before, change.after
-        status = MARKS[after.status]
+        status = LOOKS[after.status].mark
         if before.status != after.status:
-            status = f"{MARKS[before.status]} → {status}"
+            status = f"{LOOKS[before.status].mark} → {status}"
         p = p_values.get(place)
         cells = [
             after.method,

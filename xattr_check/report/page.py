@@ -13,8 +13,9 @@ from xattr_check.history.compare import Change
 from xattr_check.history.rules import Rule, corrected
 from xattr_check.history.saved import SavedRun
 from xattr_check.report import standing
+from xattr_check.report.looks import LOOKS
 from xattr_check.report.rows import Row, Source, checks_of, rows_of
-from xattr_check.report.table import MARKS, summary
+from xattr_check.report.table import summary
 
 __all__ = ["Source", "render", "trends"]
 
@@ -68,7 +69,7 @@ def render(
             (change, p_values.get(place), [rule.text for rule, one in broken if one is change])
             for place, change in enumerate(changes)
         ],
-        marks=MARKS,
+        looks=LOOKS,
     )
 
 

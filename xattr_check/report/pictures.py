@@ -72,7 +72,7 @@ def picture_of(verdict: Verdict) -> Image.Image | None:
     Raises ValueError where a tensor of the evidence has another shape than its name says.
     """
     title = f"{verdict.check} of {verdict.method} on {verdict.subject}: {verdict.status.replace('_', ' ')}"
-    return sheet(verdict.evidence, title, verdict.sentence)
+    return sheet(verdict.evidence, title, str(verdict))
 
 
 def examples(

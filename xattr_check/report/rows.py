@@ -15,7 +15,8 @@ from xattr_check.core import registry
 from xattr_check.core.verdict import Verdict
 from xattr_check.history.saved import SavedRun
 from xattr_check.report import charts
-from xattr_check.report.table import MARKS, in_order, needs_attention, reported, unclaimed
+from xattr_check.report.looks import Look, look, needs_attention, status_name
+from xattr_check.report.table import in_order
 from xattr_check.storage.digest import safe_name
 
 # Saved runs in a trend, and reference methods on one axis, at most.
@@ -54,25 +55,12 @@ class Row:
     @property
     def mark(self) -> str:
         """Its status as the table says it."""
-        return reported(self.verdict) if unclaimed(self.verdict) else MARKS[self.verdict.status].lower()
+        return status_name(self.verdict).lower()
 
     @property
-    def tone(self) -> str:
-        """What colours it."""
-        if unclaimed(self.verdict) or self.verdict.status == "not_applicable":
-            return "none"
-        if self.verdict.status in ("fail", "error", "xpass"):
-            return "fail"
-        return "pass" if self.verdict.status == "pass" else "unclear"
-
-    @property
-    def symbol(self) -> str:
-        """Its place in the matrix."""
-        if self.verdict.status == "error":
-            return "!"
-        if self.verdict.status == "pass" and not self.verdict.required:
-            return "○"
-        return {"pass": "●", "fail": "✕", "unclear": "?", "none": "–"}[self.tone]
+    def look(self) -> Look:
+        """How it is shown."""
+        return look(self.verdict)
 
     @property
     def attention(self) -> bool:
@@ -80,15 +68,9 @@ class Row:
         return needs_attention(self.verdict)
 
     @property
-    def told(self) -> str:
-        """Its sentence, without the name of the check."""
-        return self.verdict.sentence.removeprefix(f"{self.verdict.check}: ")
-
-    @property
-    def number(self) -> str:
-        """Its figure, where that says something."""
-        found = self.verdict.interval
-        return "" if found is None or self.verdict.family == "contract" else str(found)
+    def sentence(self) -> str:
+        """What was seen, with the figure that it goes on from."""
+        return self.verdict.text
 
     @property
     def anchor(self) -> str:
@@ -155,13 +137,12 @@ class Check:
     def bound(self) -> float | None:
         """Where the gate is on the axis of the figure: beside the best control, where controls are beaten."""
         verdict = self.measured
-        head, _, tail = verdict.gate.partition(" ")
-        if head in ("≤", "≥"):
-            return float(tail)
+        if not verdict.beats:
+            return verdict.bound
         positive = () if self.declared is None else self.declared.positive
         rivals = [value for name, value in verdict.controls.items() if name not in positive]
         rivals = [value for value in rivals if math.isfinite(value)]
-        if "control" not in verdict.gate or not rivals:
+        if not rivals:
             return None
         lower = verdict.better == "lower"
         return min(rivals) - verdict.scale if lower else max(rivals) + verdict.scale
@@ -174,7 +155,7 @@ class Check:
     @property
     def counts(self) -> list[tuple[str, str, int]]:
         """How many verdicts of each kind, with what colours them."""
-        marks = dict.fromkeys((row.mark, row.tone) for row in self.rows)
+        marks = dict.fromkeys((row.mark, row.look.tone) for row in self.rows)
         return [(mark, tone, sum(row.mark == mark for row in self.rows)) for mark, tone in marks]
 
     @cached_property

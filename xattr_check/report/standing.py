@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from xattr_check.core.verdict import Verdict
-from xattr_check.report.table import unclaimed
 from xattr_check.wording import WIDTH, wrapped
 
 
@@ -32,7 +31,7 @@ class Standing:
             method,
             sum(verdict.status == "pass" and verdict.required for verdict in verdicts),
             [verdict.check for verdict in verdicts if verdict.failed],
-            [verdict.check for verdict in verdicts if verdict.status in ("undecided", "invalid")],
+            [verdict.check for verdict in verdicts if verdict.unclear],
             sum(verdict.status == "error" for verdict in verdicts),
             sum(verdict.seconds for verdict in verdicts),
         )
@@ -76,10 +75,10 @@ def standings(verdicts: Sequence[Verdict]) -> list[Standing]:
 def lines(verdicts: Sequence[Verdict]) -> Iterator[tuple[str, str]]:
     """Lines of the ranking, each with what colours it, as of `xattr_check.report.table.lines`."""
     for one in standings(verdicts):
-        colour = "fail" if one.failed else "undecided" if one.unclear or not one.passed else "pass"
+        colour = "fail" if one.failed else "unclear" if one.unclear or not one.passed else "pass"
         yield f"  {one.method:<34} {one.verdict:<28} {one.seconds:>9.1f} s"[:WIDTH], colour
         if one.failed:
             yield from ((line, "text") for line in wrapped(", ".join(one.failed), indent=6))
-    if count := sum(map(unclaimed, verdicts)):
+    if count := sum(verdict.excused for verdict in verdicts):
         what = "1 failure is" if count == 1 else f"{count} failures are"
         yield f"  {what} not counted: the method does not claim the check, or it is advice", "text"

@@ -5,18 +5,8 @@ from itertools import groupby
 
 from xattr_check.core.checks import FAMILIES
 from xattr_check.core.verdict import Verdict
+from xattr_check.report.looks import LOOKS, excuse, look, needs_attention, status_name
 from xattr_check.wording import WIDTH, wrapped
-
-MARKS = {
-    "pass": "pass",
-    "fail": "FAIL",
-    "error": "ERROR",
-    "xpass": "XPASS",
-    "xfail": "xfail",
-    "undecided": "undecided",
-    "invalid": "invalid",
-    "not_applicable": "n/a",
-}
 
 
 def in_order(verdicts: Sequence[Verdict]) -> list[Verdict]:
@@ -33,7 +23,7 @@ def in_order(verdicts: Sequence[Verdict]) -> list[Verdict]:
 def lines(
     verdicts: Sequence[Verdict], *, controls: bool = False, brief: bool = False
 ) -> Iterator[tuple[str, str]]:
-    """Lines of the table, each with what colours it: `head`, `text`, or the status of a verdict.
+    """Lines of the table, each with what colours it: `head`, `text`, or the tone of a verdict.
 
     controls: whether the controls' figures stand under each statistic.
     brief: whether only what needs attention has a row.
@@ -48,7 +38,7 @@ def lines(
             if shown:
                 yield f"  {family}", "head"
             for verdict in shown:
-                yield _row(verdict), _colour(verdict)
+                yield _row(verdict), look(verdict).tone
                 yield from ((line, "text") for line in _sentence(verdict, told))
                 if controls and verdict.controls:
                     figures = ", ".join(f"{name} {value:.3g}" for name, value in verdict.controls.items())
@@ -56,65 +46,40 @@ def lines(
         yield f"  {summary(own)}", "head"
 
 
-def unclaimed(verdict: Verdict) -> bool:
-    """Whether it failed and does not gate."""
-    return verdict.status == "fail" and not verdict.required
-
-
-def reported(verdict: Verdict) -> str:
-    """What is said of a failure that does not gate."""
-    return "advice" if verdict.advisory else "not claimed"
-
-
-def needs_attention(verdict: Verdict) -> bool:
-    """Whether it failed where it gates, or came to no verdict."""
-    return verdict.failed or verdict.status in ("undecided", "invalid")
-
-
-def _colour(verdict: Verdict) -> str:
-    return "not_applicable" if unclaimed(verdict) else verdict.status
-
-
 def _row(verdict: Verdict) -> str:
-    mark = "fail" if unclaimed(verdict) else MARKS[verdict.status]
-    number = "" if verdict.interval is None or verdict.family == "contract" else str(verdict.interval)
-    row = f"    {verdict.check:<26} {mark:<9} {number:<23}".rstrip()
-    for gate in _gate(verdict, number):
+    row = f"    {verdict.check:<26} {look(verdict).mark:<9} {verdict.figure_text:<23}".rstrip()
+    for gate in _gate(verdict):
         if len(f"{row:<64} {gate}") <= WIDTH:
             return f"{row:<64} {gate}"
     return row  # the sentence of a failure repeats the gate
 
 
-def _gate(verdict: Verdict, number: str) -> list[str]:
+def _gate(verdict: Verdict) -> list[str]:
     """What may stand in the last column, the best first."""
-    if unclaimed(verdict):
-        return [f"({reported(verdict)})"]
-    if not number:
+    if verdict.excused:
+        return [f"({excuse(verdict)})"]
+    if not verdict.figure_text:
         return []
-    sign = "<" if "below" in verdict.gate else ">"
-    short = [f"gate {sign} controls"] if "control" in verdict.gate else []
+    short = [f"gate {'<' if verdict.better == 'lower' else '>'} controls"] if verdict.beats else []
     return [f"gate {verdict.gate}", *short]
 
 
 def _sentence(verdict: Verdict, told: dict[str, str]) -> Iterator[str]:
-    told_anyway = verdict.gate == "none"  # there is nothing else to a report
-    if (verdict.status == "pass" and not told_anyway) or (unclaimed(verdict) and not verdict.advisory):
+    """The sentence where the row does not say all, or the check at which it stands already."""
+    whole = verdict.status == "pass" and not verdict.ungated  # what is only reported has nothing but it
+    if whole or (verdict.excused and not verdict.advisory):
         return
-    # The row shows the check already, and its number but for those of the contract.
-    text = verdict.sentence.removeprefix(f"{verdict.check}: ")
-    if verdict.family != "contract":
-        text = text.removeprefix(f"{verdict.interval} ")
-    if text in told:
-        yield from wrapped(f"as at {told[text]}")
+    if verdict.sentence in told:
+        yield from wrapped(f"as at {told[verdict.sentence]}")
     else:
-        told[text] = verdict.check
-        yield from wrapped(text)
+        told[verdict.sentence] = verdict.check
+        yield from wrapped(verdict.sentence)
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:
     """How many verdicts of each kind: `17 pass, 1 fail, 1 not claimed`."""
-    kinds = [*MARKS.values(), "not claimed", "advice"]
-    found = [reported(verdict) if unclaimed(verdict) else MARKS[verdict.status] for verdict in verdicts]
+    kinds = [*(one.mark for one in LOOKS.values()), "not claimed", "advice"]
+    found = [status_name(verdict) for verdict in verdicts]
     return ", ".join(f"{found.count(kind)} {kind.lower()}" for kind in kinds if kind in found)
 
 

@@ -15,13 +15,41 @@ Estimate = Callable[[Tensor, float], Interval]
 
 
 @dataclass(frozen=True)
+class Shortfall:
+    """What an undecided judgement lacks.
+
+    gap: from the figure to the gate; over a control, from the difference to the margin.
+    half_width: how far the interval reaches from the figure to the gate's side.
+    rows: about how many would decide, where widths fall as one over their root; infinite for no gap.
+    """
+
+    gap: float
+    half_width: float
+    rows: float
+
+
+@dataclass(frozen=True)
 class Judgement:
-    """What a gate says: the outcome, the statistic, and the control that decided, if one did."""
+    """What a gate says: the outcome, the statistic, and the control that decided, if one did.
+
+    line: what the interval has to clear: the bound, or the margin over the control.
+    """
 
     outcome: Outcome
     interval: Interval
+    line: float
     rival: str | None = None
     difference: Interval | None = None
+
+    def shortfall(self, rows: int) -> Shortfall | None:
+        """What is missing after so many rows, None where nothing is, or where no number of rows tells."""
+        deciding = self.interval if self.difference is None else self.difference
+        gap = abs(deciding.value - self.line)
+        ends = (deciding.high - deciding.value, deciding.value - deciding.low)
+        half = ends[0] if deciding.value < self.line else ends[1]
+        if self.outcome != "undecided" or not math.isfinite(half):
+            return None
+        return Shortfall(gap, half, rows * (half / gap) ** 2 if gap > 0 else math.inf)
 
 
 class Gate(Protocol):
@@ -35,6 +63,11 @@ class Gate(Protocol):
     @property
     def scale(self) -> float:
         """The bound, or the margin: what a difference is large against."""
+        ...
+
+    @property
+    def bound(self) -> float | None:
+        """Where the statistic itself has to lie, infinite where it is only reported; None over controls."""
         ...
 
     def judge(self, samples: Tensor, controls: Mapping[str, Tensor], estimate: Estimate) -> Judgement:
@@ -65,7 +98,7 @@ class AtMost:
             outcome = "pass"
         elif interval.low > self.bound:
             outcome = "fail"
-        return Judgement(outcome, interval)
+        return Judgement(outcome, interval, self.bound)
 
 
 @dataclass(frozen=True)
@@ -91,7 +124,7 @@ class AtLeast:
             outcome = "pass"
         elif interval.high < self.bound:
             outcome = "fail"
-        return Judgement(outcome, interval)
+        return Judgement(outcome, interval, self.bound)
 
 
 @dataclass(frozen=True)
@@ -115,6 +148,11 @@ class Beats:
         """The margin."""
         return abs(self.by)
 
+    @property
+    def bound(self) -> None:
+        """None: where the best control lies is another matter on every subject."""
+        return None
+
     def __str__(self) -> str:
         return f"{self.by:g} {'below' if self.lower else 'above'} every control"
 
@@ -137,4 +175,4 @@ class Beats:
             worst = min(gaps, key=lambda name: gaps[name].high)
             if gaps[worst].high <= self.by:
                 outcome, rival = "fail", worst
-        return Judgement(outcome, interval, rival, gaps[rival])
+        return Judgement(outcome, interval, self.by, rival, gaps[rival])
