@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,3 +24,9 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Setting
     """The tiny image subject and a run, by seed."""
     folder = tmp_path_factory.mktemp("store")
     return cache(lambda seed: (images(seed=seed), Run(store=Store(folder), seed=seed)))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """A run with an empty store."""
+    return Run(store=Store(tmp_path))

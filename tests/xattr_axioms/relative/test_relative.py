@@ -1,30 +1,22 @@
 """The checks after BAM against loops over single images, and where they say nothing."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from broken_methods import broken
-from judging import item_of
+from judging import judge, measured, seeds
 from subjects import columns, images
 from torch import Tensor, nn
 
 import xattr_check
 from xattr_axioms.relative.input_independence import shuffled
-from xattr_check import Store, Subject, Verdict, load_method, load_subject
-from xattr_check.core.checks import Measurement
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.run import Draw, Run
+from xattr_check import Store, Subject, load_method, load_subject
+from xattr_check.core.run import Run
 
 CHECKS = xattr_check.checks()
 OF_SCENES = ("model_contrast", "input_dependence")
-SEEDS = [pytest.param(seed, marks=[pytest.mark.slow] if seed else []) for seed in range(5)]
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    return Run(store=Store(tmp_path))
+CLAIMED = frozenset({"input_independence"})
 
 
 @pytest.fixture(scope="module")
@@ -35,17 +27,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.fixture(scope="module")
 def digits() -> Subject:
     return load_subject("digits")
-
-
-def judge(check: str, method: object, subject: Subject, run: Run, *claims: str) -> Verdict:
-    return item_of(method, check, subject, claims=frozenset(claims)).judge(run)
-
-
-def measured(check: str, method: str, subject: Subject, run: Run) -> tuple[Measurement, Draw]:
-    on = CHECKS[check].on
-    subject = subject if on is None else on(subject, run)
-    draw = next(run.draws(check, subject, CHECKS[check].inputs))
-    return CHECKS[check].measure(Explainer.of(load_method(method), subject, run), subject, draw), draw
 
 
 def signed(method: str, model: nn.Module, image: Tensor, target: Tensor) -> Tensor:
@@ -87,7 +68,7 @@ def test_input_dependence_by_a_loop(method: str, digits: Subject, run: Run) -> N
         )
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", seeds())
 def test_methods_that_ask_the_model_pass_and_others_fail(seed: int, digits: Subject, store: Store) -> None:
     run = Run(store=store, seed=seed)
     for name in ("gradient", "gradcam", "guided_backprop", "lrp", "deeplift"):
@@ -173,11 +154,11 @@ def weighted() -> Subject:
 
 def test_shares_of_the_output_stay_where_it_does(run: Run) -> None:
     subject = weighted()
-    found = judge("input_independence", "xattr:input_x_gradient", subject, run, "input_independence")
+    found = judge("input_independence", "xattr:input_x_gradient", subject, run, claims=CLAIMED)
     assert (found.status, found.required) == ("pass", True), found.sentence
     assert found.interval is not None
     assert found.interval.value < 0.1
-    magnitude = judge("input_independence", lambda m, x, t: x.abs(), subject, run, "input_independence")
+    magnitude = judge("input_independence", lambda m, x, t: x.abs(), subject, run, claims=CLAIMED)
     assert magnitude.failed, magnitude.sentence
 
 
@@ -206,7 +187,7 @@ def test_where_nothing_can_be_left_unchanged(run: Run) -> None:
     )
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", seeds())
 def test_input_independence_on_the_digits(seed: int, digits: Subject, store: Store) -> None:
     run = Run(store=store, seed=seed, budget="standard")
     for name in ("gradcam", "deeplift"):
@@ -215,4 +196,4 @@ def test_input_independence_on_the_digits(seed: int, digits: Subject, store: Sto
     for name in ("random", "edges", "input_magnitude", "center", "constant"):
         verdict = judge("input_independence", f"xattr:{name}", digits, run)
         assert (verdict.status, verdict.required) == ("fail", False), verdict.sentence
-    assert judge("input_independence", broken("mostly_edges"), digits, run, "input_independence").failed
+    assert judge("input_independence", broken("mostly_edges"), digits, run, claims=CLAIMED).failed

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from judging import item_of
+from judging import each, judge
 from torch import Tensor, nn
 from torch.nn import functional
 
 import xattr_check
 from xattr_axioms.retraining._retraining import PERCENTAGES, kept
-from xattr_check import Store, Subject, Verdict, load_method
+from xattr_check import Store, Subject, load_method
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.recipe import Recipe
 from xattr_check.core.run import Draw, Run
@@ -79,10 +79,6 @@ def run(tmp_path: Path) -> Run:
     return Run(store=Store(tmp_path), budget="standard")
 
 
-def judge(check: str, method: object, given: Subject, run: Run) -> Verdict:
-    return item_of(method, check, given).judge(run)
-
-
 def sign_flipped(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """Explains the loss, which falls where the evidence grows."""
     return -load_method("xattr:input_x_gradient")(model, inputs, targets)
@@ -141,8 +137,7 @@ def test_one_network_after_the_other(check: str, run: Run) -> None:
     assert found.evidence["percentage"].tolist() == list(PERCENTAGES)
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))])
-@pytest.mark.parametrize("check", RETRAINING)
+@pytest.mark.parametrize(("check", "seed"), each(*RETRAINING))
 def test_right_and_wrong_maps(check: str, seed: int, tmp_path: Path) -> None:
     given, run = subject(), Run(store=Store(tmp_path), budget="standard", seed=seed)
     right = judge(check, "xattr:input_x_gradient", given, run)
