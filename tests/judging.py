@@ -1,6 +1,6 @@
 """One method against one check, as the tests of checks ask for it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -58,16 +58,17 @@ def measured(check: str | Axiom, method: Any, subject: Subject, run: Run) -> tup
     return chosen(Explainer.of(load_method(method), given, run), given, draw), draw
 
 
-def seeds(*others: object) -> list[object]:
-    """Seed 0 among the fast tests, 1 to 4 among the slow ones; with values before it in each case."""
+def seeds() -> list[object]:
+    """Seed 0 among the fast tests, 1 to 4 among the slow ones."""
+    return [pytest.param(seed, marks=[pytest.mark.slow] if seed else []) for seed in range(5)]
+
+
+def each(*names: str, slow: Collection[str] = ()) -> list[object]:
+    """Each name with each seed; those of slow are slow with seed 0 as well."""
     return [
         pytest.param(
-            *others, seed, marks=[pytest.mark.slow] if seed else [], id="-".join(map(str, (*others, seed)))
+            name, seed, marks=[pytest.mark.slow] if seed or name in slow else [], id=f"{name}-{seed}"
         )
+        for name in names
         for seed in range(5)
     ]
-
-
-def each(*names: str) -> list[object]:
-    """Each name with each seed."""
-    return [case for name in names for case in seeds(name)]

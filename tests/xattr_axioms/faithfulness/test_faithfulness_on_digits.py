@@ -5,11 +5,9 @@ from functools import cache
 
 import pytest
 from broken_methods import broken
-from judging import item_of
+from judging import judge as judge_one
 
-import xattr_check
 from xattr_check import Store, Subject, Verdict, load_method, load_subject
-from xattr_check.config.selection import select
 from xattr_check.core.run import Run
 
 pytestmark = pytest.mark.slow
@@ -34,8 +32,7 @@ def judge(digits: Subject, tmp_path_factory: pytest.TempPathFactory) -> Judge:
     found = cache(load_method)
 
     def verdict(method: object, check: str, seed: int) -> Verdict:
-        (chosen,) = select(check, xattr_check.checks(), "standard")
-        return item_of(found(method), chosen, digits).judge(run(seed))
+        return judge_one(check, found(method), digits, run(seed))
 
     return verdict
 
