@@ -7,7 +7,6 @@ one store.
 import os
 from collections.abc import Callable, Iterator
 from functools import cache
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +15,7 @@ from judging import each, seeds
 from judging import judge as judge_one
 
 import xattr_check
-from xattr_check import Store, Subject, Verdict, load_method, load_subject
+from xattr_check import Store, Subject, Verdict, load_method
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Run
 
@@ -55,18 +54,6 @@ def _one_thread() -> Iterator[None]:
     )
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="session")
-def digits() -> Subject:
-    return load_subject("digits")
-
-
-@pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    base = tmp_path_factory.getbasetemp()
-    folder: Path = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    return Store(folder / "digits")
 
 
 @pytest.fixture(scope="module")

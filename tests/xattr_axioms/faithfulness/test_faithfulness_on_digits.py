@@ -7,7 +7,7 @@ import pytest
 from broken_methods import broken
 from judging import judge as judge_one
 
-from xattr_check import Store, Subject, Verdict, load_method, load_subject
+from xattr_check import Store, Subject, Verdict, load_method
 from xattr_check.core.run import Run
 
 pytestmark = pytest.mark.slow
@@ -20,14 +20,8 @@ Judge = Callable[[object, str, int], Verdict]
 
 
 @pytest.fixture(scope="module")
-def digits() -> Subject:
-    return load_subject("digits")
-
-
-@pytest.fixture(scope="module")
-def judge(digits: Subject, tmp_path_factory: pytest.TempPathFactory) -> Judge:
+def judge(digits: Subject, store: Store) -> Judge:
     """The verdict on a method by one check and seed, in the standard budget."""
-    store = Store(tmp_path_factory.mktemp("store"))
     run = cache(lambda seed: Run(store=store, seed=seed, budget="standard"))
     found = cache(load_method)
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import xattr_check
 from xattr_axioms.localisation.effective_heat_ratio import STEPS, heat_ratios
 from xattr_axioms.localisation.iou import overlaps
-from xattr_check import Store, Subject, SubjectError, load_method, load_subject
+from xattr_check import Store, Subject, SubjectError, load_method
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Run
 from xattr_methods import gradient
@@ -217,16 +217,6 @@ def test_causal_truth_is_a_mask() -> None:
     with pytest.raises(SubjectError) as raised:
         replace(images(), causal=True)
     assert str(raised.value) == "subject 'images': expected truth 'mask' where causal=True, came none"
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return Store(tmp_path_factory.mktemp("digits"))
-
-
-@pytest.fixture(scope="module")
-def digits() -> Subject:
-    return load_subject("digits")
 
 
 GOOD = ("gradient", "gradcam", "guided_backprop", "lrp", "deeplift")

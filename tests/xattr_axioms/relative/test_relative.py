@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import xattr_check
 from xattr_axioms.relative.input_independence import shuffled
-from xattr_check import Store, Subject, load_method, load_subject
+from xattr_check import Store, Subject, load_method
 from xattr_check.core.run import Run
 
 CHECKS = xattr_check.checks()
@@ -19,14 +19,10 @@ OF_SCENES = ("model_contrast", "input_dependence")
 CLAIMED = frozenset({"input_independence"})
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return Store(tmp_path_factory.mktemp("digits"))
-
-
-@pytest.fixture(scope="module")
-def digits() -> Subject:
-    return load_subject("digits")
+@pytest.fixture
+def run(store: Store) -> Run:
+    """A run with the store of all that is on the digits."""
+    return Run(store=store)
 
 
 def signed(method: str, model: nn.Module, image: Tensor, target: Tensor) -> Tensor:

@@ -74,9 +74,15 @@ def subject(**options: object) -> Subject:
     return Subject("patches", Loudest().eval(), **own, truth=truth, regions=grid(), recipe=recipe)
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """What the controls come to is kept: their networks are trained once."""
+    return Store(tmp_path_factory.mktemp("retraining"))
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
-    return Run(store=Store(tmp_path), budget="standard")
+def run(store: Store) -> Run:
+    return Run(store=store, budget="standard")
 
 
 def sign_flipped(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -138,8 +144,8 @@ def test_one_network_after_the_other(check: str, run: Run) -> None:
 
 
 @pytest.mark.parametrize(("check", "seed"), each(*RETRAINING))
-def test_right_and_wrong_maps(check: str, seed: int, tmp_path: Path) -> None:
-    given, run = subject(), Run(store=Store(tmp_path), budget="standard", seed=seed)
+def test_right_and_wrong_maps(check: str, seed: int, store: Store) -> None:
+    given, run = subject(), Run(store=store, budget="standard", seed=seed)
     right = judge(check, "xattr:input_x_gradient", given, run)
     assert right.status == "pass", right.sentence
     for wrong in (sign_flipped, "xattr:random"):
@@ -192,7 +198,8 @@ def test_edges_find_the_digits_but_no_pass_of_roar_is_theirs(run: Run) -> None:
     assert "uninformative, since depends_on_model, which it presumes, fails" in verdict.sentence
 
 
-def test_random_networks_are_trained_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_networks_are_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(store=Store(tmp_path), budget="standard")
     trained: list[int] = []
     train = Networks.train
 
