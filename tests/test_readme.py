@@ -20,7 +20,7 @@ def block(start: str) -> str:
 
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", *command], cwd=folder, capture_output=True, text=True, timeout=300
+        [sys.executable, "-m", *command], cwd=folder, capture_output=True, text=True, timeout=900
     )
 
 

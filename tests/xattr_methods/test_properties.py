@@ -259,7 +259,7 @@ def held() -> Iterator[object]:
             yield pytest.param(what, name, marks=[] if sure else [told])
 
 
-@pytest.mark.parametrize(("what", "name"), held())
+@pytest.mark.parametrize(("what", "name"), list(held()))
 @settings(max_examples=4, derandomize=True, deadline=None)
 @given(seed=st.integers(0, 2**31), choice=st.integers(0, 2))
 def test_the_property_holds(what: str, name: str, seed: int, choice: int) -> None:

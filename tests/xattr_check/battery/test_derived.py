@@ -100,9 +100,6 @@ def test_the_derived_subject_is_measured_and_made_once_in_a_run(
     assert calls == ["images"]
     judge(check(on=on), images(count=9))
     assert calls == ["images", "images"]
-    run._memo.clear()
-    judge(check(on=on))
-    assert len(calls) == 3
 
 
 def test_the_subject_itself_has_to_offer_what_the_check_needs(judge: Callable[..., Verdict]) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from xattr_check import AtLeast, AtMost, Axiom, Beats, Subject, UsageError
-from xattr_check.battery.battery import item, validate
+from xattr_check.battery.battery import Beside, item, validate
 from xattr_check.config.settings import Settings
 from xattr_check.config.xattr_yaml import read
 from xattr_check.core.checks import Measurement
@@ -25,6 +25,7 @@ METHOD, OTHER = as_method(explain, "mymod:explain"), as_method(explain, "mymod:o
 DELETION = Axiom("deletion", "It falls.", "faithfulness", Beats(0.1, lower=True), measure)
 SUM = Axiom("completeness", "It sums.", "exact", AtMost(0.1), measure, claimed=True)
 CHECKS = {"deletion": DELETION, "completeness": SUM}
+BESIDE = Beside(CHECKS, {})
 SUBJECT = Subject("zeros", torch.nn.Linear(2, 2), torch.zeros(1, 2), torch.zeros(1, dtype=torch.int64))
 
 
@@ -82,7 +83,7 @@ def test_subject_and_model_take_each_others_place() -> None:
 
 
 def judged(found: Settings, method: Method, check: Axiom) -> tuple[bool, str | None]:
-    made = item(found, method, check, SUBJECT)
+    made = item(found, method, check, SUBJECT, BESIDE)
     return made.required, made.expected_failure
 
 
@@ -99,8 +100,9 @@ def test_what_is_said_of_all_and_of_one_method_adds_up() -> None:
 
 
 def test_gate_of_the_file_keeps_the_direction_of_the_check() -> None:
-    assert item(Settings(gates={"deletion": Beats(0.3)}), METHOD, DELETION, SUBJECT).gate == Beats(0.3, True)
-    assert item(Settings(), METHOD, DELETION, SUBJECT).gate is None
+    given = Settings(gates={"deletion": Beats(0.3)})
+    assert item(given, METHOD, DELETION, SUBJECT, BESIDE).gate == Beats(0.3, True)
+    assert item(Settings(), METHOD, DELETION, SUBJECT, BESIDE).gate is None
 
 
 def test_what_a_file_says_of_its_other_methods_is_no_mistake() -> None:
