@@ -18,7 +18,7 @@ from xattr_check.core.checks import Axiom
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Draw, Run
 from xattr_check.errors import MethodError
-from xattr_check.report import reference
+from xattr_check.report import declared, reference
 
 GIVEN = images(count=8)
 
@@ -270,7 +270,7 @@ def test_the_reference_tells_of_both() -> None:
         """
         return subject
 
-    told = reference.text_of_check(check(on=on, presumes=("base",)))
+    told = declared.text_of_check(reference.of_check(check(on=on, presumes=("base",))))
     assert "\non         Made for the model.\n" in told
     assert "\npresumes   base: a method that fails it cannot pass here" in told
     said = reference.of_check(check(on=on, presumes=("base",)))
