@@ -26,7 +26,7 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 def told(table: str) -> list[tuple[str, str]]:
     """(check, verdict) in the rows of a table."""
-    return re.findall(r"^    (\w+) +(pass|FAIL|undecided|n/a)(?= )", table, re.M)
+    return re.findall(r"^    (\w+) +(pass|FAIL|undecided|n/a)(?= |$)", table, re.M)
 
 
 @pytest.fixture(scope="module")
