@@ -15,7 +15,7 @@ def test_subject(xattr_subject):
 def test_good(xattr_run, xattr_subject):
     assert xattr_run.subject is xattr_subject
     verdict = xattr_run(good, "follows")
-    assert verdict.status == "pass", verdict.sentence
+    assert verdict.status == "pass", str(verdict)
     assert verdict.method == "good"
 
 

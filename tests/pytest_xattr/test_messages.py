@@ -1,10 +1,15 @@
 """Every mistake is told in one sentence, with exit code 4, and no traceback but the user's own."""
 
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+
+from xattr_check import UsageError, load_method
+from xattr_check.battery.battery import Battery
+from xattr_check.config.settings import Settings
+from xattr_check.config.xattr_yaml import read
 
 Run = Callable[..., pytest.RunResult]
 
@@ -49,10 +54,36 @@ METHODS = {
 }
 
 
-@pytest.mark.parametrize("spec", METHODS)
-def test_method_that_does_not_resolve(judge: Run, spec: str) -> None:
-    here = Path.cwd()
-    assert told(judge(method=spec)).startswith(METHODS[spec].format(here=here))
+def mistake(make: Callable[[], object]) -> str:
+    """What the library says, which a session says in the same words."""
+    try:
+        make()
+    except UsageError as error:
+        return str(error)
+    return "no mistake"
+
+
+def other_than(expected: Mapping[str, str], found: Mapping[str, str]) -> dict[str, str]:
+    """What does not begin as is expected."""
+    return {case: text for case, text in found.items() if not text.startswith(expected[case])}
+
+
+@pytest.fixture
+def importable(folder: pytest.Pytester) -> pytest.Pytester:
+    """The folder, from which this process can import."""
+    folder.syspathinsert()
+    return folder
+
+
+def test_methods_that_do_not_resolve(importable: pytest.Pytester) -> None:
+    expected = {spec: text.format(here=Path.cwd()) for spec, text in METHODS.items()}
+    found = {spec: mistake(lambda: load_method(spec)) for spec in METHODS}  # noqa: B023
+    assert other_than(expected, found) == {}
+
+
+@pytest.mark.parametrize("spec", ["mymode:good", "xattr:gradent"])
+def test_method_that_does_not_resolve_is_told_by_pytest(judge: Run, spec: str) -> None:
+    assert told(judge(method=spec)).startswith(METHODS[spec].format(here=Path.cwd()))
 
 
 def test_error_inside_the_users_module_shows_its_traceback(folder: pytest.Pytester, judge: Run) -> None:
@@ -100,8 +131,16 @@ SUBJECTS = {
 }
 
 
-@pytest.mark.parametrize("spec", SUBJECTS)
-def test_subject_that_does_not_hold_together(judge: Run, spec: str) -> None:
+def test_subjects_that_do_not_hold_together(importable: pytest.Pytester) -> None:
+    found = {
+        spec: mistake(lambda: Battery(Settings(subject=spec), ["mymod:good"]).subject)  # noqa: B023
+        for spec in SUBJECTS
+    }
+    assert other_than(SUBJECTS, found) == {}
+
+
+@pytest.mark.parametrize("spec", ["absent", "mymod:wrong_rank"])
+def test_subject_that_does_not_hold_together_is_told_by_pytest(judge: Run, spec: str) -> None:
     assert told(judge(f"--xattr-subject={spec}")).startswith(SUBJECTS[spec])
 
 
@@ -233,8 +272,35 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("text", FILES)
-def test_file_that_cannot_be_understood(folder: pytest.Pytester, judge: Run, text: str) -> None:
+# Of the library's own, one that is no YAML, one of each that reads and one that resolves what is in it; and
+# those of the plugin, which alone compares.
+BY_PYTEST = [
+    "methods: [\n",
+    "seed: 1\nbuget: quick\n",
+    "gates: {folows: {at_most: 3}}\n",
+    "methods:\n- mymod:good\n- mymod:god\n",
+    *(text for text in FILES if text.startswith("compare: ")),
+]
+
+
+def test_files_that_cannot_be_understood(importable: pytest.Pytester) -> None:
+    path = importable.path / "xattr.yaml"
+    found = {}
+    for text in FILES.keys() - set(BY_PYTEST):
+
+        def resolve() -> None:
+            settings = read(path)
+            _ = Battery(settings, settings.methods or ["mymod:good"]).run
+
+        path.write_text(text)
+        found[text] = mistake(resolve)
+    assert other_than({text: FILES[text].format(path=path) for text in FILES}, found) == {}
+
+
+@pytest.mark.parametrize("text", BY_PYTEST)
+def test_file_that_cannot_be_understood_is_told_by_pytest(
+    folder: pytest.Pytester, judge: Run, text: str
+) -> None:
     path = folder.path / "xattr.yaml"
     path.write_text(text)
     method = None if "methods" in text else "mymod:good"

@@ -21,15 +21,14 @@ def test_a_report_and_a_summary_are_written(folder: pytest.Pytester, judge: Judg
 
 
 def test_the_report_of_two_workers_is_the_same(real_folder: pytest.Pytester) -> None:
-    pages = []
-    for name, options in (("one", []), ("two", ["-n2", "-p", "xdist"])):
-        battery = [
-            "--xattr-method=mymod:misshapen",
-            "--xattr-subject=mymod:columns",
-            "--xattr-checks=shape, finite",
-        ]
-        real_folder.runpytest_subprocess(*battery, f"--xattr-html={name}.html", *options)
-        pages.append((real_folder.path / f"{name}.html").read_text())
+    battery = (
+        "--xattr-method=mymod:misshapen",
+        "--xattr-subject=mymod:columns",
+        "--xattr-checks=shape, finite",
+    )
+    real_folder.runpytest_inprocess(*battery, "--xattr-html=one.html")
+    real_folder.runpytest_subprocess(*battery, "--xattr-html=two.html", "-n2", "-p", "xdist")
+    pages = [(real_folder.path / f"{name}.html").read_text() for name in ("one", "two")]
     assert "fails 1 of 2 required checks" in pages[0]
     one, two = (
         [line for line in page.splitlines() if "<dt>Started" not in line and "units in" not in line]

@@ -1,13 +1,15 @@
 """One subject and one run for each seed, so that controls and maps are computed once."""
 
+import os
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
 from subjects import images
 
-from xattr_check import Store, Subject
+from xattr_check import Store, Subject, load_subject
 from xattr_check.core.run import Run
 
 Setting = tuple[Subject, Run]
@@ -23,3 +25,22 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Setting
     """The tiny image subject and a run, by seed."""
     folder = tmp_path_factory.mktemp("store")
     return cache(lambda seed: (images(seed=seed), Run(store=Store(folder), seed=seed)))
+
+
+@pytest.fixture(scope="session")
+def digits() -> Subject:
+    return load_subject("digits")
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """What all tests on the digits, and all workers, share."""
+    base = tmp_path_factory.getbasetemp()
+    folder: Path = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    return Store(folder / "digits")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """A run with an empty store."""
+    return Run(store=Store(tmp_path))

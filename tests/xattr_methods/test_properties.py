@@ -1,13 +1,15 @@
 """What holds of methods on any network, by hypothesis.
 
-Every method is held to every property, and a new one at once; those that a property does not hold for are
-named with the reason, and one that it holds for all the same is named in vain.
+Every method of ours is held to every property; those that a property does not hold for are named with the
+reason, and one that it holds for all the same is named in vain. A method that is not among `OURS` is held to
+`rows alone` and to what it claims; of the other properties it is only told which it breaks.
 """
 
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import pytest
@@ -21,16 +23,12 @@ import xattr_check
 
 METHODS = {name: one for name, one in xattr_check.methods().items() if one.control is None}
 # Small, and exact: all coalitions of nine cells, and no stabiliser.
-PARAMETERS: dict[str, dict[str, Any]] = {
-    "extremal_perturbation": {"iterations": 4},
-    "kernel_shap": {"cells": 3},
-    "lime": {"samples": 100, "cells": 3},
+FEW = {"cells": 3, "iterations": 4, "masks": 50}
+OWN: dict[str, dict[str, Any]] = {
+    "lime": {"samples": 100},
     "lrp": {"epsilon": 0.0},
-    "meaningful_perturbation": {"iterations": 4},
-    "morris_sbsa": {"cells": 3, "samples": 4},
-    "rise": {"masks": 50},
-    "shapley": {"cells": 3},
-    "sobol_sbsa": {"cells": 3, "samples": 4},
+    "morris_sbsa": {"samples": 4},
+    "sobol_sbsa": {"samples": 4},
     "xrai": {"steps": 4},
 }
 EXACT = {"rtol": 1e-8, "atol": 1e-12}
@@ -78,7 +76,8 @@ def takes(name: str, parameter: str) -> bool:
 
 def explain(name: str, model: nn.Module, case: Case, **parameters: Any) -> Tensor:
     """The method's map of a case for a model."""
-    given = PARAMETERS.get(name, {}) | parameters
+    few = {key: value for key, value in FEW.items() if takes(name, key)}
+    given = few | OWN.get(name, {}) | parameters
     if takes(name, "background"):
         given["background"] = case.background
     return METHODS[name](model, case.inputs, case.targets, **given)
@@ -234,8 +233,16 @@ EXCEPT: dict[str, dict[str, str]] = {
     | {"kernel_shap": "coalitions of so many pixels are drawn", "xrai": "segments have one attribution"},
     "dummy": DRAWN,
 }
-HELD = [(what, name) for what in PROPERTIES for name in METHODS if name not in EXCEPT[what]]
-NOT_HELD = [(what, name) for what in PROPERTIES for name in EXCEPT[what]]
+OURS = {
+    "cam", "deconvnet", "deep_taylor", "deeplift", "deepshap", "excitation_backprop",
+    "expected_gradients", "extremal_perturbation", "fullgrad", "gradcam", "gradcam_plus_plus",
+    "gradient", "guided_backprop", "guided_gradcam", "input_x_gradient", "integrated_gradients",
+    "kernel_shap", "lime", "lrp", "meaningful_perturbation", "morris_sbsa", "occlusion", "rise",
+    "shapley", "smooth_integrated_gradients", "smoothgrad", "smoothgrad_squared", "sobol_sbsa",
+    "vargrad", "xrai",
+}  # fmt: skip
+# Properties that are also claims; the check asks more, or the same of one network.
+CLAIMED = {"linearity": "linearity", "dummy": "dummy", "dummy pixels": "dummy"}
 
 
 def kinds_of(what: str, name: str) -> list[str]:
@@ -243,7 +250,16 @@ def kinds_of(what: str, name: str) -> list[str]:
     return [kind for kind in PROPERTIES[what][1] if kind == "images" or "image" not in METHODS[name].needs]
 
 
-@pytest.mark.parametrize(("what", "name"), [pair for pair in HELD if kinds_of(*pair)])
+def held() -> Iterator[object]:
+    """Each property with each method that it holds for, or may hold for."""
+    for what, name in product(PROPERTIES, METHODS):
+        if name not in EXCEPT[what] and kinds_of(what, name):
+            sure = name in OURS or what == "rows alone" or CLAIMED.get(what) in METHODS[name].claims
+            told = pytest.mark.xfail(reason=f"{name} is not known to keep {what!r}", strict=False)
+            yield pytest.param(what, name, marks=[] if sure else [told])
+
+
+@pytest.mark.parametrize(("what", "name"), list(held()))
 @settings(max_examples=4, derandomize=True, deadline=None)
 @given(seed=st.integers(0, 2**31), choice=st.integers(0, 2))
 def test_the_property_holds(what: str, name: str, seed: int, choice: int) -> None:
@@ -252,7 +268,7 @@ def test_the_property_holds(what: str, name: str, seed: int, choice: int) -> Non
     torch.testing.assert_close(found, wanted, **EXACT)
 
 
-@pytest.mark.parametrize(("what", "name"), NOT_HELD)
+@pytest.mark.parametrize(("what", "name"), [(what, name) for what in PROPERTIES for name in EXCEPT[what]])
 def test_no_method_is_excepted_in_vain(what: str, name: str) -> None:
     def holds(seed: int) -> bool:
         try:

@@ -4,28 +4,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from judging import item_of
+from judging import judge
 from subjects import images
 from torch import Tensor, nn
 
 import xattr_check
-from xattr_check import AtMost, Store, Verdict
+from xattr_check import AtMost
 from xattr_check.config.xattr_yaml import read
 from xattr_check.core.run import Run
 from xattr_check.errors import UsageError
 from xattr_check.report.table import table
-from xattr_check.statistics.gate import Gate
 
 COST = xattr_check.checks()["cost"]
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    return Run(store=Store(tmp_path))
-
-
-def judge(method: object, run: Run, gate: Gate | None = None) -> Verdict:
-    return item_of(method, COST, images(), gate=gate).judge(run)
 
 
 @pytest.mark.parametrize(
@@ -38,15 +28,15 @@ def judge(method: object, run: Run, gate: Gate | None = None) -> Verdict:
     ],
 )
 def test_forward_passes_for_each_input(method: str, forwards: int, run: Run) -> None:
-    verdict = judge(f"xattr:{method}", run)
+    verdict = judge("cost", f"xattr:{method}", images(), run)
     assert (verdict.status, verdict.gate) == ("pass", "none")
     assert verdict.interval is not None
     assert verdict.interval.value == forwards
 
 
 def test_all_of_it_is_told(run: Run) -> None:
-    verdict = judge("xattr:gradient", run)
-    assert verdict.sentence.startswith("cost: for each explained input 1 forward and 1 backward passes, ")
+    verdict = judge("cost", "xattr:gradient", images(), run)
+    assert str(verdict).startswith("cost: for each explained input 1 forward and 1 backward passes, ")
     told = " ".join(table([verdict]).split())
     assert "cost pass 1 gate none for each explained input 1 forward and 1 backward passes, " in told
     assert told.endswith("MiB 1 pass")
@@ -54,7 +44,7 @@ def test_all_of_it_is_told(run: Run) -> None:
 
 @pytest.mark.parametrize(("most", "status"), [(19.0, "fail"), (20.0, "pass")])
 def test_a_gate_decides_on_request(most: float, status: str, run: Run) -> None:
-    verdict = judge("xattr:integrated_gradients?steps=20", run, AtMost(most))
+    verdict = judge("cost", "xattr:integrated_gradients?steps=20", images(), run, gate=AtMost(most))
     assert (verdict.status, verdict.required) == (status, True)
 
 
@@ -78,7 +68,7 @@ def test_memory_is_that_of_the_call(run: Run) -> None:
         torch.ones(8 * len(inputs) * 2**20 // 4)
         return torch.zeros_like(inputs)
 
-    sentence = judge(wasteful, run).sentence
+    sentence = judge("cost", wasteful, images(), run).sentence
     assert 8 <= float(sentence.split(" MiB")[0].split()[-1]) < 8.1
 
 
@@ -86,4 +76,4 @@ def test_who_raises_is_in_error(run: Run) -> None:
     def never(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         raise ValueError("never")
 
-    assert judge(never, run).status == "error"
+    assert judge("cost", never, images(), run).status == "error"

@@ -1,16 +1,15 @@
 """Completeness against its definition, on networks for which it holds exactly and on others."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
-from judging import item_of
+from judging import judge
 from subjects import images
 from torch import Tensor, nn
 
 import xattr_check
-from xattr_check import Store, Subject, Verdict, load_method
+from xattr_check import Subject, load_method
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Draw, Run
 from xattr_methods import integrated_gradients
@@ -18,18 +17,9 @@ from xattr_methods import integrated_gradients
 COMPLETENESS = xattr_check.checks()["completeness"]
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    return Run(store=Store(tmp_path))
-
-
 @pytest.fixture(scope="module")
 def analytic() -> Subject:
     return xattr_check.subjects()["analytic"]()
-
-
-def judge(method: object, subject: Subject, run: Run) -> Verdict:
-    return item_of(method, COMPLETENESS, subject).judge(run)
 
 
 def scaled(factor: float) -> Callable[..., Tensor]:
@@ -41,7 +31,7 @@ def scaled(factor: float) -> Callable[..., Tensor]:
 
 
 def test_integrated_gradients_of_products_are_complete_up_to_rounding(analytic: Subject, run: Run) -> None:
-    verdict = judge("xattr:integrated_gradients", analytic, run)
+    verdict = judge("completeness", "xattr:integrated_gradients", analytic, run)
     assert (verdict.status, verdict.required) == ("pass", True)
     assert verdict.interval is not None
     assert verdict.interval.high < 1e-5
@@ -93,7 +83,7 @@ def test_pairs_say_what_the_zero_baseline_says(method: str, run: Run) -> None:
 def test_a_wrong_factor_fails_from_a_tenth_on(
     factor: float, status: str, analytic: Subject, run: Run
 ) -> None:
-    verdict = judge(scaled(factor), analytic, run)
+    verdict = judge("completeness", scaled(factor), analytic, run)
     assert verdict.status == status
     assert verdict.interval is not None
     # Of a pair whose outputs differ much; the others count less. Where signs differ it is 1.
@@ -123,11 +113,11 @@ def test_an_offset_that_all_inputs_share_is_a_baseline(analytic: Subject, run: R
     def other_baseline(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         return integrated_gradients(model, inputs, targets, baseline=torch.ones(inputs.shape[1]) / 2)
 
-    assert judge(other_baseline, analytic, run).status == "pass"
+    assert judge("completeness", other_baseline, analytic, run).status == "pass"
 
 
 def test_a_failure_names_the_worst_pair(analytic: Subject, run: Run) -> None:
-    sentence = judge(scaled(2.0), analytic, run).sentence
+    sentence = judge("completeness", scaled(2.0), analytic, run).sentence
     assert (
         "mean relative gap between differences of attribution sums and of outputs (gate ≤ 0.03)" in sentence
     )
@@ -135,5 +125,5 @@ def test_a_failure_names_the_worst_pair(analytic: Subject, run: Run) -> None:
 
 
 def test_who_does_not_claim_it_is_only_told(analytic: Subject, run: Run) -> None:
-    verdict = judge("xattr:gradient", analytic, run)
+    verdict = judge("completeness", "xattr:gradient", analytic, run)
     assert (verdict.status, verdict.required, verdict.failed) == ("fail", False, False)

@@ -5,11 +5,9 @@ from functools import cache
 
 import pytest
 from broken_methods import broken
-from judging import item_of
+from judging import judge as judge_one
 
-import xattr_check
-from xattr_check import Store, Subject, Verdict, load_method, load_subject
-from xattr_check.config.selection import select
+from xattr_check import Store, Subject, Verdict, load_method
 from xattr_check.core.run import Run
 
 pytestmark = pytest.mark.slow
@@ -22,20 +20,13 @@ Judge = Callable[[object, str, int], Verdict]
 
 
 @pytest.fixture(scope="module")
-def digits() -> Subject:
-    return load_subject("digits")
-
-
-@pytest.fixture(scope="module")
-def judge(digits: Subject, tmp_path_factory: pytest.TempPathFactory) -> Judge:
+def judge(digits: Subject, store: Store) -> Judge:
     """The verdict on a method by one check and seed, in the standard budget."""
-    store = Store(tmp_path_factory.mktemp("store"))
     run = cache(lambda seed: Run(store=store, seed=seed, budget="standard"))
     found = cache(load_method)
 
     def verdict(method: object, check: str, seed: int) -> Verdict:
-        (chosen,) = select(check, xattr_check.checks(), "standard")
-        return item_of(found(method), chosen, digits).judge(run(seed))
+        return judge_one(check, found(method), digits, run(seed))
 
     return verdict
 
@@ -87,7 +78,7 @@ def test_a_slope_does_not_foretell_a_replacement(name: str, seed: int, judge: Ju
 def test_a_fifth_of_the_regions_holds_a_digit_for_edges_too(judge: Judge) -> None:
     verdict = judge("xattr:gradcam", "top_bottom_masking?by=regions", 0)
     assert verdict.status == "invalid"
-    assert "the control 'oracle', which knows the truth, does not beat 'edges'" in verdict.sentence
+    assert "the control 'oracle', which knows the truth, does not beat 'edges'" in str(verdict)
     tenth = judge("xattr:gradcam", "top_bottom_masking?by=regions&share=0.1", 0)
     assert tenth.status in ("pass", "undecided")
 

@@ -1,7 +1,5 @@
 """Infidelity and ROAD against captum's and pytorch-grad-cam's, on the same maps and perturbations."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +9,7 @@ from torch import Tensor
 import xattr_check
 from xattr_axioms.faithfulness.infidelity import PARTS, random_parts
 from xattr_axioms.faithfulness.road import SHARES
-from xattr_check import Axiom, Store, Subject, load_method
+from xattr_check import Axiom, Subject, load_method
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Draw, Run
 from xattr_check.core.units import By, Units
@@ -20,11 +18,6 @@ from xattr_check.perturbation.fills import fixed
 from xattr_check.perturbation.impute import imputed
 
 KNOWN = xattr_check.checks()
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    return Run(store=Store(tmp_path))
 
 
 def drawn(check: Axiom, subject: Subject, run: Run) -> Draw:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 import xattr_check
 from xattr_axioms.generated.class_sensitivity_single import agreement
-from xattr_check import Measurement, Method, Store, Subject, Verdict, load_method
+from xattr_check import Measurement, Method, Subject, Verdict, load_method
 from xattr_check.core.checks import Axiom
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Run
@@ -53,11 +52,6 @@ def derived(check: str, count: int = 12, features: int | None = None, seed: int 
         single = check == "class_sensitivity_single"
         truth["other_mask"] = torch.zeros_like(masks[:, 0]) if single else masks[:, 1]
     return Subject("noise", images().model, inputs, targets, truth=truth)
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    return Run(store=Store(tmp_path / "store"))
 
 
 def fixed(subject: Subject, maps: Tensor, **options: bool) -> Method:
@@ -170,15 +164,15 @@ def test_saturation_agrees_with_the_textbook(features: int, run: Run) -> None:
 
 
 @pytest.mark.parametrize("check", NAMES)
-@pytest.mark.parametrize("scale", [1e-20, 0.01, -1.0, 1e20])
-def test_scale_does_not_matter(check: str, scale: float, run: Run) -> None:
+def test_scale_does_not_matter(check: str, run: Run) -> None:
     """Not even another one for each target."""
     subject = derived(check)
     maps = noise(subject)
-    scales = scale * torch.arange(1, 6, dtype=torch.float64)[:, None, None, None]
+    by_target = torch.arange(1, 6, dtype=torch.float64)[:, None, None, None]
     before, _ = measure(check, subject, fixed(subject, maps), run)
-    after, _ = measure(check, subject, fixed(subject, scales * maps), run)
-    torch.testing.assert_close(after.samples, before.samples)
+    for scale in (1e-20, 0.01, -1.0, 1e20):
+        after, _ = measure(check, subject, fixed(subject, scale * by_target * maps), run)
+        torch.testing.assert_close(after.samples, before.samples)
 
 
 @pytest.mark.parametrize("check", NAMES)
@@ -316,28 +310,26 @@ def judge(samples: dict[str, Subject], run: Run) -> Judge:
 
 def test_the_oracle_passes(judge: Judge) -> None:
     found = [judge("xattr:oracle", name) for name in NAMES]
-    assert [verdict.status for verdict in found] == ["pass"] * 4, [verdict.sentence for verdict in found]
+    assert [verdict.status for verdict in found] == ["pass"] * 4, [str(verdict) for verdict in found]
     assert [verdict.interval.value for verdict in found if verdict.interval] == [0, 0, 0, 1]
 
 
-@pytest.mark.parametrize("name", NEGATIVE)
-def test_controls_fail(name: str, judge: Judge) -> None:
-    found = [judge(f"xattr:{name}", check) for check in NAMES[:3]]
-    assert [verdict.status for verdict in found] == ["fail"] * 3, [verdict.sentence for verdict in found]
-    assert set(found[0].controls) == {*NEGATIVE, "oracle"}
+def test_controls_fail(judge: Judge) -> None:
+    for name in NEGATIVE:
+        found = [judge(f"xattr:{name}", check) for check in NAMES[:3]]
+        assert [verdict.status for verdict in found] == ["fail"] * 3, [str(verdict) for verdict in found]
+        assert set(found[0].controls) == {*NEGATIVE, "oracle"}
 
 
-@pytest.mark.parametrize("name", NEGATIVE)
-def test_saturation_says_nothing_of_what_attributes_to_everything(name: str, judge: Judge) -> None:
-    verdict = judge(f"xattr:{name}", "saturation")
-    assert verdict.status in ("not_applicable", "undecided")
-    if name == "constant":
-        assert verdict.n == 32
-        assert verdict.sentence == (
-            "saturation: 1 balance of the attribution between features, each of which suffices for the "
-            "output (gate ≥ 0.25); uninformative, since null_feature, which it presumes, fails: 0.5 "
-            "(gate ≤ 0.25)"
-        )
+def test_saturation_says_nothing_of_what_attributes_to_everything(judge: Judge) -> None:
+    found = {name: judge(f"xattr:{name}", "saturation") for name in NEGATIVE}
+    assert {verdict.status for verdict in found.values()} <= {"not_applicable", "undecided"}
+    verdict = found["constant"]
+    assert verdict.n == 32
+    assert str(verdict) == (
+        "saturation: 1 balance of the attribution between features, each of which suffices for the output "
+        "(gate ≥ 0.25); uninformative, since null_feature, which it presumes, fails: 0.5 (gate ≤ 0.25)"
+    )
 
 
 def test_a_method_that_sees_one_feature_fails_saturation(samples: dict[str, Subject], judge: Judge) -> None:

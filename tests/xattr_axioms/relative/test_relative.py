@@ -1,51 +1,28 @@
 """The checks after BAM against loops over single images, and where they say nothing."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from broken_methods import broken
-from judging import item_of
+from judging import judge, measured, seeds
 from subjects import columns, images
 from torch import Tensor, nn
 
 import xattr_check
 from xattr_axioms.relative.input_independence import shuffled
-from xattr_check import Store, Subject, Verdict, load_method, load_subject
-from xattr_check.core.checks import Measurement
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.run import Draw, Run
+from xattr_check import Store, Subject, load_method
+from xattr_check.core.run import Run
 
 CHECKS = xattr_check.checks()
 OF_SCENES = ("model_contrast", "input_dependence")
-SEEDS = [pytest.param(seed, marks=[pytest.mark.slow] if seed else []) for seed in range(5)]
+CLAIMED = frozenset({"input_independence"})
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
-    return Run(store=Store(tmp_path))
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return Store(tmp_path_factory.mktemp("digits"))
-
-
-@pytest.fixture(scope="module")
-def digits() -> Subject:
-    return load_subject("digits")
-
-
-def judge(check: str, method: object, subject: Subject, run: Run, *claims: str) -> Verdict:
-    return item_of(method, check, subject, claims=frozenset(claims)).judge(run)
-
-
-def measured(check: str, method: str, subject: Subject, run: Run) -> tuple[Measurement, Draw]:
-    on = CHECKS[check].on
-    subject = subject if on is None else on(subject, run)
-    draw = next(run.draws(check, subject, CHECKS[check].inputs))
-    return CHECKS[check].measure(Explainer.of(load_method(method), subject, run), subject, draw), draw
+def run(store: Store) -> Run:
+    """A run with the store of all that is on the digits."""
+    return Run(store=store)
 
 
 def signed(method: str, model: nn.Module, image: Tensor, target: Tensor) -> Tensor:
@@ -87,7 +64,7 @@ def test_input_dependence_by_a_loop(method: str, digits: Subject, run: Run) -> N
         )
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", seeds())
 def test_methods_that_ask_the_model_pass_and_others_fail(seed: int, digits: Subject, store: Store) -> None:
     run = Run(store=store, seed=seed)
     for name in ("gradient", "gradcam", "guided_backprop", "lrp", "deeplift"):
@@ -106,14 +83,14 @@ def test_without_a_contrast_the_checks_are_invalid(digits: Subject, run: Run) ->
     same = replace(digits, siblings={"scene": digits.model}, truth={**digits.truth, "scene": digits.targets})
     verdict = judge("model_contrast", "xattr:gradient", same, run)
     assert verdict.status == "invalid"
-    assert verdict.sentence == (
+    assert str(verdict) == (
         "model_contrast: without the object the probability of its class falls by 0.89 and that of the scene "
         "by 0.89; they have to be 0.5 apart; the check says nothing about 'digits'"
     )
     bare = replace(digits, truth={**digits.truth, "background": digits.inputs})
     verdict = judge("input_dependence", "xattr:gradient", bare, run)
     assert verdict.status == "invalid"
-    assert verdict.sentence == (
+    assert str(verdict) == (
         "input_dependence: the object hides evidence for its scene on 0 of 400 inputs, and has to on 16 at "
         "least; the check says nothing about 'digits'"
     )
@@ -123,7 +100,7 @@ def test_nobody_knows_the_truth_about_scenes(digits: Subject, run: Run) -> None:
     """The mask is of the object, and the scene is what is explained."""
     verdict = judge("input_dependence", "xattr:oracle", digits, run)
     assert verdict.status == "not_applicable"
-    assert verdict.sentence == (
+    assert str(verdict) == (
         "input_dependence: needs mask, which subject 'the scenes of digits' does not offer"
     )
     assert judge("model_contrast", "xattr:oracle", digits, run).status == "fail"
@@ -173,11 +150,11 @@ def weighted() -> Subject:
 
 def test_shares_of_the_output_stay_where_it_does(run: Run) -> None:
     subject = weighted()
-    found = judge("input_independence", "xattr:input_x_gradient", subject, run, "input_independence")
-    assert (found.status, found.required) == ("pass", True), found.sentence
+    found = judge("input_independence", "xattr:input_x_gradient", subject, run, claims=CLAIMED)
+    assert (found.status, found.required) == ("pass", True), str(found)
     assert found.interval is not None
     assert found.interval.value < 0.1
-    magnitude = judge("input_independence", lambda m, x, t: x.abs(), subject, run, "input_independence")
+    magnitude = judge("input_independence", lambda m, x, t: x.abs(), subject, run, claims=CLAIMED)
     assert magnitude.failed, magnitude.sentence
 
 
@@ -201,18 +178,18 @@ def test_where_nothing_can_be_left_unchanged(run: Run) -> None:
     single = Subject("single", subject.model, subject.inputs, targets, truth={"mask": mask})
     verdict = judge("input_independence", "xattr:gradient", single, run)
     assert verdict.status == "not_applicable"
-    assert verdict.sentence == (
+    assert str(verdict) == (
         "input_independence: no perturbation of the mask leaves the outputs of 'single' as they are"
     )
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", seeds())
 def test_input_independence_on_the_digits(seed: int, digits: Subject, store: Store) -> None:
     run = Run(store=store, seed=seed, budget="standard")
     for name in ("gradcam", "deeplift"):
         verdict = judge("input_independence", f"xattr:{name}", digits, run)
-        assert (verdict.status, verdict.required) == ("pass", True), verdict.sentence
+        assert (verdict.status, verdict.required) == ("pass", True), str(verdict)
     for name in ("random", "edges", "input_magnitude", "center", "constant"):
         verdict = judge("input_independence", f"xattr:{name}", digits, run)
-        assert (verdict.status, verdict.required) == ("fail", False), verdict.sentence
-    assert judge("input_independence", broken("mostly_edges"), digits, run, "input_independence").failed
+        assert (verdict.status, verdict.required) == ("fail", False), str(verdict)
+    assert judge("input_independence", broken("mostly_edges"), digits, run, claims=CLAIMED).failed

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from judging import item_of
+from judging import each, judge
 from torch import Tensor, nn
 from torch.nn import functional
 
 import xattr_check
 from xattr_axioms.retraining._retraining import PERCENTAGES, kept
-from xattr_check import Store, Subject, Verdict, load_method
+from xattr_check import Store, Subject, load_method
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.recipe import Recipe
 from xattr_check.core.run import Draw, Run
@@ -74,13 +74,15 @@ def subject(**options: object) -> Subject:
     return Subject("patches", Loudest().eval(), **own, truth=truth, regions=grid(), recipe=recipe)
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """What the controls come to is kept: their networks are trained once."""
+    return Store(tmp_path_factory.mktemp("retraining"))
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
-    return Run(store=Store(tmp_path), budget="standard")
-
-
-def judge(check: str, method: object, given: Subject, run: Run) -> Verdict:
-    return item_of(method, check, given).judge(run)
+def run(store: Store) -> Run:
+    return Run(store=store, budget="standard")
 
 
 def sign_flipped(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -141,15 +143,14 @@ def test_one_network_after_the_other(check: str, run: Run) -> None:
     assert found.evidence["percentage"].tolist() == list(PERCENTAGES)
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))])
-@pytest.mark.parametrize("check", RETRAINING)
-def test_right_and_wrong_maps(check: str, seed: int, tmp_path: Path) -> None:
-    given, run = subject(), Run(store=Store(tmp_path), budget="standard", seed=seed)
+@pytest.mark.parametrize(("check", "seed"), each(*RETRAINING))
+def test_right_and_wrong_maps(check: str, seed: int, store: Store) -> None:
+    given, run = subject(), Run(store=store, budget="standard", seed=seed)
     right = judge(check, "xattr:input_x_gradient", given, run)
     assert right.status == "pass", right.sentence
     for wrong in (sign_flipped, "xattr:random"):
         verdict = judge(check, wrong, given, run)
-        assert verdict.status == "fail", verdict.sentence
+        assert verdict.status == "fail", str(verdict)
     others = [value for name, value in right.controls.items() if name != "oracle"]
     better = min if check == "roar" else max
     assert better([right.controls["oracle"], *others]) == right.controls["oracle"]
@@ -179,10 +180,10 @@ def test_the_place_of_the_fill_tells_nothing_here_but_what_a_map_puts_there(run:
 
 def test_what_a_verdict_says(run: Run) -> None:
     verdict = judge("roar", sign_flipped, subject(), run)
-    assert verdict.sentence.startswith("roar: ")
-    assert "than control 'random' (gate 0.05 below every control); accuracy " in verdict.sentence
-    assert "at 10, 30, 50, 70, 90 %, " in verdict.sentence
-    assert verdict.sentence.endswith("from the place of the fill alone")
+    assert str(verdict).startswith("roar: ")
+    assert "than control 'random' (gate 0.05 below every control); accuracy " in str(verdict)
+    assert "at 10, 30, 50, 70, 90 %, " in str(verdict)
+    assert str(verdict).endswith("from the place of the fill alone")
 
 
 def test_edges_find_the_digits_but_no_pass_of_roar_is_theirs(run: Run) -> None:
@@ -194,10 +195,11 @@ def test_edges_find_the_digits_but_no_pass_of_roar_is_theirs(run: Run) -> None:
 
     verdict = judge("roar", mask, subject(), run)
     assert verdict.status == "not_applicable"
-    assert "uninformative, since depends_on_model, which it presumes, fails" in verdict.sentence
+    assert "uninformative, since depends_on_model, which it presumes, fails" in str(verdict)
 
 
-def test_random_networks_are_trained_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_networks_are_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(store=Store(tmp_path), budget="standard")
     trained: list[int] = []
     train = Networks.train
 
@@ -217,8 +219,8 @@ def test_random_networks_are_trained_once(run: Run, monkeypatch: pytest.MonkeyPa
 def test_a_recipe_that_learns_nothing(run: Run) -> None:
     verdict = judge("roar", "xattr:gradient", subject(epochs=1, rate=1e-6), run)
     assert verdict.status == "not_applicable"
-    assert "a network trained on whole inputs is right on 0." in verdict.sentence
-    assert verdict.sentence.endswith(
+    assert "a network trained on whole inputs is right on 0." in str(verdict)
+    assert str(verdict).endswith(
         "there is little to lose; give the subject's recipe more epochs or a larger pool"
     )
 
@@ -226,13 +228,13 @@ def test_a_recipe_that_learns_nothing(run: Run) -> None:
 def test_without_a_recipe(run: Run) -> None:
     verdict = judge("kar", "xattr:gradient", replace(subject(), recipe=None), run)
     assert verdict.status == "not_applicable"
-    assert verdict.sentence == "kar: needs recipe, which subject 'patches' does not offer"
+    assert str(verdict) == "kar: needs recipe, which subject 'patches' does not offer"
 
 
 def test_a_pool_with_inputs_that_judge(run: Run) -> None:
     verdict = judge("kar", "xattr:gradient", subject(pool=lambda: patches(200, 1)), run)
     assert verdict.status == "invalid"
-    assert verdict.sentence == (
+    assert str(verdict) == (
         "kar: 200 of the inputs that judge are in the recipe's pool, which may hold none; "
         "the check says nothing about 'patches'"
     )
@@ -249,7 +251,7 @@ def test_an_oracle_that_does_not_know_makes_it_invalid(run: Run) -> None:
     astray = replace(given, truth=truth, recipe=replace(given.recipe, pool=pool))
     verdict = judge("roar", "xattr:input_x_gradient", astray, run)
     assert verdict.status == "invalid"
-    assert "the control 'oracle', which knows the truth, does not beat 'random'" in verdict.sentence
+    assert "the control 'oracle', which knows the truth, does not beat 'random'" in str(verdict)
 
 
 def test_regions_are_removed_whole_and_best_first() -> None:

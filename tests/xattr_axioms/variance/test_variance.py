@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from broken_methods import broken
-from judging import item_of
+from judging import judge, measured, seeds
 from scipy.stats import spearmanr
 from subjects import columns, images, tokens
 from torch import Tensor, nn
@@ -17,8 +17,7 @@ from torch import Tensor, nn
 import xattr_check
 from xattr_axioms.variance import _variance
 from xattr_axioms.variance.sobol_pir import SAMPLES, untrusted
-from xattr_check import Store, Subject, Verdict, load_method
-from xattr_check.core.checks import Measurement
+from xattr_check import Store, Subject, load_method
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Draw, Run
 from xattr_check.statistics.morris import trajectories
@@ -26,7 +25,6 @@ from xattr_check.statistics.sobol import bootstrap, saltelli
 from xattr_methods import input_x_gradient, sobol_sbsa
 
 CHECKS = xattr_check.checks()
-SEEDS = [pytest.param(seed, marks=[pytest.mark.slow]) for seed in range(5)]
 AGREEMENT = ("sobol_pir", "morris_agreement")
 both = pytest.mark.parametrize("check", AGREEMENT)
 
@@ -34,15 +32,6 @@ both = pytest.mark.parametrize("check", AGREEMENT)
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     return Run(store=Store(tmp_path), budget="standard")
-
-
-def judge(check: str, method: object, subject: Subject, run: Run) -> Verdict:
-    return item_of(method, check, subject).judge(run)
-
-
-def measured(check: str, method: object, subject: Subject, run: Run) -> tuple[Measurement, Draw]:
-    draw = next(run.draws(check, subject, CHECKS[check].inputs))
-    return CHECKS[check].measure(Explainer.of(load_method(method), subject, run), subject, draw), draw
 
 
 def slow_importance(check: str, subject: Subject, draw: Draw, count: int) -> np.ndarray:
@@ -105,7 +94,7 @@ def reversed_columns(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tenso
 
 
 @both
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", seeds())
 def test_the_right_order_passes_and_a_wrong_one_fails(check: str, seed: int, tmp_path: Path) -> None:
     """On a linear model a region's share goes by the square of its contribution."""
     run = Run(store=Store(tmp_path), seed=seed, budget="standard")
@@ -152,7 +141,7 @@ def test_a_model_that_ignores_its_input(check: str, run: Run) -> None:
     subject = Subject("deaf", Constant(), torch.randn(12, 6), torch.zeros(12, dtype=torch.int64))
     verdict = judge(check, "xattr:gradient", subject, run)
     assert verdict.status == "not_applicable"
-    assert verdict.sentence == f"{check}: the model's output is the same whichever regions fade"
+    assert str(verdict) == f"{check}: the model's output is the same whichever regions fade"
 
 
 class HalfDeaf(Constant):
@@ -178,7 +167,7 @@ def test_an_input_on_which_nothing_changes_counts_as_zero(check: str, run: Run) 
 def test_too_few_regions(check: str, run: Run) -> None:
     subject = replace(images(), regions=(torch.arange(144) % 3).reshape(12, 12))
     verdict = judge(check, "xattr:gradient", subject, run)
-    assert verdict.sentence == f"{check}: needs at least 4 regions, this subject has 3"
+    assert str(verdict) == f"{check}: needs at least 4 regions, this subject has 3"
 
 
 def test_regions_are_few() -> None:
@@ -213,7 +202,7 @@ def test_outputs_that_depend_on_more_than_the_gains(run: Run) -> None:
     subject = Subject("mixing", Mixing(), inputs, torch.zeros(32, dtype=torch.int64))
     verdict = judge("sobol_pir", "xattr:gradient", subject, run)
     assert verdict.status == "invalid"
-    told, share, rest = re.split(r"(\d+)%", verdict.sentence)
+    told, share, rest = re.split(r"(\d+)%", str(verdict))
     assert told == "sobol_pir: S₁ exceeds S_T, beyond its interval, in "
     assert int(share) > 20
     assert rest == (
@@ -236,13 +225,13 @@ def test_a_ranking_that_is_noise_is_no_reference(check: str, run: Run) -> None:
     verdict = judge(check, "xattr:gradient", subject, run)
     name = "S_T" if check == "sobol_pir" else "μ*"
     assert verdict.status == "invalid"
-    assert verdict.sentence.startswith(
+    assert str(verdict).startswith(
         f"{check}: {name} ranks the regions otherwise in each half of its samples: their rank correlation is "
     )
-    assert verdict.sentence.endswith(", and should be 0.5 or more; the check says nothing about 'chaos'")
+    assert str(verdict).endswith(", and should be 0.5 or more; the check says nothing about 'chaos'")
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", seeds())
 @pytest.mark.parametrize("regions", [4, 16, 32])
 def test_a_sum_is_not_invalid(regions: int, seed: int) -> None:
     """Its S₁ and S_T are the same, and only chance puts one above the other."""
@@ -258,7 +247,7 @@ def swapped(model: nn.Module, inputs: Tensor, targets: Tensor, index: str = "tot
     return sobol_sbsa(model, inputs, targets, index="first" if index == "total" else "total")
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", seeds())
 def test_indices_of_a_decomposition(seed: int, tmp_path: Path) -> None:
     run = Run(store=Store(tmp_path), seed=seed, budget="standard")
     subject = xattr_check.subjects()["analytic"]()
@@ -286,7 +275,8 @@ def test_places_of_indices_by_a_loop(run: Run) -> None:
         assert float(value) == pytest.approx(max(gaps) / all_.sum())
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
 def test_indices_on_the_digits(seed: int, tmp_path: Path) -> None:
     run = Run(store=Store(tmp_path), seed=seed, budget="standard")
     subject = xattr_check.load_subject("digits")
@@ -294,13 +284,13 @@ def test_indices_on_the_digits(seed: int, tmp_path: Path) -> None:
     assert judge("variance_decomposition", broken("shuffled_indices"), subject, run).failed
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", seeds())
 def test_a_sum_is_decomposed_on_the_edge(seed: int, run: Run) -> None:
     """Both indices are the same, and no sampling error takes them beyond the gate."""
     run.seed = seed
     subject = centred(columns(count=256))
     verdict = judge("variance_decomposition", "xattr:sobol_sbsa", subject, run)
-    assert verdict.status == "pass", verdict.sentence
+    assert verdict.status == "pass", str(verdict)
     assert verdict.interval is not None
     assert abs(verdict.interval.value) < 0.15
     assert judge("variance_decomposition", broken("shuffled_indices"), subject, run).failed
@@ -309,6 +299,6 @@ def test_a_sum_is_decomposed_on_the_edge(seed: int, run: Run) -> None:
 def test_other_methods_are_not_asked_for_indices(run: Run) -> None:
     verdict = judge("variance_decomposition", "xattr:gradient", columns(), run)
     assert verdict.status == "not_applicable"
-    assert verdict.sentence == (
+    assert str(verdict) == (
         "variance_decomposition: the method has no parameter `index` that is 'first' or 'total'"
     )

@@ -83,7 +83,7 @@ def test_pass_and_fail(judge: Any) -> None:
     good = judge(check({"mine": 0.2}))
     assert (good.status, good.failed, good.gate, good.family) == ("pass", False, "≤ 0.5", "synthetic")
     assert good.interval.low <= 0.2 <= good.interval.high < 0.5
-    assert good.sentence == f"synthetic: {good.interval} of it (gate ≤ 0.5)"
+    assert str(good) == f"synthetic: {good.interval} of it (gate ≤ 0.5)"
     bad = judge(check({"mine": 0.8}))
     assert (bad.status, bad.failed) == ("fail", True)
 
@@ -99,7 +99,7 @@ def test_sampling_stops_when_the_verdict_is_clear(judge: Any) -> None:
 def test_undecided_at_the_end_of_the_budget(judge: Any) -> None:
     verdict = judge(check({"mine": 0.5}))
     assert (verdict.status, verdict.failed, verdict.n) == ("undecided", False, 128)
-    assert verdict.sentence.endswith("; not clear after all 128 inputs of the subject, give it more")
+    assert str(verdict).endswith("; not clear after all 128 inputs of the subject, give it more")
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_invalid_where_a_control_does_not_come_out_as_it_must(
     levels: dict[str, float], reason: str, judge: Any
 ) -> None:
     verdict = judge(check(levels, spread=0.0, negative=("random",), positive=("oracle",)))
-    assert (verdict.status, verdict.failed, verdict.sentence) == ("invalid", False, reason)
+    assert (verdict.status, verdict.failed, str(verdict)) == ("invalid", False, reason)
     assert verdict.controls == pytest.approx(levels)
 
 
@@ -138,7 +138,7 @@ def test_beats_is_judged_against_the_best_rival(judge: Any) -> None:
     gate = Beats(0.02)
     verdict = judge(check(levels, spread=0.01, gate=gate, positive=("oracle",)))
     assert verdict.status == "pass"
-    assert "better than control 'edges'" in verdict.sentence
+    assert "better than control 'edges'" in str(verdict)
     assert set(verdict.controls) == {"random", "edges", "oracle"}
     worse = judge(check({**levels, "mine": 0.2}, spread=0.01, gate=gate))
     assert worse.status == "fail"
@@ -154,22 +154,20 @@ def test_beats_is_judged_against_the_best_rival(judge: Any) -> None:
 def test_nothing_to_beat(judge: Any) -> None:
     verdict = judge(check(gate=Beats(0.02), negative=("sonar",)))
     assert verdict.status == "not_applicable"
-    assert verdict.sentence == "synthetic: 'images' allows none of the controls that are to be beaten"
+    assert str(verdict) == "synthetic: 'images' allows none of the controls that are to be beaten"
 
 
 def test_lower_beats(judge: Any) -> None:
     levels = {"mine": 0.1, "random": 0.3, "edges": 0.4}
     verdict = judge(check(levels, spread=0.01, gate=Beats(0.02, lower=True)))
     assert verdict.status == "pass"
-    assert "better than control 'random'" in verdict.sentence
+    assert "better than control 'random'" in str(verdict)
 
 
 def test_not_applicable(judge: Any) -> None:
     verdict = judge(check(needs=("mask", "sibling scene")))
     assert (verdict.status, verdict.failed, verdict.n) == ("not_applicable", False, 0)
-    assert verdict.sentence == (
-        "synthetic: needs mask and sibling scene, which subject 'images' does not offer"
-    )
+    assert str(verdict) == ("synthetic: needs mask and sibling scene, which subject 'images' does not offer")
 
     @contract(statement="It holds.")
     def undefined(explainer: Explainer, subject: Subject, draw: Draw) -> Measurement:
@@ -191,7 +189,7 @@ def test_error(judge: Any) -> None:
 
     verdict = judge(asks, method=load_method(wrong))
     assert (verdict.status, verdict.failed, verdict.interval) == ("error", True, None)
-    assert verdict.sentence.startswith("asks: expected a tensor (N, 3, 12, 12)")
+    assert str(verdict).startswith("asks: expected a tensor (N, 3, 12, 12)")
     assert judge(asks).status == "pass"
 
 
@@ -204,7 +202,7 @@ def test_a_control_that_breaks_is_not_the_methods_fault(judge: Any) -> None:
 
     verdict = judge(breaks)
     assert (verdict.status, verdict.failed) == ("invalid", False)
-    assert verdict.sentence == (
+    assert str(verdict) == (
         "breaks: the control 'random' raised RuntimeError: no; the check says nothing about 'images'"
     )
 

@@ -27,6 +27,7 @@ METHOD, OTHER = as_method(explain, "mymod:explain"), as_method(explain, "mymod:o
 DELETION = Axiom("deletion", "It falls.", "faithfulness", Beats(0.1, lower=True), measure)
 SUM = Axiom("completeness", "It sums.", "exact", AtMost(0.1), measure, claimed=True)
 CHECKS = {"deletion": DELETION, "completeness": SUM}
+BESIDE = Beside(CHECKS, {})
 SUBJECT = Subject("zeros", torch.nn.Linear(2, 2), torch.zeros(1, 2), torch.zeros(1, dtype=torch.int64))
 
 
@@ -101,9 +102,8 @@ def test_what_is_said_of_all_and_of_one_method_adds_up() -> None:
 
 
 def test_gate_of_the_file_keeps_the_direction_of_the_check() -> None:
-    assert item(Settings(gates={"deletion": Beats(0.3)}), METHOD, DELETION, SUBJECT, BESIDE).gate == Beats(
-        0.3, True
-    )
+    given = Settings(gates={"deletion": Beats(0.3)})
+    assert item(given, METHOD, DELETION, SUBJECT, BESIDE).gate == Beats(0.3, True)
     assert item(Settings(), METHOD, DELETION, SUBJECT, BESIDE).gate is None
 
 

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from xattr_check import UsageError, load_method, takes_numpy
-from xattr_check.config.specs import read_values
 from xattr_check.core.method import as_method
 
 INPUTS = torch.tensor([[1.0, -2.0], [3.0, 0.5]])
@@ -15,9 +14,7 @@ MODEL = nn.Linear(2, 2)
 
 
 def judged(function, **parameters) -> Tensor:
-    method = load_method(function)
-    texts = {key: str(value) for key, value in parameters.items()}
-    found = method.with_parameters("given", read_values(texts, method.function))
+    found = load_method(function).with_parameters("given", parameters)
     maps = found(MODEL, INPUTS.clone(), TARGETS.clone())
     assert isinstance(maps, Tensor)
     assert maps.dtype == INPUTS.dtype

@@ -10,16 +10,16 @@ def decoders(count: int = 3, channels: int = 3, side: int = 9, seed: int = 0) ->
     return Decoders(count, channels, side, torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("side", [4, 5, 6, 7, 11, 12, 14, 23, 45, 98, 100])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_shape_and_range(side: int, channels: int) -> None:
-    made = decoders(2, channels, side)
-    with torch.no_grad():
-        found = made()
-    assert found.shape == (2, channels, side, side)
-    assert 0 <= found.min() < found.max() <= 1
-    assert found.flatten(1).std(1).min() > 0.01
-    assert 3 <= made.seeds.shape[-1] <= 6
+def test_shape_and_range(channels: int) -> None:
+    for side in (4, 5, 6, 7, 11, 12, 14, 23, 45, 98, 100):
+        made = decoders(2, channels, side)
+        with torch.no_grad():
+            found = made()
+        assert found.shape == (2, channels, side, side)
+        assert 0 <= found.min() < found.max() <= 1, side
+        assert found.flatten(1).std(1).min() > 0.01, side
+        assert 3 <= made.seeds.shape[-1] <= 6, side
 
 
 def test_the_seed_alone_decides() -> None:
