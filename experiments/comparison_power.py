@@ -29,7 +29,7 @@ from xattr_check import Axiom, Store, Subject, Undefined, checks, load_subject, 
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.method import Method, as_method
 from xattr_check.core.run import Run
-from xattr_check.core.verdict import Drawn, Verdict
+from xattr_check.core.verdict import Drawn, Verdict, of_gate
 from xattr_check.history.compare import Change, compare
 from xattr_check.history.rules import broken, parse
 from xattr_check.statistics.intervals import exact
@@ -141,8 +141,7 @@ def verdict(check: Axiom, rows: Tensor) -> Verdict:
     """What a run would have saved."""
     return Verdict(
         method="m", subject="digits", check=check.name, family=check.family, status="pass", sentence="",
-        gate=str(check.gate), interval=exact(check.value(rows)), better=check.gate.better,
-        scale=check.gate.scale, draws={"0": Drawn(rows, {"control": 0.0})},
+        **of_gate(check.gate), interval=exact(check.value(rows)), draws={"0": Drawn(rows, {"control": 0.0})},
     )  # fmt: skip
 
 

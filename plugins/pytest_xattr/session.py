@@ -139,7 +139,7 @@ class BatterySession:
 
     def _error_record(self, node_id: str, what: str) -> dict[str, Any]:
         """The record of an item that came to no verdict, through no doing of the method."""
-        from xattr_check.core.verdict import Verdict
+        from xattr_check.core.verdict import Verdict, of_gate
 
         method, check = self.order[node_id]
         return Verdict(
@@ -149,7 +149,7 @@ class BatterySession:
             family=check.family,
             status="error",
             sentence=" ".join(what.split()),
-            gate=str(check.gate),
+            **of_gate(check.gate),
         ).record()
 
     @pytest.hookimpl(tryfirst=True)

@@ -184,7 +184,7 @@ def test_a_damaged_file_is_named_and_the_others_are_used(folder: pytest.Pytester
     assert outcome.ret == pytest.ExitCode.OK
     told = outcome.stdout.str()
     assert "zz.json: expected a saved run, came something else than JSON" in told
-    assert "zzz.json: expected version 3 or older, came 9" in told
+    assert "zzz.json: expected version 4 or older, came 9" in told
     outcome = judge(CHECKS, "--xattr-compare=.xattr/history/zzz.json")
     assert outcome.ret == pytest.ExitCode.USAGE_ERROR
     outcome.stderr.fnmatch_lines(["ERROR: *pip install --upgrade xattr-check"])

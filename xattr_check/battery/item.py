@@ -1,6 +1,5 @@
 """The loop: one method against one check on one subject, measured until the verdict is clear."""
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from xattr_check.core.figure import Lines, figure
 from xattr_check.core.method import Method
 from xattr_check.core.run import Draw, Run
 from xattr_check.core.subject import Subject
-from xattr_check.core.verdict import Drawn, Status, Verdict
+from xattr_check.core.verdict import Drawn, Status, Verdict, of_gate
 from xattr_check.errors import Invalid, MethodError, Undefined
 from xattr_check.statistics.gate import Beats, Gate, Judgement
 from xattr_check.storage.digest import digest
@@ -215,7 +214,7 @@ class _Judge:
         )
 
     def _verdict(self, status: Status, sentence: str, judgement: Judgement | None = None) -> Verdict:
-        check, controls, bound = self.item.check, self.controls, self.gate.bound
+        check, controls = self.item.check, self.controls
         return Verdict(
             method=self.item.method.name,
             subject=self.item.subject.name,
@@ -223,17 +222,13 @@ class _Judge:
             family=check.family,
             status=status,
             sentence=sentence,
-            gate=str(self.gate),
-            bound=bound if bound is not None and math.isfinite(bound) else None,
-            beats=isinstance(self.gate, Beats),
+            **of_gate(self.gate),
             interval=None if judgement is None else judgement.interval,
             controls={} if controls is None else controls.figures,
             required=self.item.required,
             advisory="" if self.item.required else self.item.advisory,
             n=sum(len(part) for part in self.samples),
             evidence=self.evidence,
-            better=self.gate.better,
-            scale=self.gate.scale,
             fingerprint=self.item.subject.fingerprint,
             code=source_digest(check.measure),
             draws=self.draws,

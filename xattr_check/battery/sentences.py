@@ -34,13 +34,14 @@ def missing(shortfall: Shortfall | None, given: Subject, measured: Subject, run:
 
     measured: what the check made of the subject that was given.
     """
-    text = f"not clear after {_drawn(given, measured, run)}"
+    spent = f"not clear after {_drawn(given, measured, run)}"
     if shortfall is None:
-        return text
-    text += f": {shortfall.gap:.2g} from the gate, known to ± {shortfall.half_width:.2g}"
-    if shortfall.rows > MOST:
-        return f"{text}, so that it may as well lie on the gate"
-    return f"{text}; about {_rounded(shortfall.rows)} rows would decide"
+        return spent
+    enough = "no number of rows that can be had would decide"
+    if shortfall.rows <= MOST:
+        enough = f"about {_rounded(shortfall.rows)} rows would decide"
+    known = f"{shortfall.gap:.2g} from the gate and known to ± {shortfall.half_width:.2g}"
+    return f"{known}, {enough}; {spent}"
 
 
 def _rounded(rows: float) -> str:

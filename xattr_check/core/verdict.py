@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xattr_check.core.figure import Figure
-from xattr_check.statistics.gate import Shortfall
+from xattr_check.statistics.gate import Gate, Shortfall
 from xattr_check.statistics.intervals import Interval
 
 Status = Literal["pass", "fail", "undecided", "invalid", "not_applicable", "error", "xfail", "xpass"]
@@ -24,6 +24,18 @@ class Drawn:
 
     rows: Tensor
     controls: Mapping[str, float]
+
+
+def of_gate(gate: Gate) -> dict[str, Any]:
+    """The fields of a verdict that say where its gate is."""
+    bound = gate.bound
+    return {
+        "gate": str(gate),
+        "bound": bound if bound is not None and math.isfinite(bound) else None,
+        "beats": bound is None,
+        "better": gate.better,
+        "scale": gate.scale,
+    }
 
 
 @dataclass(frozen=True)
@@ -129,11 +141,7 @@ class Verdict:
             "statistic": None if interval is None else _number(interval.value),
             "interval": None if interval is None else [_number(interval.low), _number(interval.high)],
             "gate": self.gate,
-            "bound": self.bound,
-            "beats": self.beats,
             "sentence": self.sentence,
-            "continues": self.continues,
-            "shortfall": None if self.shortfall is None else _shortfall(self.shortfall),
             "controls": {name: _number(value) for name, value in self.controls.items()},
             "n": self.n,
             "seconds": round(self.seconds, 3),
@@ -149,6 +157,10 @@ class Verdict:
                 for seed, draw in self.draws.items()
             },
             "figure": None if self.figure is None else self.figure.record(),
+            "bound": self.bound,
+            "beats": self.beats,
+            "continues": self.continues,
+            "shortfall": None if self.shortfall is None else _shortfall(self.shortfall),
         }
 
     @classmethod

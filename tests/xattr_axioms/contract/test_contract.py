@@ -155,12 +155,12 @@ SENTENCES = {
 
 
 def test_the_sentence_names_the_defect(setting: Callable[[int], tuple[Subject, Run]]) -> None:
-    found = {name: judge(CAUGHT_BY[name], broken(name), *setting(0)).sentence for name in SENTENCES}
+    found = {name: str(judge(CAUGHT_BY[name], broken(name), *setting(0))) for name in SENTENCES}
     assert found == SENTENCES
 
 
 def test_undeclared_noise_is_told_what_to_type(setting: Callable[[int], tuple[Subject, Run]]) -> None:
-    sentence = judge("deterministic", broken("undeclared_noise"), *setting(0)).sentence
+    sentence = str(judge("deterministic", broken("undeclared_noise"), *setting(0)))
     assert sentence.startswith("deterministic: expected the same maps from two calls, came ")
     assert "put @xattr_check.stochastic above the method" in sentence
 

@@ -68,7 +68,7 @@ def test_memory_is_that_of_the_call(run: Run) -> None:
         torch.ones(8 * len(inputs) * 2**20 // 4)
         return torch.zeros_like(inputs)
 
-    sentence = judge("cost", wasteful, images(), run).sentence
+    sentence = str(judge("cost", wasteful, images(), run))
     assert 8 <= float(sentence.split(" MiB")[0].split()[-1]) < 8.1
 
 

@@ -117,7 +117,7 @@ def test_an_offset_that_all_inputs_share_is_a_baseline(analytic: Subject, run: R
 
 
 def test_a_failure_names_the_worst_pair(analytic: Subject, run: Run) -> None:
-    sentence = judge("completeness", scaled(2.0), analytic, run).sentence
+    sentence = str(judge("completeness", scaled(2.0), analytic, run))
     assert (
         "mean relative gap between differences of attribution sums and of outputs (gate ≤ 0.03)" in sentence
     )

@@ -163,14 +163,14 @@ def test_without_causal_truth_a_failure_is_advice(check: str, run: Run) -> None:
     subject = cornered(causal=False)
     advice = judge(check, elsewhere, subject, run)
     assert (advice.status, advice.required, advice.failed) == ("fail", False, False)
-    assert advice.sentence.endswith(
+    assert str(advice).endswith(
         "; this is advice, since a map may be right about a model that looks elsewhere than at the mask"
     )
     claimed = judge(check, elsewhere, subject, run, claims=frozenset({check}))
     assert (claimed.required, claimed.failed, claimed.advisory) == (True, True, "")
     required = judge(check, elsewhere, replace(subject, causal=True), run)
     assert (required.status, required.required, required.failed) == ("fail", True, True)
-    assert "advice" not in required.sentence
+    assert "advice" not in str(required)
 
 
 @pytest.mark.parametrize("check", LOCALISATION)
@@ -194,7 +194,7 @@ def test_masks_in_the_centre_make_the_check_invalid(run: Run) -> None:
 
 @pytest.mark.parametrize("check", LOCALISATION)
 def test_where_there_is_no_mask_or_nothing_on_it(check: str, run: Run) -> None:
-    assert judge(check, "xattr:gradient", images(), run).sentence == (
+    assert str(judge(check, "xattr:gradient", images(), run)) == (
         f"{check}: needs mask, which subject 'images' does not offer"
     )
     verdict = judge(check, "xattr:gradient", cornered(mask=torch.zeros_like), run)

@@ -106,7 +106,7 @@ def test_nobody_knows_the_truth_about_scenes(digits: Subject, run: Run) -> None:
     assert judge("model_contrast", "xattr:oracle", digits, run).status == "fail"
     changed = judge("input_independence", "xattr:oracle", digits, run)
     assert changed.status == "not_applicable"
-    assert changed.sentence == (
+    assert str(changed) == (
         "input_independence: the method knows the truth of other inputs: subject 'digits': asked for the "
         "truth about an input that is not its own"
     )
@@ -114,7 +114,7 @@ def test_nobody_knows_the_truth_about_scenes(digits: Subject, run: Run) -> None:
 
 @pytest.mark.parametrize("check", OF_SCENES)
 def test_a_subject_without_scenes(check: str, run: Run) -> None:
-    assert judge(check, "xattr:gradient", images(), run).sentence == (
+    assert str(judge(check, "xattr:gradient", images(), run)) == (
         f"{check}: needs background and mask and scene and sibling scene, which subject 'images' does not "
         "offer"
     )
@@ -155,7 +155,7 @@ def test_shares_of_the_output_stay_where_it_does(run: Run) -> None:
     assert found.interval is not None
     assert found.interval.value < 0.1
     magnitude = judge("input_independence", lambda m, x, t: x.abs(), subject, run, claims=CLAIMED)
-    assert magnitude.failed, magnitude.sentence
+    assert magnitude.failed, str(magnitude)
 
 
 def test_the_perturbation_has_its_size_and_no_effect(run: Run) -> None:

@@ -147,7 +147,7 @@ def test_one_network_after_the_other(check: str, run: Run) -> None:
 def test_right_and_wrong_maps(check: str, seed: int, store: Store) -> None:
     given, run = subject(), Run(store=store, budget="standard", seed=seed)
     right = judge(check, "xattr:input_x_gradient", given, run)
-    assert right.status == "pass", right.sentence
+    assert right.status == "pass", str(right)
     for wrong in (sign_flipped, "xattr:random"):
         verdict = judge(check, wrong, given, run)
         assert verdict.status == "fail", str(verdict)

@@ -223,7 +223,7 @@ def test_a_model_without_parameters(run: Run) -> None:
     assert verdict.status == "not_applicable"
     assert str(verdict) == "parameter_randomization: the model has no parameters to randomise"
     again = judge("parameter_randomization_independent", "xattr:gradient", subject, run)
-    assert again.sentence.endswith(": the model has no parameters to randomise")
+    assert str(again).endswith(": the model has no parameters to randomise")
     second = judge("retrained", "xattr:gradient", replace(subject, siblings={"retrained": nn.ReLU()}), run)
     assert str(second) == "retrained: the model has no parameters to randomise"
 

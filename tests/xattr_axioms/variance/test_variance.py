@@ -252,15 +252,15 @@ def test_indices_of_a_decomposition(seed: int, tmp_path: Path) -> None:
     run = Run(store=Store(tmp_path), seed=seed, budget="standard")
     subject = xattr_check.subjects()["analytic"]()
     right = judge("variance_decomposition", "xattr:sobol_sbsa", subject, run)
-    assert (right.status, right.required) == ("pass", True), right.sentence
+    assert (right.status, right.required) == ("pass", True), str(right)
     wrong = judge(
         "variance_decomposition", xattr_check.claims("variance_decomposition")(swapped), subject, run
     )
-    assert wrong.failed, wrong.sentence
-    assert "first-order indices add up to 1." in wrong.sentence
+    assert wrong.failed, str(wrong)
+    assert "first-order indices add up to 1." in str(wrong)
     shuffled = judge("variance_decomposition", broken("shuffled_indices"), subject, run)
-    assert shuffled.failed, shuffled.sentence
-    assert "more where the total ones are lowest" in shuffled.sentence
+    assert shuffled.failed, str(shuffled)
+    assert "more where the total ones are lowest" in str(shuffled)
 
 
 def test_places_of_indices_by_a_loop(run: Run) -> None:

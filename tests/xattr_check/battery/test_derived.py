@@ -120,7 +120,7 @@ def test_methods_and_controls_are_given_the_derived_subject(judge: Callable[...,
     assert (verdict.status, verdict.controls) == ("pass", {"oracle": 0})
     assert judge(check(), method=oracle).status == "not_applicable"
     picky = replace(oracle, needs=frozenset({"regions"}))
-    assert judge(check(on=on), method=picky).sentence == (
+    assert str(judge(check(on=on), method=picky)) == (
         "synthetic: needs regions, which subject 'made' does not offer"
     )
 
@@ -170,7 +170,7 @@ def test_what_would_be_more_of_the_derived_subject(judge: Callable[..., Verdict]
             return Measurement((draw.indices % 2).double())
 
         on = lambda subject, run: made(count)  # noqa: E731
-        return judge(axiom(statement="", family="generated", gate=AtMost(0.5), on=on)(measure)).sentence
+        return str(judge(axiom(statement="", family="generated", gate=AtMost(0.5), on=on)(measure)))
 
     assert undecided(64).endswith(
         "; not clear after all 64 generated inputs; --xattr-budget=standard makes more"

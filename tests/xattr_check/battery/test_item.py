@@ -142,11 +142,11 @@ def test_beats_is_judged_against_the_best_rival(judge: Any) -> None:
     assert set(verdict.controls) == {"random", "edges", "oracle"}
     worse = judge(check({**levels, "mine": 0.2}, spread=0.01, gate=gate))
     assert worse.status == "fail"
-    assert "worse than control 'edges'" in worse.sentence
+    assert "worse than control 'edges'" in str(worse)
     # Other draws, because the store keeps the controls of those above.
     blind = judge(check({**levels, "oracle": 0.4}, spread=0.01, gate=gate, positive=("oracle",), inputs=16))
     assert blind.status == "invalid"
-    assert blind.sentence.startswith(
+    assert str(blind).startswith(
         "synthetic: the control 'oracle', which knows the truth, does not beat 'edges': "
     )
 
@@ -173,7 +173,7 @@ def test_not_applicable(judge: Any) -> None:
     def undefined(explainer: Explainer, subject: Subject, draw: Draw) -> Measurement:
         raise Undefined("the model has one output")
 
-    assert judge(undefined).sentence == "undefined: the model has one output"
+    assert str(judge(undefined)) == "undefined: the model has one output"
     picky = replace(load_method(explain), needs=frozenset({"regions"}))
     assert judge(check(), method=picky).status == "not_applicable"
 
@@ -211,12 +211,10 @@ def test_expected_failures(judge: Any) -> None:
     reason = "the gradient saturates"
     failing = judge(check({"mine": 0.8}), expected_failure=reason)
     assert (failing.status, failing.failed) == ("xfail", False)
-    assert failing.sentence.endswith(f"; expected: {reason}")
+    assert str(failing).endswith(f"; expected: {reason}")
     passing = judge(check({"mine": 0.2}), expected_failure=reason)
     assert (passing.status, passing.failed) == ("xpass", True)
-    assert passing.sentence.endswith(
-        f"; it was expected to fail ({reason}): remove it from expected_failures"
-    )
+    assert str(passing).endswith(f"; it was expected to fail ({reason}): remove it from expected_failures")
     assert judge(check({"mine": 0.5}), expected_failure=reason).status == "undecided"
 
 
@@ -235,8 +233,8 @@ def test_advice_gates_where_the_subject_offers_what_makes_it_more(judge: Any) ->
     alone = judge(advised)
     assert (alone.status, alone.required, alone.failed) == ("fail", False, False)
     assert (alone.advisory, alone.record()["advisory"]) == ("regions may matter",) * 2
-    assert alone.sentence.endswith("; this is advice, since regions may matter")
-    assert "advice" not in judge(check({"mine": 0.2}, advisory={"regions": "regions may matter"})).sentence
+    assert str(alone).endswith("; this is advice, since regions may matter")
+    assert "advice" not in str(judge(check({"mine": 0.2}, advisory={"regions": "regions may matter"})))
     offered = judge(check({"mine": 0.8}, advisory={"image": "regions may matter"}))
     assert (offered.required, offered.failed, offered.advisory) == (True, True, "")
     assert judge(advised, claims=frozenset({"synthetic"})).failed

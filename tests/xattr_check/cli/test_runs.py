@@ -8,6 +8,7 @@ import pytest
 from xattr_check.cli import runs as cli_runs
 from xattr_check.cli.main import main
 from xattr_check.core.verdict import Verdict
+from xattr_check.history import document
 from xattr_check.history import saved as history
 from xattr_check.statistics.intervals import Interval
 
@@ -27,7 +28,9 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         results = [
             verdict(method, status="fail" if method[0] == "x" else "pass").record() for method in methods
         ]
-        history.save(Path(".xattr"), {"version": 3, "run": {**RUN, "name": name}, "results": results})
+        history.save(
+            Path(".xattr"), {"version": document.VERSION, "run": {**RUN, "name": name}, "results": results}
+        )
     return tmp_path / ".xattr"
 
 
@@ -93,7 +96,9 @@ def test_storage_of_xattr_yaml_counts(
     monkeypatch.chdir(tmp_path)
     Path("xattr.yaml").write_text("storage: kept\n")
     results = [verdict("mymod:explain").record()]
-    history.save(Path("kept"), {"version": 3, "run": {**RUN, "name": "one"}, "results": results})
+    history.save(
+        Path("kept"), {"version": document.VERSION, "run": {**RUN, "name": "one"}, "results": results}
+    )
     assert "one" in told(capsys, "history")
 
 
@@ -107,7 +112,7 @@ def test_the_leaderboard_asks_pytest_and_ranks_what_it_saved(
         asked.append(command)
         results = [verdict("xattr:rise", status="fail").record(), verdict("xattr:lime").record()]
         run = {**RUN, "name": cli_runs.LEADERBOARD}
-        history.save(Path(".xattr"), {"version": 3, "run": run, "results": results})
+        history.save(Path(".xattr"), {"version": document.VERSION, "run": run, "results": results})
         return 1
 
     monkeypatch.setattr(cli_runs.subprocess, "call", call)

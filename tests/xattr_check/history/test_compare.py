@@ -11,7 +11,7 @@ from torch import Tensor
 from xattr_check import AtLeast, AtMost, Beats, Measurement, UsageError, axiom
 from xattr_check.core import registry
 from xattr_check.core.checks import Axiom
-from xattr_check.core.verdict import Drawn, Status, Verdict
+from xattr_check.core.verdict import Drawn, Status, Verdict, of_gate
 from xattr_check.history.compare import Change, compare
 from xattr_check.history.rules import broken, corrected, parse
 from xattr_check.statistics.intervals import Batched, exact
@@ -61,10 +61,8 @@ def verdict(
         "family": found.family,
         "status": status,
         "sentence": "",
-        "gate": str(found.gate),
+        **of_gate(found.gate),
         "interval": exact(found.value(torch.cat(draws))) if draws else None,
-        "better": found.gate.better,
-        "scale": found.gate.scale,
         "fingerprint": "f",
         "code": "c",
         "draws": {str(i): Drawn(rows, {"random": control}) for i, rows in enumerate(draws)},

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import torch
 
-from xattr_check import UsageError
+from xattr_check import AtMost, UsageError
 from xattr_check.config.settings import Settings
-from xattr_check.core.verdict import Drawn, Verdict
+from xattr_check.core.verdict import Drawn, Verdict, of_gate
 from xattr_check.history import saved as history
 from xattr_check.history.document import document
 from xattr_check.statistics.intervals import Interval
@@ -33,7 +33,7 @@ def verdict(**given: Any) -> Verdict:
         "family": "faithfulness",
         "status": "pass",
         "sentence": "it holds",
-        "gate": "≤ 1",
+        **of_gate(AtMost(1)),
         "interval": Interval(0.5, 0.4, 0.6),
         "draws": {"7": Drawn(rows, {"random": 0.5})},
     }
@@ -137,8 +137,8 @@ DAMAGED = {
     "{": "came something else than JSON",
     "[1, 2]": "came other JSON",
     '{"version": 1}': "came other JSON",
-    '{"version": 99, "run": {}, "results": []}': "expected version 3 or older, came 99",
-    '{"version": "x", "run": {}, "results": []}': "expected version 3 or older, came 'x'",
+    '{"version": 99, "run": {}, "results": []}': "expected version 4 or older, came 99",
+    '{"version": "x", "run": {}, "results": []}': "expected version 4 or older, came 'x'",
     '{"version": 2, "run": {}, "results": []}': "damaged",
     '{"version": 2, "run": {"started": "2026-01-02T03:04:05+00:00"}, "results": [{}]}': "damaged",
     '{"version": 2, "run": {"started": "yesterday"}, "results": []}': "damaged",

@@ -13,13 +13,15 @@ import torch
 from PIL import Image
 
 from xattr_check.core.figure import Figure, Line
-from xattr_check.core.verdict import Drawn, Verdict
+from xattr_check.core.verdict import Drawn, Verdict, of_gate
+from xattr_check.history import document
 from xattr_check.history import saved as history
 from xattr_check.history.compare import compare
 from xattr_check.history.rules import broken, parse
 from xattr_check.report import charts
 from xattr_check.report import page as report
 from xattr_check.report import rows as report_rows
+from xattr_check.statistics.gate import AtMost, Beats
 from xattr_check.statistics.intervals import Interval
 
 NASTY = "my mod's/<script>alert(1)</script>&\"$x_1$`|.py:explain?a={{ 7 * 7 }}"
@@ -46,7 +48,7 @@ def verdict(**given: Any) -> Verdict:
         "family": "faithfulness",
         "status": "fail",
         "sentence": "deletion: 0.500 [0.400, 0.600] too much is left",
-        "gate": "0.02 below every control",
+        **of_gate(Beats(0.02, lower=True)),
         "interval": Interval(0.5, 0.4, 0.6),
         "controls": {"random": 0.45, "edges": 0.4, "oracle": 0.1},
         "n": 4,
@@ -61,7 +63,7 @@ def verdict(**given: Any) -> Verdict:
 
 def contract(**given: Any) -> Verdict:
     usual = {"check": "finite", "family": "contract", "status": "pass", "sentence": "finite: 0 violations"}
-    return verdict(**{**usual, "gate": "≤ 0", "interval": Interval(0, 0, 0), "figure": None, **given})
+    return verdict(**{**usual, **of_gate(AtMost(0)), "interval": Interval(0, 0, 0), "figure": None, **given})
 
 
 def source(*verdicts: Verdict, name: str = "this run", **run: Any) -> report.Source:
@@ -162,17 +164,21 @@ def test_nothing_that_was_measured_is_no_crash() -> None:
 def test_the_gate_stands_beside_the_best_control() -> None:
     found = report_rows.Check("deletion", "faithfulness", [report_rows.Row("m", verdict(), source())], [], {})
     assert found.bound == pytest.approx(0.38)  # edges; the oracle is no rival
-    higher = verdict(check="insertion", better="higher", gate="0.02 above every control")
+    higher = verdict(check="insertion", **of_gate(Beats(0.02)))
     found = report_rows.Check("insertion", "faithfulness", [report_rows.Row("m", higher, source())], [], {})
     assert found.bound == pytest.approx(0.47)
     plain = report_rows.Check(
-        "x", "generated", [report_rows.Row("m", verdict(gate="≤ 0.25"), source())], [], {}
+        "x", "generated", [report_rows.Row("m", verdict(**of_gate(AtMost(0.25))), source())], [], {}
     )
     assert plain.bound == 0.25
 
 
 def saved(tmp_path: Path, *verdicts: Verdict, pictures: dict[Any, Path] | None = None, **run: Any) -> None:
-    content = {"version": 3, "run": {**RUN, **run}, "results": [one.record() for one in verdicts]}
+    content = {
+        "version": document.VERSION,
+        "run": {**RUN, **run},
+        "results": [one.record() for one in verdicts],
+    }
     history.save(tmp_path, content, pictures)
 
 
@@ -215,7 +221,7 @@ def test_pictures_are_kept_once_and_shown_in_the_page(tmp_path: Path) -> None:
 def test_a_run_from_elsewhere_shows_no_file_of_this_machine(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8), "red").save(tmp_path / "secret.png")
     record = {**verdict().record(), "picture": "../../secret.png"}
-    history.save(tmp_path, {"version": 3, "run": RUN, "results": [record]})
+    history.save(tmp_path, {"version": document.VERSION, "run": RUN, "results": [record]})
     (file,) = (tmp_path / "history").glob("*.json")
     file.write_text(file.read_text().replace('"picture": null', '"picture": "../../secret.png"'))
     assert history.load(file).pictures == {}

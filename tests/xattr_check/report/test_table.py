@@ -6,31 +6,37 @@ from dataclasses import replace
 import pytest
 
 from xattr_check import Verdict
+from xattr_check.core.verdict import of_gate
 from xattr_check.report.table import lines, summary, table
+from xattr_check.statistics.gate import Beats
 from xattr_check.statistics.intervals import Interval, exact
 
-PASS = Verdict("mymod:explain", "digits", "shape", "contract", "pass", "shape: 0 violations", "≤ 0", exact(0))
+PASS = Verdict(
+    "mymod:explain", "digits", "shape", "contract", "pass", "0 violations", "≤ 0", exact(0), bound=0.0
+)
 FAIL = Verdict(
     "mymod:explain",
     "digits",
     "parameter_randomization",
     "sanity",
     "fail",
-    "parameter_randomization: 0.910 [0.880, 0.940] similarity to the maps of a random model (gate ≤ 0.25)",
+    "similarity to the maps of a random model (gate ≤ 0.25)",
     "≤ 0.25",
     Interval(0.91, 0.88, 0.94),
-    {"edges": 0.99, "random": 0.0123456},
+    continues=True,
+    bound=0.25,
+    controls={"edges": 0.99, "random": 0.0123456},
 )
 BEATS = replace(
     FAIL,
     check="deletion",
     family="faithfulness",
     status="pass",
-    gate="0.05 below every control",
+    **of_gate(Beats(0.05, lower=True)),
     interval=Interval(-0.123, -0.2, -0.05),
 )
 EXACT = replace(FAIL, check="completeness", family="exact", required=False)
-RAISED = replace(PASS, check="finite", status="error", sentence="finite: raised OSError", interval=None)
+RAISED = replace(PASS, check="finite", status="error", sentence="raised OSError", interval=None)
 
 
 def test_rows_by_family_with_one_sentence_under_each_failure() -> None:
@@ -54,7 +60,7 @@ def test_rows_by_family_with_one_sentence_under_each_failure() -> None:
 
 
 def test_a_sentence_is_said_once() -> None:
-    other = replace(RAISED, check="shape", sentence="shape: raised OSError")
+    other = replace(RAISED, check="shape", sentence="raised OSError")
     assert table([RAISED, other]).splitlines()[-2] == "        as at finite"
 
 

@@ -107,3 +107,22 @@ def test_gates_as_text() -> None:
         "0.02 above every control",
         "0.02 below every control",
     ]
+
+
+def test_what_an_undecided_judgement_lacks() -> None:
+    found = AtMost(0.5).judge(torch.zeros(3), {}, given_interval(0.35, 0.55)).shortfall(100)
+    assert found is not None
+    assert found.gap == pytest.approx(0.05)
+    assert found.half_width == pytest.approx(0.1)
+    assert found.rows == pytest.approx(400)  # half the width takes four times the rows
+
+
+def test_a_figure_on_the_gate_is_decided_by_no_number_of_rows() -> None:
+    found = AtLeast(0.5).judge(torch.zeros(3), {}, given_interval(0.4, 0.6)).shortfall(100)
+    assert found is not None
+    assert found.rows == math.inf
+
+
+def test_what_is_decided_or_knows_no_width_lacks_nothing() -> None:
+    assert AtMost(0.5).judge(torch.zeros(3), {}, given_interval(0.1, 0.2)).shortfall(3) is None
+    assert AtMost(0.5).judge(torch.zeros(3), {}, given_interval(-math.inf, math.inf)).shortfall(3) is None
