@@ -15,6 +15,7 @@ from xattr_check.core.explainer import Explainer
 from xattr_check.core.figure import Lines, figure
 from xattr_check.core.method import Method
 from xattr_check.core.run import Draw, Run
+from xattr_check.core.state import full_precision
 from xattr_check.core.subject import Subject
 from xattr_check.core.verdict import Drawn, Status, Verdict, of_gate
 from xattr_check.errors import Invalid, MethodError, Undefined
@@ -61,7 +62,8 @@ class Item:
     def judge(self, run: Run) -> Verdict:
         """Measure until the verdict is clear or the budget is spent."""
         started = time.perf_counter()
-        verdict = _Judge(self, run).verdict()
+        with full_precision(run.device):
+            verdict = _Judge(self, run).verdict()
         if self.expected_failure is not None:
             verdict = _expect(verdict, self.expected_failure)
         return replace(verdict, seconds=time.perf_counter() - started)

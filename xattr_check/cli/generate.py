@@ -16,6 +16,7 @@ from xattr_check.cli.meter import Meter
 from xattr_check.cli.parser import Parser
 from xattr_check.config.settings import Settings
 from xattr_check.config.xattr_yaml import of_folder
+from xattr_check.core.state import full_precision
 from xattr_check.errors import UsageError
 from xattr_check.generation import export
 from xattr_check.generation.blocks import BLOCK, SNAPSHOT, block
@@ -167,7 +168,8 @@ def _run(arguments: argparse.Namespace) -> int:
         f"{', each sample at places of its own' if plan.fixed else ''}; "
         f"at most {blocks * BLOCK} samples are started, {BLOCK} at a time"
     )
-    samples = _made(maker, meter, blocks, arguments.count)
+    with full_precision(shared.device):
+        samples = _made(maker, meter, blocks, arguments.count)
     written = _write(arguments, maker, samples[: arguments.count]) if len(samples) else []
     return _tell(arguments, maker, meter, samples, written)
 

@@ -77,12 +77,6 @@ class Run:
     _models: "weakref.WeakKeyDictionary[nn.Module, str]" = field(default_factory=weakref.WeakKeyDictionary)
     _memo: dict[str, Any] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        if self.device.type == "cuda":
-            # TF32 rounds at 1e-3, which is what batch mates and a careless method may not change.
-            torch.backends.cuda.matmul.allow_tf32 = False
-            torch.backends.cudnn.allow_tf32 = False
-
     def model_digest(self, model: nn.Module) -> str:
         """Digest of a model, computed once: what a method changes is put back after every call."""
         if model not in self._models:

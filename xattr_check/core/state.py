@@ -155,6 +155,26 @@ def seed_generators(seed: int) -> None:
 
 
 @contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Multiply in full float32 on a CUDA device; the process's switches are put back at the end.
+
+    TF32 rounds at 1e-3, which is what batch mates and a careless method may not change.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    switches: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [switch.allow_tf32 for switch in switches]
+    try:
+        for switch in switches:
+            switch.allow_tf32 = False
+        yield
+    finally:
+        for switch, allowed in zip(switches, before, strict=True):
+            switch.allow_tf32 = allowed
+
+
+@contextmanager
 def preserved_generators(seed: int) -> Iterator[None]:
     """Seed the global generators, and put them back as they were at the end."""
     before = generator_states()

@@ -1,5 +1,6 @@
 """A subject: a model, inputs that it understands, and what is known to be true of both."""
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -138,22 +139,35 @@ class Subject:
             ) from None
 
     def to(self, device: torch.device) -> "Subject":
-        """The same subject with its models and tensors on a device; itself where they are there already."""
+        """The same subject with copies of its models and tensors on a device; itself where they are there.
+
+        Raises SubjectError for a model that cannot be copied.
+        """
         if self.inputs.device == device:
             return self
         return Subject(
             name=self.name,
-            model=self.model.to(device),
+            model=self._copied(self.model, device),
             inputs=self.inputs.to(device),
             targets=self.targets.to(device),
             reference=self.reference,
             regions=None if self.regions is None else self.regions.to(device),
             truth={key: value.to(device) for key, value in self.truth.items()},
             causal=self.causal,
-            siblings={key: value.to(device) for key, value in self.siblings.items()},
+            siblings={key: self._copied(value, device) for key, value in self.siblings.items()},
             recipe=self.recipe,
             generated=self.generated,
         )
+
+    def _copied(self, model: nn.Module, device: torch.device) -> nn.Module:
+        """A copy of a model on a device: the user's own stays where it is."""
+        try:
+            return copy.deepcopy(model).to(device)
+        except (RuntimeError, TypeError, copy.Error) as error:
+            raise SubjectError(
+                f"subject {self.name!r}: the model cannot be copied to {device}: {error}",
+                hint="make the subject with its model and inputs on that device",
+            ) from error
 
 
 def _shape_of(value: Any) -> str:

@@ -7,7 +7,13 @@ import torch
 from subjects import TinyNetwork
 from torch import nn
 
-from xattr_check.core.state import ModelState, generator_states, preserved_generators, restore_generators
+from xattr_check.core.state import (
+    ModelState,
+    full_precision,
+    generator_states,
+    preserved_generators,
+    restore_generators,
+)
 
 
 def add_to_weight(model: nn.Module) -> None:
@@ -205,3 +211,20 @@ def test_generators_are_put_back_after_an_error() -> None:
     with pytest.raises(RuntimeError), preserved_generators(0):
         torch.rand(3) @ torch.rand(4)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_switches_of_the_process_are_put_back() -> None:
+    switches = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [switch.allow_tf32 for switch in switches]
+    try:
+        for switch in switches:
+            switch.allow_tf32 = True
+        with full_precision(torch.device("cpu")):
+            assert [switch.allow_tf32 for switch in switches] == [True, True]
+        with pytest.raises(KeyError), full_precision(torch.device("cuda:0")):
+            assert [switch.allow_tf32 for switch in switches] == [False, False]
+            raise KeyError
+        assert [switch.allow_tf32 for switch in switches] == [True, True]
+    finally:
+        for switch, allowed in zip(switches, before, strict=True):
+            switch.allow_tf32 = allowed

@@ -134,6 +134,24 @@ def test_moving_to_where_it_is_changes_nothing() -> None:
     assert subject.to(torch.device("cpu")) is subject
 
 
+def test_a_subject_on_another_device_leaves_the_model_where_it_is() -> None:
+    subject = columns()
+    moved = subject.to(torch.device("cpu:0"))  # another name of the same device, so that no GPU is needed
+    assert moved is not subject
+    assert moved.model is not subject.model
+    assert moved.fingerprint == subject.fingerprint
+    subject.model.zero_grad()
+    next(moved.model.parameters()).data.zero_()
+    assert bool(next(subject.model.parameters()).any())
+
+
+def test_a_model_that_cannot_be_copied_is_told() -> None:
+    subject = columns()
+    subject.model.cached = torch.ones(2, requires_grad=True) * 2  # no leaf, which deepcopy refuses
+    with pytest.raises(SubjectError, match="cannot be copied to cpu:0: .*; make the subject with"):
+        subject.to(torch.device("cpu:0"))
+
+
 def test_inputs_have_to_be_finite() -> None:
     inputs = torch.zeros(3, 4)
     inputs[1, 2] = float("nan")

@@ -249,7 +249,10 @@ def test_a_rule_corrects_for_the_checks_that_it_speaks_of() -> None:
     bound = 1.5 * slight.p
     assert list(broken(parse(f"p<{bound}"), [slight, other])) == []
     assert len(list(broken(parse(f"low:p<{bound}"), [slight, other]))) == 1
-    cost = change(verdict("high", rows, gate="none"), verdict("high", rows + 0.3 * noise(24, 4), gate="none"))
+    cost = change(
+        verdict("high", rows, **of_gate(AtMost(math.inf))),
+        verdict("high", rows + 0.3 * noise(24, 4), **of_gate(AtMost(math.inf))),
+    )
     assert len(list(broken(parse(f"p<{bound}"), [slight, cost]))) == 1
 
 
@@ -287,6 +290,6 @@ def test_an_axiom_that_is_not_claimed_breaks_a_rule_by_name_alone() -> None:
 def test_what_has_no_gate_breaks_a_rule_by_name_alone() -> None:
     """As the cost of a method, which is gated on request."""
     rows = 1 + 0.3 * noise(32)
-    worse = change(verdict("low", rows), verdict("low", rows + 0.1, gate="none"))
+    worse = change(verdict("low", rows), verdict("low", rows + 0.1, **of_gate(AtMost(math.inf))))
     assert list(broken(parse("p<0.01"), [worse])) == []
     assert len(list(broken(parse("low:worse>5%"), [worse]))) == 1
