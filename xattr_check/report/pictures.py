@@ -295,11 +295,11 @@ def _wrapped(text: str, size: int, width: int) -> list[str]:
     line = ""
     for word in _plain(text).split():
         longer = f"{line} {word}".strip()
-        if line and _font(size).getlength(longer) > width:
+        if line and _width(longer, size) > width:
             lines.append(line)
             longer = word
-        while _font(size).getlength(longer) > width:
-            fits = next(n for n in count(1) if _font(size).getlength(longer[: n + 1]) > width)
+        while _width(longer, size) > width:
+            fits = next(n for n in count(1) if _width(longer[: n + 1], size) > width)
             lines.append(longer[:fits])
             longer = longer[fits:]
         line = longer
@@ -314,6 +314,17 @@ def _text(lines: Sequence[str], size: int) -> Image.Image:
     for number, line in enumerate(lines):
         draw.text((0, number * _line_height(size)), line, font=_font(size), fill="black")
     return picture
+
+
+def _width(text: str, size: int) -> float:
+    """Pixels that a text takes, by its words, which come again and again."""
+    words = text.split(" ")
+    return sum(_advance(word, size) for word in words) + _advance(" ", size) * (len(words) - 1)
+
+
+@cache
+def _advance(word: str, size: int) -> float:
+    return float(_font(size).getlength(word))
 
 
 def _line_height(size: int) -> int:

@@ -148,7 +148,7 @@ def test_a_subject_on_another_device_leaves_the_model_where_it_is() -> None:
 def test_a_model_that_cannot_be_copied_is_told() -> None:
     subject = columns()
     subject.model.cached = torch.ones(2, requires_grad=True) * 2  # no leaf, which deepcopy refuses
-    with pytest.raises(SubjectError, match="cannot be copied to cpu:0: .*; make the subject with"):
+    with pytest.raises(SubjectError, match=r"cannot be copied to cpu:0: .*; make the subject with"):
         subject.to(torch.device("cpu:0"))
 
 
