@@ -1,5 +1,6 @@
 """A battery in a pytest session: resolved at the start, judged item by item, reported at the end."""
 
+import gc
 import warnings
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -99,6 +100,8 @@ class BatterySession:
 
         An xdist controller judges nothing: it loads only what no package vouches for, and lets it go.
         """
+        # What is imported by now stays: the collector need not walk through all of torch again and again.
+        gc.freeze()
         if self.is_worker or self.config.option.collectonly:
             return
         controls_workers = self.config.pluginmanager.has_plugin("dsession")
