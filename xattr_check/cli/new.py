@@ -11,6 +11,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -206,14 +207,19 @@ def declared(noun: Noun, place: Place | None = None) -> Iterator[str]:
     packages = {point.value for point in entry_points(group=noun.group)}
     files = {file for package in packages for file in files_of(package)}
     for file in files | set(place.folder.glob("*.py") if place else ()):
-        text = file.read_text(encoding="utf-8")
-        if not any(f"@{one}" in text for one in noun.decorators):
-            continue
-        for node in ast.parse(text).body:
-            if isinstance(node, ast.FunctionDef):
-                calls = (one.func if isinstance(one, ast.Call) else one for one in node.decorator_list)
-                if noun.decorators & {ast.unparse(one).rpartition(".")[2] for one in calls}:
-                    yield node.name
+        with suppress(SyntaxError, UnicodeDecodeError):  # one that is being written
+            yield from _declared(ast.parse(file.read_text(encoding="utf-8")), file.stem, noun.decorators)
+
+
+def _declared(module: ast.Module, name: str, decorators: frozenset[str]) -> Iterator[str]:
+    """What a module of that name declares by one of the decorators."""
+    for node in module.body:
+        if isinstance(node, ast.FunctionDef) and node.decorator_list:
+            calls = (one.func if isinstance(one, ast.Call) else one for one in node.decorator_list)
+            names = {ast.unparse(one).rpartition(".")[2] for one in calls}
+            # A decorator may be made of the usual ones; a file is then called as what it declares.
+            if decorators & names or node.name == name:
+                yield node.name
 
 
 def _check_words(noun: Noun, name: str, sort: str, place: Place) -> None:
