@@ -7,7 +7,7 @@ import pytest
 from torch import Tensor, nn
 
 from xattr_check import AtLeast, Draw, Explainer, Measurement, Subject, axiom, fixture, method
-from xattr_check.cli.main import main
+from xattr_check.cli.main import COMMANDS, main
 from xattr_check.core import registry
 from xattr_check.report import reference
 
@@ -100,3 +100,9 @@ def test_the_reference_of_made_up_things_is_well_formed(monkeypatch: pytest.Monk
         *("## Methods", "#### invented", "### Controls", "## Subjects", "### nowhere"),
     ]
     assert reference.COMMAND in page
+
+
+def test_every_command_is_in_the_documentation() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "pytest.md").read_text(encoding="utf-8")
+    section = text.partition("\n## The command\n")[2].partition("\n## ")[0]
+    assert [name for name in COMMANDS if f"`{name}" not in section] == []
