@@ -108,7 +108,7 @@ def _new(arguments: argparse.Namespace) -> int:
     _check_words(noun, name, sort, place)
     paths = place.folder / f"{name}.py", place.tests / f"test_{name}.py"
     texts = (rendered(kind, name, sort, place) for kind in _templates(noun, sort))
-    _write(_packages(place, root) | dict(zip(paths, texts, strict=True)))
+    _write(_packages(noun, place) | dict(zip(paths, texts, strict=True)))
     file, test = (_shown(path) for path in paths)
     print(f"written: {file}")
     print(f"written: {test}, with a broken method that it must tell")
@@ -259,14 +259,12 @@ def rendered(template: str, name: str, sort: str, place: Place) -> str:
     )
 
 
-def _packages(place: Place, root: Path) -> dict[Path, str]:
+def _packages(noun: Noun, place: Place) -> dict[Path, str]:
     """What makes packages of the folders that are none yet, with its text."""
-    folders = [one for one in (place.folder, *place.folder.parents) if root in one.parents]
-    names = place.package.split(".")
-    files = {
-        one / "__init__.py": f'"""Of {one.name}, one in each module."""\n' for one in folders[: len(names)]
-    }
-    return {path: text for path, text in files.items() if not path.exists()}
+    folders = (place.folder, *place.folder.parents)[: place.package.count(".") + 1]
+    texts = {one / "__init__.py": f'"""The package {one.name}."""\n' for one in folders}
+    texts[place.folder / "__init__.py"] = f'"""{noun.name.capitalize()}s, one in each module."""\n'
+    return {path: text for path, text in texts.items() if not path.exists()}
 
 
 def _write(files: dict[Path, str]) -> None:
