@@ -29,7 +29,7 @@ docs: .venv/installed-docs
 	$(BIN)/python docs/make/verdicts.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
-# Which pages of figures are older than the code that they report on.
+# Which pages are older than the code that they report on, or not what `make docs` would write.
 stale: .venv/installed
 	$(BIN)/python docs/make/stale.py
 

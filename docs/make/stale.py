@@ -2,17 +2,19 @@
 
     python docs/make/stale.py [--strict]
 
-Pages with the stamp of docs/make/pages.py are looked at. With --strict, a stale one makes it exit with 1.
+Pages with the stamp of docs/make/pages.py are looked at, and those that `make docs` writes from the code: the
+reference, the counts, the page of verdicts. With --strict, a stale one makes it exit with 1.
 """
 
 import argparse
+import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pages import DOCS, MADE, ROOT, git, reported
+from pages import DOCS, MADE, ROOT, git, render, reported
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,33 @@ def examined(folder: Path = DOCS) -> Iterator[Page]:
             yield page
 
 
+def outdated() -> Iterator[Page]:
+    """The pages that are not what `make docs` would write, which takes no measuring."""
+    # They import all that is installed.
+    import counts
+    import verdicts
+
+    from xattr_check.report import reference
+
+    figures = json.loads(verdicts.FIGURES.read_text(encoding="utf-8"))
+    written = {
+        DOCS / "reference.md": reference.document(),
+        DOCS / "verdicts.md": render("verdicts", verdicts.oldest(figures), **verdicts.values(figures)),
+    }
+    numbers = counts.counts()
+    for path in counts.pages():
+        there = path.read_text(encoding="utf-8")
+        if counts.filled(written.get(path, there), numbers) != there:
+            yield Page(path.name, "make docs", trouble="not what the code says")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--strict", action="store_true")
     strict = parser.parse_args(arguments).strict
-    pages = list(examined())
+    pages = [*examined(), *outdated()]
     for page in pages:
         print(page)
     return int(strict and any(page.stale for page in pages))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 # Seconds of silence between two lines, where lines stay.
-INTERVAL = 5.0
+INTERVAL = 15.0
 SAVE, RESTORE, ERASE = "\x1b7", "\x1b8", "\x1b[K"
 
 

@@ -1,4 +1,4 @@
-"""Counts in pages are those of the code."""
+"""Counts in pages are written from the code."""
 
 from types import ModuleType
 
@@ -13,10 +13,12 @@ def test_a_count_is_written_between_its_markers(script: ModuleType) -> None:
         script.filled("<!-- count: cheques -->1<!-- /count -->", {"checks": 1})
 
 
-def test_pages_have_the_counts_of_the_code(script: ModuleType) -> None:
+def test_pages_name_counts_that_there_are(script: ModuleType) -> None:
+    """Whether they are those of the code is told by `make stale`, and `make docs` writes them."""
     numbers = script.counts()
-    old = [
-        path.name for path in script.pages() if script.filled(path.read_text(), numbers) != path.read_text()
-    ]
-    assert old == [], "run: make docs"
-    assert "<!-- count: quick checks -->" in (script.ROOT / "README.md").read_text()
+    assert all(number > 0 for number in numbers.values())
+    found = {
+        (path.name, name) for path in script.pages() for _, name, _ in script.MARKED.findall(path.read_text())
+    }
+    assert {name for _, name in found} <= set(numbers)
+    assert ("README.md", "quick checks") in found

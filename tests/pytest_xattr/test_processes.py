@@ -88,6 +88,42 @@ def test_progress_never_wraps() -> None:
     assert 8 + len(text) < 40
 
 
+class Pipe(Terminal):
+    """A reporter whose lines stay."""
+
+    hasmarkup = False
+
+    def isatty(self) -> bool:
+        return False
+
+    def ensure_newline(self) -> None:
+        pass
+
+    def write_line(self, line: str) -> None:
+        self.file.write(f"{line}\n")
+
+
+def test_where_lines_stay_there_is_one_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a minute without a verdict three lines, however much is told; none where verdicts come often."""
+    now = 0.0
+    monkeypatch.setattr("pytest_xattr.progress.time.monotonic", lambda: now)
+    terminal = Pipe()
+    shown = progress(terminal)
+    for second in range(60):
+        now = float(second)
+        shown(f"deletion: control {second}")
+    assert terminal.file.getvalue().splitlines() == [
+        "xattr: deletion: control 15 …",
+        "xattr: deletion: control 30 …",
+        "xattr: deletion: control 45 …",
+    ]
+    for second in range(60, 120, 10):
+        now = float(second)
+        shown("insertion: draw 1")
+        shown.clear()
+    assert len(terminal.file.getvalue().splitlines()) == 4
+
+
 def test_quiet_means_quiet() -> None:
     terminal = Terminal()
     progress(terminal, verbose=-1)("deletion: draw 1")

@@ -28,13 +28,15 @@ class Judge:
     run: Run
     _methods: dict[int, tuple[Any, Method]] = field(default_factory=dict)
 
-    def __call__(self, method: Any, check: str) -> Verdict:
+    def __call__(self, method: Any, check: str | Axiom) -> Verdict:
         """The verdict on a method, which never raises for what the method does.
 
         method: a function explain(model, inputs, targets), a Method or a spec. check: the name of one, of any
-        budget, with parameters if it has some: `deletion?fill=blur`. Raises UsageError for what is not there.
+        budget, with parameters if it has some: `deletion?fill=blur`; or a check that need not be installed.
+        Raises UsageError for what is not there.
         """
-        chosen, beside = self._check(check), Beside.installed()
+        chosen = check if isinstance(check, Axiom) else self._check(check)
+        beside = Beside.installed()
         return item(self.settings, self._method(method), chosen, self.subject, beside).judge(self.run)
 
     def _method(self, given: Any) -> Method:

@@ -49,13 +49,13 @@ def _state() -> str:
     packages = sorted({point.value for group in GROUPS for point in entry_points(group=group)})
     state = blake2b(digest_size=12)
     for package in ("xattr_check", *packages):
-        for file in _files(package):
+        for file in files_of(package):
             status = file.stat()
             state.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode())
     return state.hexdigest()
 
 
-def _files(package: str) -> Iterator[Path]:
+def files_of(package: str) -> Iterator[Path]:
     """The source files of a package, which is not imported; of one in another, that one's."""
     found = find_spec(package.partition(".")[0])
     for folder in (found and found.submodule_search_locations) or ():

@@ -21,6 +21,7 @@ COMMANDS = {
     "report": ("runs:add_report", "a report of saved runs, as one HTML file"),
     "history": ("runs:add_history", "the saved runs, and how the figures of a check went"),
     "leaderboard": ("runs:add_leaderboard", "all reference methods on a subject: which may be believed"),
+    "new": ("new:add", "a check, a method or a subject to start from, with its test"),
     "init": ("init:add", "write a commented xattr.yaml to start from"),
 }
 

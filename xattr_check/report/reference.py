@@ -100,7 +100,7 @@ def document() -> str:
     methods = found["methods"].values()
     parts = [
         "# Reference",
-        f"Generated from the code by `{COMMAND}`; a test holds this page to it.",
+        f"Generated from the code by `{COMMAND}`; `make stale` tells where it is behind.",
         "## Checks",
         *_checks(found["checks"]),
         "## Methods",

@@ -47,7 +47,8 @@ def ssim(first: Tensor, second: Tensor) -> Tensor:
     window -= 1 - window % 2
 
     def mean(values: Tensor) -> Tensor:
-        return functional.avg_pool2d(values[:, None], window, stride=1).squeeze(1)
+        means: Tensor = functional.avg_pool2d(values[:, None], window, stride=1).squeeze(1)
+        return means
 
     one, two = _unit(first), _unit(second)
     pixels = window**2

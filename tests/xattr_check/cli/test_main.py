@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from torch import Tensor, nn
 
-from xattr_check.cli.main import main
+from xattr_check import AtLeast, Draw, Explainer, Measurement, Subject, axiom, fixture, method
+from xattr_check.cli.main import COMMANDS, main
 from xattr_check.core import registry
+from xattr_check.report import reference
 
 
 def test_lists_say_each_name_with_its_statement(capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,3 +72,37 @@ def test_reference_has_all_that_is_installed(tmp_path: Path, capsys: pytest.Capt
     assert capsys.readouterr().out == f"written to {path}\n"
     headings = {line.lstrip("# ") for line in path.read_text().splitlines() if line.startswith("#")}
     assert headings >= {*registry.methods(), *registry.checks(), *registry.subjects()}
+
+
+def test_the_reference_of_made_up_things_is_well_formed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether docs/reference.md is what the code generates is told by `make stale`."""
+
+    @axiom(statement="Maps are made up.", family="invented", gate=AtLeast(0.5), reads="share")
+    def made_up(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
+        """What a row is."""
+        raise AssertionError("never measured")
+
+    @method(claims=("made_up",))
+    def invented(model: nn.Module, inputs: Tensor, targets: Tensor, *, steps: int = 3) -> Tensor:
+        """A map that is made up."""
+        return inputs
+
+    @fixture
+    def nowhere() -> Subject:
+        """A subject that is made up."""
+        raise AssertionError("never made")
+
+    for kind, one in (("checks", made_up), ("methods", invented), ("subjects", nowhere)):
+        monkeypatch.setattr(registry, kind, lambda one=one: {one.name: one})
+    page = reference.document()
+    assert [line for line in page.splitlines() if line.startswith("#")] == [
+        *("# Reference", "## Checks", "### invented", "#### made_up"),
+        *("## Methods", "#### invented", "### Controls", "## Subjects", "### nowhere"),
+    ]
+    assert reference.COMMAND in page
+
+
+def test_every_command_is_in_the_documentation() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "pytest.md").read_text(encoding="utf-8")
+    section = text.partition("\n## The command\n")[2].partition("\n## ")[0]
+    assert [name for name in COMMANDS if f"`{name}" not in section] == []
