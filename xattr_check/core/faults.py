@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xattr_check.core.axes import layout_of
+
 
 def _shape(shape: Iterable[int], count: int) -> str:
     """A shape with N for the number of inputs, so that a fault reads alike for every batch."""
@@ -35,9 +37,7 @@ def describe(maps: Any, count: int) -> str:
 
 def shape_fault(maps: Any, inputs: Tensor) -> str:
     """Why maps are not a dense tensor of a shape that fits inputs, or an empty string."""
-    wanted = [tuple(inputs.shape)]
-    if inputs.ndim > 2:
-        wanted.append((len(inputs), 1, *inputs.shape[2:]) if inputs.ndim == 4 else (*inputs.shape[:2], 1))
+    wanted = [(len(inputs), *shape) for shape in layout_of(inputs).map_shapes]
     if is_dense(maps) and tuple(maps.shape) in wanted:
         return ""
     shapes = " or ".join(_shape(shape, len(inputs)) for shape in wanted)

@@ -156,8 +156,3 @@ def dense(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
     """A linear layer of weights (O, I) and biases (O,)."""
     # On no device: it is given its weights, and draws none.
     return filled(nn.Linear(weight.shape[1], weight.shape[0], device="meta"), weight, bias)
-
-
-def by_feature(keep: Tensor, subject: Subject) -> Tensor:
-    """A mask (*spatial) that broadcasts to inputs (N, *F): the same for all channels, or all of a token."""
-    return keep if subject.is_image else keep.reshape(-1, *[1] * (subject.inputs.ndim - 2))

@@ -8,7 +8,7 @@ from xattr_check.core.method import method
 from xattr_check.perturbation.fills import blurred
 from xattr_check.perturbation.gradients import MEMORY, in_chunks
 from xattr_check.perturbation.outputs import outputs_under
-from xattr_methods.regions._game import at_least
+from xattr_methods._arguments import expect_at_least, expect_images
 
 # The authors' settings for images of 224 × 224 pixels; lengths are in proportion to others.
 SIDE, CELLS, BLUR, MASK_BLUR, CIRCLE_BLUR, JITTER, RADIUS = 224, 28, 10.0, 5.0, 10.0, 4, 5.0
@@ -62,10 +62,9 @@ def meaningful_perturbation(
     the target as it is, nothing is found: choose more blur. Raises ValueError for
     inputs that are not images, and for other parameters.
     """
-    if inputs.ndim != 4:
-        raise ValueError(f"meaningful_perturbation: expected images (N, C, H, W), came {tuple(inputs.shape)}")
+    expect_images("meaningful_perturbation", inputs)
     shifts = max(1, round(JITTER * min(inputs.shape[2:]) / SIDE)) if jitter is None else jitter
-    at_least("meaningful_perturbation", 1, iterations=iterations, jitter=shifts)
+    expect_at_least("meaningful_perturbation", 1, iterations=iterations, jitter=shifts)
     height, width = inputs.shape[2:]
     share = min(height, width) / SIDE
     sigma = BLUR * share if blur is None else blur

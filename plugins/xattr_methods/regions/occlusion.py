@@ -3,10 +3,12 @@
 import torch
 from torch import Tensor, nn
 
+from xattr_check.core.axes import layout_of
 from xattr_check.core.method import method
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Output, outputs_under
-from xattr_methods.regions._game import Game, as_maps, at_least, fill_of, known_output, spatial_of
+from xattr_methods._arguments import expect_at_least, expect_output
+from xattr_methods.regions._game import Game, as_maps, fill_of, spatial_of
 
 
 def spans(length: int, size: int, stride: int) -> Tensor:
@@ -50,9 +52,10 @@ def occlusion(
         outputs = game.outcomes(torch.cat([torch.ones(1, game.count), 1 - torch.eye(game.count)]).bool())
         return game.laid_out(outputs[:, :1] - outputs[:, 1:])
 
-    size = (max(1, min(spatial) // 4) if inputs.ndim == 4 else 1) if window is None else window
-    step = (max(1, size // 2) if inputs.ndim == 4 else 1) if stride is None else stride
-    at_least("occlusion", 1, window=size, stride=step)
+    is_image = layout_of(inputs).is_image
+    size = (max(1, min(spatial) // 4) if is_image else 1) if window is None else window
+    step = (max(1, size // 2) if is_image else 1) if stride is None else stride
+    expect_at_least("occlusion", 1, window=size, stride=step)
     if step > size:
         raise ValueError(f"occlusion: expected a stride of at most the window {size}, came {step}")
     down = spans(spatial[0], size, step).to(inputs.device)
@@ -66,7 +69,7 @@ def occlusion(
         inside &= (columns > 0)[:, None, None]  # the first mask hides nothing
         return ~inside.reshape(len(rows), *spatial)
 
-    known_output("occlusion", output)
+    expect_output("occlusion", output)
     outputs = outputs_under(
         model, inputs, targets, fill_of(inputs, baseline), mask_of, 1 + len(down) * len(across),
         output=output, memory=memory,
