@@ -1,6 +1,5 @@
 """Pictures: what a check saw, as one sheet of inputs and of the method's maps beside them."""
 
-import os
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from torch import Tensor
 from xattr_check.core.axes import layout_of
 from xattr_check.core.verdict import Verdict
 from xattr_check.storage.digest import safe_name
+from xattr_check.storage.files import written
 
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
@@ -137,14 +137,9 @@ def edge(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def write(picture: Image.Image, path: Path) -> None:
     """Write a picture as PNG, whole or not at all, into a folder that is made for it. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    try:
+    with written(path) as part:
         # The fastest compression: it is a third of the time, and flat colours stay small.
         picture.save(part, format="PNG", compress_level=1)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def save(verdict: Verdict, folder: Path) -> Path | None:
