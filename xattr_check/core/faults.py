@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from xattr_check.core.axes import layout_of
+from xattr_check.errors import MethodError
 
 
 def _shape(shape: Iterable[int], count: int) -> str:
@@ -60,3 +61,11 @@ def finite_fault(maps: Tensor) -> str:
         return ""
     kind = "NaN" if bool(torch.isnan(maps).any()) else "infinite values"
     return f"{kind} in the maps of {len(bad)} of {len(maps)} inputs (first: number {bad[0]} of the batch)"
+
+
+def expect_usable(maps: Any, inputs: Tensor) -> Tensor:
+    """The maps that a method returned, detached. Raises MethodError for what is wrong with them."""
+    if fault := shape_fault(maps, inputs) or type_fault(maps, inputs) or finite_fault(maps):
+        raise MethodError(fault)
+    found: Tensor = maps.detach()
+    return found

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from xattr_axioms.exact._copies import INPUTS, copied, explained, maps_of, stream
+from xattr_axioms.contract._calls import repeat
+from xattr_axioms.exact._copies import INPUTS, copied, explained, stream
 from xattr_check.core.checks import Measurement, axiom
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Draw
@@ -37,7 +38,7 @@ def dummy(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     """
     if "dummy" in subject.offers:
         dead = draw.truth("dummy").flatten(1)
-        maps = maps_of(method, subject.model, draw.inputs, draw.targets)
+        maps = repeat(method, subject.model, draw.inputs, draw.targets)
     else:
         cells = Units.of(subject, "regions").index
         names = cells.unique()

@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from xattr_axioms.exact._copies import INPUTS, copied, explained, maps_of
+from xattr_axioms.contract._calls import repeat
+from xattr_axioms.exact._copies import INPUTS, copied, explained
 from xattr_check.core.checks import Measurement, axiom
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Draw
@@ -33,7 +34,7 @@ def symmetry(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     """
     if "symmetric" in subject.offers:
         chosen = draw.truth("symmetric").flatten(1)
-        maps = maps_of(method, subject.model, draw.inputs, draw.targets).mean(0)
+        maps = repeat(method, subject.model, draw.inputs, draw.targets).mean(0)
         scores = subject.layout.scores(maps)
         centre = (scores * chosen).sum(1, keepdim=True) / chosen.sum(1, keepdim=True).clamp_min(1)
         gap, size = ((scores - centre).abs() * chosen).sum(1), (scores.abs() * chosen).sum(1)
