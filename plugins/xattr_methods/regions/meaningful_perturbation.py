@@ -13,7 +13,7 @@ from xattr_methods._arguments import expect_at_least, expect_images
 # The authors' settings for images of 224 × 224 pixels; lengths are in proportion to others.
 SIDE, CELLS, BLUR, MASK_BLUR, CIRCLE_BLUR, JITTER, RADIUS = 224, 28, 10.0, 5.0, 10.0, 4, 5.0
 SUPPRESSED = 0.99
-RATE, MOMENTA, EPSILON = 0.1, (0.9, 0.999), 1e-8
+RATE = 0.1
 
 
 def circles(spatial: tuple[int, int], share: float, like: Tensor) -> Tensor:
@@ -89,27 +89,26 @@ def meaningful_perturbation(
         return functional.interpolate(shown[first][:, None], size=cells, mode="area")
 
     def optimised(images: Tensor, chosen: Tensor, fill: Tensor, masks: Tensor) -> Tensor:
-        mean, square = torch.zeros_like(masks), torch.zeros_like(masks)
+        masks = masks.clone().requires_grad_()
+        descent = torch.optim.Adam([masks], lr=RATE)
+        # At a constant rate, as in the paper, the cells never settle: Adam's steps keep their length, and
+        # rounding alone, which differs with the size of the batch, moves the map by a percent.
+        falling = torch.optim.lr_scheduler.LambdaLR(descent, lambda step: (1 - step / iterations) ** 2)
         # The image moves under a mask that stays; what leaves it on one side is repeated on the other.
         margins = (0, shifts - 1, 0, shifts - 1)
         wide, wide_fill = (functional.pad(one, margins, mode="replicate") for one in (images, fill))
-        for step, (down, right) in enumerate(drawn, start=1):
-            masks = masks.detach().requires_grad_()
+        for down, right in drawn:
             window = (..., slice(down, down + height), slice(right, right + width))
             shown = torch.lerp(wide_fill[window], wide[window], enlarged(masks))
             probability = model(shown).softmax(1).gather(1, chosen[:, None]).squeeze(1)
             hidden = (1 - masks).flatten(1).sum(1)
             # Each input has a loss of its own; one backward pass serves them all.
             loss = (probability + sparsity * hidden + smoothness * variation(masks)).sum()
-            (slopes,) = torch.autograd.grad(loss, masks)
-            mean = MOMENTA[0] * mean + (1 - MOMENTA[0]) * slopes
-            square = MOMENTA[1] * square + (1 - MOMENTA[1]) * slopes**2
-            scale = (square / (1 - MOMENTA[1] ** step)).sqrt() + EPSILON
-            # At a constant rate, as in the paper, the cells never settle: Adam's steps keep their length, and
-            # rounding alone, which differs with the size of the batch, moves the map by a percent.
-            rate = RATE * (1 - (step - 1) / iterations) ** 2
-            masks = (masks.detach() - rate * mean / (1 - MOMENTA[0] ** step) / scale).clamp(0, 1)
-        return 1 - enlarged(masks)
+            (masks.grad,) = torch.autograd.grad(loss, masks)
+            descent.step()
+            falling.step()
+            masks.data.clamp_(0, 1)
+        return 1 - enlarged(masks.detach())
 
     inputs = inputs.detach()
     fill = blurred(inputs, sigma)
