@@ -205,6 +205,30 @@ def test_the_engine_names_no_check() -> None:
     assert wrong == {}
 
 
+# Who else asks how many axes there are, and of what: not of inputs or maps.
+COUNTED_ELSEWHERE = {
+    "xattr_check/core/subject.py": "of what is no batch at all, and of logits",
+    "xattr_check/core/verdict.py": "of the rows of a measurement",
+    "xattr_check/battery/item.py": "of the rows of a measurement",
+    "xattr_check/report/charts.py": "of the rows of a measurement",
+    "xattr_check/perturbation/subsets.py": "of sets of units, for all inputs or for each",
+    "axioms/xattr_axioms/contract/preserves_inputs.py": "of inputs or targets, whichever changed",
+}
+
+
+def test_one_file_knows_the_axes_of_inputs() -> None:
+    """What the third axis of an input means is asked of its layout, of which there will be more kinds."""
+    found = set()
+    for package, path in FILES:
+        for node in ast.walk(parse(path)) if package in ("xattr_check", "xattr_axioms") else ():
+            if isinstance(node, ast.Compare):
+                parts = list(ast.walk(node))
+                counts = any(isinstance(part, ast.Attribute) and part.attr == "ndim" for part in parts)
+                if counts and any(isinstance(part, ast.Constant) for part in parts):
+                    found.add(where(path))
+    assert found - {"xattr_check/core/axes.py"} == set(COUNTED_ELSEWHERE)
+
+
 def test_no_bare_assert() -> None:
     """`python -O` drops asserts; a verdict or an error carries a sentence."""
     wrong = [

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from xattr_check.core.axes import layout_of
 from xattr_check.core.state import preserved_generators
 from xattr_check.errors import UsageError
 from xattr_check.wording import nearest
@@ -108,14 +109,13 @@ def summed(name: str, values: Tensor, inputs: Tensor, mode: str) -> Tensor:
 
     values: (N, K, h, w) for images, (N, T, K) for tokens, (N, D) for columns. Raises ValueError for others.
     """
-    if inputs.ndim == 4 and values.ndim == 4:
+    layout, own = layout_of(inputs), layout_of(values)
+    if layout.is_image and own.is_image:
         cells = values.sum(1, keepdim=True)
         smooth = {"align_corners": False} if mode in ("bilinear", "bicubic") else {}
         return functional.interpolate(cells, size=inputs.shape[2:], mode=mode, **smooth)
-    if inputs.ndim == 3 and values.ndim == 3 and values.shape[1] == inputs.shape[1]:
-        return values.sum(-1, keepdim=True)
-    if inputs.ndim == 2 and values.shape == inputs.shape:
-        return values
+    if (own.channels, own.spatial) == (layout.channels, layout.spatial):
+        return values if own.channels is None else values.sum(own.channels, keepdim=True)
     raise ValueError(
         f"{name}: expected a layer whose output is laid out as the input {tuple(inputs.shape)} is, "
         f"came {tuple(values.shape)}; name another layer behind @"
@@ -136,7 +136,7 @@ def grid(cells: int, inputs: Tensor) -> Tensor:
     def parts(length: int) -> Tensor:
         return torch.arange(length, device=inputs.device) * min(cells, length) // length
 
-    if inputs.ndim == 4:
+    if layout_of(inputs).is_image:
         down, across = parts(inputs.shape[2]), parts(inputs.shape[3])
         numbers = down[:, None] * (int(across[-1]) + 1) + across
     else:

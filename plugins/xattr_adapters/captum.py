@@ -21,10 +21,12 @@ from xattr_adapters._shared import (
     unknown,
 )
 from xattr_check.core.adapter import imported
+from xattr_check.core.axes import layout_of
 from xattr_check.core.method import Method
 from xattr_check.errors import UsageError
 from xattr_check.perturbation.gradients import MEMORY, chunk_size, in_chunks
-from xattr_methods.activations._watch import expect_images, layer_named
+from xattr_methods._arguments import expect_images
+from xattr_methods.activations._watch import layer_named
 
 # What draws from the global generators, by the names of the classes and of those they are derived from.
 SAMPLED = {"GradientShap", "LayerGradientShap", "Lime", "ShapleyValueSampling", "NoiseTunnel"}
@@ -215,17 +217,14 @@ def _windows(given: dict[str, Any], inputs: Tensor) -> dict[str, Any]:
 
     By default a quarter of the shorter side of an image, by half of that; one column or token.
     """
-    side = min(inputs.shape[2:]) if inputs.ndim == 4 else 4
+    layout = layout_of(inputs)
+    side = min(layout.spatial) if layout.is_image else 4
     window = given.get("sliding_window_shapes", max(1, side // 4))
     if isinstance(window, int):
-        window = {
-            2: (window,),
-            3: (window, inputs.shape[-1]),
-            4: (inputs.shape[1], window, window),
-        }.get(inputs.ndim, window)
-    step = given.get("strides", max(1, min(window[-2:]) // 2) if inputs.ndim == 4 else 1)
+        window = layout.window(window)
+    step = given.get("strides", max(1, min(window[-2:]) // 2) if layout.is_image else 1)
     if isinstance(step, int):
-        step = {2: (step,), 3: (step, inputs.shape[-1]), 4: (inputs.shape[1], step, step)}[inputs.ndim]
+        step = layout.window(step)
     return {"sliding_window_shapes": tuple(window), "strides": tuple(step)}
 
 

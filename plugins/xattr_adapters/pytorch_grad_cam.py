@@ -22,7 +22,8 @@ from xattr_check.core.adapter import imported
 from xattr_check.core.method import Method
 from xattr_check.errors import UsageError
 from xattr_check.perturbation.gradients import MEMORY, chunk_size, in_chunks
-from xattr_methods.activations._watch import expect_images, last_spatial_layer, layer_named
+from xattr_methods._arguments import expect_images
+from xattr_methods.activations._watch import last_spatial_layer, layer_named
 
 PIP = "grad-cam"
 # They draw numbers, start an iteration at random, hold the inputs times the channels, or take one target.

@@ -19,10 +19,12 @@ from xattr_adapters._shared import (
     unknown,
 )
 from xattr_check.core.adapter import imported
+from xattr_check.core.axes import layout_of
 from xattr_check.core.method import Method
 from xattr_check.errors import UsageError
 from xattr_check.perturbation.gradients import MEMORY, chunk_size
-from xattr_methods.activations._watch import expect_images, layer_named
+from xattr_methods._arguments import expect_images
+from xattr_methods.activations._watch import layer_named
 
 # They blur, segment, or slide windows over two axes.
 IMAGES = {"BlurIG", "XRAI", "Occlusion", "GradCam"}
@@ -123,13 +125,13 @@ def _method(core: Any, spec: str, kind: Any, layer: str | None, instance: Any) -
 
 def channels_last(inputs: Tensor) -> Any:
     """Inputs (N, *F) as an array, images as (N, H, W, C)."""
-    found = inputs.detach().movedim(1, -1) if inputs.ndim == 4 else inputs.detach()
+    found = inputs.detach().movedim(1, -1) if layout_of(inputs).is_image else inputs.detach()
     return np.ascontiguousarray(found.cpu().numpy())
 
 
 def channels_first(found: Tensor, inputs: Tensor) -> Tensor:
     """The map of one input (1, *F), from (H, W, C), (H, W) or *F."""
-    if inputs.ndim == 4:
+    if layout_of(inputs).is_image:
         found = found.movedim(-1, 0) if found.ndim == 3 else found.unsqueeze(0)
     return found.unsqueeze(0)
 
@@ -141,7 +143,7 @@ def _calls(
 
     def call(values: Any, call_model_args: Any = None, expected_keys: Any = ()) -> dict[str, Any]:
         inputs = torch.from_numpy(np.asarray(values)).to(like)
-        if like.ndim == 4:
+        if layout_of(like).is_image:
             inputs = inputs.movedim(-1, 1)
         inputs = inputs.contiguous().requires_grad_()
         if layer is None:

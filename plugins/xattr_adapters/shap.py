@@ -22,7 +22,7 @@ from xattr_check.core.adapter import imported
 from xattr_check.core.method import Method
 from xattr_check.errors import UsageError
 from xattr_check.perturbation.gradients import MEMORY, chunk_size
-from xattr_methods.activations._watch import expect_images
+from xattr_methods._arguments import expect_images
 
 # They are given the module; the others a function of rows of features.
 OF_MODULES = ("GradientExplainer", "DeepExplainer")

@@ -3,12 +3,9 @@
 import argparse
 import math
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-
-from safetensors import SafetensorError
 
 from xattr_check.battery.battery import run_of, subject_of
 from xattr_check.cli import sheets
@@ -28,6 +25,7 @@ from xattr_check.generation.plan import REFERENCES, Plan
 from xattr_check.generation.samples import Samples
 from xattr_check.generation.scenarios import LARGEST, SCENARIOS, Scenario, scenario
 from xattr_check.generation.subjects import packed
+from xattr_check.storage.files import check_writable, make_folder, tell_unwritable
 
 # Samples that are started at most, for each that is wanted.
 TRIES = 4
@@ -192,25 +190,11 @@ def _check_files(arguments: argparse.Namespace, kind: Scenario) -> None:
         path: Path | None = getattr(arguments, option)
         if path is None:
             continue
-        try:
-            if option == "pictures":
-                path.mkdir(parents=True, exist_ok=True)
-            elif path.is_dir():
-                raise IsADirectoryError(0, "Is a directory")
-            with tempfile.TemporaryFile(dir=path if option == "pictures" else path.parent):
-                pass
-        except OSError as error:
-            raise _unwritable(option, path, error.strerror) from None
-
-
-def _unwritable(option: str, path: Path, reason: str | None) -> UsageError:
-    wanted = "folder" if option == "pictures" else "file"
-    return UsageError(
-        option=f"--{option}",
-        value=str(path),
-        expected=f"a {wanted} that can be written",
-        came=str(reason),
-    )
+        if option == "pictures":
+            with tell_unwritable("--pictures", path, "folder"):
+                make_folder(path)
+        else:
+            check_writable(path, f"--{option}")
 
 
 def _made(maker: Generator, meter: Meter, blocks: int, count: int) -> Samples:
@@ -240,10 +224,8 @@ def _write(arguments: argparse.Namespace, maker: Generator, samples: Samples) ->
         path: Path | None = getattr(arguments, option)
         if path is None:
             continue
-        try:
+        with tell_unwritable(f"--{option}", path, "folder" if option == "pictures" else "file"):
             written = write(path)
-        except (OSError, SafetensorError) as error:
-            raise _unwritable(option, path, getattr(error, "strerror", None) or str(error)) from None
         more = f" … {written[-1].name}" if len(written) > 1 else ""
         lines.append(f"{option:<11}{written[0]}{more}")
     return lines

@@ -8,6 +8,7 @@ from xattr_check.cli.catalogue import catalogue
 from xattr_check.cli.parser import Parser
 from xattr_check.config.yaml_nodes import NAME
 from xattr_check.errors import UsageError
+from xattr_check.storage.files import tell_unwritable
 
 TEMPLATE = """\
 # What xattr-check judges in this repository, and what it holds against it. Run it with
@@ -80,19 +81,13 @@ def _init(arguments: argparse.Namespace) -> int:
     text = TEMPLATE.format(
         file=path, name=NAME, method=_scalar(arguments.method), subject=_scalar(arguments.subject)
     )
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        problem = f"{path} is there already, and is left as it is"
-        raise UsageError(problem, option="init", hint="name another file") from None
-    except OSError as error:
-        raise UsageError(
-            option="init",
-            value=str(path),
-            expected="a file that can be written",
-            came=str(error.strerror),
-        ) from None
+    with tell_unwritable("init", path):
+        try:
+            with path.open("x", encoding="utf-8") as file:
+                file.write(text)
+        except FileExistsError:
+            problem = f"{path} is there already, and is left as it is"
+            raise UsageError(problem, option="init", hint="name another file") from None
     print(f"written: {path}, which judges {arguments.method} on {arguments.subject}")
     print(f"next: pytest --xattr-gates={path}")
     return 0

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from xattr_check.cli.parser import Parser
-from xattr_check.errors import UsageError
+from xattr_check.storage.files import tell_unwritable
 
 
 def add(parser: Parser) -> None:
@@ -20,14 +20,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.write is None:
         print(text.rstrip())
         return 0
-    try:
+    with tell_unwritable("--write", arguments.write):
         arguments.write.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(
-            option="--write",
-            value=str(arguments.write),
-            expected="a file that can be written",
-            came=str(error.strerror),
-        ) from None
     print(f"written to {arguments.write}")
     return 0

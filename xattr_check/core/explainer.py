@@ -1,12 +1,14 @@
 """A method at work on a subject: guarded, timed, seeded, and asked only once for the same maps."""
 
 import traceback
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from xattr_check.core.faults import finite_fault, shape_fault, type_fault
+from xattr_check.core.faults import expect_usable
 from xattr_check.core.method import Method
 from xattr_check.core.run import Run
 from xattr_check.core.state import ModelState, preserved_generators
@@ -40,6 +42,14 @@ class Explainer:
         )
         found: Explainer = explainer
         return found
+
+    def calling(self, function: Callable[..., Any]) -> "Explainer":
+        """One that calls a function in the method's place, with the same guards: one that watches the method.
+
+        The method is bound to the subject already, so that the function needs nothing of it.
+        """
+        watcher = replace(self.method, function=function, needs=frozenset())
+        return Explainer(watcher, self.subject, self.run)
 
     @property
     def name(self) -> str:
@@ -81,13 +91,7 @@ class Explainer:
             chunk, chosen = inputs[start:stop], targets[start:stop]
             if len(inputs) > self.run.batch:
                 self.run.progress(f"{self.name}: maps of inputs {start + 1} to {stop} of {len(inputs)}")
-            maps = self.raw(model, chunk, chosen, seed)
-            for fault in (shape_fault, type_fault):
-                if reason := fault(maps, chunk):
-                    raise MethodError(reason)
-            if reason := finite_fault(maps):
-                raise MethodError(reason)
-            parts.append(maps.detach())
+            parts.append(expect_usable(self.raw(model, chunk, chosen, seed), chunk))
         return torch.cat(parts)
 
     def raw(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int = 0) -> Any:

@@ -6,6 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xattr_check.core.axes import layout_of
+from xattr_check.errors import MethodError
+
 
 def _shape(shape: Iterable[int], count: int) -> str:
     """A shape with N for the number of inputs, so that a fault reads alike for every batch."""
@@ -35,9 +38,7 @@ def describe(maps: Any, count: int) -> str:
 
 def shape_fault(maps: Any, inputs: Tensor) -> str:
     """Why maps are not a dense tensor of a shape that fits inputs, or an empty string."""
-    wanted = [tuple(inputs.shape)]
-    if inputs.ndim > 2:
-        wanted.append((len(inputs), 1, *inputs.shape[2:]) if inputs.ndim == 4 else (*inputs.shape[:2], 1))
+    wanted = [(len(inputs), *shape) for shape in layout_of(inputs).map_shapes]
     if is_dense(maps) and tuple(maps.shape) in wanted:
         return ""
     shapes = " or ".join(_shape(shape, len(inputs)) for shape in wanted)
@@ -60,3 +61,11 @@ def finite_fault(maps: Tensor) -> str:
         return ""
     kind = "NaN" if bool(torch.isnan(maps).any()) else "infinite values"
     return f"{kind} in the maps of {len(bad)} of {len(maps)} inputs (first: number {bad[0]} of the batch)"
+
+
+def expect_usable(maps: Any, inputs: Tensor) -> Tensor:
+    """The maps that a method returned, detached. Raises MethodError for what is wrong with them."""
+    if fault := shape_fault(maps, inputs) or type_fault(maps, inputs) or finite_fault(maps):
+        raise MethodError(fault)
+    found: Tensor = maps.detach()
+    return found

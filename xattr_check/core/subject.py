@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xattr_check.core.axes import Layout, layout_of
 from xattr_check.core.recipe import Recipe
 from xattr_check.errors import SubjectError, UnknownInput
 from xattr_check.storage.digest import digest, digest_model, digest_rows
@@ -96,14 +97,19 @@ class Subject:
             raise self._wrong(f"targets in 0…{logits.shape[1] - 1}, the model's outputs", f"{low}…{high}")
 
     @property
+    def layout(self) -> Layout:
+        """What the axes of its inputs mean."""
+        return layout_of(self.inputs)
+
+    @property
     def is_image(self) -> bool:
         """Whether inputs are (N, C, H, W)."""
-        return self.inputs.ndim == 4
+        return self.layout.is_image
 
     @property
     def spatial(self) -> tuple[int, ...]:
         """The features that are ranked: (H, W) for images, (D,) for columns, (T,) for tokens."""
-        return tuple(self.inputs.shape[2:] if self.is_image else self.inputs.shape[1:2])
+        return self.layout.spatial
 
     @cached_property
     def offers(self) -> frozenset[str]:

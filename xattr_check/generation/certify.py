@@ -148,10 +148,6 @@ class Stage:
         """Chunks of images: every activation is held, and its gradient."""
         return Chunks(self.memory // (2 * self.probe.bytes))
 
-    def samples_at_once(self, draws: int, variants: int) -> int:
-        """How many samples are shown at once."""
-        return max(1, self._chunks.size // (draws * variants))
-
     def logits(self, patches: Tensor, references: Tensor, places: Tensor, variant: Variant) -> Tensor:
         """(n, K, classes) under one coalition.
 

@@ -1,7 +1,6 @@
 """Files of generated features: images with their certificate, for whoever has the model alone, and sheets."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -11,6 +10,7 @@ from safetensors.torch import save
 from xattr_check.generation.certify import DRAWS, MEDIAN, NINETIETH, REACH, SOFTMAX, Certificate
 from xattr_check.generation.generator import Generator, shown
 from xattr_check.generation.samples import Samples
+from xattr_check.storage.files import write_bytes
 from xattr_check.storage.store import Tensors
 
 FORMAT = 1
@@ -59,12 +59,6 @@ def description(maker: Generator) -> dict[str, object]:
 
 def write(tensors: Tensors, path: Path, about: Mapping[str, object]) -> list[Path]:
     """Write a safetensors file, whole or not at all, described in its metadata; its path. Raises OSError."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        # Through bytes: safetensors' own files are readable by their owner alone.
-        part.write_bytes(save(contiguous, metadata={KEY: json.dumps(about, ensure_ascii=False)}))
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    write_bytes(path, save(contiguous, metadata={KEY: json.dumps(about, ensure_ascii=False)}))
     return [path]

@@ -17,7 +17,7 @@ from xattr_check.errors import UsageError
 from xattr_check.history import document
 from xattr_check.history.formats import current
 from xattr_check.storage.digest import safe_name
-from xattr_check.storage.files import check_writable, write_bytes
+from xattr_check.storage.files import check_writable, keep_out_of_git, tell_unwritable, write_bytes
 from xattr_check.wording import nearest
 
 # The folder of pictures beside the runs.
@@ -111,24 +111,14 @@ def save(
     started = datetime.fromisoformat(run["started"])
     # The token keeps apart what two processes save in the same second.
     path = folder / f"{started:%Y%m%dT%H%M%SZ}_{safe_name(run['name'])}_{secrets.token_hex(3)}.json"
-    try:
+    with tell_unwritable("--xattr-storage", storage, "folder", "pass --xattr-storage=DIR"):
         kept = {key: _keep(folder / PICTURES, picture) for key, picture in (pictures or {}).items()}
         results = [
             {**record, "picture": kept.get((record["method"], record["check"]))}
             for record in content["results"]
         ]
         document.write(path, {**content, "results": results})
-        ignore = folder / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text("*\n")
-    except OSError as error:
-        raise UsageError(
-            option="--xattr-storage",
-            value=str(storage),
-            expected="a folder that can be written",
-            came=str(error.strerror),
-            hint="pass --xattr-storage=DIR",
-        ) from None
+        keep_out_of_git(folder)
     return path
 
 
@@ -139,7 +129,6 @@ def _keep(folder: Path, picture: Path) -> str | None:
     content = picture.read_bytes()
     kept = folder / f"{hashlib.sha256(content).hexdigest()[:24]}{picture.suffix}"
     if not kept.exists():
-        folder.mkdir(parents=True, exist_ok=True)
         write_bytes(kept, content)
     return kept.name
 

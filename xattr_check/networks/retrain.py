@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional
 
+from xattr_check.core.axes import layout_of
 from xattr_check.core.recipe import Recipe
 from xattr_check.core.run import Run
 from xattr_check.core.subject import Subject
@@ -125,12 +126,12 @@ class Networks:
 
 def _rolled(seen: Tensor, shift: int, generator: torch.Generator) -> Tensor:
     """Images (R, B, C, H, W) rolled by up to shift pixels, all of them alike."""
-    if not shift or seen.ndim != 5:
+    if not shift or not layout_of(seen[0]).is_image:
         return seen
     by = torch.randint(-shift, shift + 1, (2,), generator=generator).tolist()
     return seen.roll(by, (3, 4))
 
 
 def _laid_out(inputs: Tensor) -> Tensor:
-    """Images (B, C, H, W) with channels last, in which a CPU convolves faster."""
-    return inputs.contiguous(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs
+    """Inputs (B, *F) in the memory format in which a CPU is fastest."""
+    return inputs.contiguous(memory_format=layout_of(inputs).memory_format)

@@ -66,8 +66,7 @@ def fixed(fill: Fixed, subject: Subject, draw: Draw) -> Tensor:
 def _noise(subject: Subject, draw: Draw) -> Tensor:
     """(n, *F): normal noise with the deviation of the subject's inputs, by channel or by column."""
     noise = torch.randn(draw.inputs.shape, generator=draw.generator("fill")).to(draw.inputs)
-    over = (0, 2, 3) if subject.is_image else (0,)
-    return noise * subject.inputs.std(over, keepdim=True)
+    return noise * subject.layout.deviation(subject.inputs)
 
 
 def blurred(inputs: Tensor, sigma: float) -> Tensor:
@@ -83,5 +82,4 @@ def blurred(inputs: Tensor, sigma: float) -> Tensor:
 
 def mean_fill(subject: Subject, inputs: Tensor) -> Tensor:
     """The mean of the subject's inputs, by channel for images and by column otherwise, as inputs (N, *F)."""
-    over = (0, 2, 3) if subject.is_image else (0,)
-    return subject.inputs.mean(over, keepdim=True).expand_as(inputs)
+    return subject.layout.mean(subject.inputs).expand_as(inputs)

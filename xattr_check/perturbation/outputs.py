@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from xattr_check.core.axes import layout_of
 from xattr_check.perturbation.chunks import Chunks
 
 Output = Literal["probability", "logit", "correct"]
@@ -68,13 +69,13 @@ def _layout(model: nn.Module, inputs: Tensor) -> torch.memory_format:
 
     Not for a model that cannot take it, such as one that calls `view` on its activations.
     """
-    if inputs.ndim == 4 and inputs.device.type == "cpu":
+    fastest = layout_of(inputs).memory_format if inputs.device.type == "cpu" else torch.contiguous_format
+    if fastest != torch.contiguous_format:
         try:
-            model(inputs[:2].contiguous(memory_format=torch.channels_last))
+            model(inputs[:2].contiguous(memory_format=fastest))
         except RuntimeError:
             return torch.contiguous_format
-        return torch.channels_last
-    return torch.contiguous_format
+    return fastest
 
 
 @torch.inference_mode()
@@ -99,15 +100,13 @@ def outputs_under(
     """
     count = len(inputs)
     pairs = count * masks
-    cost = probe(model, inputs)
+    cost, layout = probe(model, inputs), layout_of(inputs)
     results = torch.empty(pairs, dtype=torch.float64, device=inputs.device)
 
     def outputs_of(some: slice) -> Tensor:
         flat = torch.arange(some.start, some.stop, device=inputs.device)
         rows, columns = flat // masks, flat % masks
-        keep = mask_of(rows, columns)
-        if inputs.ndim > keep.ndim:  # one decision for all channels, or for all of a token's embedding
-            keep = keep.unsqueeze(1) if inputs.ndim == 4 else keep.unsqueeze(-1)
+        keep = layout.expand_any(mask_of(rows, columns))
         other = fill[rows] if isinstance(fill, Tensor) else fill(rows, keep)
         if keep.dtype == torch.bool:
             perturbed = torch.where(keep, inputs[rows], other)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from xattr_check.core.units import grid
+from xattr_check.core.axes import grid
 from xattr_check.perturbation.outputs import Output, outputs_under
 
 
@@ -74,26 +74,12 @@ class SemanticMap:
         index = self.index.flatten(1).expand(len(flat), -1)
         return flat.new_zeros(len(flat), self.count).scatter_add_(1, index, flat)
 
-    def values(self, inputs: Tensor, fill: Tensor) -> Tensor:
-        """H: (N, count) float64, the sum over each region, all channels, of inputs minus fill, (N, *F)."""
-        change = inputs.double() - fill.double()
-        if inputs.ndim > 2:
-            change = change.sum(1) if inputs.ndim == 4 else change.sum(-1)
-        return self.sums(change)
-
     def shares(self, gains: Tensor, rows: Tensor) -> Tensor:
         """(m, *spatial): gains (m, count) at the features of each region, for the inputs of m rows."""
         if len(self.index) == 1:
             return gains[:, self.index[0]]
         index = self.index[rows]
         return gains.gather(1, index.flatten(1)).reshape(index.shape)
-
-    def recreated(self, inputs: Tensor, fill: Tensor, gains: Tensor) -> Tensor:
-        """R and G⁻¹: inputs (N, *F) of which each region has its gain (N, count) over fill."""
-        shares = self.shares(gains, torch.arange(len(inputs), device=inputs.device)).to(inputs)
-        if inputs.ndim > shares.ndim:
-            shares = shares.unsqueeze(1) if inputs.ndim == 4 else shares.unsqueeze(-1)
-        return torch.lerp(fill, inputs, shares)
 
     def outputs(
         self,

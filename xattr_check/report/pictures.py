@@ -1,6 +1,5 @@
 """Pictures: what a check saw, as one sheet of inputs and of the method's maps beside them."""
 
-import os
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -13,8 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
+from xattr_check.core.axes import layout_of
 from xattr_check.core.verdict import Verdict
 from xattr_check.storage.digest import safe_name
+from xattr_check.storage.files import written
 
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
@@ -136,14 +137,9 @@ def edge(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def write(picture: Image.Image, path: Path) -> None:
     """Write a picture as PNG, whole or not at all, into a folder that is made for it. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    try:
+    with written(path) as part:
         # The fastest compression: it is a third of the time, and flat colours stay small.
         picture.save(part, format="PNG", compress_level=1)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def save(verdict: Verdict, folder: Path) -> Path | None:
@@ -171,7 +167,7 @@ def _lettered(evidence: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _check(evidence: Mapping[str, Tensor]) -> None:
     composite = evidence["composite"]
-    if composite.ndim != 4:
+    if not layout_of(composite).is_image:
         raise ValueError(f"composite: expected (k, C, H, W), came {tuple(composite.shape)}")
     k, _, *spatial = composite.shape
     expected: dict[str, tuple[int, ...]] = {"map_": (k, *spatial), "mask_": (k, 1, *spatial), "target_": (k,)}

@@ -1,8 +1,6 @@
 """The store: results that do not depend on the method, kept by content and shared by runs and workers."""
 
 import json
-import os
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +13,7 @@ from torch import Tensor
 
 from xattr_check.errors import UsageError
 from xattr_check.storage.digest import digest
-from xattr_check.storage.files import user_folder
+from xattr_check.storage.files import keep_out_of_git, make_folder, tell_unwritable, user_folder, written
 
 # Part of every key: entries of another format are never read.
 FORMAT = 1
@@ -50,21 +48,9 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-            ignore = folder / ".gitignore"
-            if not ignore.exists():
-                ignore.write_text("*\n")
-        except OSError as error:
-            raise UsageError(
-                option="--xattr-storage",
-                value=str(folder.parent),
-                expected="a folder that can be written",
-                came=f"{error.strerror}: {error.filename or folder}",
-                hint="pass --xattr-storage=DIR",
-            ) from None
+        with tell_unwritable("--xattr-storage", folder.parent, "folder", "pass --xattr-storage=DIR"):
+            make_folder(folder)
+            keep_out_of_git(folder)
 
     def path(self, kind: str, parameters: Mapping[str, Any]) -> Path:
         """Where an entry lies."""
@@ -96,7 +82,6 @@ class Store:
     def write(self, kind: str, parameters: Mapping[str, Any], tensors: Tensors) -> None:
         """Put an entry in the place of what was there."""
         path = self.path(kind, parameters)
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._write(path, {name: t.detach().cpu().contiguous() for name, t in tensors.items()}, parameters)
 
     def remove(self, kind: str, parameters: Mapping[str, Any]) -> None:
@@ -105,14 +90,8 @@ class Store:
 
     def _write(self, path: Path, tensors: Tensors, parameters: Mapping[str, Any]) -> None:
         metadata = {"checksum": digest(tensors), "parameters": json.dumps(parameters, default=str)}
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        os.close(handle)
-        try:
-            save_file(tensors, name, metadata=metadata)
-            os.replace(name, path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with written(path) as part:
+            save_file(tensors, part, metadata=metadata)
 
     def _read(self, path: Path) -> Tensors | None:
         if not path.exists():

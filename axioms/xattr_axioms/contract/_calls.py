@@ -1,7 +1,7 @@
 """Calls of a method on the batch of a draw, watched from outside and shared by the checks of the contract."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from xattr_check.core.checks import Measurement, violation
 from xattr_check.core.explainer import Explainer
-from xattr_check.core.faults import finite_fault, shape_fault, type_fault
 from xattr_check.core.run import Draw
 from xattr_check.core.state import ModelState, generator_states
 from xattr_check.errors import MethodError
@@ -69,30 +68,18 @@ def _watch(method: Explainer, draw: Draw, seed: int) -> Call:
 
     model = draw.subject.model
     inputs, targets = draw.inputs.clone(), draw.targets.clone()
-    watcher = Explainer(replace(method.method, function=recorded, needs=frozenset()), draw.subject, draw.run)
     state = ModelState(model)
     try:
-        maps = watcher.unguarded(model, inputs, targets, seed)
+        maps = method.calling(recorded).unguarded(model, inputs, targets, seed)
         return Call(maps, inputs, targets, state.differences(), states[0], states[1])
     finally:
         state.restore()
 
 
-def usable(maps: Any, inputs: Tensor) -> Tensor:
-    """The maps, detached. Raises MethodError where their shape, type or values make them unusable."""
-    for fault in (shape_fault, type_fault):
-        if reason := fault(maps, inputs):
-            raise MethodError(reason)
-    if reason := finite_fault(maps):
-        raise MethodError(reason)
-    found: Tensor = maps.detach()
-    return found
-
-
-def repeated(method: Explainer, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-    """(R, N, P) float64 maps: one for each of SEEDS where the method is stochastic, else one."""
+def repeat(method: Explainer, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """(R, N, …) float64 maps: one for each of SEEDS where the method is stochastic, else one."""
     seeds = range(SEEDS if method.method.stochastic else 1)
-    return torch.stack([method(model, inputs, targets, seed).double().flatten(1) for seed in seeds])
+    return torch.stack([method(model, inputs, targets, seed).double() for seed in seeds])
 
 
 def seeded(method: Explainer, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -104,12 +91,13 @@ def seeded(method: Explainer, model: nn.Module, inputs: Tensor, targets: Tensor)
 
 
 def distance(one: Tensor, other: Tensor) -> Tensor:
-    """(N,) how far maps (R, N, P) are apart, as a share of the larger norm.
+    """(N,) how far maps (R, N, …) are apart, as a share of the larger norm.
 
     A share of a thousandth of the batch's largest norm where both norms are smaller: what is left there is
     rounding. 0 for all where the maps of one condition differ as much from call to call as the two
     conditions differ.
     """
+    one, other = one.flatten(2), other.flatten(2)
     means = one.mean(0), other.mean(0)
     norms = torch.stack([mean.norm(dim=1) for mean in means]).amax(0)
     gap = (means[0] - means[1]).norm(dim=1)
@@ -162,7 +150,7 @@ def slopes(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor | None:
 
 
 def all_alike(maps: Tensor) -> bool:
-    """Whether maps (R, N, P) are the same for all inputs."""
+    """Whether maps (R, N, …) are the same for all inputs."""
     return bool((distance(maps, maps[:, :1].expand_as(maps)) <= ROUNDING).all())
 
 

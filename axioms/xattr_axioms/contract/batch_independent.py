@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from xattr_axioms.contract._calls import ROUNDING, distance, repeated, settled
+from xattr_axioms.contract._calls import ROUNDING, distance, repeat, settled
 from xattr_check.core.checks import Measurement, contract
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Draw
@@ -28,7 +28,7 @@ def batch_independent(method: Explainer, subject: Subject, draw: Draw) -> Measur
         raise Undefined(f"needs two inputs at least, subject {subject.name!r} has one")
 
     def maps_of(inputs: Tensor, batches: tuple[Tensor, ...]) -> Tensor:
-        parts = [repeated(method, subject.model, inputs[rows], draw.targets[rows]) for rows in batches]
+        parts = [repeat(method, subject.model, inputs[rows], draw.targets[rows]) for rows in batches]
         return torch.cat(parts, dim=1)[:, torch.cat(batches).argsort()]
 
     def apart(batches: tuple[Tensor, ...]) -> Tensor:

@@ -1,6 +1,6 @@
 """Do different inputs get different maps?"""
 
-from xattr_axioms.contract._calls import all_alike, repeated, slopes
+from xattr_axioms.contract._calls import all_alike, repeat, slopes
 from xattr_check.core.checks import Measurement, contract, violation
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Draw
@@ -26,6 +26,6 @@ def depends_on_input(method: Explainer, subject: Subject, draw: Draw) -> Measure
     if all(slope is not None and all_alike(slope) for slope in gradients):
         raise Undefined(f"the gradient of {subject.name!r} is the same at all inputs drawn")
     for targets in chosen:
-        if not all_alike(repeated(method, subject.model, draw.inputs, targets)):
+        if not all_alike(repeat(method, subject.model, draw.inputs, targets)):
             return violation("")
     return violation(f"expected a map for each input, came the same for {count} different inputs")

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-from xattr_axioms.contract._calls import ROUNDING, distance, settled, usable, watched
+from xattr_axioms.contract._calls import ROUNDING, distance, settled, watched
 from xattr_check.core.checks import Measurement, contract
 from xattr_check.core.explainer import Explainer
+from xattr_check.core.faults import expect_usable
 from xattr_check.core.run import Draw
 from xattr_check.core.subject import Subject
 
@@ -27,7 +28,7 @@ def deterministic(method: Explainer, subject: Subject, draw: Draw) -> Measuremen
             first, second = method.raw(subject.model, inputs, draw.targets), None
         if second is None:
             second = method.raw(subject.model, inputs, draw.targets, seed=0 if declared else 1)
-        maps = [usable(part, inputs).double().flatten(1)[None] for part in (first, second)]
+        maps = [expect_usable(part, inputs).double()[None] for part in (first, second)]
         return distance(maps[0], maps[1])
 
     apart_by = settled(apart, draw)

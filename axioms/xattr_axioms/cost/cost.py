@@ -2,7 +2,6 @@
 
 import math
 import time
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -52,8 +51,7 @@ def cost(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
             return maps
 
     for function in (first, second):
-        watcher = replace(method.method, function=function, needs=frozenset())
-        Explainer(watcher, subject, draw.run).raw(subject.model, draw.inputs, draw.targets)
+        method.calling(function).raw(subject.model, draw.inputs, draw.targets)
     count = len(draw.inputs)
     forwards, backwards = passes.forwards / count, passes.backwards / count
     finding = (

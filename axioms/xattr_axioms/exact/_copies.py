@@ -6,7 +6,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from xattr_axioms.contract._calls import SEEDS, distance
+from xattr_axioms.contract._calls import distance, repeat
 from xattr_check.core.checks import Measurement
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Draw
@@ -44,23 +44,17 @@ def copied(draw: Draw, key: str, make: Callable[[], Recipe]) -> Rewritten:
     return found
 
 
-def maps_of(method: Explainer, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-    """(R, N, …) float64 maps: one for each of SEEDS where the method is stochastic, else one."""
-    seeds = range(SEEDS if method.method.stochastic else 1)
-    return torch.stack([method(model, inputs, targets, seed).double() for seed in seeds])
-
-
 def explained(method: Explainer, copy: Rewritten, inputs: Tensor, targets: Tensor, draw: Draw) -> Tensor:
-    """As `maps_of`, of a copy of the subject's model.
+    """As `repeat`, of a copy of the subject's model.
 
     Raises Undefined where the method explains the model and not the copy, and MethodError where it explains
     neither.
     """
     copy.whole = copy.parts = 0
     try:
-        maps = maps_of(method, copy.model, inputs, targets)
+        maps = repeat(method, copy.model, inputs, targets)
     except MethodError as error:
-        maps_of(method, draw.subject.model, draw.inputs, draw.targets)
+        repeat(method, draw.subject.model, draw.inputs, draw.targets)
         raise Undefined(f"on the copy of the model that this check needs, the method {error}") from None
     if copy.bypassed:
         raise Undefined("the method calls the model's layers itself, and so explains no copy of the model")
@@ -83,7 +77,7 @@ def apart(maps: Tensor, others: Tensor, draw: Draw) -> Measurement:
 
     The evidence has how far, (N,), as a share of the larger norm.
     """
-    gaps = distance(maps.flatten(2), others.flatten(2))
+    gaps = distance(maps, others)
     worst = int(gaps.argmax())
     finding = (
         f"by {float(gaps.mean()):.2g} of their norm on average, and {float(gaps[worst]):.2g} for input "
@@ -95,7 +89,7 @@ def apart(maps: Tensor, others: Tensor, draw: Draw) -> Measurement:
 def compared(method: Explainer, copy: Rewritten, inputs: Tensor, draw: Draw) -> Measurement:
     """Whether the maps of a copy for inputs are those of the model for the draw's, as in `apart`."""
     verify(copy, inputs, draw)
-    maps = maps_of(method, draw.subject.model, draw.inputs, draw.targets)
+    maps = repeat(method, draw.subject.model, draw.inputs, draw.targets)
     return apart(maps, explained(method, copy, inputs, draw.targets, draw), draw)
 
 
@@ -156,8 +150,3 @@ def dense(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
     """A linear layer of weights (O, I) and biases (O,)."""
     # On no device: it is given its weights, and draws none.
     return filled(nn.Linear(weight.shape[1], weight.shape[0], device="meta"), weight, bias)
-
-
-def by_feature(keep: Tensor, subject: Subject) -> Tensor:
-    """A mask (*spatial) that broadcasts to inputs (N, *F): the same for all channels, or all of a token."""
-    return keep if subject.is_image else keep.reshape(-1, *[1] * (subject.inputs.ndim - 2))

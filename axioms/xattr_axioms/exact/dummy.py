@@ -3,12 +3,13 @@
 import torch
 from torch import Tensor
 
-from xattr_axioms.exact._copies import INPUTS, by_feature, copied, explained, maps_of, stream
+from xattr_axioms.contract._calls import repeat
+from xattr_axioms.exact._copies import INPUTS, copied, explained, stream
 from xattr_check.core.checks import Measurement, axiom
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Draw
 from xattr_check.core.subject import Subject
-from xattr_check.core.units import Units, feature_scores
+from xattr_check.core.units import Units
 from xattr_check.errors import Undefined
 from xattr_check.networks.rewrite import Plain
 from xattr_check.statistics.gate import AtMost
@@ -37,7 +38,7 @@ def dummy(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     """
     if "dummy" in subject.offers:
         dead = draw.truth("dummy").flatten(1)
-        maps = maps_of(method, subject.model, draw.inputs, draw.targets)
+        maps = repeat(method, subject.model, draw.inputs, draw.targets)
     else:
         cells = Units.of(subject, "regions").index
         names = cells.unique()
@@ -45,12 +46,12 @@ def dummy(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
             raise Undefined(f"needs at least 2 regions, subject {subject.name!r} has {len(names)}")
         chosen = torch.randperm(len(names), generator=stream(draw, "dummy"))[: len(names) // 2]
         cut = torch.isin(cells, names[chosen.to(names.device)])
-        keep = by_feature(~cut, subject)
+        keep = subject.layout.expand(~cut)
 
         def compute(plain: Plain, inputs: Tensor, _: None) -> Tensor:
             return plain(torch.where(keep, inputs, 0.0))
 
         copy = copied(draw, "dummy", lambda: (compute, None))
         maps, dead = explained(method, copy, draw.inputs, draw.targets, draw), cut.flatten()
-    amounts = feature_scores(maps.mean(0).abs(), subject.spatial)
+    amounts = subject.layout.scores(maps.mean(0).abs())
     return Measurement((amounts * dead).sum(1) / amounts.sum(1).clamp_min(1e-300))

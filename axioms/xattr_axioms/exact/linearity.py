@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from xattr_axioms.exact._copies import INPUTS, apart, copied, explained, maps_of
+from xattr_axioms.contract._calls import repeat
+from xattr_axioms.exact._copies import INPUTS, apart, copied, explained
 from xattr_check.core.checks import Measurement, axiom
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Draw
@@ -44,7 +45,7 @@ def linearity(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     copy = copied(draw, "difference", lambda: (compute, None))
     whole = explained(method, copy, draw.inputs, draw.targets, draw)
     one, other = (
-        maps_of(method, subject.model, draw.inputs, targets)
+        repeat(method, subject.model, draw.inputs, targets)
         for targets in (draw.targets, (draw.targets + 1) % outputs)
     )
     return apart(whole, one - other, draw)

@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor, nn
 
-from xattr_axioms.exact._copies import by_feature, copied, explained
+from xattr_axioms.exact._copies import copied, explained
 from xattr_check.core.checks import Measurement, axiom
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Draw
 from xattr_check.core.subject import Subject
-from xattr_check.core.units import Units, feature_scores
+from xattr_check.core.units import Units
 from xattr_check.errors import Undefined
 from xattr_check.networks.rewrite import Plain
 from xattr_check.perturbation.outputs import outputs_under, shared_masks
@@ -61,7 +61,7 @@ def sensitivity(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     third = int(min((values < low).sum(), (values > high).sum()))
     if high - low <= 1e-4 * float(outputs.abs().max()) or not third:
         raise Undefined(f"no region of {subject.name!r} changes the output by itself")
-    keep = by_feature(kept[best], subject)
+    keep = subject.layout.expand(kept[best])
 
     def compute(plain: Plain, inputs: Tensor, beside: nn.ModuleList) -> Tensor:
         inner, outer = beside
@@ -73,7 +73,7 @@ def sensitivity(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     rank = values.argsort()
     rows = torch.cat([rank[:third], rank[-third:]])
     maps = explained(method, copy, draw.inputs[rows], targets[rows], draw).abs().amax(0)
-    amounts = feature_scores(maps, subject.spatial)
+    amounts = subject.layout.scores(maps)
     on_it = (amounts * kept[best].flatten()).sum(1)
     none = on_it <= ZERO * amounts.sum(1).max()
     return Measurement((none[:third] & none[third:]).double())

@@ -2,12 +2,12 @@
 
 from torch import Tensor
 
-from xattr_axioms.exact._copies import INPUTS, copied, explained, maps_of
+from xattr_axioms.contract._calls import repeat
+from xattr_axioms.exact._copies import INPUTS, copied, explained
 from xattr_check.core.checks import Measurement, axiom
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Draw
 from xattr_check.core.subject import Subject
-from xattr_check.core.units import feature_scores
 from xattr_check.networks.rewrite import Plain
 from xattr_check.statistics.gate import AtMost
 
@@ -34,8 +34,8 @@ def symmetry(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     """
     if "symmetric" in subject.offers:
         chosen = draw.truth("symmetric").flatten(1)
-        maps = maps_of(method, subject.model, draw.inputs, draw.targets).mean(0)
-        scores = feature_scores(maps, subject.spatial)
+        maps = repeat(method, subject.model, draw.inputs, draw.targets).mean(0)
+        scores = subject.layout.scores(maps)
         centre = (scores * chosen).sum(1, keepdim=True) / chosen.sum(1, keepdim=True).clamp_min(1)
         gap, size = ((scores - centre).abs() * chosen).sum(1), (scores.abs() * chosen).sum(1)
         rows = chosen.any(1)

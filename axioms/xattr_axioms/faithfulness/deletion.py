@@ -1,12 +1,12 @@
 """Deletion."""
 
+from xattr_axioms.faithfulness._areas import measure_area
 from xattr_check.core.checks import Measurement, axiom
 from xattr_check.core.explainer import Explainer
-from xattr_check.core.figure import Lines
 from xattr_check.core.run import Draw
 from xattr_check.core.subject import Subject
 from xattr_check.core.units import By
-from xattr_check.perturbation.curves import STEPS, area, ranked_outputs, shares
+from xattr_check.perturbation.curves import STEPS, shares
 from xattr_check.perturbation.fills import Fill
 from xattr_check.statistics.gate import Beats
 
@@ -33,6 +33,4 @@ def deletion(
 ) -> Measurement:
     """Area under the target's probability while features are replaced by the data's mean, for each input."""
     kept = [(share, 1.0) for share in shares(steps)]
-    curve = ranked_outputs(method, subject, draw, kept, fill=fill, by=by)
-    lines = Lines(f"share of {by} removed", "probability of the target", shares(steps), {"": curve})
-    return Measurement(area(curve), evidence={"curve": curve}, lines=lines)
+    return measure_area(method, subject, draw, kept, "removed", fill=fill, by=by)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from xattr_axioms.localisation._masks import foreground
+from xattr_check.core.axes import layout_of
 from xattr_check.core.checks import Measurement, axiom
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Draw
@@ -28,7 +29,7 @@ def unchanging(
     starts as noise of that deviation and stays as large; what is optimised is the distance of the outputs, as
     in [yang2019].
     """
-    spread = every.std((0, 2, 3) if every.ndim == 4 else (0,), keepdim=True)
+    spread = layout_of(every).deviation(every)
     noise = torch.randn(inputs.shape, generator=generator).to(inputs)
     delta = (noise * spread * mask).requires_grad_()
     sizes = delta.detach().flatten(1).norm(dim=1)
@@ -82,21 +83,15 @@ def input_independence(method: Explainer, subject: Subject, draw: Draw) -> Measu
     on which they are what they should be. The evidence has the rate of [yang2019]: whether A changes by less
     than a tenth, which maps that ignore their input always do.
     """
-    mask = foreground(subject, draw)
-    shape = draw.inputs.shape
-
-    def by_feature(rows: Tensor) -> Tensor:
-        """(n, P, C) of rows (n, *F)."""
-        return rows.flatten(2).mT if subject.is_image else rows.reshape(len(rows), mask.shape[1], -1)
-
-    def as_inputs(rows: Tensor) -> Tensor:
-        return (rows.mT if subject.is_image else rows).reshape(shape)
+    mask, layout = foreground(subject, draw), subject.layout
 
     def perturbed() -> dict[str, Tensor]:
-        where = as_inputs(mask[:, :, None].expand_as(by_feature(draw.inputs))).to(draw.inputs)
+        everywhere = mask[:, :, None].expand_as(layout.by_feature(draw.inputs))
+        where = layout.from_features(everywhere).to(draw.inputs)
         with torch.enable_grad():
             delta = unchanging(subject.model, draw.inputs, where, subject.inputs, draw.generator("noise"))
-        other = as_inputs(shuffled(by_feature(delta), mask, draw.generator("order")))
+        order = shuffled(layout.by_feature(delta), mask, draw.generator("order"))
+        other = layout.from_features(order)
         low, high = subject.inputs.amin(), subject.inputs.amax()
         inputs = [draw.inputs + delta, (draw.inputs + other).clamp(low, high)]
         with torch.inference_mode():

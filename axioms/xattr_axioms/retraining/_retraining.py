@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from xattr_check.core.axes import layout_of
 from xattr_check.core.checks import Measurement
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.figure import Lines
@@ -142,9 +143,8 @@ def _places(inputs: Tensor, keep: Tensor) -> Versions:
 
 def _as_masks(keep: Tensor, inputs: Tensor) -> Tensor:
     """(R, B, P) as masks of inputs (B, *F): one for all channels, or for all of a token's embedding."""
-    if inputs.ndim == 4:
-        return keep.reshape(*keep.shape[:2], 1, *inputs.shape[2:])
-    return keep.unsqueeze(-1) if inputs.ndim == 3 else keep
+    layout = layout_of(inputs)
+    return layout.expand(keep.unflatten(-1, layout.spatial))
 
 
 def _said(numbers: Tensor) -> str:

@@ -9,7 +9,6 @@ from xattr_check.core.explainer import Explainer
 from xattr_check.core.figure import Lines
 from xattr_check.core.run import Draw
 from xattr_check.core.subject import Subject
-from xattr_check.core.units import feature_scores
 from xattr_check.networks.randomize import randomized
 from xattr_check.statistics.similarity import (
     correlation,
@@ -30,7 +29,7 @@ ESTIMATE = 64
 
 def signed_maps(method: Explainer, model: nn.Module, draw: Draw) -> Tensor:
     """(n, P) float64 maps of the draw's inputs for their targets, summed over channels."""
-    return feature_scores(method(model, draw.inputs, draw.targets), draw.subject.spatial)
+    return draw.subject.layout.scores(method(model, draw.inputs, draw.targets))
 
 
 def randomised_maps(method: Explainer, names: list[str], draw: Draw, step: int = 0) -> Tensor:
@@ -46,7 +45,7 @@ def randomised_maps(method: Explainer, names: list[str], draw: Draw, step: int =
 
     shares = torch.arange(len(draw.inputs)).chunk(NETWORKS)
     maps = [method(copy(share), draw.inputs[rows], draw.targets[rows]) for share, rows in enumerate(shares)]
-    return feature_scores(torch.cat(maps), subject.spatial)
+    return subject.layout.scores(torch.cat(maps))
 
 
 def either_sign(first: Tensor, second: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from xattr_check.core.subject import Subject
 from xattr_check.errors import Invalid, Undefined
 from xattr_check.perturbation.fills import mean_fill
 from xattr_check.perturbation.regions import SemanticMap
+from xattr_check.perturbation.subsets import same_everywhere
 from xattr_check.statistics.similarity import spearman
 from xattr_check.storage.digest import digest
 
@@ -100,12 +101,6 @@ def agreement(
     # An output that never changes agrees with nothing, not even with attributions that never do.
     silent = (importance == importance[:, :1]).all(1)
     rows = torch.where(silent, 0.0, spearman(sums, importance))
-    flat = int((sums == sums[:, :1]).all(1).sum())
-    finding = (
-        f"the attribution is the same in all regions for {flat} of {len(sums)} inputs, counted as 0"
-        if flat
-        else ""
-    )
     order = importance.argsort(dim=1, descending=True, stable=True)
     shares = {
         "attribution": sums / sums.sum(1, keepdim=True),
@@ -115,4 +110,4 @@ def agreement(
     ordered = {told: found.gather(1, order) for told, found in shares.items()}
     places = list(range(1, importance.shape[1] + 1))
     lines = Lines("regions, the most important first", "share", places, ordered)
-    return Measurement(rows, finding, {"importance": importance, "sums": sums}, lines)
+    return Measurement(rows, same_everywhere(sums), {"importance": importance, "sums": sums}, lines)

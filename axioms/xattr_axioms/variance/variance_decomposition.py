@@ -9,7 +9,6 @@ from xattr_check.core.checks import Measurement, axiom
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Draw
 from xattr_check.core.subject import Subject
-from xattr_check.core.units import feature_scores
 from xattr_check.errors import Undefined
 from xattr_check.statistics.gate import AtMost
 from xattr_check.storage.digest import digest
@@ -47,7 +46,7 @@ def variance_decomposition(method: Explainer, subject: Subject, draw: Draw) -> M
         for index in ("first", "total")
     )
     regions = regions_of(subject)
-    first, total = (regions.sums(feature_scores(one, subject.spatial)) for one in maps)
+    first, total = (regions.sums(subject.layout.scores(one)) for one in maps)
     gaps = first - total
     lowest = gaps.gather(1, total.argsort(1)[:, : regions.count // 2]).sum(1)
     sums = first.sum(1), total.sum(1)

@@ -182,9 +182,3 @@ def activation_and_gradient(
 def enlarged(cells: Tensor, inputs: Tensor) -> Tensor:
     """Maps of cells (N, 1, h, w) in the size of the inputs (N, C, H, W), bilinear."""
     return functional.interpolate(cells, size=inputs.shape[2:], mode="bilinear", align_corners=False)
-
-
-def expect_images(name: str, inputs: Tensor) -> None:
-    """Raises ValueError for inputs that are not images."""
-    if inputs.ndim != 4:
-        raise ValueError(f"{name}: expected images (N, C, H, W), came {tuple(inputs.shape)}")

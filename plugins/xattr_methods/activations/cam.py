@@ -5,7 +5,8 @@ from torch import Tensor, nn
 
 from xattr_check.core.method import method
 from xattr_check.perturbation.gradients import MEMORY, in_chunks
-from xattr_methods.activations._watch import enlarged, expect_images, watched
+from xattr_methods._arguments import expect_images
+from xattr_methods.activations._watch import enlarged, watched
 
 
 @method(claims=("input_shift_invariance", "dead_neurons"), needs=("image",))

@@ -13,7 +13,8 @@ from torch.utils._pytree import tree_map
 
 from xattr_check.core.method import method
 from xattr_check.perturbation.gradients import MEMORY, in_chunks
-from xattr_methods.activations._watch import enlarged, expect_images, is_spatial, weight_and_bias
+from xattr_methods._arguments import expect_images
+from xattr_methods.activations._watch import enlarged, is_spatial, weight_and_bias
 
 # Functions (input, weight, bias, …); a bias runs along the last dimension of a linear map, or along channels.
 WEIGHTED: set[Callable[..., Any]] = {

@@ -4,7 +4,8 @@ from torch import Tensor, nn
 
 from xattr_check.core.method import method
 from xattr_check.perturbation.gradients import MEMORY, in_chunks
-from xattr_methods.activations._watch import activation_and_gradient, enlarged, expect_images
+from xattr_methods._arguments import expect_images
+from xattr_methods.activations._watch import activation_and_gradient, enlarged
 
 
 @method(claims=("input_shift_invariance", "dead_neurons"), needs=("image",))

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from xattr_check.core.method import method
 from xattr_check.perturbation.gradients import MEMORY
-from xattr_methods.activations._watch import expect_images
+from xattr_methods._arguments import expect_images
 from xattr_methods.activations.gradcam import gradcam
 from xattr_methods.gradients.guided_backprop import guided_backprop
 

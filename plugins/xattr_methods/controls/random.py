@@ -3,14 +3,16 @@
 import torch
 from torch import Tensor, nn
 
+from xattr_check.core.axes import layout_of
 from xattr_check.core.method import method
 from xattr_check.storage.digest import derive_seed, digest_rows
 
 
 @method(control="negative")
 def random(model: nn.Module, inputs: Tensor, targets: Tensor, *, seed: int = 0) -> Tensor:
-    """Normal noise that depends on the input's bits alone, (N, 1, H, W) or (N, D)."""
-    shape = (1, *inputs.shape[2:]) if inputs.ndim == 4 else inputs.shape[1:]
+    """Normal noise that depends on the input's bits alone, (N, 1, H, W), (N, D) or (N, T, E)."""
+    layout = layout_of(inputs)
+    shape = layout.map_shape if layout.is_image else layout.shape
     generator = torch.Generator()
     rows = []
     for row in digest_rows(inputs):

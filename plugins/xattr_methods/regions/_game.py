@@ -5,25 +5,25 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from xattr_check.core.axes import layout_of
 from xattr_check.perturbation.outputs import Output
 from xattr_check.perturbation.regions import SemanticMap
+from xattr_methods._arguments import expect_at_least, expect_output
 
 
 def spatial_of(name: str, inputs: Tensor) -> tuple[int, ...]:
     """(H, W) of images, (D,) of columns, (T,) of tokens. Raises ValueError in the name of a method."""
-    if inputs.ndim not in (2, 3, 4):
+    layout = layout_of(inputs)
+    if not layout.is_known:
         raise ValueError(
             f"{name}: expected inputs (N, C, H, W), (N, D) or (N, T, E), came {tuple(inputs.shape)}"
         )
-    return tuple(inputs.shape[2:] if inputs.ndim == 4 else inputs.shape[1:2])
+    return layout.spatial
 
 
 def as_maps(values: Tensor, inputs: Tensor) -> Tensor:
     """Values (N, *P) as maps of inputs: (N, 1, H, W), (N, D) or (N, T, 1), in their precision."""
-    maps = values.to(inputs.dtype).flatten(1)
-    if inputs.ndim == 4:
-        return maps.reshape(len(inputs), 1, *inputs.shape[2:])
-    return maps.unsqueeze(-1) if inputs.ndim == 3 else maps
+    return layout_of(inputs).maps(values.to(inputs.dtype))
 
 
 def fill_of(inputs: Tensor, baseline: float | Tensor) -> Tensor:
@@ -31,19 +31,6 @@ def fill_of(inputs: Tensor, baseline: float | Tensor) -> Tensor:
     if isinstance(baseline, Tensor):
         return baseline.to(inputs).expand_as(inputs)
     return torch.full_like(inputs, baseline)
-
-
-def at_least(name: str, least: int, **numbers: int) -> None:
-    """Raises ValueError in the name of a method for the first parameter that is smaller."""
-    for parameter, value in numbers.items():
-        if value < least:
-            raise ValueError(f"{name}: expected {parameter} of at least {least}, came {value}")
-
-
-def known_output(name: str, output: str) -> None:
-    """Raises ValueError in the name of a method for an output that there is not."""
-    if output not in ("logit", "probability"):
-        raise ValueError(f"{name}: expected output 'logit' or 'probability', came {output!r}")
 
 
 @dataclass(frozen=True)
@@ -83,7 +70,7 @@ class Game:
         Raises ValueError in the name of the method.
         """
         spatial = spatial_of(name, inputs)
-        known_output(name, output)
+        expect_output(name, output)
         if isinstance(regions, Tensor):
             shaped = regions if regions.ndim > len(spatial) else regions.unsqueeze(0)
             if regions.is_floating_point() or shaped.shape not in ((1, *spatial), (len(inputs), *spatial)):
@@ -95,7 +82,7 @@ class Game:
         elif regions == "single" or (regions == "grid" and len(spatial) == 1):
             found = SemanticMap.single(spatial)
         elif regions == "grid":
-            at_least(name, 1, cells=cells)
+            expect_at_least(name, 1, cells=cells)
             found = SemanticMap.grid(spatial, cells)
         else:
             raise ValueError(f"{name}: expected regions 'grid', 'single' or a tensor, came {regions!r}")

@@ -11,7 +11,7 @@ from torch.nn import functional
 from xattr_check.core.method import method
 from xattr_check.perturbation.fills import blurred
 from xattr_check.perturbation.gradients import MEMORY, in_chunks
-from xattr_methods.regions._game import at_least
+from xattr_methods._arguments import expect_at_least, expect_images
 
 # The authors' settings for images of 224 × 224 pixels, in proportion to others.
 SIDE, STEP, BLUR = 224, 7, 20.0
@@ -148,11 +148,10 @@ def extremal_perturbation(
 
     Raises ValueError for inputs that are not images, and for other parameters.
     """
-    if inputs.ndim != 4:
-        raise ValueError(f"extremal_perturbation: expected images (N, C, H, W), came {tuple(inputs.shape)}")
+    expect_images("extremal_perturbation", inputs)
     if not 0 < area < 1:
         raise ValueError(f"extremal_perturbation: expected an area between 0 and 1, came {area}")
-    at_least("extremal_perturbation", 1, iterations=iterations)
+    expect_at_least("extremal_perturbation", 1, iterations=iterations)
     side = min(inputs.shape[2:])
     generate = SmoothMasks((inputs.shape[2], inputs.shape[3]), max(1, round(STEP * side / SIDE)), inputs)
     sigma = BLUR * side / SIDE if blur is None else blur

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from xattr_check.core.method import method
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Output
-from xattr_methods.regions._game import Game, at_least
+from xattr_methods._arguments import expect_at_least
+from xattr_methods.regions._game import Game
 
 
 def size_weights(count: int) -> Tensor:
@@ -79,7 +80,7 @@ def kernel_shap(
     """
     game = Game.of("kernel_shap", model, inputs, targets, regions, cells, baseline, output, memory)
     count = game.count
-    at_least("kernel_shap", min(4 * count, 2**count - 2), samples=samples)
+    expect_at_least("kernel_shap", min(4 * count, 2**count - 2), samples=samples)
     generator = torch.Generator().manual_seed(seed)
     coalitions, weights = kernel_coalitions(count, samples, generator)
     ends = torch.stack([torch.zeros(count), torch.ones(count)]).bool()

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from xattr_check.core.method import method
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Output
-from xattr_methods.regions._game import Game, at_least
+from xattr_methods._arguments import expect_at_least
+from xattr_methods.regions._game import Game
 
 
 def proximity(present: Tensor, width: float) -> Tensor:
@@ -45,7 +46,7 @@ def lime(
 
     Raises ValueError for parameters that do not fit the inputs.
     """
-    at_least("lime", 2, samples=samples)
+    expect_at_least("lime", 2, samples=samples)
     game = Game.of("lime", model, inputs, targets, regions, cells, baseline, output, memory)
     generator = torch.Generator().manual_seed(seed)
     present = torch.rand(samples, game.count, generator=generator, dtype=torch.float64) < 0.5

@@ -8,12 +8,12 @@ from xattr_check.core.method import method
 from xattr_check.perturbation.fills import blurred
 from xattr_check.perturbation.gradients import MEMORY, in_chunks
 from xattr_check.perturbation.outputs import outputs_under
-from xattr_methods.regions._game import at_least
+from xattr_methods._arguments import expect_at_least, expect_images
 
 # The authors' settings for images of 224 × 224 pixels; lengths are in proportion to others.
 SIDE, CELLS, BLUR, MASK_BLUR, CIRCLE_BLUR, JITTER, RADIUS = 224, 28, 10.0, 5.0, 10.0, 4, 5.0
 SUPPRESSED = 0.99
-RATE, MOMENTA, EPSILON = 0.1, (0.9, 0.999), 1e-8
+RATE = 0.1
 
 
 def circles(spatial: tuple[int, int], share: float, like: Tensor) -> Tensor:
@@ -62,10 +62,9 @@ def meaningful_perturbation(
     the target as it is, nothing is found: choose more blur. Raises ValueError for
     inputs that are not images, and for other parameters.
     """
-    if inputs.ndim != 4:
-        raise ValueError(f"meaningful_perturbation: expected images (N, C, H, W), came {tuple(inputs.shape)}")
+    expect_images("meaningful_perturbation", inputs)
     shifts = max(1, round(JITTER * min(inputs.shape[2:]) / SIDE)) if jitter is None else jitter
-    at_least("meaningful_perturbation", 1, iterations=iterations, jitter=shifts)
+    expect_at_least("meaningful_perturbation", 1, iterations=iterations, jitter=shifts)
     height, width = inputs.shape[2:]
     share = min(height, width) / SIDE
     sigma = BLUR * share if blur is None else blur
@@ -90,27 +89,26 @@ def meaningful_perturbation(
         return functional.interpolate(shown[first][:, None], size=cells, mode="area")
 
     def optimised(images: Tensor, chosen: Tensor, fill: Tensor, masks: Tensor) -> Tensor:
-        mean, square = torch.zeros_like(masks), torch.zeros_like(masks)
+        masks = masks.clone().requires_grad_()
+        descent = torch.optim.Adam([masks], lr=RATE)
+        # At a constant rate, as in the paper, the cells never settle: Adam's steps keep their length, and
+        # rounding alone, which differs with the size of the batch, moves the map by a percent.
+        falling = torch.optim.lr_scheduler.LambdaLR(descent, lambda step: (1 - step / iterations) ** 2)
         # The image moves under a mask that stays; what leaves it on one side is repeated on the other.
         margins = (0, shifts - 1, 0, shifts - 1)
         wide, wide_fill = (functional.pad(one, margins, mode="replicate") for one in (images, fill))
-        for step, (down, right) in enumerate(drawn, start=1):
-            masks = masks.detach().requires_grad_()
+        for down, right in drawn:
             window = (..., slice(down, down + height), slice(right, right + width))
             shown = torch.lerp(wide_fill[window], wide[window], enlarged(masks))
             probability = model(shown).softmax(1).gather(1, chosen[:, None]).squeeze(1)
             hidden = (1 - masks).flatten(1).sum(1)
             # Each input has a loss of its own; one backward pass serves them all.
             loss = (probability + sparsity * hidden + smoothness * variation(masks)).sum()
-            (slopes,) = torch.autograd.grad(loss, masks)
-            mean = MOMENTA[0] * mean + (1 - MOMENTA[0]) * slopes
-            square = MOMENTA[1] * square + (1 - MOMENTA[1]) * slopes**2
-            scale = (square / (1 - MOMENTA[1] ** step)).sqrt() + EPSILON
-            # At a constant rate, as in the paper, the cells never settle: Adam's steps keep their length, and
-            # rounding alone, which differs with the size of the batch, moves the map by a percent.
-            rate = RATE * (1 - (step - 1) / iterations) ** 2
-            masks = (masks.detach() - rate * mean / (1 - MOMENTA[0] ** step) / scale).clamp(0, 1)
-        return 1 - enlarged(masks)
+            (masks.grad,) = torch.autograd.grad(loss, masks)
+            descent.step()
+            falling.step()
+            masks.data.clamp_(0, 1)
+        return 1 - enlarged(masks.detach())
 
     inputs = inputs.detach()
     fill = blurred(inputs, sigma)

@@ -9,7 +9,8 @@ from xattr_check.core.method import method
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Output
 from xattr_check.statistics.morris import elementary_effects, screening, trajectories
-from xattr_methods.regions._game import Game, at_least
+from xattr_methods._arguments import expect_at_least
+from xattr_methods.regions._game import Game
 
 
 @method()
@@ -50,7 +51,7 @@ def morris_sbsa(
         raise ValueError(
             f"morris_sbsa: expected statistic 'magnitude', 'mean' or 'deviation', came {statistic!r}"
         )
-    at_least("morris_sbsa", 2, samples=samples)
+    expect_at_least("morris_sbsa", 2, samples=samples)
     game = Game.of("morris_sbsa", model, inputs, targets, regions, cells, baseline, output, memory)
     design = gain * trajectories(game.count, samples, torch.Generator().manual_seed(seed), levels)
     found = screening(elementary_effects(design, game.outcomes(design)))

@@ -1,12 +1,16 @@
 """Occlusion."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
+from xattr_check.core.axes import layout_of
 from xattr_check.core.method import method
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Output, outputs_under
-from xattr_methods.regions._game import Game, as_maps, at_least, fill_of, known_output, spatial_of
+from xattr_methods._arguments import expect_at_least, expect_output
+from xattr_methods.regions._game import Game, as_maps, fill_of, spatial_of
 
 
 def spans(length: int, size: int, stride: int) -> Tensor:
@@ -14,6 +18,36 @@ def spans(length: int, size: int, stride: int) -> Tensor:
     starts = torch.arange(stride - size, length, stride)[:, None]
     places = torch.arange(length)
     return (places >= starts) & (places < starts + size)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """All windows of an image.
+
+    down: (K, height) bool and across: (L, width) bool, where the window of a row and of a column of them is.
+    """
+
+    spatial: tuple[int, ...]
+    down: Tensor
+    across: Tensor
+
+    @property
+    def count(self) -> int:
+        """How many windows there are, K · L."""
+        return len(self.down) * len(self.across)
+
+    def masks(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """(m, *spatial) bool: False inside the windows of those numbers (m,); number 0 hides nothing."""
+        number = (columns - 1).clamp_min(0)
+        row, column = number // len(self.across), number % len(self.across)
+        inside = self.down[row, :, None] & self.across[column, None, :] & (columns > 0)[:, None, None]
+        return ~inside.reshape(len(rows), *self.spatial)
+
+    def means(self, values: Tensor) -> Tensor:
+        """(N, height, width): the mean over the windows at each place, of values (N, K · L) of theirs."""
+        each = values.unflatten(1, (len(self.down), len(self.across)))
+        total: Tensor = self.down.to(each).T @ each @ self.across.to(each)
+        return total / (self.down.sum(0)[:, None] * self.across.sum(0))
 
 
 @method(claims=("sensitivity", "linearity", "implementation_invariance", "dead_neurons"))
@@ -50,27 +84,18 @@ def occlusion(
         outputs = game.outcomes(torch.cat([torch.ones(1, game.count), 1 - torch.eye(game.count)]).bool())
         return game.laid_out(outputs[:, :1] - outputs[:, 1:])
 
-    size = (max(1, min(spatial) // 4) if inputs.ndim == 4 else 1) if window is None else window
-    step = (max(1, size // 2) if inputs.ndim == 4 else 1) if stride is None else stride
-    at_least("occlusion", 1, window=size, stride=step)
+    is_image = layout_of(inputs).is_image
+    size = (max(1, min(spatial) // 4) if is_image else 1) if window is None else window
+    step = (max(1, size // 2) if is_image else 1) if stride is None else stride
+    expect_at_least("occlusion", 1, window=size, stride=step)
     if step > size:
         raise ValueError(f"occlusion: expected a stride of at most the window {size}, came {step}")
-    down = spans(spatial[0], size, step).to(inputs.device)
+    expect_output("occlusion", output)
     # Columns and tokens are an image of one column.
     across = spans(spatial[1], size, step) if len(spatial) == 2 else torch.ones(1, 1, dtype=torch.bool)
-    across = across.to(inputs.device)
-
-    def mask_of(rows: Tensor, columns: Tensor) -> Tensor:
-        number = (columns - 1).clamp_min(0)
-        inside = down[number // len(across), :, None] & across[number % len(across), None, :]
-        inside &= (columns > 0)[:, None, None]  # the first mask hides nothing
-        return ~inside.reshape(len(rows), *spatial)
-
-    known_output("occlusion", output)
+    windows = Windows(spatial, spans(spatial[0], size, step).to(inputs.device), across.to(inputs.device))
     outputs = outputs_under(
-        model, inputs, targets, fill_of(inputs, baseline), mask_of, 1 + len(down) * len(across),
+        model, inputs, targets, fill_of(inputs, baseline), windows.masks, 1 + windows.count,
         output=output, memory=memory,
     )  # fmt: skip
-    drops = (outputs[:, :1] - outputs[:, 1:]).reshape(len(inputs), len(down), len(across))
-    total = down.to(drops).T @ drops @ across.to(drops)
-    return as_maps(total / (down.sum(0)[:, None] * across.sum(0)), inputs)
+    return as_maps(windows.means(outputs[:, :1] - outputs[:, 1:]), inputs)

@@ -9,7 +9,8 @@ from torch.nn import functional
 from xattr_check.core.method import method
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Output, outputs_under, shared_masks
-from xattr_methods.regions._game import as_maps, at_least, fill_of, known_output, spatial_of
+from xattr_methods._arguments import expect_at_least, expect_output
+from xattr_methods.regions._game import as_maps, fill_of, spatial_of
 
 
 class SoftMasks:
@@ -75,10 +76,10 @@ def rise(
     Raises ValueError for parameters that do not fit the inputs.
     """
     spatial = spatial_of("rise", inputs)
-    at_least("rise", 1, masks=masks, cells=cells)
+    expect_at_least("rise", 1, masks=masks, cells=cells)
     if not 0 < keep < 1:
         raise ValueError(f"rise: expected keep between 0 and 1, came {keep}")
-    known_output("rise", output)
+    expect_output("rise", output)
     drawn = SoftMasks(inputs, spatial, masks, cells, keep, seed)
     fill = fill_of(inputs, baseline)
     weighted = torch.zeros(len(inputs), math.prod(spatial), dtype=torch.float64, device=inputs.device)

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from xattr_check.core.method import method
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Output
-from xattr_methods.regions._game import Game, at_least
+from xattr_methods._arguments import expect_at_least
+from xattr_methods.regions._game import Game
 
 
 def subsets(count: int) -> Tensor:
@@ -70,7 +71,7 @@ def shapley(
     Completeness is the efficiency of [shapley1953]; it holds in every order, and so with few of them.
     Raises ValueError for parameters that do not fit the inputs.
     """
-    at_least("shapley", 1, permutations=permutations)
+    expect_at_least("shapley", 1, permutations=permutations)
     game = Game.of("shapley", model, inputs, targets, regions, cells, baseline, output, memory)
     count = game.count
     if count <= exact:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from xattr_check.core.method import method
 from xattr_check.perturbation.gradients import MEMORY
+from xattr_methods._arguments import expect_at_least, expect_images
 from xattr_methods.gradients.integrated_gradients import integrated_gradients
-from xattr_methods.regions._game import at_least
 
 # The authors' settings of the segmentation, for images of 224 × 224 pixels between −1 and 1.
 SIDE = 224
@@ -115,11 +115,10 @@ def xrai(
 
     Raises ValueError for inputs that are not images, and for other parameters.
     """
-    if inputs.ndim != 4:
-        raise ValueError(f"xrai: expected images (N, C, H, W), came {tuple(inputs.shape)}")
+    expect_images("xrai", inputs)
     if channels not in ("max", "sum"):
         raise ValueError(f"xrai: expected channels 'max' or 'sum', came {channels!r}")
-    at_least("xrai", 1, steps=steps)
+    expect_at_least("xrai", 1, steps=steps)
     paths = [
         integrated_gradients(model, inputs, targets, baseline=end, steps=steps, memory=memory)
         for end in (inputs.amin((1, 2, 3), keepdim=True), inputs.amax((1, 2, 3), keepdim=True))

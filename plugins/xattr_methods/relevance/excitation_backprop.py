@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from xattr_check.core.axes import layout_of
 from xattr_check.core.method import method
 from xattr_check.perturbation.gradients import MEMORY, in_chunks
 from xattr_methods.activations._watch import watched
@@ -43,7 +44,7 @@ def excitation_backprop(
     BatchNorm is made one map with the linear layer before it; additions and pools share as layers do. Raises
     ValueError where the model has other nonlinearities than ReLUs, or calls a function without a rule.
     """
-    if layer is not None and inputs.ndim != 4:
+    if layer is not None and not layout_of(inputs).is_image:
         raise ValueError(
             f"excitation_backprop: expected images (N, C, H, W) for layer=, came {tuple(inputs.shape)}; "
             "leave it out for a map of the input"

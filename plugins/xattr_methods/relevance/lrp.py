@@ -15,6 +15,28 @@ COMPOSITES = {
 FIRST = ("box", "wsquare", "flat")  # for layers that read the input; and `shifted`
 
 
+def read_rule(rule: str) -> tuple[str, str, str]:
+    """The rule for dense layers and convolutions, and none for what reads the input. Raises ValueError."""
+    if rule not in RULES:
+        raise ValueError(f"lrp: expected rule= one of {', '.join(RULES)}, came {rule!r}")
+    return rule, rule, ""
+
+
+def read_composite(composite: str) -> tuple[str, str, str]:
+    """The rules that a composite has for dense layers, convolutions and those that read the input, if any.
+
+    Raises ValueError for one that there is not.
+    """
+    dense, *second, first = composite.split("_") if composite.endswith(FIRST) else [*composite.split("_"), ""]
+    convolution = COMPOSITES.get("_".join(second))
+    if dense != "epsilon" or convolution is None:
+        raise ValueError(
+            "lrp: expected composite=epsilon_plus, epsilon_alphabeta or epsilon_gamma, alone or with _box, "
+            f"_wsquare or _flat behind it, came {composite!r}"
+        )
+    return dense, convolution, first
+
+
 @method()
 def lrp(
     model: nn.Module,
@@ -49,17 +71,7 @@ def lrp(
     each addition, and the logit in place of 1 to start from; its rules other than ε are stabilised as well.
     Raises ValueError where the model calls a function for which there is no rule, as softmax or an LSTM.
     """
-    if rule is not None and rule not in RULES:
-        raise ValueError(f"lrp: expected rule= one of {', '.join(RULES)}, came {rule!r}")
-    dense, *second, first = composite.split("_") if composite.endswith(FIRST) else [*composite.split("_"), ""]
-    convolution = COMPOSITES.get("_".join(second))
-    if rule is not None:
-        dense, convolution, first = rule, rule, ""
-    elif dense != "epsilon" or convolution is None:
-        raise ValueError(
-            "lrp: expected composite=epsilon_plus, epsilon_alphabeta or epsilon_gamma, alone or with _box, "
-            f"_wsquare or _flat behind it, came {composite!r}"
-        )
+    dense, convolution, first = read_composite(composite) if rule is None else read_rule(rule)
     if "alphabeta" in (convolution, dense) and abs(alpha - beta - 1) > 1e-9:
         raise ValueError(f"lrp: expected alpha − beta = 1, came {alpha:g} − {beta:g}")
     rules = Rules(

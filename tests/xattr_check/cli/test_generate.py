@@ -336,9 +336,9 @@ def test_without_options_it_makes_what_runs_of_pytest_look_for(monkeypatch: pyte
         (["--scenario=null", "--xattr-device=gpu"], {}, "--xattr-device='gpu': expected auto, cpu, cuda"),
         (["--scenario=null", "--xattr-model=x"], {}, "--xattr-model: expected --xattr-data beside it"),
         (
-            ["--scenario=null", "--out=no/x.safetensors"],
+            ["--scenario=null", "--out=/dev/null/x.safetensors"],
             {},
-            "--out='no/x.safetensors': expected a file that can be written, came No such file or directory",
+            "--out='/dev/null/x.safetensors': expected a file that can be written, came File exists",
         ),
         (["--scenario=null", "--packed=."], {}, "--packed='.': expected a file that can be written"),
         (["--scenario=null", f"--pictures={HERE}"], {}, f"--pictures='{HERE}': expected a folder that can"),

@@ -237,7 +237,7 @@ def test_a_disk_that_refuses_is_told(reason: int, storage: Path, monkeypatch: py
         raise OSError(reason, os.strerror(reason))
 
     history.check_storage(storage)
-    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    monkeypatch.setattr(Path, "touch", refuse)
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     told = f"expected a f.* that can be written, came {os.strerror(reason)}; pass --xattr-storage="
     with pytest.raises(UsageError, match=told):

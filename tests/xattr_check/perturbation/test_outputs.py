@@ -6,7 +6,6 @@ from subjects import columns, images, tokens
 from torch import Tensor
 
 from xattr_check import Subject
-from xattr_check.core.units import feature_scores
 from xattr_check.perturbation.outputs import (
     Output,
     descending_ranks,
@@ -140,21 +139,6 @@ def test_ranked_masks_keep_the_features_of_some_ranks() -> None:
         [False, False, False, False],
         [False, True, True, True],
     ]
-
-
-@pytest.mark.parametrize(
-    ("shape", "spatial", "over"),
-    [((2, 3, 4, 5), (4, 5), 1), ((2, 1, 4, 5), (4, 5), 1), ((2, 5, 3), (5,), -1), ((2, 5, 1), (5,), -1)],
-)
-def test_feature_scores_are_signed_sums(shape: tuple[int, ...], spatial: tuple[int, ...], over: int) -> None:
-    maps = torch.randn(shape)
-    expected = maps.double().sum(over).reshape(2, -1)
-    assert torch.equal(feature_scores(maps, spatial), expected)
-
-
-def test_feature_scores_of_columns() -> None:
-    maps = torch.randn(3, 6)
-    assert torch.equal(feature_scores(maps, (6,)), maps.double())
 
 
 @given(
