@@ -58,8 +58,8 @@ def ssim(first: Tensor, second: Tensor) -> Tensor:
     covariance = sample * (mean(one * two) - mean_one * mean_two)
     light, contrast = 0.01**2, 0.03**2
     found = (2 * mean_one * mean_two + light) * (2 * covariance + contrast)
-    found = found / ((mean_one**2 + mean_two**2 + light) * (variances + contrast))
-    return found.flatten(1).mean(1)
+    likeness: Tensor = found / ((mean_one**2 + mean_two**2 + light) * (variances + contrast))
+    return likeness.flatten(1).mean(1)
 
 
 def oriented_gradients(maps: Tensor) -> Tensor:
