@@ -29,7 +29,7 @@ from xattr_check.battery.battery import resolve_device
 from xattr_check.core.run import Run
 from xattr_check.generation import blocks
 from xattr_check.generation.certify import DRAWS
-from xattr_check.generation.generator import Generator
+from xattr_check.generation.generator import Maker
 from xattr_check.generation.plan import Plan
 from xattr_check.generation.scenarios import SCENARIOS, scenario
 from xattr_check.storage.store import Store
@@ -60,7 +60,7 @@ class Row:
 def batched(subject: Subject, name: str, objective: str, run: Run, seed: int) -> Row:
     """One block, or what of it is certified in the time."""
     plan = Plan.of(subject, scenario(name), objective=objective, seed=seed)
-    made = blocks.take(Generator(subject, plan, run), 1)
+    made = blocks.take(Maker(subject, plan, run), 1)
     steps = float(made.samples.steps.double().mean())
     return Row(objective, len(made.samples), made.started, made.seconds, steps)
 
@@ -69,7 +69,7 @@ def one_by_one(
     subject: Subject, name: str, run: Run, seed: int, count: int, limit: float, frozen: bool
 ) -> Row:
     """So many samples by the released procedure, or as many as fit into the time."""
-    maker = Generator(subject, Plan.of(subject, scenario(name)), run)
+    maker = Maker(subject, Plan.of(subject, scenario(name)), run)
     side, size = maker.plan.side, maker.size
     draws = torch.Generator().manual_seed(seed)
 

@@ -169,7 +169,7 @@ def test_adapted_libraries_are_imported_when_they_are_asked_for() -> None:
         for _, path in FILES
         if (found := packages(parse(path)) & (adapters | {"quantus"}))
     }
-    assert wrong == {}, "they are imported through xattr_check.core.adapter.imported"
+    assert wrong == {}, "they are imported through xattr_check.core.adapter.import_library"
 
 
 def test_pytest_stays_out_of_the_library() -> None:

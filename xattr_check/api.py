@@ -54,7 +54,7 @@ class Results(list[Verdict]):
         with TemporaryDirectory() as folder:
             drawn = {(one.method, one.check): pictures.save(one, Path(folder)) for one in self}
             found = {key: path for key, path in drawn.items() if path is not None}
-            page = report.render([report.Source("this run", self.run, self, found)])
+            page = report.render([report.ReportedRun("this run", self.run, self, found)])
         write_bytes(Path(file), page.encode())
         return Path(file).resolve()
 
@@ -92,7 +92,7 @@ def run_battery(
 
     Raises UsageError for what cannot be resolved. Methods that fail or raise give verdicts, not exceptions.
     """
-    chosen = (settings or Settings()).overridden(
+    chosen = (settings or Settings()).override(
         checks=checks,
         budget=budget,
         seed=seed,
@@ -118,7 +118,7 @@ def parametrize_with_checks(
 
     if options.get("storage") is not None:
         options["storage"] = str(options["storage"])
-    settings = (options.pop("settings", None) or Settings()).overridden(**options)
+    settings = (options.pop("settings", None) or Settings()).override(**options)
     battery = Battery(settings, methods, subject)
 
     def bound(method: Method, check: Axiom) -> Callable[[], Verdict]:

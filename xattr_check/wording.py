@@ -7,7 +7,7 @@ from collections.abc import Iterable
 WIDTH = 80
 
 
-def wrapped(text: str, indent: int = 8) -> list[str]:
+def wrap(text: str, indent: int = 8) -> list[str]:
     """A text in lines of at most WIDTH columns."""
     blank = " " * indent
     return textwrap.wrap(text, WIDTH, initial_indent=blank, subsequent_indent=blank, break_on_hyphens=False)

@@ -87,7 +87,7 @@ def settings(config: pytest.Config, node_ids: Iterable[str]) -> "Settings":
     }
     for key in ("storage", *FILES):
         options[key] = _under(config.invocation_params.dir, config.getoption(f"xattr_{key}"))
-    found = found.overridden(
+    found = found.override(
         methods=config.getoption("xattr_method"),
         seed=_number(config, "seed", int, "a whole number"),
         timeout=_number(config, "timeout", float, "seconds"),
@@ -95,11 +95,11 @@ def settings(config: pytest.Config, node_ids: Iterable[str]) -> "Settings":
         **options,
     )
     if found.checks is None:
-        found = found.overridden(checks=checks_of(node_ids))
+        found = found.override(checks=checks_of(node_ids))
     # What a file names does not keep an item from being asked for.
     others = [spec for spec in methods_of(node_ids) if spec not in found.methods]
     if others and config.getoption("xattr_method") is None:
-        found = found.overridden(methods=[*found.methods, *others])
+        found = found.override(methods=[*found.methods, *others])
     return found
 
 

@@ -29,7 +29,7 @@ def prepare(config: pytest.Config, settings: "Settings", pairs: Set[tuple[str, s
     given = config.getoption("xattr_compare")
     here = config.rootpath if given is None else config.invocation_params.dir
     # Told beside the table, whatever becomes of warnings while pytest is configured.
-    with settings.located(), warnings.catch_warnings(record=True) as caught:
+    with settings.placing_mistakes(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", history.HistoryWarning)
         rules = comparison_rules.parse(settings.compare_fail)
         before = history.find(
@@ -68,7 +68,7 @@ class Comparison:
         return bool(self.broken or self.idle)
 
     @property
-    def told(self) -> dict[str, Any]:
+    def for_reports(self) -> dict[str, Any]:
         """What the report and the summary say of it."""
         return {
             "compared": str(self.before),
@@ -88,7 +88,7 @@ class Comparison:
         if not self.changes:
             reporter.write_line("nothing is compared: no check of a method is in both runs", yellow=True)
         all_rows = reporter.config.option.verbose > 0
-        for line, colour in comparison_table.lines(self.changes, self.broken, all_rows=all_rows):
+        for line, colour in comparison_table.render_lines(self.changes, self.broken, all_rows=all_rows):
             reporter.write_line(line, **MARKUP[colour])
         if self.broken:
             count = len({id(change) for _, change in self.broken})

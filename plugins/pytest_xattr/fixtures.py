@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _fail_on_mistakes() -> Iterator[None]:
     """A mistake as one sentence, without the frames of the library."""
     from xattr_check.errors import UsageError
 
@@ -34,9 +34,9 @@ def _xattr_settings(pytestconfig: pytest.Config) -> "tuple[Settings, Run]":
     from pytest_xattr.session import for_worker
     from xattr_check.battery.battery import run_of
 
-    with _told():
+    with _fail_on_mistakes():
         settings = for_worker(pytestconfig, arguments.settings(pytestconfig, []))
-        with settings.located():
+        with settings.placing_mistakes():
             return settings, run_of(settings)
 
 
@@ -49,11 +49,11 @@ def xattr_subject(pytestconfig: pytest.Config, _xattr_settings: "tuple[Settings,
     from xattr_check.battery.battery import subject_of
 
     battery, (settings, run) = _battery(pytestconfig), _xattr_settings
-    with _told():
+    with _fail_on_mistakes():
         if battery is not None:
             subject: Subject = battery.subject
             return subject
-        with settings.located():
+        with settings.placing_mistakes():
             return subject_of(settings).to(run.device)
 
 
@@ -67,7 +67,7 @@ def xattr_run(_xattr_settings: "tuple[Settings, Run]", xattr_subject: "Subject")
     from xattr_check.config.loaders import load_subject
 
     settings, run = _xattr_settings
-    with _told():
+    with _fail_on_mistakes():
         return Judge(settings, load_subject(xattr_subject, "xattr_subject").to(run.device), run)
 
 

@@ -31,7 +31,7 @@ class Headline:
         return self.message
 
 
-class Told(str):
+class FailureText(str):
     """A failure in words; its first line is the headline, in every version of pytest and under --tb=line."""
 
     @property

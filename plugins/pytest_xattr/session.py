@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_xattr import arguments, comparison, summary
-from pytest_xattr.items import BatteryNode, CheckItem, Told
+from pytest_xattr.items import BatteryNode, CheckItem, FailureText
 from pytest_xattr.progress import Progress
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class BatterySession:
             # A section of its own: pytest repeats all of longrepr in the short summary where CI is set.
             report.sections.append(("where the method raised", trace))
         if isinstance(report.longrepr, str):
-            report.longrepr = Told(report.longrepr)
+            report.longrepr = FailureText(report.longrepr)
 
     def pytest_runtest_logstart(self) -> None:
         """Count patience from the item's start."""
@@ -260,7 +260,7 @@ class BatterySession:
         from xattr_check.storage.files import write_bytes
 
         settings = self.battery.settings
-        compared = {} if self.comparison is None else self.comparison.told
+        compared = {} if self.comparison is None else self.comparison.for_reports
         if settings.markdown is not None:
             from xattr_check.report import markdown
 
@@ -273,7 +273,7 @@ class BatterySession:
             from xattr_check.report import page as report
 
             self.progress("writing the report")
-            source = report.Source("this run", content["run"], self._verdicts, self._pictures)
+            source = report.ReportedRun("this run", content["run"], self._verdicts, self._pictures)
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", history.HistoryWarning)
                 saved = history.saved_runs(Path(settings.storage))

@@ -35,7 +35,7 @@ def write(
     verbose = reporter.config.option.verbose
     many = len({verdict.method for verdict in verdicts}) > FULL
     reporter.write_sep("=", "xattr-check")
-    shown = table.lines(verdicts, controls=verbose > 0, brief=verbose < 0 or (many and verbose < 1))
+    shown = table.render_lines(verdicts, controls=verbose > 0, brief=verbose < 0 or (many and verbose < 1))
     for line, status in shown:
         reporter.write_line(line, **MARKUP[status])
     for what, file in (("verdicts", settings.json), ("summary", settings.markdown)):

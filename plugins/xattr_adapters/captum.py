@@ -20,7 +20,7 @@ from xattr_adapters._shared import (
     twin,
     unknown,
 )
-from xattr_check.core.adapter import imported
+from xattr_check.core.adapter import import_library
 from xattr_check.core.axes import layout_of
 from xattr_check.core.method import Method
 from xattr_check.errors import UsageError
@@ -56,7 +56,7 @@ def adapter(wanted: Any, layer: str | None) -> Method:
 
     An instance explains the model that the method is given, not the one it was made with. Raises UsageError.
     """
-    library = imported("captum.attr", "captum")
+    library = import_library("captum.attr", "captum")
     if isinstance(wanted, str):
         wanted = _class_named(library, wanted)
     kind, instance = (wanted, None) if isinstance(wanted, type) else (type(wanted), wanted)
@@ -123,9 +123,9 @@ def _method(library: Any, kind: Any, layer: str | None, instance: Any) -> Method
         elif tunnel:
             inner = _class_named(library, parameters.pop("attribution_method", "Saliency"))
             expect_layer(f"captum:{inner.__name__}", layer, "layer" in inspect.signature(inner).parameters)
-            made = kind(_made(inner, copied, layer, parameters))
+            made = kind(_make(inner, copied, layer, parameters))
         else:
-            made = _made(kind, copied, layer, parameters)
+            made = _make(kind, copied, layer, parameters)
         size = chunk_size(model, inputs, memory)
 
         def attributions(inputs: Tensor, targets: Tensor) -> Tensor:
@@ -163,7 +163,7 @@ def _method(library: Any, kind: Any, layer: str | None, instance: Any) -> Method
     )
 
 
-def _made(kind: Any, model: nn.Module, layer: str | None, parameters: dict[str, Any]) -> Any:
+def _make(kind: Any, model: nn.Module, layer: str | None, parameters: dict[str, Any]) -> Any:
     """An instance for a model; takes what its constructor knows out of the parameters."""
     given = taken(kind.__init__, parameters)
     for key in given:
@@ -250,7 +250,7 @@ def rebound(instance: Any, model: nn.Module, copied: nn.Module) -> Any:
     """
     old = _bound_model(instance)
     names = {id(module): name for name, module in old.named_modules(remove_duplicate=False)}
-    kind = imported("captum.attr", "captum").Attribution
+    kind = import_library("captum.attr", "captum").Attribution
 
     def translated(value: Any) -> Any:
         if isinstance(value, nn.Module) and id(value) in names:

@@ -18,7 +18,7 @@ from xattr_adapters._shared import (
     twin,
     unknown,
 )
-from xattr_check.core.adapter import imported
+from xattr_check.core.adapter import import_library
 from xattr_check.core.method import Method
 from xattr_check.errors import UsageError
 from xattr_check.perturbation.gradients import MEMORY, chunk_size, in_chunks
@@ -34,8 +34,8 @@ FILLED = ("target_layers", "reshape_transform", "ablation_layer", "base_method",
 
 def adapter(wanted: Any, layer: str | None) -> Method:
     """The method of a class of pytorch_grad_cam, by its name or itself. Raises UsageError."""
-    library = imported("pytorch_grad_cam", PIP)
-    base = imported("pytorch_grad_cam.base_cam", PIP).BaseCAM
+    library = import_library("pytorch_grad_cam", PIP)
+    base = import_library("pytorch_grad_cam.base_cam", PIP).BaseCAM
     classes = {
         name: kind
         for name, kind in vars(library).items()
@@ -61,7 +61,7 @@ def adapter(wanted: Any, layer: str | None) -> Method:
 
 def _method(spec: str, kind: Any, layer: str | None) -> Method:
     name = kind.__name__
-    target_of = imported("pytorch_grad_cam.utils.model_targets", PIP).ClassifierOutputTarget
+    target_of = import_library("pytorch_grad_cam.utils.model_targets", PIP).ClassifierOutputTarget
 
     def explain(
         model: nn.Module,

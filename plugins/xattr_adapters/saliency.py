@@ -18,7 +18,7 @@ from xattr_adapters._shared import (
     twin,
     unknown,
 )
-from xattr_check.core.adapter import imported
+from xattr_check.core.adapter import import_library
 from xattr_check.core.axes import layout_of
 from xattr_check.core.method import Method
 from xattr_check.errors import UsageError
@@ -43,7 +43,7 @@ FILLED = (
 
 def adapter(wanted: Any, layer: str | None) -> Method:
     """The method of a mask of saliency.core, by its name, its class or itself. Raises UsageError."""
-    core = imported("saliency.core", "saliency")
+    core = import_library("saliency.core", "saliency")
     kinds = {
         name: kind
         for name, kind in vars(core).items()

@@ -18,7 +18,7 @@ from xattr_adapters._shared import (
     twin,
     unknown,
 )
-from xattr_check.core.adapter import imported
+from xattr_check.core.adapter import import_library
 from xattr_check.core.method import Method
 from xattr_check.errors import UsageError
 from xattr_check.perturbation.gradients import MEMORY, chunk_size
@@ -57,7 +57,7 @@ class Selected(nn.Module):
 
 def adapter(wanted: Any, layer: str | None) -> Method:
     """The method of an explainer of shap, by its name or its class. Raises UsageError."""
-    library = imported("shap", "shap")
+    library = import_library("shap", "shap")
     if not isinstance(wanted, str | type):
         name = type(wanted).__name__
         raise UsageError(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from xattr_adapters._shared import documented, expect_layer, full, parameters_of, quiet, twin, unknown
-from xattr_check.core.adapter import imported
+from xattr_check.core.adapter import import_library
 from xattr_check.core.method import Method
 from xattr_check.errors import UsageError
 from xattr_check.perturbation.gradients import MEMORY, in_chunks
@@ -20,8 +20,8 @@ STARTS = {"logit": lambda output: output, "one": torch.ones_like}
 
 def adapter(wanted: Any, layer: str | None) -> Method:
     """The method of a composite, by its name, its class or itself. Raises UsageError."""
-    composites = imported("zennit.composites", "zennit")
-    core = imported("zennit.core", "zennit")
+    composites = import_library("zennit.composites", "zennit")
+    core = import_library("zennit.core", "zennit")
     kinds = {
         name: kind
         for name, kind in vars(composites).items()
@@ -62,7 +62,7 @@ def _method(spec: str, kind: Any, instance: Any) -> Method:
     ) -> Tensor:
         if start not in STARTS:
             raise ValueError(f"{spec}: expected start=logit or one, came {start!r}")
-        attributors = imported("zennit.attribution", "zennit")
+        attributors = import_library("zennit.attribution", "zennit")
         copied = twin(model)
 
         def explained(inputs: Tensor, targets: Tensor) -> Tensor:
@@ -100,8 +100,8 @@ def _method(spec: str, kind: Any, instance: Any) -> Method:
 
 def _canonizers(model: nn.Module) -> list[Any]:
     """What makes a model fit the rules: merged BatchNorm, and the sums of ResNets as modules."""
-    canonizers = imported("zennit.canonizers", "zennit")
-    torchvision = imported("zennit.torchvision", "zennit")
+    canonizers = import_library("zennit.canonizers", "zennit")
+    torchvision = import_library("zennit.torchvision", "zennit")
     blocks = (torchvision.ResNetBottleneck, torchvision.ResNetBasicBlock)
     if any(isinstance(module, blocks) for module in model.modules()):
         return [torchvision.ResNetCanonizer()]

@@ -159,7 +159,7 @@ def test_a_missing_dependency_of_a_library_is_named(monkeypatch) -> None:
 
     monkeypatch.setattr(importlib, "import_module", absent)
     with pytest.raises(UsageError, match=r"'captum' needs 'matplotlib', .*; pip install matplotlib$"):
-        adapter.imported("captum.attr", "captum")
+        adapter.import_library("captum.attr", "captum")
 
 
 def test_nothing_is_imported_before_it_is_asked_for(monkeypatch) -> None:

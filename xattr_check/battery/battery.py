@@ -15,7 +15,7 @@ from xattr_check.config.settings import PerMethod, Settings
 from xattr_check.core import registry
 from xattr_check.core.checks import Axiom
 from xattr_check.core.method import Method
-from xattr_check.core.run import MEBIBYTE, Progress, Run, silent
+from xattr_check.core.run import MEBIBYTE, OnProgress, Run, silent
 from xattr_check.core.subject import Subject
 from xattr_check.core.verdict import Verdict
 from xattr_check.errors import UsageError
@@ -141,7 +141,7 @@ def subject_of(settings: Settings, subject: Any = None) -> Subject:
     return load_subject(subject if subject is not None else settings.subject or DEFAULT_SUBJECT)
 
 
-def run_of(settings: Settings, progress: Progress = silent) -> Run:
+def run_of(settings: Settings, progress: OnProgress = silent) -> Run:
     """What a run shares as the settings say, in their store. Raises UsageError."""
     return Run(
         store=Store(Path(settings.storage) / "store"),
@@ -164,12 +164,12 @@ class Battery:
     """
 
     def __init__(
-        self, settings: Settings, methods: Sequence[Any], subject: Any = None, progress: Progress = silent
+        self, settings: Settings, methods: Sequence[Any], subject: Any = None, progress: OnProgress = silent
     ) -> None:
         self.settings = settings
         self.beside = Beside.installed()
         known = self.beside.checks
-        with settings.located():
+        with settings.placing_mistakes():
             self.methods: list[Method] = load_methods(methods)
             self.checks: list[Axiom] = select(settings.checks, known, settings.budget)
         validate(settings, self.methods, {**known, **{check.name: check for check in self.checks}})
@@ -179,7 +179,7 @@ class Battery:
     @cached_property
     def run(self) -> Run:
         """What the items share, in the store of the settings. Raises UsageError."""
-        with self.settings.located():
+        with self.settings.placing_mistakes():
             return run_of(self.settings, progress=self._progress)
 
     @property
@@ -204,7 +204,7 @@ class Battery:
     def subject(self) -> Subject:
         """The subject on the run's device. Raises UsageError."""
         self.run.progress(f"loading {self.subject_label}")
-        with self.settings.located():
+        with self.settings.placing_mistakes():
             return subject_of(self.settings, self._subject).to(self.run.device)
 
     def judge(self, method: Method, check: Axiom) -> Verdict:

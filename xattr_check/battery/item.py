@@ -63,7 +63,7 @@ class Item:
         """Measure until the verdict is clear or the budget is spent."""
         started = time.perf_counter()
         with full_precision(run.device):
-            verdict = _Judge(self, run).verdict()
+            verdict = _Trial(self, run).verdict()
         if self.expected_failure is not None:
             verdict = _expect(verdict, self.expected_failure)
         return replace(verdict, seconds=time.perf_counter() - started)
@@ -79,7 +79,7 @@ def _expect(verdict: Verdict, reason: str) -> Verdict:
 
 
 @dataclass(eq=False)
-class _Judge:
+class _Trial:
     """One item at work."""
 
     item: Item
@@ -113,7 +113,7 @@ class _Judge:
             return self._verdict(
                 "invalid", f"{reason}; the check says nothing about {subject.name!r}", judgement
             )
-        found = self._found(judgement)
+        found = self._conclude(judgement)
         if judgement.outcome == "pass" and (reason := self._uninformative()):
             sentence = f"{found.sentence}; uninformative, since {reason}"
             return replace(found, status="not_applicable", sentence=sentence)
@@ -198,7 +198,7 @@ class _Judge:
             "index": draw.indices[worst],
         }
 
-    def _found(self, judgement: Judgement) -> Verdict:
+    def _conclude(self, judgement: Judgement) -> Verdict:
         """The verdict by the gate, where the controls are as they must be."""
         check, outcome = self.item.check, judgement.outcome
         if not check.sequential and self.findings:

@@ -34,7 +34,7 @@ def missing(shortfall: Shortfall | None, given: Subject, measured: Subject, run:
 
     measured: what the check made of the subject that was given.
     """
-    spent = f"not clear after {_drawn(given, measured, run)}"
+    spent = f"not clear after {_describe_spent(given, measured, run)}"
     if shortfall is None:
         return spent
     enough = "no number of rows that can be had would decide"
@@ -50,7 +50,7 @@ def _rounded(rows: float) -> str:
     return str(math.ceil(rows / step) * step)
 
 
-def _drawn(given: Subject, measured: Subject, run: Run) -> str:
+def _describe_spent(given: Subject, measured: Subject, run: Run) -> str:
     """How much was drawn, and what would be more."""
     drawn, there = min(run.limit, len(measured.inputs)), len(measured.inputs)
     if drawn < there:

@@ -18,13 +18,13 @@ from xattr_check.errors import UsageError
 from xattr_check.generation import export
 from xattr_check.generation.blocks import BLOCK, SNAPSHOT, block
 from xattr_check.generation.certify import MEDIAN, NINETIETH, REACH, SOFTMAX
-from xattr_check.generation.generator import Generator
+from xattr_check.generation.generator import Maker
 from xattr_check.generation.objectives import OBJECTIVES
-from xattr_check.generation.placement import settled
+from xattr_check.generation.placement import choose_placement
 from xattr_check.generation.plan import REFERENCES, Plan
 from xattr_check.generation.samples import Samples
 from xattr_check.generation.scenarios import LARGEST, SCENARIOS, Scenario, scenario
-from xattr_check.generation.subjects import packed
+from xattr_check.generation.subjects import pack
 from xattr_check.storage.files import check_writable, make_folder, tell_unwritable
 
 # Samples that are started at most, for each that is wanted.
@@ -158,8 +158,8 @@ def _run(arguments: argparse.Namespace) -> int:
         raise UsageError(problem, option="--packed", came=plan.reference)
     blocks = math.ceil(TRIES * arguments.count / BLOCK)
     meter = Meter(arguments.count, blocks, plan.steps, sys.stderr)
-    maker = Generator(subject, replace(plan, fixed=arguments.placement == "fixed"), shared)
-    maker = settled(maker) if arguments.placement is None else maker
+    maker = Maker(subject, replace(plan, fixed=arguments.placement == "fixed"), shared)
+    maker = choose_placement(maker) if arguments.placement is None else maker
     plan = maker.plan
     meter.say(
         f"xattr-check: {kind.name} features for {subject.name} with patches of {plan.side} pixels"
@@ -167,7 +167,7 @@ def _run(arguments: argparse.Namespace) -> int:
         f"at most {blocks * BLOCK} samples are started, {BLOCK} at a time"
     )
     with full_precision(shared.device):
-        samples = _made(maker, meter, blocks, arguments.count)
+        samples = _make_samples(maker, meter, blocks, arguments.count)
     written = _write(arguments, maker, samples[: arguments.count]) if len(samples) else []
     return _tell(arguments, maker, meter, samples, written)
 
@@ -175,7 +175,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _settings(arguments: argparse.Namespace) -> Settings:
     found = of_folder(Path())
     names = ("subject", "model", "data", "seed", "device", "storage", "memory")
-    return found.overridden(**{name: getattr(arguments, name) for name in names})
+    return found.override(**{name: getattr(arguments, name) for name in names})
 
 
 def _check_files(arguments: argparse.Namespace, kind: Scenario) -> None:
@@ -197,13 +197,13 @@ def _check_files(arguments: argparse.Namespace, kind: Scenario) -> None:
             check_writable(path, f"--{option}")
 
 
-def _made(maker: Generator, meter: Meter, blocks: int, count: int) -> Samples:
+def _make_samples(maker: Maker, meter: Meter, blocks: int, count: int) -> Samples:
     """The samples of as few blocks as it takes."""
     parts: list[Samples] = []
     try:
         for number in range(blocks):
             parts.append(block(maker, number, meter))
-            meter.finished(parts[-1])
+            meter.finish_block(parts[-1])
             if meter.certified >= count:
                 break
     finally:
@@ -211,12 +211,12 @@ def _made(maker: Generator, meter: Meter, blocks: int, count: int) -> Samples:
     return Samples.joined(parts)
 
 
-def _write(arguments: argparse.Namespace, maker: Generator, samples: Samples) -> list[str]:
+def _write(arguments: argparse.Namespace, maker: Maker, samples: Samples) -> list[str]:
     """Write what is asked for, and say where it is. Raises UsageError."""
     about = export.description(maker)
     writers: dict[str, Callable[[Path], list[Path]]] = {
         "out": lambda path: export.write(export.tensors(maker, samples), path, about),
-        "packed": lambda path: export.write(packed(maker, samples), path, about),
+        "packed": lambda path: export.write(pack(maker, samples), path, about),
         "pictures": lambda path: sheets.draw(maker, samples, path),
     }
     lines = []
@@ -232,7 +232,7 @@ def _write(arguments: argparse.Namespace, maker: Generator, samples: Samples) ->
 
 
 def _tell(
-    arguments: argparse.Namespace, maker: Generator, meter: Meter, samples: Samples, written: list[str]
+    arguments: argparse.Namespace, maker: Maker, meter: Meter, samples: Samples, written: list[str]
 ) -> int:
     """Print the figures of the samples that were wanted; 0 or 1."""
     kind, started = maker.plan.scenario, meter.blocks_done * BLOCK

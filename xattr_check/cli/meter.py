@@ -64,7 +64,7 @@ class Meter:
             self._shown = now
             self._show(step, certified)
 
-    def finished(self, samples: Samples) -> None:
+    def finish_block(self, samples: Samples) -> None:
         """A block is done, or was in the store."""
         self.certified += len(samples)
         self.seconds = time.monotonic() - self._began

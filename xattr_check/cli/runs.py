@@ -16,7 +16,7 @@ from xattr_check.report import standing
 from xattr_check.report.looks import LOOKS, excuse
 from xattr_check.report.table import summary
 from xattr_check.storage.files import check_writable, write_bytes
-from xattr_check.wording import WIDTH, nearest, wrapped
+from xattr_check.wording import WIDTH, nearest, wrap
 
 LEADERBOARD = "leaderboard"
 # Options of pytest that the leaderboard has as well.
@@ -85,7 +85,7 @@ def _storage(arguments: argparse.Namespace) -> Path:
     return Path(of_folder(Path()).storage)
 
 
-def _found(storage: Path, reference: str, option: str) -> SavedRun:
+def _find_run(storage: Path, reference: str, option: str) -> SavedRun:
     return history.find(storage, reference, Path(), option)
 
 
@@ -99,8 +99,8 @@ def _report(arguments: argparse.Namespace) -> int:
     from xattr_check.report import page as report
 
     storage = _storage(arguments)
-    runs = [_found(storage, reference, "report") for reference in arguments.runs]
-    sources = [report.Source.of(run) for run in runs]
+    runs = [_find_run(storage, reference, "report") for reference in arguments.runs]
+    sources = [report.ReportedRun.of(run) for run in runs]
     if not any(source.verdicts for source in sources):
         raise UsageError(f"no verdict is in {', '.join(map(str, runs))}", option="report")
     _write(arguments.output, "--output", lambda: report.render(sources, history.saved_runs(storage)))
@@ -150,7 +150,7 @@ def _lines(run: SavedRun, method: str | None, check: str | None) -> list[str]:
     for verdict in found if check is not None else ():
         mark = f"fail ({excuse(verdict)})" if verdict.excused else LOOKS[verdict.status].mark
         text = f"{verdict.method} on {verdict.subject}: {mark} {verdict.interval or ''}".rstrip()
-        lines += wrapped(text, indent=4)
+        lines += wrap(text, indent=4)
     return lines
 
 
@@ -162,17 +162,17 @@ def _leaderboard(arguments: argparse.Namespace) -> int:
         code = _judge(arguments, storage)
         if code not in RAN:
             return code
-    run = _found(storage, LEADERBOARD if arguments.source is None else arguments.source, "--from")
+    run = _find_run(storage, LEADERBOARD if arguments.source is None else arguments.source, "--from")
     verdicts = list(run.verdicts.values())
     subjects = sorted({verdict.subject for verdict in verdicts})
     print(f"\n{run} on {', '.join(subjects)}, the fewest failures first")
-    for line, _ in standing.lines(verdicts):
+    for line, _ in standing.render_lines(verdicts):
         print(line)
     if arguments.html is not None:
         from xattr_check.report import page as report
 
         saved = history.saved_runs(storage)
-        _write(arguments.html, "--html", lambda: report.render([report.Source.of(run)], saved))
+        _write(arguments.html, "--html", lambda: report.render([report.ReportedRun.of(run)], saved))
     return 0
 
 

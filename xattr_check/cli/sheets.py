@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from xattr_check.generation.export import LETTERS
-from xattr_check.generation.generator import Generator, shown
+from xattr_check.generation.generator import Maker, compose_images
 from xattr_check.generation.samples import Samples
 from xattr_check.generation.scenarios import Scenario
 from xattr_check.report import pictures
@@ -12,9 +12,9 @@ from xattr_check.report import pictures
 ROWS = 8
 
 
-def draw(maker: Generator, samples: Samples, folder: Path) -> list[Path]:
+def draw(maker: Maker, samples: Samples, folder: Path) -> list[Path]:
     """Write sheets of the samples to FOLDER/SCENARIO-01.png and so on, and say which. Raises OSError."""
-    images = shown(maker, samples)
+    images = compose_images(maker, samples)
     kind, found = maker.plan.scenario, []
     for first in range(0, len(samples), ROWS):
         last = min(first + ROWS, len(samples))

@@ -14,7 +14,7 @@ from typing import Any
 from xattr_check.config.modules import render_traceback, resolve
 from xattr_check.config.specs import read_values, split
 from xattr_check.core import registry
-from xattr_check.core.adapter import adapted, adapters
+from xattr_check.core.adapter import adapt, adapters
 from xattr_check.core.method import Method, as_method
 from xattr_check.core.state import preserved_generators
 from xattr_check.core.subject import Subject
@@ -65,7 +65,7 @@ def _adapt(prefix: str, wanted: str) -> Any:
     if not name or (at and not layer):
         raise UsageError(expected=f"{prefix}:NAME or {prefix}:NAME@LAYER")
     try:
-        return adapted(prefix, name, layer or None)
+        return adapt(prefix, name, layer or None)
     except UsageError as error:
         # A module of the user's own may have the library's name.
         own = f"your own file is {prefix}.py:{name}" if Path(f"{prefix}.py").is_file() else ""

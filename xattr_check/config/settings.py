@@ -86,13 +86,13 @@ class Settings:
         """Whether the run is to be saved."""
         return self.autosave or self.save is not None
 
-    def told(self) -> dict[str, Any]:
+    def deviations(self) -> dict[str, Any]:
         """The options that decide what is measured, where they are not as by default."""
         names = ("subject", "model", "data", "budget", "seed", "device")
         default = Settings()
         return {name: value for name in names if (value := getattr(self, name)) != getattr(default, name)}
 
-    def overridden(self, **options: Any) -> "Settings":
+    def override(self, **options: Any) -> "Settings":
         """These settings with the options that are not None in their place.
 
         A subject takes the place of a model with its data, and the other way round.
@@ -110,7 +110,7 @@ class Settings:
         return self.places.get(names, "")
 
     @contextmanager
-    def located(self) -> Iterator[None]:
+    def placing_mistakes(self) -> Iterator[None]:
         """Tell of a UsageError about an option where the file says it, if it is from there."""
         try:
             yield

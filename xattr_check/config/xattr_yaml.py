@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from xattr_check.config.settings import KEYS, Settings
-from xattr_check.config.yaml_nodes import NAME, compose, entries, place, shown, value, wrong
+from xattr_check.config.yaml_nodes import NAME, compose, entries, mistake_at, place, render, value
 from xattr_check.core import registry
 from xattr_check.core.run import BUDGETS
 from xattr_check.errors import UsageError
@@ -41,7 +41,7 @@ def read(path: Path) -> Settings:
     known = {item.name for item in fields(Settings)} - {"others", "places"}
     for key, where, child in entries(path, node, "the file"):
         if key == "subjects":
-            raise wrong(
+            raise mistake_at(
                 path,
                 where,
                 "a run has one subject: expected subject: NAME",
@@ -50,7 +50,7 @@ def read(path: Path) -> Settings:
                 "--xattr-gates=FILE",
             )
         if key not in known:
-            raise wrong(path, where, f"unknown key {key!r}", hint=nearest(key, known))
+            raise mistake_at(path, where, f"unknown key {key!r}", hint=nearest(key, known))
         values[key] = _gates(path, child) if key == "gates" else _plain(path, key, child)
         places[(key,)] = place(path, where)
         places |= {(key, *names): at for names, at in _places(path, key, child)}
@@ -90,14 +90,14 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
 def _plain(path: Path, key: str, node: yaml.Node) -> Any:
     kinds, wanted = _KINDS.get(key, ((str,), "a text"))
     if isinstance(node, yaml.CollectionNode) and not {list, dict} & set(kinds):
-        raise wrong(path, node, option=key, expected=wanted, came=shown(path, node))
+        raise mistake_at(path, node, option=key, expected=wanted, came=render(path, node))
     if isinstance(node, yaml.SequenceNode):
         _check_texts(path, key, node)
     found = value(path, node)
     if not isinstance(found, kinds) or (isinstance(found, bool) and bool not in kinds):
-        raise wrong(path, node, option=key, expected=wanted, came=shown(path, node))
+        raise mistake_at(path, node, option=key, expected=wanted, came=render(path, node))
     if key == "budget" and found not in BUDGETS:
-        raise wrong(path, node, option=key, expected=", ".join(BUDGETS), came=repr(found))
+        raise mistake_at(path, node, option=key, expected=", ".join(BUDGETS), came=repr(found))
     if key in ("save", "compare") and isinstance(found, bool):
         return "" if found else None
     if key == "methods" and isinstance(found, str):
@@ -116,7 +116,7 @@ def _plain(path: Path, key: str, node: yaml.Node) -> Any:
 def _check_texts(path: Path, key: str, node: yaml.SequenceNode) -> None:
     for child in node.value:
         if not isinstance(child, yaml.ScalarNode) or not isinstance(value(path, child), str):
-            raise wrong(path, child, option=key, expected="texts in the list", came=shown(path, child))
+            raise mistake_at(path, child, option=key, expected="texts in the list", came=render(path, child))
 
 
 def _own_claims(path: Path, node: yaml.Node) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def _own_claims(path: Path, node: yaml.Node) -> dict[str, Any]:
             _check_texts(path, "claims", child)
         elif isinstance(child, yaml.MappingNode) or value(path, child) is not True:
             expected = f"a list of checks for {name!r}"
-            raise wrong(path, child, option="claims", expected=expected, came=shown(path, child))
+            raise mistake_at(path, child, option="claims", expected=expected, came=render(path, child))
     found: dict[str, Any] = value(path, node)
     return found
 
@@ -139,7 +139,9 @@ def _check_reasons(path: Path, node: yaml.Node, depth: int = 0) -> None:
         reason = value(path, child) if isinstance(child, yaml.ScalarNode) else None
         if not isinstance(reason, str) or not reason:
             expected = f"a reason for {name!r}"
-            raise wrong(path, child, option="expected_failures", expected=expected, came=shown(path, child))
+            raise mistake_at(
+                path, child, option="expected_failures", expected=expected, came=render(path, child)
+            )
 
 
 def _gates(path: Path, node: yaml.Node) -> dict[str, Gate]:
@@ -149,20 +151,20 @@ def _gates(path: Path, node: yaml.Node) -> dict[str, Gate]:
         given = list(entries(path, child, f"the gate of {check!r}"))
         if len(given) != 1:
             expected = f"one bound for {check!r}"
-            raise wrong(path, where, option="gates", expected=expected, came=str(len(given)))
+            raise mistake_at(path, where, option="gates", expected=expected, came=str(len(given)))
         ((kind, _, number),) = given
         bound = _bound(check, value(path, number)) if isinstance(number, yaml.ScalarNode) else None
         if kind not in kinds or isinstance(bound, bool) or not isinstance(bound, int | float):
-            raise wrong(
+            raise mistake_at(
                 path,
                 number,
                 option="gates",
                 expected=f"{check}: {{at_most|at_least|beats: NUMBER}}",
-                came=f"{kind}: {shown(path, number)}",
+                came=f"{kind}: {render(path, number)}",
             )
         if not math.isfinite(bound):
             expected = f"a finite number for {check!r}"
-            raise wrong(path, number, option="gates", expected=expected, came=str(bound))
+            raise mistake_at(path, number, option="gates", expected=expected, came=str(bound))
         found[check] = kinds[kind](float(bound))
     return found
 

@@ -17,7 +17,7 @@ def place(path: Path, node: yaml.Node) -> str:
     return f"{path}:{node.start_mark.line + 1}"
 
 
-def wrong(path: Path, node: yaml.Node, what: str = "", **fields: str) -> UsageError:
+def mistake_at(path: Path, node: yaml.Node, what: str = "", **fields: str) -> UsageError:
     """A UsageError of these fields, about a node and told with its line."""
     return UsageError(what, place=place(path, node), **fields)
 
@@ -50,13 +50,13 @@ def entries(path: Path, node: yaml.Node, what: str) -> Iterator[tuple[str, yaml.
     """
     if not isinstance(node, yaml.MappingNode):
         expected = f"{what} to be a mapping, name: value"
-        raise wrong(path, node, expected=expected, came=shown(path, node))
+        raise mistake_at(path, node, expected=expected, came=render(path, node))
     lines: dict[str, int] = {}
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode):
-            raise wrong(path, key, expected=f"a name in {what}", came=shown(path, key))
+            raise mistake_at(path, key, expected=f"a name in {what}", came=render(path, key))
         if key.value in lines:
-            raise wrong(
+            raise mistake_at(
                 path,
                 key,
                 f"{key.value!r} stands in {what} twice, for the first time in line {lines[key.value]}",
@@ -70,10 +70,10 @@ def value(path: Path, node: yaml.Node) -> Any:
     try:
         return yaml.SafeLoader("").construct_document(node)
     except yaml.YAMLError as error:
-        raise wrong(path, node, str(getattr(error, "problem", error))) from None
+        raise mistake_at(path, node, str(getattr(error, "problem", error))) from None
 
 
-def shown(path: Path, node: yaml.Node) -> str:
+def render(path: Path, node: yaml.Node) -> str:
     """What a node says, for a message: no more than a line of it, and nothing of what is nested."""
     if isinstance(node, yaml.ScalarNode):
         return f"{value(path, node)!r:.60}"

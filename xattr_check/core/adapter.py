@@ -32,7 +32,7 @@ def adapters() -> dict[str, EntryPoint]:
     return dict(sorted(found.items()))
 
 
-def adapted(prefix: str, wanted: Any, layer: str | None = None) -> Any:
+def adapt(prefix: str, wanted: Any, layer: str | None = None) -> Any:
     """What the adapter makes of a name or an object: a Method or a function."""
     return adapters()[prefix].load()(wanted, layer)
 
@@ -52,7 +52,7 @@ def library_of(value: Any) -> str | None:
     return None
 
 
-def imported(module: str, distribution: str) -> ModuleType:
+def import_library(module: str, distribution: str) -> ModuleType:
     """A module of a library. Raises UsageError with the command that installs what is missing."""
     try:
         return importlib.import_module(module)

@@ -64,11 +64,11 @@ class Figure:
             "up": self.up,
             "x": list(self.x),
             "lines": {
-                name: {"mean": _told(line.mean), "low": _told(line.low), "high": _told(line.high)}
+                name: {"mean": _rounded(line.mean), "low": _rounded(line.low), "high": _rounded(line.high)}
                 for name, line in self.lines.items()
             },
             "controls": {
-                control: {name: _told(points) for name, points in own.items()}
+                control: {name: _rounded(points) for name, points in own.items()}
                 for control, own in self.controls.items()
             },
         }
@@ -107,7 +107,7 @@ def figure(drawn: Sequence[Lines], controls: Mapping[str, Sequence[Mapping[str, 
     )
 
 
-def _told(points: Points) -> list[float | None]:
+def _rounded(points: Points) -> list[float | None]:
     return [float(f"{value:.4g}") if math.isfinite(value) else None for value in points]
 
 

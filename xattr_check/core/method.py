@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from torch import Tensor, nn
 
-from xattr_check.core.adapter import adapted, library_of
+from xattr_check.core.adapter import adapt, library_of
 from xattr_check.core.arrays import Caller, as_tensor, form_of
 from xattr_check.core.subject import Subject
 from xattr_check.errors import UsageError
@@ -163,7 +163,7 @@ def as_method(function: Any, name: str | None = None) -> Method:
     wrong = partial(UsageError, option="method", value=label)
     if (library := library_of(function)) is not None:
         try:
-            return as_method(adapted(library, function), label)
+            return as_method(adapt(library, function), label)
         except UsageError as error:
             raise error.about("method", label) from error.__cause__
     if isinstance(function, type):

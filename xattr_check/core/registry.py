@@ -19,11 +19,11 @@ from xattr_check.core.method import Method
 from xattr_check.core.subject import Subject
 from xattr_check.errors import UsageError
 
-T = TypeVar("T", Method, Axiom, "Fixture")
+T = TypeVar("T", Method, Axiom, "SubjectFactory")
 
 
 @dataclass(frozen=True, eq=False)
-class Fixture:
+class SubjectFactory:
     """A subject that can be made by name."""
 
     name: str
@@ -40,9 +40,9 @@ class Fixture:
         return self.factory(**parameters)
 
 
-def fixture(factory: Callable[..., Subject]) -> Fixture:
+def fixture(factory: Callable[..., Subject]) -> SubjectFactory:
     """Declare a subject; the factory's name is the subject's."""
-    return Fixture(factory.__name__, factory)
+    return SubjectFactory(factory.__name__, factory)
 
 
 def _modules(where: str) -> Iterator[ModuleType]:
@@ -90,6 +90,6 @@ def checks() -> dict[str, Axiom]:
 
 
 @cache
-def subjects() -> dict[str, Fixture]:
+def subjects() -> dict[str, SubjectFactory]:
     """Every installed subject, by name."""
-    return _installed("xattr_check.fixtures", Fixture)
+    return _installed("xattr_check.fixtures", SubjectFactory)

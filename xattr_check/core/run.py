@@ -20,7 +20,7 @@ Budget = Literal["quick", "standard", "full"]
 BUDGETS: dict[Budget, int] = {"quick": 128, "standard": 512, "full": 4096}
 MEBIBYTE = 2**20
 
-Progress = Callable[[str], None]
+OnProgress = Callable[[str], None]
 
 
 class MapCache:
@@ -72,7 +72,7 @@ class Run:
     memory: int = 256 * MEBIBYTE
     batch: int = 32
     timeout: float = 300.0
-    progress: Progress = silent
+    progress: OnProgress = silent
     maps: MapCache = field(default_factory=lambda: MapCache(1024 * MEBIBYTE))
     _models: "weakref.WeakKeyDictionary[nn.Module, str]" = field(default_factory=weakref.WeakKeyDictionary)
     _memo: dict[str, Any] = field(default_factory=dict)

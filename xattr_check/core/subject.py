@@ -52,7 +52,7 @@ class Subject:
     generated: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        wrong = self._wrong
+        wrong = self._mistake
         if not isinstance(self.model, nn.Module):
             raise wrong("model to be a torch.nn.Module", type(self.model).__name__)
         if not isinstance(self.inputs, Tensor) or self.inputs.ndim < 2 or len(self.inputs) == 0:
@@ -75,7 +75,7 @@ class Subject:
             model.eval()
         self._check_outputs()
 
-    def _wrong(self, expected: str, came: str, hint: str = "") -> SubjectError:
+    def _mistake(self, expected: str, came: str, hint: str = "") -> SubjectError:
         """The error of this subject."""
         return SubjectError(option="subject", value=self.name, expected=expected, came=came, hint=hint)
 
@@ -87,14 +87,14 @@ class Subject:
             problem = f"the model cannot run on its inputs {tuple(self.inputs[:1].shape)}: {error}"
             raise SubjectError(problem, option="subject", value=self.name) from error
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 1:
-            raise self._wrong(
+            raise self._mistake(
                 "the model to return logits (1, K) for one input",
                 _shape_of(logits),
                 "wrap the model in a module that returns them",
             )
         low, high = int(self.targets.min()), int(self.targets.max())
         if low < 0 or high >= logits.shape[1]:
-            raise self._wrong(f"targets in 0…{logits.shape[1] - 1}, the model's outputs", f"{low}…{high}")
+            raise self._mistake(f"targets in 0…{logits.shape[1] - 1}, the model's outputs", f"{low}…{high}")
 
     @property
     def layout(self) -> Layout:
@@ -153,19 +153,19 @@ class Subject:
             return self
         return Subject(
             name=self.name,
-            model=self._copied(self.model, device),
+            model=self._copy_to(self.model, device),
             inputs=self.inputs.to(device),
             targets=self.targets.to(device),
             reference=self.reference,
             regions=None if self.regions is None else self.regions.to(device),
             truth={key: value.to(device) for key, value in self.truth.items()},
             causal=self.causal,
-            siblings={key: self._copied(value, device) for key, value in self.siblings.items()},
+            siblings={key: self._copy_to(value, device) for key, value in self.siblings.items()},
             recipe=self.recipe,
             generated=self.generated,
         )
 
-    def _copied(self, model: nn.Module, device: torch.device) -> nn.Module:
+    def _copy_to(self, model: nn.Module, device: torch.device) -> nn.Module:
         """A copy of a model on a device: the user's own stays where it is."""
         try:
             return copy.deepcopy(model).to(device)

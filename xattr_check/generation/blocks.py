@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xattr_check.generation.certify import DRAWS
-from xattr_check.generation.generator import Generator, own_places
+from xattr_check.generation.generator import Maker, own_places
 from xattr_check.generation.objectives import OBJECTIVES
 from xattr_check.generation.prior import Decoders
 from xattr_check.generation.samples import Samples
@@ -63,7 +63,7 @@ class Yield:
     pace: float = math.nan
 
 
-def block(maker: Generator, number: int, watch: Watch | None = None, deadline: float = math.inf) -> Samples:
+def block(maker: Maker, number: int, watch: Watch | None = None, deadline: float = math.inf) -> Samples:
     """The certified samples of a block of BLOCK started ones, from the store where they are.
 
     deadline: time.monotonic() after which OutOfTime is raised; the next call goes on from a snapshot.
@@ -79,7 +79,7 @@ def block(maker: Generator, number: int, watch: Watch | None = None, deadline: f
     return Samples.of(found)
 
 
-def take(maker: Generator, blocks: int, seconds: float = math.inf) -> Yield:
+def take(maker: Maker, blocks: int, seconds: float = math.inf) -> Yield:
     """The samples of so many blocks.
 
     seconds: after which what is certified so far is returned; the next call goes on from there.
@@ -131,7 +131,7 @@ def _optimised(work: "Block", key: dict[str, object], watch: Watch | None, deadl
 class Block:
     """Samples at work side by side; none depends on another."""
 
-    def __init__(self, maker: Generator, number: int) -> None:
+    def __init__(self, maker: Maker, number: int) -> None:
         self.maker, self.plan, self.number = maker, maker.plan, number
         scenario = self.plan.scenario
         self.objective = OBJECTIVES[self.plan.objective]

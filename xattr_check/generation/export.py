@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors.torch import save
 
 from xattr_check.generation.certify import DRAWS, MEDIAN, NINETIETH, REACH, SOFTMAX, Certificate
-from xattr_check.generation.generator import Generator, shown
+from xattr_check.generation.generator import Maker, compose_images
 from xattr_check.generation.samples import Samples
 from xattr_check.storage.files import write_bytes
 from xattr_check.storage.store import Tensors
@@ -19,16 +19,16 @@ LETTERS = "abcd"
 KEY = "xattr_check"
 
 
-def tensors(maker: Generator, samples: Samples) -> Tensors:
+def tensors(maker: Maker, samples: Samples) -> Tensors:
     """Samples as images and classes (see `generate.shown`), and their certificate as `certificate.NAME`."""
     certificate = {
         f"certificate.{one.name}": getattr(samples.certificate, one.name) for one in fields(Certificate)
     }
-    found = {**shown(maker, samples), **certificate}
+    found = {**compose_images(maker, samples), **certificate}
     return {name: tensor.detach().cpu().contiguous() for name, tensor in found.items()}
 
 
-def description(maker: Generator) -> dict[str, object]:
+def description(maker: Maker) -> dict[str, object]:
     """How samples were made, what for, and what their certificate bounds.
 
     `changes` names the columns of `certificate.median` and `.ninetieth`: the output that a feature must not

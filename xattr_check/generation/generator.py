@@ -27,7 +27,7 @@ def own_places(seed: int, sample: int) -> int:
     return (sample >> LOWER << LOWER) | (seed & ((1 << LOWER) - 1))
 
 
-class Generator:
+class Maker:
     """What samples for one subject and plan are made with, on the run's device.
 
     Raises UsageError for a model whose outputs do not depend on its inputs by gradients, or that has fewer
@@ -158,7 +158,7 @@ def _nothing(scenario: Scenario) -> Certificate:
     return Certificate(torch.zeros(0), *(torch.zeros(0, widths[one.name]) for one in fields(Certificate)[1:]))
 
 
-def shown(maker: Generator, samples: Samples) -> Tensors:
+def compose_images(maker: Maker, samples: Samples) -> Tensors:
     """Samples as images, so that anybody can check them with the model alone.
 
     `composite`, `reference` and `only_a`, `only_b`, … (n, C, H, W): all features, none, one of them;

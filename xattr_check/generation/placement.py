@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from xattr_check.generation.generator import Generator
+from xattr_check.generation.generator import Maker
 from xattr_check.generation.patches import paste
 
 # Pieces of the subject's inputs that are shown, and references and places on which each of them is.
@@ -17,7 +17,7 @@ AT_ONE_PLACE, KEPT = 0.5, 0.5
 
 
 @torch.no_grad()
-def explained(maker: Generator, *, anywhere: bool) -> float:
+def share_of_pieces(maker: Maker, *, anywhere: bool) -> float:
     """The share of the variance of a piece's effects, over all outputs, that lies between pieces: 0…1.
 
     The rest is due to the reference, and to the places, if pieces go anywhere.
@@ -39,17 +39,17 @@ def explained(maker: Generator, *, anywhere: bool) -> float:
     return float(1 - within / whole) if whole > 0 else 1.0
 
 
-def _logits(maker: Generator, images: Tensor) -> Tensor:
+def _logits(maker: Maker, images: Tensor) -> Tensor:
     at_once = max(1, maker.run.memory // maker.stage.probe.bytes)
     return torch.cat([maker.stage.model(part.clone()) for part in images.split(at_once)])
 
 
-def settled(maker: Generator) -> Generator:
+def choose_placement(maker: Maker) -> Maker:
     """The generator, with places that are fixed if the model answers to where a feature is.
 
     No feature does the same everywhere in a network that flattens its last map: a piece of an input explains
     little of its effect there if it goes anywhere, and most of it at one place.
     """
-    at_one_place = explained(maker, anywhere=False)
-    fixed = at_one_place > AT_ONE_PLACE and explained(maker, anywhere=True) < KEPT * at_one_place
-    return Generator(maker.subject, replace(maker.plan, fixed=fixed), maker.run)
+    at_one_place = share_of_pieces(maker, anywhere=False)
+    fixed = at_one_place > AT_ONE_PLACE and share_of_pieces(maker, anywhere=True) < KEPT * at_one_place
+    return Maker(maker.subject, replace(maker.plan, fixed=fixed), maker.run)

@@ -10,8 +10,8 @@ from xattr_check.core.run import Budget, Run
 from xattr_check.core.subject import Subject
 from xattr_check.errors import Invalid, Undefined, UsageError
 from xattr_check.generation.blocks import BLOCK, take
-from xattr_check.generation.generator import Generator, shown
-from xattr_check.generation.placement import settled
+from xattr_check.generation.generator import Maker, compose_images
+from xattr_check.generation.placement import choose_placement
 from xattr_check.generation.plan import Plan
 from xattr_check.generation.samples import Samples
 from xattr_check.generation.scenarios import Scenario, scenario
@@ -35,24 +35,24 @@ def generated(name: str) -> Derived:
         """Features generated with the subject's model: those it ships, or made when first asked for."""
         try:
             if name in subject.generated:
-                maker, samples = _shipped(subject, name, run)
+                maker, samples = _verify_shipped(subject, name, run)
             else:
-                maker, samples = _made(subject, scenario(name), run)
+                maker, samples = _make(subject, scenario(name), run)
         except UsageError as error:
             raise Undefined(str(error)) from None
-        return derived(subject, maker, samples)
+        return make_subject(subject, maker, samples)
 
     return features
 
 
-def derived(subject: Subject, maker: Generator, samples: Samples) -> Subject:
+def make_subject(subject: Subject, maker: Maker, samples: Samples) -> Subject:
     """The subject with composites (n, C, H, W) for inputs and class a for target.
 
     Its truth says which patch is where, and makes what: `mask_a`, `mask_b`, … (n, 1, H, W) bool each patch;
     `mask` those that make the target; `other_target` (n,) int64 and `other_mask` (n, 1, H, W) bool class b
     and what makes that, which in `single` is nothing; neither is there in `saturation`.
     """
-    images = shown(maker, samples)
+    images = compose_images(maker, samples)
     masks = {key: value for key, value in images.items() if key.startswith("mask_")}
     every = list(masks.values())
     kind = maker.plan.scenario
@@ -73,20 +73,20 @@ def derived(subject: Subject, maker: Generator, samples: Samples) -> Subject:
     )
 
 
-def packed(maker: Generator, samples: Samples) -> Tensors:
+def pack(maker: Maker, samples: Samples) -> Tensors:
     """Samples as a subject ships them: small, and checked against its model when they are loaded."""
     plan = maker.plan
     return {**samples.tensors(), "gap": torch.tensor(plan.gap), "fixed": torch.tensor(plan.fixed)}
 
 
-def _shipped(subject: Subject, name: str, run: Run) -> tuple[Generator, Samples]:
+def _verify_shipped(subject: Subject, name: str, run: Run) -> tuple[Maker, Samples]:
     """The shipped samples that hold here, by forward passes on all draws and on the composites."""
     tensors: Mapping[str, Tensor] = subject.generated[name]
     samples = Samples.of(dict(tensors))
     kind = scenario(name, samples.patches.shape[1])
     reference = "noise" if subject.reference is None else "subject"
     plan = Plan(kind, samples.patches.shape[-1], int(tensors["gap"]), reference, fixed=bool(tensors["fixed"]))
-    maker = Generator(subject, plan, run)
+    maker = Maker(subject, plan, run)
     run.progress(f"{kind.name} features: verifying {len(samples)} shipped samples")
 
     def verify() -> Tensors:
@@ -104,8 +104,8 @@ def _shipped(subject: Subject, name: str, run: Run) -> tuple[Generator, Samples]
     return maker, samples[holds.nonzero().squeeze(1)]
 
 
-def _made(subject: Subject, kind: Scenario, run: Run) -> tuple[Generator, Samples]:
-    maker = settled(Generator(subject, Plan.of(subject, kind, seed=run.seed), run))
+def _make(subject: Subject, kind: Scenario, run: Run) -> tuple[Maker, Samples]:
+    maker = choose_placement(Maker(subject, Plan.of(subject, kind, seed=run.seed), run))
     made = take(maker, BLOCKS[run.budget], seconds=SECONDS[run.budget])
     if len(made.samples) >= LEAST:
         return maker, made.samples

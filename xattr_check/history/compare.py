@@ -69,7 +69,7 @@ class Change:
         return found is not None and bool(self.worse) and not found.low <= 0 <= found.high
 
     @property
-    def told(self) -> str:
+    def difference_text(self) -> str:
         """The difference in words; on which rows, where it need not be that of the figures."""
         if self.difference is None or not self.worse:
             return ""

@@ -47,7 +47,7 @@ def document(
             "versions": _versions(),
             "git": git,
             "missing": missing,
-            "options": settings.told(),
+            "options": settings.deviations(),
             "sources": dict(sources or {}),
         },
         "results": list(records),

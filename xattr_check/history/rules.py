@@ -109,7 +109,7 @@ def held_to_nothing(rules: Sequence[Rule], changes: Sequence[Change]) -> list[Ru
     ]
 
 
-def corrected(changes: Sequence[Change]) -> dict[int, float]:
+def correct_p_values(changes: Sequence[Change]) -> dict[int, float]:
     """p-values of the changes by their place, corrected by Holm for the checks of one method. [holm1979]
 
     A figure that is the same in every row, or that is exact, leaves nothing to chance: it has its p, and does
@@ -130,17 +130,17 @@ def corrected(changes: Sequence[Change]) -> dict[int, float]:
     return found
 
 
-def corrected_for(rule: Rule, changes: Sequence[Change]) -> dict[int, float]:
+def correct_p_values_for(rule: Rule, changes: Sequence[Change]) -> dict[int, float]:
     """As `corrected`, for the checks that a rule speaks of alone: it asks nothing of the others."""
     places = [place for place, change in enumerate(changes) if rule.concerns(change)]
-    found = corrected([changes[place] for place in places])
+    found = correct_p_values([changes[place] for place in places])
     return {place: found[number] for number, place in enumerate(places) if number in found}
 
 
 def broken(rules: Sequence[Rule], changes: Sequence[Change]) -> Iterator[tuple[Rule, Change]]:
     """Every rule with every change that breaks it."""
     for rule in rules:
-        p_values = corrected_for(rule, changes)
+        p_values = correct_p_values_for(rule, changes)
         for place, change in enumerate(changes):
             if rule.concerns(change) and rule.broken_by(change, p_values.get(place, 1.0)):
                 yield rule, change

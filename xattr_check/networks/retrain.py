@@ -89,7 +89,7 @@ class Networks:
         taken = {name: stacked.unbind(0) for name, stacked in self.parameters.items()}
         return torch.stack(
             [
-                self._logits({name: rows[r] for name, rows in taken.items()}, _laid_out(own))
+                self._logits({name: rows[r] for name, rows in taken.items()}, _lay_out(own))
                 for r, own in enumerate(inputs)
             ]
         )
@@ -132,6 +132,6 @@ def _rolled(seen: Tensor, shift: int, generator: torch.Generator) -> Tensor:
     return seen.roll(by, (3, 4))
 
 
-def _laid_out(inputs: Tensor) -> Tensor:
+def _lay_out(inputs: Tensor) -> Tensor:
     """Inputs (B, *F) in the memory format in which a CPU is fastest."""
     return inputs.contiguous(memory_format=layout_of(inputs).memory_format)

@@ -29,7 +29,7 @@ def slopes(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     return gradients
 
 
-def laid_out(model: nn.Module, inputs: Tensor) -> Tensor:
+def lay_out(model: nn.Module, inputs: Tensor) -> Tensor:
     """The inputs in the memory format in which the model is fastest."""
     return inputs.contiguous(memory_format=probe(model, inputs).layout)
 
@@ -57,7 +57,7 @@ def in_chunks(
     size = len(inputs) if memory is None else chunk_size(model, inputs, memory)
 
     def explained(rows: slice) -> Tensor:
-        return explain(laid_out(model, inputs[rows]), *(one[rows] for one in (targets, *others)))
+        return explain(lay_out(model, inputs[rows]), *(one[rows] for one in (targets, *others)))
 
     maps = [one for _, one in Chunks(size).over(explained, len(inputs))]
     return torch.cat(maps).contiguous()
@@ -74,7 +74,7 @@ def gradients_at(
 
     def slopes_at(rows: slice, numbers: slice) -> Tensor:
         where = points(rows, numbers)
-        flat = laid_out(model, where.flatten(0, 1))
+        flat = lay_out(model, where.flatten(0, 1))
         return slopes(model, flat, targets[rows].repeat(len(where))).reshape(where.shape)
 
     return Chunks(chunk_size(model, inputs, memory)).over_pairs(slopes_at, len(inputs), count)

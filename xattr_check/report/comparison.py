@@ -4,32 +4,32 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from xattr_check.history.compare import Change
-from xattr_check.history.rules import Rule, corrected, corrected_for
+from xattr_check.history.rules import Rule, correct_p_values, correct_p_values_for
 from xattr_check.report.looks import LOOKS
-from xattr_check.wording import wrapped
+from xattr_check.wording import wrap
 
 
-def lines(
+def render_lines(
     changes: Sequence[Change], broken: Sequence[tuple[Rule, Change]], *, all_rows: bool = False
 ) -> Iterator[tuple[str, str]]:
     """Lines of the table, each with what colours it, as of `xattr_check.report.table.lines`.
 
     all_rows: whether what is the same has a row as well.
     """
-    p_values = corrected(changes)
+    p_values = correct_p_values(changes)
     rules = {id(change): rule for rule, change in reversed(broken)}
     places = {id(change): place for place, change in enumerate(changes)}
     for method, group in groupby(changes, key=lambda change: change.after.method):
         own = list(group)
-        yield from ((line, "head") for line in wrapped(method, indent=2))
+        yield from ((line, "head") for line in wrap(method, indent=2))
         for change in own:
             if all_rows or change.clear or change.after.status != change.before.status or id(change) in rules:
                 rule, place = rules.get(id(change)), places[id(change)]
-                p = p_values.get(place) if rule is None else corrected_for(rule, changes).get(place)
+                p = p_values.get(place) if rule is None else correct_p_values_for(rule, changes).get(place)
                 yield from _row(change, p, None if rule is None else rule.text)
         yield f"  {summary(own)}", "head"
         for reason, members in _reasons(own).items():
-            yield from ((line, "text") for line in wrapped(f"{', '.join(members)}: {reason}", indent=4))
+            yield from ((line, "text") for line in wrap(f"{', '.join(members)}: {reason}", indent=4))
 
 
 def _row(change: Change, p: float | None, rule: str | None) -> Iterator[tuple[str, str]]:
@@ -43,14 +43,14 @@ def _row(change: Change, p: float | None, rule: str | None) -> Iterator[tuple[st
     colour = "fail" if rule else "text" if not change.clear else "pass" if change.worse < 0 else "unclear"
     yield f"    {after.check:<26} {status:<19} {figures}".rstrip(), colour
     told = []
-    if change.told:
-        told.append(change.told)
+    if change.difference_text:
+        told.append(change.difference_text)
         if p is not None:
             told.append(f"p = {p:.2g}")
     if rule:
         told.append(f"not allowed by {rule}")
     if told:
-        yield from ((line, "text") for line in wrapped(", ".join(told)))
+        yield from ((line, "text") for line in wrap(", ".join(told)))
 
 
 def _reasons(changes: Sequence[Change]) -> dict[str, list[str]]:

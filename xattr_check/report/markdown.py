@@ -7,7 +7,7 @@ from itertools import groupby
 
 from xattr_check.core.verdict import Verdict
 from xattr_check.history.compare import Change
-from xattr_check.history.rules import Rule, corrected
+from xattr_check.history.rules import Rule, correct_p_values
 from xattr_check.report.looks import LOOKS, needs_attention, status_name
 from xattr_check.report.standing import Standing
 from xattr_check.report.table import in_order, summary
@@ -37,14 +37,14 @@ def text(
     for method, group in groupby(in_order(verdicts), key=lambda verdict: verdict.method):
         own = list(group)
         parts.append(
-            f"**{escaped(method)}** on {escaped(own[0].subject)} {Standing.of(method, own).verdict}: "
-            f"{escaped(summary(own))}"
+            f"**{escape(method)}** on {escape(own[0].subject)} {Standing.of(method, own).verdict}: "
+            f"{escape(summary(own))}"
         )
         found = [verdict for verdict in own if needs_attention(verdict)]
         if found:
             parts.append("\n".join(_table(found)))
     if compared:
-        parts += [f"### Compared with {escaped(compared)}", "\n".join(_changes(changes, broken))]
+        parts += [f"### Compared with {escape(compared)}", "\n".join(_changes(changes, broken))]
         if broken:
             parts.append("What a rule does not allow fails the run.")
         parts += [
@@ -73,11 +73,11 @@ def _table(verdicts: Sequence[Verdict], *, with_method: bool = False) -> Iterato
     for verdict in verdicts:
         seen = verdict.sentence if needs_attention(verdict) else ""
         cells = [verdict.check, status_name(verdict), verdict.figure_text, verdict.gate, seen]
-        yield "| " + " | ".join(map(escaped, [verdict.method, *cells] if with_method else cells)) + " |"
+        yield "| " + " | ".join(map(escape, [verdict.method, *cells] if with_method else cells)) + " |"
 
 
 def _changes(changes: Sequence[Change], broken: Sequence[tuple[Rule, Change]]) -> Iterator[str]:
-    p_values = corrected(changes)
+    p_values = correct_p_values(changes)
     rules = {id(change): rule.text for rule, change in reversed(broken)}
     shown = [
         (place, change)
@@ -101,14 +101,14 @@ def _changes(changes: Sequence[Change], broken: Sequence[tuple[Rule, Change]]) -
             status,
             "" if before.interval is None else f"{before.interval.value:.3g}",
             "" if after.interval is None else f"{after.interval.value:.3g}",
-            change.reason or change.told,
+            change.reason or change.difference_text,
             "" if p is None else f"{p:.2g}",
             rules.get(id(change), ""),
         ]
-        yield "| " + " | ".join(map(escaped, cells)) + " |"
+        yield "| " + " | ".join(map(escape, cells)) + " |"
 
 
-def escaped(text: str) -> str:
+def escape(text: str) -> str:
     """A text that no part of is read as Markdown, HTML or a mention of somebody."""
     line = " ".join(text.split())
     line = re.sub(r"([\\`*_{}\[\]()#+!|~$])", r"\\\1", html.escape(line, quote=False))

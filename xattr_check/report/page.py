@@ -10,21 +10,21 @@ import jinja2
 from PIL import Image
 
 from xattr_check.history.compare import Change
-from xattr_check.history.rules import Rule, corrected
+from xattr_check.history.rules import Rule, correct_p_values
 from xattr_check.history.saved import SavedRun
 from xattr_check.report import standing
 from xattr_check.report.looks import LOOKS
-from xattr_check.report.rows import Row, Source, checks_of, rows_of
+from xattr_check.report.rows import ReportedRun, Row, checks_of, rows_of
 from xattr_check.report.table import summary
 
-__all__ = ["Source", "render", "trends"]
+__all__ = ["ReportedRun", "render", "trends"]
 
 # Of pictures in one file, in bytes; those that need attention come first, and what is left out is told.
 PICTURES = 6 * 2**20
 
 
 def render(
-    sources: Sequence[Source],
+    sources: Sequence[ReportedRun],
     history: Sequence[SavedRun] = (),
     *,
     compared: str = "",
@@ -47,7 +47,7 @@ def render(
         for label in labels
     }
     cells = {(row.label, row.verdict.check): row for row in rows}
-    p_values = corrected(changes)
+    p_values = correct_p_values(changes)
     return _template("report.html").render(
         subjects=list(dict.fromkeys(row.verdict.subject for row in rows)),
         sources=sources,
@@ -77,7 +77,7 @@ def trends(history: Sequence[SavedRun], method: str | None = None, check: str | 
     """Figures over saved runs, the oldest first, as HTML; of all methods and checks, or of one alone."""
     latest: dict[tuple[Any, ...], Row] = {}
     for run in history:
-        source = Source.of(run)
+        source = ReportedRun.of(run)
         for verdict in run.verdicts.values():
             if method in (None, verdict.method) and check in (None, verdict.check):
                 key = (verdict.method, verdict.check, verdict.fingerprint, run.run.get("seed"))

@@ -269,9 +269,9 @@ def _compose(
     """All rows in columns, under the title and above the foot and, before it, the colours of maps."""
     widths = [max(tile.width for tile in column) for column in zip(*rows, strict=True)]
     width = max(LEAST_WIDTH, sum(widths) + GAP * (len(widths) - 1))
-    head = [_text(_wrapped(title, 17, width), 17), _text(_wrapped(text, 13, width), 13)]
+    head = [_text(_wrap(title, 17, width), 17), _text(_wrap(text, 13, width), 13)]
     tail = [Image.fromarray(heat(np.linspace(-1, 1, TILE)[None].repeat(8, 0), 1.0))] if legend else []
-    tail.append(_text(_wrapped(foot, 12, width), 12))
+    tail.append(_text(_wrap(foot, 12, width), 12))
     bands = [[part] for part in head] + [list(row) for row in rows] + [[part] for part in tail]
     heights = [max(part.height for part in band) for band in bands]
     picture = Image.new("RGB", (width + 2 * GAP, sum(heights) + GAP * (len(bands) + 1)), "white")
@@ -285,7 +285,7 @@ def _compose(
     return picture
 
 
-def _wrapped(text: str, size: int, width: int) -> list[str]:
+def _wrap(text: str, size: int, width: int) -> list[str]:
     """A text in lines of at most `width` pixels; a word that is longer is cut."""
     lines: list[str] = []
     line = ""

@@ -7,7 +7,7 @@ from typing import Any
 from xattr_check.core import registry
 from xattr_check.core.checks import FAMILIES, Axiom
 from xattr_check.core.method import Method
-from xattr_check.core.registry import Fixture
+from xattr_check.core.registry import SubjectFactory
 from xattr_check.report.declared import Entry, section_of_check, section_of_method, section_of_subject
 from xattr_check.statistics.gate import Beats
 
@@ -52,7 +52,7 @@ def of_check(check: Axiom) -> dict[str, Any]:
     }
 
 
-def of_subject(fixture: Fixture) -> dict[str, Any]:
+def of_subject(fixture: SubjectFactory) -> dict[str, Any]:
     """What a subject says of itself, as JSON types."""
     return {
         "name": fixture.name,

@@ -24,7 +24,7 @@ MOST_RUNS, MOST_REFERENCES = 12, 24
 
 
 @dataclass(frozen=True)
-class Source:
+class ReportedRun:
     """A run to report.
 
     run: where its results come from, as `history.document` has it. pictures: files by method and check.
@@ -36,7 +36,7 @@ class Source:
     pictures: Mapping[tuple[str, str], Path] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, saved: SavedRun) -> "Source":
+    def of(cls, saved: SavedRun) -> "ReportedRun":
         """A saved run."""
         return cls(str(saved), saved.run, list(saved.verdicts.values()), saved.pictures)
 
@@ -50,7 +50,7 @@ class Row:
 
     label: str
     verdict: Verdict
-    source: Source
+    source: ReportedRun
 
     @property
     def mark(self) -> str:
@@ -129,14 +129,14 @@ class Check:
         return "" if self.declared is None else self.declared.reads
 
     @property
-    def measured(self) -> Verdict:
+    def longest(self) -> Verdict:
         """Of which controls are shown: they are the same for all, but for how many draws there are."""
         return max((row.verdict for row in self.rows), key=lambda verdict: verdict.n)
 
     @property
     def bound(self) -> float | None:
         """Where the gate is on the axis of the figure: beside the best control, where controls are beaten."""
-        verdict = self.measured
+        verdict = self.longest
         if not verdict.beats:
             return verdict.bound
         positive = () if self.declared is None else self.declared.positive
@@ -147,7 +147,7 @@ class Check:
         lower = verdict.better == "lower"
         return min(rivals) - verdict.scale if lower else max(rivals) + verdict.scale
 
-    def told(self, control: str) -> str:
+    def label_of(self, control: str) -> str:
         """The name of a control, and whether it is one that has to pass."""
         right = self.declared is not None and control in self.declared.positive
         return f"{control}, which is right" if right else f"control {control}"
@@ -164,8 +164,8 @@ class Check:
         own = [dot for row in self.rows if (dot := charts.dots(row.verdict, row.label))]
         if not own or self.family == "contract":
             return Markup()
-        controls = self.measured.controls
-        others = [charts.Dot(self.told(name), value, value, value) for name, value in controls.items()]
+        controls = self.longest.controls
+        others = [charts.Dot(self.label_of(name), value, value, value) for name, value in controls.items()]
         others = [dot for dot in others if math.isfinite(dot.value)]
         label = self.reads or self.name
         return Markup(charts.strip(own, [*others, *self.others], self.bound, label, f"strip {self.name}"))
@@ -193,7 +193,7 @@ class Check:
         return Markup(charts.trend(self.trends, self.bound, self.name, f"trend {self.name}"))
 
 
-def rows_of(sources: Sequence[Source]) -> list[Row]:
+def rows_of(sources: Sequence[ReportedRun]) -> list[Row]:
     """The verdicts of all runs, in the order of the battery."""
     several = [
         verdict.method for source in sources for verdict in {v.method: v for v in source.verdicts}.values()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from xattr_check.core.verdict import Verdict
-from xattr_check.wording import WIDTH, wrapped
+from xattr_check.wording import WIDTH, wrap
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ class Standing:
     @property
     def verdict(self) -> str:
         """In a few words."""
-        return self.told()
+        return self.describe()
 
-    def told(self, what: str = "") -> str:
+    def describe(self, what: str = "") -> str:
         """In a few words, with a word for checks."""
         if self.failed:
             errors = f", {self.errors} by an error" if self.errors else ""
@@ -72,13 +72,13 @@ def standings(verdicts: Sequence[Verdict]) -> list[Standing]:
     return sorted(found, key=lambda one: one.place)
 
 
-def lines(verdicts: Sequence[Verdict]) -> Iterator[tuple[str, str]]:
+def render_lines(verdicts: Sequence[Verdict]) -> Iterator[tuple[str, str]]:
     """Lines of the ranking, each with what colours it, as of `xattr_check.report.table.lines`."""
     for one in standings(verdicts):
         colour = "fail" if one.failed else "unclear" if one.unclear or not one.passed else "pass"
         yield f"  {one.method:<34} {one.verdict:<28} {one.seconds:>9.1f} s"[:WIDTH], colour
         if one.failed:
-            yield from ((line, "text") for line in wrapped(", ".join(one.failed), indent=6))
+            yield from ((line, "text") for line in wrap(", ".join(one.failed), indent=6))
     if count := sum(verdict.excused for verdict in verdicts):
         what = "1 failure is" if count == 1 else f"{count} failures are"
         yield f"  {what} not counted: the method does not claim the check, or it is advice", "text"

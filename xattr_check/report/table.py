@@ -6,7 +6,7 @@ from itertools import groupby
 from xattr_check.core.checks import FAMILIES
 from xattr_check.core.verdict import Verdict
 from xattr_check.report.looks import LOOKS, excuse, look, needs_attention, status_name
-from xattr_check.wording import WIDTH, wrapped
+from xattr_check.wording import WIDTH, wrap
 
 
 def in_order(verdicts: Sequence[Verdict]) -> list[Verdict]:
@@ -20,7 +20,7 @@ def in_order(verdicts: Sequence[Verdict]) -> list[Verdict]:
     return sorted(verdicts, key=place)
 
 
-def lines(
+def render_lines(
     verdicts: Sequence[Verdict], *, controls: bool = False, brief: bool = False
 ) -> Iterator[tuple[str, str]]:
     """Lines of the table, each with what colours it: `head`, `text`, or the tone of a verdict.
@@ -31,7 +31,7 @@ def lines(
     for method, group in groupby(in_order(verdicts), key=lambda verdict: verdict.method):
         own = list(group)
         yield "", "text"
-        yield from ((line, "head") for line in wrapped(f"{method} on {own[0].subject}", indent=0))
+        yield from ((line, "head") for line in wrap(f"{method} on {own[0].subject}", indent=0))
         told: dict[str, str] = {}
         for family, members in groupby(own, key=lambda verdict: verdict.family):
             shown = [verdict for verdict in members if not brief or needs_attention(verdict)]
@@ -42,7 +42,7 @@ def lines(
                 yield from ((line, "text") for line in _sentence(verdict, told))
                 if controls and verdict.controls:
                     figures = ", ".join(f"{name} {value:.3g}" for name, value in verdict.controls.items())
-                    yield from ((line, "text") for line in wrapped(f"controls: {figures}"))
+                    yield from ((line, "text") for line in wrap(f"controls: {figures}"))
         yield f"  {summary(own)}", "head"
 
 
@@ -70,10 +70,10 @@ def _sentence(verdict: Verdict, told: dict[str, str]) -> Iterator[str]:
     if whole or (verdict.excused and not verdict.advisory):
         return
     if verdict.sentence in told:
-        yield from wrapped(f"as at {told[verdict.sentence]}")
+        yield from wrap(f"as at {told[verdict.sentence]}")
     else:
         told[verdict.sentence] = verdict.check
-        yield from wrapped(verdict.sentence)
+        yield from wrap(verdict.sentence)
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:
@@ -85,4 +85,4 @@ def summary(verdicts: Sequence[Verdict]) -> str:
 
 def table(verdicts: Sequence[Verdict], *, controls: bool = False) -> str:
     """The whole table as text."""
-    return "\n".join(line for line, _ in lines(verdicts, controls=controls)).strip("\n")
+    return "\n".join(line for line, _ in render_lines(verdicts, controls=controls)).strip("\n")

@@ -61,10 +61,10 @@ def read(file: Path) -> tuple[str, str, tuple[Path, ...]]:
 def _read(file: Path, size: int, changed: int) -> tuple[str, str, tuple[Path, ...]]:
     text, package = file.read_text(encoding="utf-8"), package_of(file)
     name = file.name if package is None else file.relative_to(package.parent).as_posix()
-    return name, digest(text), tuple(_imported(file, text))
+    return name, digest(text), tuple(_list_imports(file, text))
 
 
-def _imported(file: Path, text: str) -> Iterator[Path]:
+def _list_imports(file: Path, text: str) -> Iterator[Path]:
     """The modules that a file imports at its top, of its own package and of the engine."""
     packages = {folder.name: folder for folder in (ENGINE, package_of(file)) if folder is not None}
     for node in ast.parse(text).body:

@@ -41,7 +41,7 @@ class Call:
     after: tuple[Any, ...]
 
 
-def watched(method: Explainer, draw: Draw, seed: int = 0) -> Call:
+def watch(method: Explainer, draw: Draw, seed: int = 0) -> Call:
     """A call on the draw's batch, made once in a run. Raises MethodError where the method raises."""
 
     def compute() -> Call | MethodError:
@@ -121,7 +121,7 @@ def distance_beyond_factor(one: Tensor, other: Tensor, *, positive: bool) -> Ten
     return distance(one, other * (factor.clamp_min(0) if positive else factor)[:, None])
 
 
-def settled(compare: Callable[[Tensor], Tensor], draw: Draw) -> Tensor:
+def least_over_neighbours(compare: Callable[[Tensor], Tensor], draw: Draw) -> Tensor:
     """(N,) what compare says of inputs, at its best on them and on two sets of close neighbours.
 
     Rounding may take a unit across its kink at one input, and the gradient jumps; it does not do so again
@@ -156,7 +156,7 @@ def all_alike(maps: Tensor) -> bool:
 
 def unchanged(method: Explainer, draw: Draw, kind: str, finding: str) -> Measurement:
     """A violation where the call changed something of that kind in the model, named in the finding."""
-    names = watched(method, draw).changes[kind]
+    names = watch(method, draw).changes[kind]
     if not names:
         return violation("")
     others = f" (and {len(names) - 1} more)" if len(names) > 1 else ""

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from xattr_axioms.contract._calls import ROUNDING, distance, repeat, settled
+from xattr_axioms.contract._calls import ROUNDING, distance, least_over_neighbours, repeat
 from xattr_check.core.checks import Measurement, contract
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Draw
@@ -32,7 +32,7 @@ def batch_independent(method: Explainer, subject: Subject, draw: Draw) -> Measur
         return torch.cat(parts, dim=1)[:, torch.cat(batches).argsort()]
 
     def apart(batches: tuple[Tensor, ...]) -> Tensor:
-        return settled(
+        return least_over_neighbours(
             lambda inputs: distance(maps_of(inputs, order.split(1)), maps_of(inputs, batches)), draw
         )
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from xattr_axioms.contract._calls import ROUNDING, distance, settled, watched
+from xattr_axioms.contract._calls import ROUNDING, distance, least_over_neighbours, watch
 from xattr_check.core.checks import Measurement, contract
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.faults import expect_usable
@@ -22,8 +22,8 @@ def deterministic(method: Explainer, subject: Subject, draw: Draw) -> Measuremen
 
     def apart(inputs: Tensor) -> Tensor:
         if inputs is draw.inputs:
-            first = watched(method, draw).maps
-            second = watched(method, draw, seed=1).maps if not declared else None
+            first = watch(method, draw).maps
+            second = watch(method, draw, seed=1).maps if not declared else None
         else:
             first, second = method.raw(subject.model, inputs, draw.targets), None
         if second is None:
@@ -31,7 +31,7 @@ def deterministic(method: Explainer, subject: Subject, draw: Draw) -> Measuremen
         maps = [expect_usable(part, inputs).double()[None] for part in (first, second)]
         return distance(maps[0], maps[1])
 
-    apart_by = settled(apart, draw)
+    apart_by = least_over_neighbours(apart, draw)
     worst = int(apart_by.argmax())
     finding = ""
     if float(apart_by[worst]) > ROUNDING:

@@ -1,6 +1,6 @@
 """Are attributions numbers?"""
 
-from xattr_axioms.contract._calls import watched
+from xattr_axioms.contract._calls import watch
 from xattr_check.core.checks import Measurement, contract, violation
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.faults import finite_fault, is_dense, shape_fault, type_fault
@@ -12,7 +12,7 @@ from xattr_check.errors import MethodError
 @contract(statement="No attribution is NaN or infinite.")
 def finite(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     """One NaN, and every mean over the map is NaN."""
-    maps = watched(method, draw).maps
+    maps = watch(method, draw).maps
     if not is_dense(maps) or not maps.ndim:
         raise MethodError(shape_fault(maps, draw.inputs))
     if fault := type_fault(maps, draw.inputs):

@@ -2,7 +2,7 @@
 
 import torch
 
-from xattr_axioms.contract._calls import watched
+from xattr_axioms.contract._calls import watch
 from xattr_check.core.checks import Measurement, contract, violation
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Draw
@@ -15,7 +15,7 @@ def preserves_inputs(method: Explainer, subject: Subject, draw: Draw) -> Measure
 
     Switching requires_grad on for the inputs is no violation: nearly every gradient method is written so.
     """
-    call = watched(method, draw)
+    call = watch(method, draw)
     for name, before, after in (
         ("inputs", draw.inputs, call.inputs),
         ("targets", draw.targets, call.targets),

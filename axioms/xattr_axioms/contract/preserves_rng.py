@@ -2,7 +2,7 @@
 
 import torch
 
-from xattr_axioms.contract._calls import watched
+from xattr_axioms.contract._calls import watch
 from xattr_check.core.checks import Measurement, contract, violation
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Draw
@@ -23,7 +23,7 @@ def preserves_rng(method: Explainer, subject: Subject, draw: Draw) -> Measuremen
     Drawing random numbers is fine, and so is putting the state back; a fixed seed makes every later draw of
     the caller the same.
     """
-    one, other = watched(method, draw, seed=0), watched(method, draw, seed=1)
+    one, other = watch(method, draw, seed=0), watch(method, draw, seed=1)
     (python, numpy, cpu, cuda), (python2, numpy2, cpu2, cuda2) = one.after, other.after
     same = {
         "random": python == python2,

@@ -23,7 +23,7 @@ TOLERANCE = 0.01
 # Units of a network beside the model, and inputs on which their ranges are measured.
 UNITS, ESTIMATE = 16, 64
 # How a copy is computed, and the modules beside it.
-Recipe = tuple[Compute, nn.Module | None]
+Formula = tuple[Compute, nn.Module | None]
 # Weights (H, P) and biases (H,) of a linear map of the input.
 Affine = tuple[Tensor, Tensor]
 
@@ -33,7 +33,7 @@ def stream(draw: Draw, name: str) -> torch.Generator:
     return torch.Generator().manual_seed(derive_seed(name, draw.run.seed))
 
 
-def copied(draw: Draw, key: str, make: Callable[[], Recipe]) -> Rewritten:
+def make_copy(draw: Draw, key: str, make: Callable[[], Formula]) -> Rewritten:
     """A copy of the subject's model, made once in a run under a key that tells all its recipe depends on."""
     key = f"{key} {draw.run.seed}"
 
@@ -44,7 +44,7 @@ def copied(draw: Draw, key: str, make: Callable[[], Recipe]) -> Rewritten:
     return found
 
 
-def explained(method: Explainer, copy: Rewritten, inputs: Tensor, targets: Tensor, draw: Draw) -> Tensor:
+def explain_copy(method: Explainer, copy: Rewritten, inputs: Tensor, targets: Tensor, draw: Draw) -> Tensor:
     """As `repeat`, of a copy of the subject's model.
 
     Raises Undefined where the method explains the model and not the copy, and MethodError where it explains
@@ -72,7 +72,7 @@ def verify(copy: Rewritten, inputs: Tensor, draw: Draw) -> None:
         )
 
 
-def apart(maps: Tensor, others: Tensor, draw: Draw) -> Measurement:
+def tell_apart(maps: Tensor, others: Tensor, draw: Draw) -> Measurement:
     """Whether two maps (R, N, …) of an input that should be one are apart, 1 or 0, for each input.
 
     The evidence has how far, (N,), as a share of the larger norm.
@@ -86,11 +86,11 @@ def apart(maps: Tensor, others: Tensor, draw: Draw) -> Measurement:
     return Measurement((gaps > TOLERANCE).double(), finding, evidence={"distance": gaps})
 
 
-def compared(method: Explainer, copy: Rewritten, inputs: Tensor, draw: Draw) -> Measurement:
+def compare_copy(method: Explainer, copy: Rewritten, inputs: Tensor, draw: Draw) -> Measurement:
     """Whether the maps of a copy for inputs are those of the model for the draw's, as in `apart`."""
     verify(copy, inputs, draw)
     maps = repeat(method, draw.subject.model, draw.inputs, draw.targets)
-    return apart(maps, explained(method, copy, inputs, draw.targets, draw), draw)
+    return tell_apart(maps, explain_copy(method, copy, inputs, draw.targets, draw), draw)
 
 
 def with_network(
@@ -105,16 +105,16 @@ def with_network(
     network: makes it of two linear maps of the input and of weights to the outputs (K, UNITS).
     """
 
-    def make() -> Recipe:
-        inputs, logits = estimated(draw.subject)
+    def make() -> Formula:
+        inputs, logits = sample_outputs(draw.subject)
         generator = stream(draw, name)
         u, v = projections(inputs, generator), projections(inputs, generator)
         return compute, network(u, v, mixing(logits, generator))
 
-    return compared(method, copied(draw, name, make), draw.inputs, draw)
+    return compare_copy(method, make_copy(draw, name, make), draw.inputs, draw)
 
 
-def estimated(subject: Subject) -> tuple[Tensor, Tensor]:
+def sample_outputs(subject: Subject) -> tuple[Tensor, Tensor]:
     """Some of the subject's inputs (n, P), flat, and the model's outputs on them (n, K)."""
     inputs = subject.inputs[:ESTIMATE]
     with torch.no_grad():
@@ -138,7 +138,7 @@ def mixing(logits: Tensor, generator: torch.Generator) -> Tensor:
 L = TypeVar("L", nn.Linear, nn.Conv1d)
 
 
-def filled(layer: L, weight: Tensor, bias: Tensor | None) -> L:
+def fill_layer(layer: L, weight: Tensor, bias: Tensor | None) -> L:
     """A layer with these weights and biases, which ask for no gradient."""
     layer.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
     layer.register_parameter("bias", None if bias is None else nn.Parameter(bias, requires_grad=False))
@@ -149,4 +149,4 @@ def filled(layer: L, weight: Tensor, bias: Tensor | None) -> L:
 def dense(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
     """A linear layer of weights (O, I) and biases (O,)."""
     # On no device: it is given its weights, and draws none.
-    return filled(nn.Linear(weight.shape[1], weight.shape[0], device="meta"), weight, bias)
+    return fill_layer(nn.Linear(weight.shape[1], weight.shape[0], device="meta"), weight, bias)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from xattr_axioms.contract._calls import repeat
-from xattr_axioms.exact._copies import INPUTS, copied, explained, stream
+from xattr_axioms.exact._copies import INPUTS, explain_copy, make_copy, stream
 from xattr_check.core.checks import Measurement, axiom
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Draw
@@ -51,7 +51,7 @@ def dummy(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
         def compute(plain: Plain, inputs: Tensor, _: None) -> Tensor:
             return plain(torch.where(keep, inputs, 0.0))
 
-        copy = copied(draw, "dummy", lambda: (compute, None))
-        maps, dead = explained(method, copy, draw.inputs, draw.targets, draw), cut.flatten()
+        copy = make_copy(draw, "dummy", lambda: (compute, None))
+        maps, dead = explain_copy(method, copy, draw.inputs, draw.targets, draw), cut.flatten()
     amounts = subject.layout.scores(maps.mean(0).abs())
     return Measurement((amounts * dead).sum(1) / amounts.sum(1).clamp_min(1e-300))

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from xattr_axioms.exact._copies import INPUTS, Affine, dense, filled, with_network
+from xattr_axioms.exact._copies import INPUTS, Affine, dense, fill_layer, with_network
 from xattr_check.core.checks import Measurement, axiom
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Draw
@@ -25,7 +25,7 @@ class TwoWays(nn.Module):
         super().__init__()
         weight, bias = u
         units, features = weight.shape
-        self.convolution = filled(nn.Conv1d(1, units, features, device="meta"), weight[:, None], bias)
+        self.convolution = fill_layer(nn.Conv1d(1, units, features, device="meta"), weight[:, None], bias)
         self.dense = dense(*u)
         self.others = nn.ModuleList([dense(*v), dense(*v)])
         self.rectified = nn.ModuleList([nn.ReLU() for _ in range(5)])

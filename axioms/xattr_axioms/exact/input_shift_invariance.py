@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor
 
-from xattr_axioms.exact._copies import INPUTS, compared, copied
+from xattr_axioms.exact._copies import INPUTS, compare_copy, make_copy
 from xattr_check.core.checks import Measurement, axiom
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Draw
@@ -38,5 +38,5 @@ def input_shift_invariance(method: Explainer, subject: Subject, draw: Draw) -> M
     def compute(plain: Plain, inputs: Tensor, _: None) -> Tensor:
         return plain(inputs - shift)
 
-    copy = copied(draw, f"shift {shift}", lambda: (compute, None))
-    return compared(method, copy, draw.inputs + shift, draw)
+    copy = make_copy(draw, f"shift {shift}", lambda: (compute, None))
+    return compare_copy(method, copy, draw.inputs + shift, draw)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from xattr_axioms.contract._calls import repeat
-from xattr_axioms.exact._copies import INPUTS, apart, copied, explained
+from xattr_axioms.exact._copies import INPUTS, explain_copy, make_copy, tell_apart
 from xattr_check.core.checks import Measurement, axiom
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Draw
@@ -42,10 +42,10 @@ def linearity(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
         logits = plain(inputs)
         return logits - logits.roll(-1, 1)
 
-    copy = copied(draw, "difference", lambda: (compute, None))
-    whole = explained(method, copy, draw.inputs, draw.targets, draw)
+    copy = make_copy(draw, "difference", lambda: (compute, None))
+    whole = explain_copy(method, copy, draw.inputs, draw.targets, draw)
     one, other = (
         repeat(method, subject.model, draw.inputs, targets)
         for targets in (draw.targets, (draw.targets + 1) % outputs)
     )
-    return apart(whole, one - other, draw)
+    return tell_apart(whole, one - other, draw)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from xattr_axioms.exact._copies import copied, explained
+from xattr_axioms.exact._copies import explain_copy, make_copy
 from xattr_check.core.checks import Measurement, axiom
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Draw
@@ -69,10 +69,10 @@ def sensitivity(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
         return flat
 
     relus = nn.ModuleList([nn.ReLU(), nn.ReLU()])
-    copy = copied(draw, f"one region {best} {low} {high} {draw.seed}", lambda: (compute, relus))
+    copy = make_copy(draw, f"one region {best} {low} {high} {draw.seed}", lambda: (compute, relus))
     rank = values.argsort()
     rows = torch.cat([rank[:third], rank[-third:]])
-    maps = explained(method, copy, draw.inputs[rows], targets[rows], draw).abs().amax(0)
+    maps = explain_copy(method, copy, draw.inputs[rows], targets[rows], draw).abs().amax(0)
     amounts = subject.layout.scores(maps)
     on_it = (amounts * kept[best].flatten()).sum(1)
     none = on_it <= ZERO * amounts.sum(1).max()

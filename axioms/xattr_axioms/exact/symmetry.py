@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from xattr_axioms.contract._calls import repeat
-from xattr_axioms.exact._copies import INPUTS, copied, explained
+from xattr_axioms.exact._copies import INPUTS, explain_copy, make_copy
 from xattr_check.core.checks import Measurement, axiom
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Draw
@@ -45,8 +45,8 @@ def symmetry(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     def compute(plain: Plain, inputs: Tensor, _: None) -> Tensor:
         return plain((inputs + inputs.flip(last)) / 2)
 
-    copy = copied(draw, "mirror", lambda: (compute, None))
+    copy = make_copy(draw, "mirror", lambda: (compute, None))
     inputs = (draw.inputs + draw.inputs.flip(last)) / 2
-    maps = explained(method, copy, inputs, draw.targets, draw).mean(0)
+    maps = explain_copy(method, copy, inputs, draw.targets, draw).mean(0)
     gap, size = (maps - maps.flip(last)).abs().flatten(1).sum(1), 2 * maps.abs().flatten(1).sum(1)
     return Measurement(gap / size.clamp_min(1e-300))

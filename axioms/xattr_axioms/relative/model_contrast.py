@@ -13,7 +13,7 @@ from xattr_check.statistics.gate import AtLeast
 LEAST = 0.5
 
 
-def contrasted(subject: Subject, run: Run) -> Subject:
+def expect_contrast(subject: Subject, run: Run) -> Subject:
     """The subject itself, where forward passes show that the object makes the target and not the scene."""
     falls = []
     for model, targets in (
@@ -44,7 +44,7 @@ def contrasted(subject: Subject, run: Run) -> Subject:
     reads="more of the evidence falls on the object for the model that names it than for the scene's",
     bounds=(-1, 1),
     needs=NEEDS,
-    on=contrasted,
+    on=expect_contrast,
     negative=("random", "edges", "input_magnitude", "center", "constant"),
 )
 def model_contrast(method: Explainer, subject: Subject, draw: Draw) -> Measurement:

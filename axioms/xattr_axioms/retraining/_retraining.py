@@ -22,7 +22,7 @@ PERCENTAGES = (10, 30, 50, 70, 90)
 LEAST_SKILL = 0.5
 
 
-def kept(scores: Tensor, regions: Tensor, generator: torch.Generator, *, best: bool) -> Tensor:
+def select_features(scores: Tensor, regions: Tensor, generator: torch.Generator, *, best: bool) -> Tensor:
     """(5, N, P) bool: the features of N inputs that are left at each of PERCENTAGES.
 
     scores: (N, P); regions: (P,); they are ranked by the mean score of their region, ties at random.
@@ -49,7 +49,7 @@ def retrained(method: Explainer, subject: Subject, draw: Draw, *, best: bool) ->
     whole = _accuracy_on_whole_inputs(subject, draw)
     explainer = Explainer.of(method.method, pool, draw.run)
     keep = [
-        kept(scores, regions, draw.generator("ties"), best=best)
+        select_features(scores, regions, draw.generator("ties"), best=best)
         for scores in (
             explainer.scores(pool.model, pool.inputs, pool.targets),
             method.scores(subject.model, draw.inputs, draw.targets),
@@ -57,9 +57,7 @@ def retrained(method: Explainer, subject: Subject, draw: Draw, *, best: bool) ->
     ]
     draw.run.progress(f"training {len(PERCENTAGES)} networks on what {method.name} leaves of the inputs")
     fill = mean_fill(subject, draw.inputs[:1])[0]
-    left = [
-        _filled(one, fill, kept_of) for one, kept_of in zip((pool.inputs, draw.inputs), keep, strict=True)
-    ]
+    left = [_fill(one, fill, kept_of) for one, kept_of in zip((pool.inputs, draw.inputs), keep, strict=True)]
     correct = _correct(subject, left, draw.targets, len(PERCENTAGES), draw.seed)
     accuracy = correct.double().mean(1)
     evidence = {
@@ -130,7 +128,7 @@ def _correct(
     return networks.correct(versions[1], targets)
 
 
-def _filled(inputs: Tensor, fill: Tensor, keep: Tensor) -> Versions:
+def _fill(inputs: Tensor, fill: Tensor, keep: Tensor) -> Versions:
     """Versions of inputs (N, *F) with fill (*F) where keep (R, N, P) is False."""
     return lambda rows: torch.where(_as_masks(keep[:, rows], inputs), inputs[rows], fill)
 

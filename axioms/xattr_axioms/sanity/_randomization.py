@@ -57,7 +57,7 @@ def either_sign(first: Tensor, second: Tensor) -> Tensor:
     return spearman(first, second).abs()
 
 
-def kept(before: Tensor, after: Tensor, similarity: Similarity) -> Tensor:
+def likeness_above_chance(before: Tensor, after: Tensor, similarity: Similarity) -> Tensor:
     """(n,) how much of maps (n, …) is in those of another model, above what is in those of other inputs."""
     return excess(similarity(before, after), unrelated(before, after, similarity))
 
@@ -86,7 +86,7 @@ def curves(before: Tensor, steps: Iterator[Tensor], subject: Subject) -> dict[st
     found: dict[str, list[Tensor]] = {name: [] for name in kinds}
     for after in steps:
         for name, (view, alike) in kinds.items():
-            found[name].append(kept(first[name], view(after), alike))
+            found[name].append(likeness_above_chance(first[name], view(after), alike))
     return {name: torch.stack(curve, dim=1) for name, curve in found.items()}
 
 
@@ -99,7 +99,7 @@ CALLED = {
 }
 
 
-def along(groups: Sequence[Sequence[str]], found: dict[str, Tensor], across: str) -> Lines:
+def draw_lines(groups: Sequence[Sequence[str]], found: dict[str, Tensor], across: str) -> Lines:
     """What `curves` found, along the groups of modules that were randomised, each named by its last one."""
     rows = {CALLED[name]: curve for name, curve in found.items()}
     return Lines(across, "likeness, 0 being chance", [group[-1] for group in groups], rows)

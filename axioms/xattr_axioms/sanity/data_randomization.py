@@ -1,6 +1,6 @@
 """Data randomisation."""
 
-from xattr_axioms.sanity._randomization import either_sign, kept, signed_maps
+from xattr_axioms.sanity._randomization import either_sign, likeness_above_chance, signed_maps
 from xattr_check.core.checks import Measurement, axiom
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Draw
@@ -29,4 +29,4 @@ def data_randomization(method: Explainer, subject: Subject, draw: Draw) -> Measu
         signed_maps(method, model, draw) for model in (subject.model, subject.siblings["shuffled_labels"])
     )
     evidence = {"spearman": spearman(before, after)}
-    return Measurement(kept(before, after, either_sign), evidence=evidence)
+    return Measurement(likeness_above_chance(before, after, either_sign), evidence=evidence)

@@ -2,7 +2,7 @@
 
 from itertools import accumulate
 
-from xattr_axioms.sanity._randomization import along, curves, randomised_maps, signed_maps
+from xattr_axioms.sanity._randomization import curves, draw_lines, randomised_maps, signed_maps
 from xattr_check.core.checks import Measurement, axiom
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Draw
@@ -41,5 +41,5 @@ def parameter_randomization(method: Explainer, subject: Subject, draw: Draw) -> 
     cumulated = accumulate(groups, lambda names, group: names + group)
     steps = (randomised_maps(method, names, draw, step) for step, names in enumerate(cumulated))
     evidence = curves(signed_maps(method, subject.model, draw), steps, subject)
-    lines = along(groups, evidence, "randomised from the output down to")
+    lines = draw_lines(groups, evidence, "randomised from the output down to")
     return Measurement(evidence["spearman"].mean(1), evidence=evidence, lines=lines)

@@ -1,6 +1,6 @@
 """Parameter randomisation, one group of layers at a time."""
 
-from xattr_axioms.sanity._randomization import along, curves, randomised_maps, signed_maps
+from xattr_axioms.sanity._randomization import curves, draw_lines, randomised_maps, signed_maps
 from xattr_check.core.checks import Measurement, axiom
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Draw
@@ -32,5 +32,5 @@ def parameter_randomization_independent(method: Explainer, subject: Subject, dra
         raise Undefined("the model has no parameters to randomise")
     steps = (randomised_maps(method, names, draw, step) for step, names in enumerate(groups))
     evidence = curves(signed_maps(method, subject.model, draw), steps, subject)
-    lines = along(groups, evidence, "randomised alone")
+    lines = draw_lines(groups, evidence, "randomised alone")
     return Measurement(evidence["spearman"].mean(1), evidence=evidence, lines=lines)

@@ -135,7 +135,7 @@ def weight_and_bias(
 
 
 @contextmanager
-def watched(model: nn.Module, layer: str | None, classifier: bool = False) -> Iterator[Watch]:
+def watch_model(model: nn.Module, layer: str | None, classifier: bool = False) -> Iterator[Watch]:
     """Watch a model as it runs; for its classifier, too, if asked. Raises ValueError for an unknown layer."""
     watch = Watch(layer)
     if layer:
@@ -166,7 +166,7 @@ def activation_and_gradient(
     which of its calls counts, for a module that is called several times. Raises ValueError where there is
     no such activation, or where the logit does not depend on it.
     """
-    with watched(model, layer) as watch:
+    with watch_model(model, layer) as watch:
         logits = model(inputs.detach().requires_grad_())
     activation = watch.activation(call)
     selected = logits.gather(1, targets[:, None]).sum()
@@ -179,6 +179,6 @@ def activation_and_gradient(
     return activation.detach(), gradients
 
 
-def enlarged(cells: Tensor, inputs: Tensor) -> Tensor:
+def enlarge(cells: Tensor, inputs: Tensor) -> Tensor:
     """Maps of cells (N, 1, h, w) in the size of the inputs (N, C, H, W), bilinear."""
     return functional.interpolate(cells, size=inputs.shape[2:], mode="bilinear", align_corners=False)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from xattr_check.core.method import method
 from xattr_check.perturbation.gradients import MEMORY, in_chunks
 from xattr_methods._arguments import expect_images
-from xattr_methods.activations._watch import enlarged, watched
+from xattr_methods.activations._watch import enlarge, watch_model
 
 
 @method(claims=("input_shift_invariance", "dead_neurons"), needs=("image",))
@@ -30,7 +30,7 @@ def cam(
 
     @torch.no_grad()
     def explain(inputs: Tensor, targets: Tensor) -> Tensor:
-        with watched(model, layer, classifier=True) as watch:
+        with watch_model(model, layer, classifier=True) as watch:
             logits = model(inputs).gather(1, targets[:, None])
         activation = watch.activation(call)
         weight, bias = watch.classifier or (None, None)
@@ -49,6 +49,6 @@ def cam(
                 "cam: expected logits that are a linear map of the activation's global average, came logits "
                 f"{float(gap.max()):.3g} away from it; use gradcam, or name another layer with layer=NAME"
             )
-        return enlarged(cells, inputs)
+        return enlarge(cells, inputs)
 
     return in_chunks(explain, model, inputs, targets, memory)

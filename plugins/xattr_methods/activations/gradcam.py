@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from xattr_check.core.method import method
 from xattr_check.perturbation.gradients import MEMORY, in_chunks
 from xattr_methods._arguments import expect_images
-from xattr_methods.activations._watch import activation_and_gradient, enlarged
+from xattr_methods.activations._watch import activation_and_gradient, enlarge
 
 
 @method(claims=("input_shift_invariance", "dead_neurons", "input_independence"), needs=("image",))
@@ -30,6 +30,6 @@ def gradcam(
     def explain(inputs: Tensor, targets: Tensor) -> Tensor:
         activation, gradients = activation_and_gradient(model, inputs, targets, layer, call)
         weights = gradients.mean((2, 3), keepdim=True)
-        return enlarged((weights * activation).sum(1, keepdim=True).clamp_min(0), inputs)
+        return enlarge((weights * activation).sum(1, keepdim=True).clamp_min(0), inputs)
 
     return in_chunks(explain, model, inputs, targets, memory)

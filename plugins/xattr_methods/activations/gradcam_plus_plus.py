@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from xattr_check.core.method import method
 from xattr_check.perturbation.gradients import MEMORY, in_chunks
 from xattr_methods._arguments import expect_images
-from xattr_methods.activations._watch import activation_and_gradient, enlarged
+from xattr_methods.activations._watch import activation_and_gradient, enlarge
 
 
 @method(claims=("input_shift_invariance", "dead_neurons"), needs=("image",))
@@ -32,6 +32,6 @@ def gradcam_plus_plus(
         # α relu(g) with g² cancelled: nothing is divided by zero where the gradient is zero.
         shares = positive / (2 + positive * activation.sum((2, 3), keepdim=True))
         weights = shares.sum((2, 3), keepdim=True)
-        return enlarged((weights * activation).sum(1, keepdim=True).clamp_min(0), inputs)
+        return enlarge((weights * activation).sum(1, keepdim=True).clamp_min(0), inputs)
 
     return in_chunks(explain, model, inputs, targets, memory)

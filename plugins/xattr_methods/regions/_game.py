@@ -107,7 +107,7 @@ class Game:
         )  # fmt: skip
         return found[:, place]
 
-    def laid_out(self, values: Tensor) -> Tensor:
+    def lay_out(self, values: Tensor) -> Tensor:
         """Maps of values (N, count), each at all features of its region."""
         # A region that an input does not have is never asked for.
         index = self.regions.index.flatten(1).expand(len(self.inputs), -1)
@@ -118,4 +118,4 @@ class Game:
         index = self.regions.index.flatten(1)
         sizes = torch.zeros(len(index), self.count, dtype=values.dtype, device=values.device)
         sizes.scatter_add_(1, index, torch.ones_like(index, dtype=values.dtype))
-        return self.laid_out(values / sizes.clamp_min(1))
+        return self.lay_out(values / sizes.clamp_min(1))

@@ -82,7 +82,7 @@ def occlusion(
             raise ValueError("occlusion: expected regions or window and stride, came both")
         game = Game.of("occlusion", model, inputs, targets, regions, cells, baseline, output, memory)
         outputs = game.outcomes(torch.cat([torch.ones(1, game.count), 1 - torch.eye(game.count)]).bool())
-        return game.laid_out(outputs[:, :1] - outputs[:, 1:])
+        return game.lay_out(outputs[:, :1] - outputs[:, 1:])
 
     is_image = layout_of(inputs).is_image
     size = (max(1, min(spatial) // 4) if is_image else 1) if window is None else window

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from xattr_check.core.method import method
 from xattr_check.perturbation.chunks import Chunks
-from xattr_check.perturbation.gradients import MEMORY, chunk_size, laid_out
+from xattr_check.perturbation.gradients import MEMORY, chunk_size, lay_out
 from xattr_methods.relevance._calls import Call
 from xattr_methods.relevance._differences import Difference, Halves
 from xattr_methods.relevance._tape import Tape
@@ -42,7 +42,7 @@ def run_there(here: Tape, row: Tensor) -> Tape:
     """
     for rows in sorted({len(row), len(here.input)}):
         there = Tape(here.method, here.model, here.accepts, values=True)
-        there.run(laid_out(here.model, row.expand(rows, *row.shape[1:])))
+        there.run(lay_out(here.model, row.expand(rows, *row.shape[1:])))
         if goes_with(here, there):
             return there
     raise ValueError(
@@ -95,7 +95,7 @@ def contributions(
             some = references[numbers]
             if here is None or len(here.input) != len(some) * len(chosen):
                 here = Tape(name, model, accepts)
-                logits = here.run(laid_out(model, torch.cat([inputs[rows]] * len(some))).detach()).detach()
+                logits = here.run(lay_out(model, torch.cat([inputs[rows]] * len(some))).detach()).detach()
                 start = torch.zeros_like(logits).scatter(1, chosen.repeat(len(some))[:, None], 1.0)
             there = shared.get(numbers.start) if len(some) == 1 else None
             if there is None or not goes_with(here, there):

@@ -10,7 +10,7 @@ from torch.nn import functional
 from xattr_check.core.axes import layout_of
 from xattr_check.core.method import method
 from xattr_check.perturbation.gradients import MEMORY, in_chunks
-from xattr_methods.activations._watch import watched
+from xattr_methods.activations._watch import watch_model
 from xattr_methods.relevance._calls import Call
 from xattr_methods.relevance._rules import RECTIFIERS, Bound, Propagation, Rules, bounds_of
 from xattr_methods.relevance._tape import Pairs, Tape
@@ -53,7 +53,7 @@ def excitation_backprop(
 
     def explained(inputs: Tensor, targets: Tensor, low: Tensor, high: Tensor) -> Tensor:
         tape = Tape("excitation_backprop", model, rules.accepts)
-        with watched(model, layer) if layer else nullcontext() as watch:
+        with watch_model(model, layer) if layer else nullcontext() as watch:
             logits = tape.run(inputs.detach()).detach()
         propagation = Propagation(tape, rules, low, high)
         start = torch.zeros_like(logits).scatter(1, targets[:, None], 1.0)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import xattr_check
-from xattr_axioms.retraining._retraining import PERCENTAGES, kept
+from xattr_axioms.retraining._retraining import PERCENTAGES, select_features
 from xattr_check import Store, Subject, load_method
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.recipe import Recipe
@@ -257,14 +257,14 @@ def test_an_oracle_that_does_not_know_makes_it_invalid(run: Run) -> None:
 def test_regions_are_removed_whole_and_best_first() -> None:
     regions = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
     scores = torch.tensor([[5.0, 5, 0, 9, 1, 1, 3, 3, 2, 2], [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]]).double()
-    best = kept(scores, regions, torch.Generator().manual_seed(0), best=True)
+    best = select_features(scores, regions, torch.Generator().manual_seed(0), best=True)
     assert best.shape == (5, 2, 10)
     # 10, 30, 50, 70 and 90 % of five regions, rounded to even: 0, 2, 2, 4 and 4.
     assert best[:, 0, ::2].sum(1).tolist() == [0, 2, 2, 4, 4]
     assert torch.equal(best[..., ::2], best[..., 1::2])
     assert best[1, 0, ::2].tolist() == [True, True, False, False, False]  # means of 5 and 4.5
     assert best[1, 1, ::2].tolist() == [False, False, False, True, True]
-    assert torch.equal(kept(scores, regions, torch.Generator().manual_seed(0), best=False), ~best)
+    assert torch.equal(select_features(scores, regions, torch.Generator().manual_seed(0), best=False), ~best)
 
 
 def made_of(inputs: Tensor) -> Subject:

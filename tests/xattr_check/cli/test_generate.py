@@ -22,7 +22,7 @@ from xattr_check.cli.meter import Meter
 from xattr_check.config.settings import Settings
 from xattr_check.core.run import Run
 from xattr_check.generation import blocks
-from xattr_check.generation.generator import Generator
+from xattr_check.generation.generator import Maker
 from xattr_check.generation.plan import Plan
 from xattr_check.generation.samples import Samples
 from xattr_check.generation.scenarios import scenario
@@ -296,7 +296,7 @@ def test_interrupted_it_goes_on_where_it_was(
 def test_without_options_it_makes_what_runs_of_pytest_look_for(monkeypatch: pytest.MonkeyPatch) -> None:
     plans = []
 
-    def block(maker: Generator, number: int, watch: object) -> Samples:
+    def block(maker: Maker, number: int, watch: object) -> Samples:
         plans.append(maker.plan)
         raise KeyboardInterrupt
 

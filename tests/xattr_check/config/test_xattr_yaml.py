@@ -72,14 +72,14 @@ def test_one_method_needs_no_list(tmp_path: Path) -> None:
 
 
 def test_options_win_where_they_are_given() -> None:
-    found = Settings(seed=1, budget="full").overridden(seed=0, budget=None)
+    found = Settings(seed=1, budget="full").override(seed=0, budget=None)
     assert (found.seed, found.budget) == (0, "full")
 
 
 def test_subject_and_model_take_each_others_place() -> None:
-    model = Settings(subject="digits").overridden(model="torchvision:resnet50", data="imagefolder:here")
+    model = Settings(subject="digits").override(model="torchvision:resnet50", data="imagefolder:here")
     assert model.subject is None
-    assert model.overridden(subject="digits").model is None
+    assert model.override(subject="digits").model is None
     with pytest.raises(UsageError, match="came both"):
         Settings(subject="digits", model="torchvision:resnet50", data="imagefolder:here")
 
@@ -109,7 +109,7 @@ def test_gate_of_the_file_keeps_the_direction_of_the_check() -> None:
 
 def test_what_a_file_says_of_its_other_methods_is_no_mistake() -> None:
     found = Settings(methods=["mymod:explain", "mymod:other"], claims={"mymod:other": ["completeness"]})
-    validate(found.overridden(methods=["mymod:explain"]), [METHOD], CHECKS)
+    validate(found.override(methods=["mymod:explain"]), [METHOD], CHECKS)
     with pytest.raises(UsageError, match="claims: no method 'mymod:third' in this run"):
         validate(Settings(claims={"mymod:third": ["completeness"]}), [METHOD], CHECKS)
 
@@ -123,9 +123,9 @@ def test_line_of_a_mistake_deep_in_the_file(tmp_path: Path) -> None:
 def test_comparison_is_said_with_the_other_gates(tmp_path: Path) -> None:
     found = settings(tmp_path, "save: true\ncompare_fail: ['p<0.01', 'any:pass->fail']\n")
     assert (found.save, found.compare, found.compare_fail) == ("", None, "p<0.01, any:pass->fail")
-    assert found.overridden(compare="main").compare_fail == "p<0.01, any:pass->fail"
+    assert found.override(compare="main").compare_fail == "p<0.01, any:pass->fail"
     with pytest.raises(UsageError, match=r"^--xattr-compare-fail: expected --xattr-compare beside it"):
-        found.overridden(compare_fail="p<0.05")
+        found.override(compare_fail="p<0.05")
     assert settings(tmp_path, "compare: true\n").compare == ""
     assert settings(tmp_path, "compare: false\nsave: nightly\n") == Settings(save="nightly")
 

@@ -15,7 +15,7 @@ from xattr_check.core.state import ModelState
 from xattr_check.generation import blocks
 from xattr_check.generation.blocks import Block, OutOfTime, block, take
 from xattr_check.generation.certify import Certificate
-from xattr_check.generation.generator import Generator, shown
+from xattr_check.generation.generator import Maker, compose_images
 from xattr_check.generation.objectives import OBJECTIVES
 from xattr_check.generation.plan import Plan
 from xattr_check.generation.samples import Samples
@@ -66,10 +66,10 @@ def maker(
     name: str = "double",
     features: int | None = None,
     **options: Any,
-) -> Generator:
+) -> Maker:
     subject = toy() if subject is None else subject
     options = {"steps": STEPS, **options}
-    return Generator(subject, Plan.of(subject, scenario(name, features), **options), run)
+    return Maker(subject, Plan.of(subject, scenario(name, features), **options), run)
 
 
 def fresh(folder: Path, **options: Any) -> Run:
@@ -84,7 +84,7 @@ def same(one: Samples, other: Samples) -> None:
 # Samples.
 
 
-def brute_force(made: Generator, samples: Samples, seeds: Tensor, count: int) -> Certificate:
+def brute_force(made: Maker, samples: Samples, seeds: Tensor, count: int) -> Certificate:
     """Certificates by pasting with slices, one image at a time, in float64."""
     kind, model, side = made.plan.scenario, made.subject.model, made.plan.side
     rows = []
@@ -160,9 +160,9 @@ CASES = {
 }
 
 
-def check_images(made: Generator, samples: Samples) -> None:
+def check_images(made: Maker, samples: Samples) -> None:
     """Every image that is shown agrees with slices."""
-    found, side, kind = shown(made, samples), made.plan.side, made.plan.scenario
+    found, side, kind = compose_images(made, samples), made.plan.side, made.plan.scenario
     letters, classes = "abcd"[: kind.features], "abcd"[: kind.classes]
     assert found.keys() == {
         "composite", "reference",
@@ -225,19 +225,19 @@ def test_dtypes(dtype: torch.dtype, run: Run) -> None:
     samples = take(made, 1).samples
     assert len(samples) >= 1
     assert samples.certificate.effect.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
-    assert shown(made, samples)["composite"].dtype == dtype
+    assert compose_images(made, samples)["composite"].dtype == dtype
 
 
 def test_every_draw_is_fresh(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither steps, nor screens, nor certificates share any; the last have chosen nothing."""
     used: list[tuple[int, int]] = []
-    draw = Generator.draw
+    draw = Maker.draw
 
-    def noted(made: Generator, seeds: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    def noted(made: Maker, seeds: Tensor, count: int) -> tuple[Tensor, Tensor]:
         used.extend((seed, count) for seed in seeds.tolist())
         return draw(made, seeds, count)
 
-    monkeypatch.setattr(Generator, "draw", noted)
+    monkeypatch.setattr(Maker, "draw", noted)
     block = Block(maker(run), 0)
     while not block.finished:
         block.advance()
@@ -254,15 +254,15 @@ def test_every_draw_is_fresh(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_composite_keeps_the_certificate_itself(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Others are tried where it does not."""
-    certify = Generator.certify
+    certify = Maker.certify
 
-    def fussy(made: Generator, patches: Tensor, classes: Tensor, seeds: Tensor, *count: int) -> Certificate:
+    def fussy(made: Maker, patches: Tensor, classes: Tensor, seeds: Tensor, *count: int) -> Certificate:
         found = certify(made, patches, classes, seeds, *count)
         if count == (1,):
             found.median[seeds % 3 > 0] = torch.inf
         return found
 
-    monkeypatch.setattr(Generator, "certify", fussy)
+    monkeypatch.setattr(Maker, "certify", fussy)
     samples = take(maker(run), 1).samples
     assert len(samples) >= 2
     assert (samples.composite % 3 == 0).all()
@@ -412,7 +412,7 @@ def test_the_users_model_and_inputs_are_left_alone(run: Run) -> None:
 # Interruptions.
 
 
-def interrupted(run: Run, made: Generator, at: int) -> None:
+def interrupted(run: Run, made: Maker, at: int) -> None:
     """Generation that is interrupted before a step."""
 
     def progress(label: str) -> None:

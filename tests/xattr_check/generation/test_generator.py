@@ -7,15 +7,15 @@ from torch import Tensor, nn
 
 from xattr_check import Subject, UsageError
 from xattr_check.core.run import Run
-from xattr_check.generation.generator import Generator
+from xattr_check.generation.generator import Maker
 from xattr_check.generation.plan import Plan
 from xattr_check.generation.scenarios import scenario
 
 
 def maker(
     run: Run, subject: Subject, name: str = "double", features: int | None = None, **options: Any
-) -> Generator:
-    return Generator(subject, Plan.of(subject, scenario(name, features), **options), run)
+) -> Maker:
+    return Maker(subject, Plan.of(subject, scenario(name, features), **options), run)
 
 
 class OneOutput(ChannelMeans):

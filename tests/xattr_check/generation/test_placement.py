@@ -8,22 +8,22 @@ from torch import nn
 
 from xattr_check import Subject
 from xattr_check.core.run import Run
-from xattr_check.generation.generator import Generator, own_places
-from xattr_check.generation.placement import explained, settled
+from xattr_check.generation.generator import Maker, own_places
+from xattr_check.generation.placement import choose_placement, share_of_pieces
 from xattr_check.generation.plan import Plan
 from xattr_check.generation.scenarios import scenario
 
 
-def maker(run: Run, model: nn.Module, name: str = "null", **options: Any) -> Generator:
+def maker(run: Run, model: nn.Module, name: str = "null", **options: Any) -> Maker:
     subject = toy(model)
     # Pieces that differ: the toy's own inputs are faint noise.
     shades = torch.linspace(-1, 1, 8)[:, None, None, None] * torch.tensor([1.0, -1.0, 0.5])[:, None, None]
     subject = replace(subject, inputs=subject.inputs + shades)
-    return Generator(subject, Plan.of(subject, scenario(name), **options), run)
+    return Maker(subject, Plan.of(subject, scenario(name), **options), run)
 
 
 @torch.no_grad()
-def by_hand(made: Generator, anywhere: bool) -> float:
+def by_hand(made: Maker, anywhere: bool) -> float:
     """Between over whole sums of squares, a piece at a time."""
     generator, side = torch.Generator().manual_seed(0), made.plan.side
     chosen = torch.randint(len(made.subject.inputs), (12,), generator=generator)
@@ -47,9 +47,9 @@ def by_hand(made: Generator, anywhere: bool) -> float:
 @pytest.mark.parametrize("model", [Flat(), ChannelMeans(), Filters(3, 3)])
 def test_what_a_piece_explains(model: nn.Module, anywhere: bool, run: Run) -> None:
     made = maker(run, model)
-    assert explained(made, anywhere=anywhere) == pytest.approx(by_hand(made, anywhere), abs=1e-4)
+    assert share_of_pieces(made, anywhere=anywhere) == pytest.approx(by_hand(made, anywhere), abs=1e-4)
     chunked = maker(replace(run, memory=1), model)
-    assert explained(chunked, anywhere=anywhere) == pytest.approx(by_hand(made, anywhere), abs=1e-4)
+    assert share_of_pieces(chunked, anywhere=anywhere) == pytest.approx(by_hand(made, anywhere), abs=1e-4)
 
 
 class Alike(ChannelMeans):
@@ -61,7 +61,7 @@ class Alike(ChannelMeans):
     ("model", "fixed"), [(Flat(), True), (ChannelMeans(), False), (Filters(3), False), (Alike(), False)]
 )
 def test_places_are_fixed_where_they_matter(model: nn.Module, fixed: bool, run: Run) -> None:
-    made = settled(maker(run, model))
+    made = choose_placement(maker(run, model))
     assert made.plan == replace(maker(run, model).plan, fixed=fixed)
 
 
@@ -89,5 +89,5 @@ def test_seeds_of_fixed_places() -> None:
 def test_a_users_subject(run: Run) -> None:
     """Whose inputs are all alike: nothing is found out, and patches go anywhere."""
     subject: Subject = replace(toy(), inputs=torch.zeros(4, 3, 12, 12), targets=torch.zeros(4).long())
-    made = Generator(subject, Plan.of(subject, scenario("null"), reference="subject"), run)
-    assert not settled(made).plan.fixed
+    made = Maker(subject, Plan.of(subject, scenario("null"), reference="subject"), run)
+    assert not choose_placement(made).plan.fixed

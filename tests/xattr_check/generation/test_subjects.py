@@ -16,11 +16,11 @@ from xattr_check.core.run import Run
 from xattr_check.generation import blocks
 from xattr_check.generation import subjects as module
 from xattr_check.generation.blocks import Block, block, take
-from xattr_check.generation.generator import Generator
+from xattr_check.generation.generator import Maker
 from xattr_check.generation.plan import Plan
 from xattr_check.generation.samples import Samples
 from xattr_check.generation.scenarios import scenario
-from xattr_check.generation.subjects import derived, generated, packed
+from xattr_check.generation.subjects import generated, make_subject, pack
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -43,7 +43,7 @@ def _small() -> Iterator[None]:
 MODELS = {"null": ChannelMeans(100), "double": ChannelMeans(100), "single": ChannelMeans(100)}
 MODELS |= {"saturation": Bent(200)}
 
-Made = dict[str, tuple[Generator, Samples]]
+Made = dict[str, tuple[Maker, Samples]]
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +51,9 @@ def made(_small: None, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """Samples of each scenario, and of `null` with three features."""
     run = Run(store=Store(tmp_path_factory.mktemp("made")))
 
-    def samples(name: str, features: int | None = None) -> tuple[Generator, Samples]:
+    def samples(name: str, features: int | None = None) -> tuple[Maker, Samples]:
         subject = toy(MODELS[name])
-        maker = Generator(subject, Plan.of(subject, scenario(name, features), steps=200), run)
+        maker = Maker(subject, Plan.of(subject, scenario(name, features), steps=200), run)
         return maker, take(maker, 1).samples
 
     return {name: samples(name) for name in MODELS} | {"three": samples("null", 3)}
@@ -63,20 +63,20 @@ def shipping(made: Made, name: str, model: nn.Module | None = None) -> Subject:
     """A subject that brings its samples along."""
     maker, samples = made[name]
     kind = maker.plan.scenario.name
-    return replace(toy(model or MODELS[kind]), generated={kind: packed(maker, samples)})
+    return replace(toy(model or MODELS[kind]), generated={kind: pack(maker, samples)})
 
 
 @pytest.fixture
 def counts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """How many samples were certified, on how many draws each."""
     seen: list[tuple[int, int]] = []
-    certify = Generator.certify
+    certify = Maker.certify
 
-    def counted(maker: Generator, patches: Tensor, classes: Tensor, seeds: Tensor, *count: int) -> Any:
+    def counted(maker: Maker, patches: Tensor, classes: Tensor, seeds: Tensor, *count: int) -> Any:
         seen.append((len(patches), *(count or (blocks.DRAWS,))))
         return certify(maker, patches, classes, seeds, *count)
 
-    monkeypatch.setattr(Generator, "certify", counted)
+    monkeypatch.setattr(Maker, "certify", counted)
     return seen
 
 
@@ -218,14 +218,14 @@ def test_what_no_longer_holds_is_dropped(made: Made, run: Run) -> None:
 def test_what_ships_holds_on_all_draws_and_on_its_own(
     made: Made, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    certify, samples = Generator.certify, made["null"][1]
+    certify, samples = Maker.certify, made["null"][1]
 
-    def fussy(maker: Generator, patches: Tensor, classes: Tensor, seeds: Tensor, *count: int) -> Any:
+    def fussy(maker: Maker, patches: Tensor, classes: Tensor, seeds: Tensor, *count: int) -> Any:
         found = certify(maker, patches, classes, seeds, *count)
         found.median[1 if count == (1,) else 0] = torch.inf
         return found
 
-    monkeypatch.setattr(Generator, "certify", fussy)
+    monkeypatch.setattr(Maker, "certify", fussy)
     found = generated("null")(shipping(made, "null"), run)
     assert torch.equal(found.targets, samples.classes[2:, 0])
 
@@ -238,7 +238,7 @@ def test_too_little_of_what_ships_holds(made: Made, run: Run) -> None:
         "model, at least 3 have to"
     )
     maker, samples = made["null"]
-    empty = replace(toy(MODELS["null"]), generated={"null": packed(maker, samples[:0])})
+    empty = replace(toy(MODELS["null"]), generated={"null": pack(maker, samples[:0])})
     with pytest.raises(Invalid, match=r"^0 of the 0 samples that ship"):
         generated("null")(empty, run)
 
@@ -246,10 +246,10 @@ def test_too_little_of_what_ships_holds(made: Made, run: Run) -> None:
 def test_what_does_not_ship_is_made(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     given = toy(ChannelMeans(100))
     found = generated("single")(given, run)
-    maker = Generator(given, Plan.of(given, scenario("single")), run)
+    maker = Maker(given, Plan.of(given, scenario("single")), run)
     samples = block(maker, 0)
     assert 3 <= len(samples) == len(found.inputs)
-    assert torch.equal(found.inputs, derived(given, maker, samples).inputs)
+    assert torch.equal(found.inputs, make_subject(given, maker, samples).inputs)
 
     def advance(block: Block) -> None:
         raise AssertionError("made again")

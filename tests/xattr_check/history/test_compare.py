@@ -13,7 +13,7 @@ from xattr_check.core import registry
 from xattr_check.core.checks import Axiom
 from xattr_check.core.verdict import Drawn, Status, Verdict, of_gate
 from xattr_check.history.compare import Change, compare
-from xattr_check.history.rules import broken, corrected, parse
+from xattr_check.history.rules import broken, correct_p_values, parse
 from xattr_check.statistics.intervals import Batched, exact
 
 
@@ -227,7 +227,7 @@ def test_p_is_corrected_for_the_checks_of_a_method() -> None:
     ]
     raw = slight[0].p
     assert 0 < raw < 0.05
-    found = corrected(slight)
+    found = correct_p_values(slight)
     assert found == pytest.approx({0: 3 * raw, 1: 3 * raw, 2: 3 * raw, 3: raw})
 
 
@@ -238,7 +238,7 @@ def test_what_leaves_nothing_to_chance_does_not_count_among_the_others() -> None
     exactly = change(verdict("worst", torch.zeros(8)), verdict("worst", torch.eye(8)[0]))
     even = change(verdict("beaten", rows), verdict("beaten", rows + 0.1))  # the same in every row, by chance
     assert (same.exact, exactly.exact, even.exact, slight.exact) == (True, True, False, False)
-    found = corrected([slight, same, exactly, even, slight])
+    found = correct_p_values([slight, same, exactly, even, slight])
     assert found == pytest.approx({0: 2 * slight.p, 1: 1.0, 2: 0.0, 3: 3 * even.p, 4: 2 * slight.p})
 
 

@@ -66,8 +66,8 @@ def contract(**given: Any) -> Verdict:
     return verdict(**{**usual, **of_gate(AtMost(0)), "interval": Interval(0, 0, 0), "figure": None, **given})
 
 
-def source(*verdicts: Verdict, name: str = "this run", **run: Any) -> report.Source:
-    return report.Source(name, {**RUN, **run}, verdicts)
+def source(*verdicts: Verdict, name: str = "this run", **run: Any) -> report.ReportedRun:
+    return report.ReportedRun(name, {**RUN, **run}, verdicts)
 
 
 class Page(HTMLParser):
@@ -214,7 +214,7 @@ def test_pictures_are_kept_once_and_shown_in_the_page(tmp_path: Path) -> None:
     assert len(list((tmp_path / "history" / "pictures").iterdir())) == 1
     picture.unlink()
     for run in history.saved_runs(tmp_path):
-        page = Page(report.render([report.Source.of(run)]))
+        page = Page(report.render([report.ReportedRun.of(run)]))
         assert [link[:23] for link in page.sources] == ["data:image/webp;base64,"]
 
 

@@ -226,10 +226,10 @@ def test_first_samples_are_shown_and_the_rest_is_counted(captions: list[str]) ->
 
 
 def test_long_words_are_cut_and_unknown_signs_spelled() -> None:
-    lines = pictures._wrapped("x" * 500, 13, 200)
+    lines = pictures._wrap("x" * 500, 13, 200)
     assert "".join(lines) == "x" * 500
     assert all(pictures._font(13).getlength(line) <= 200 for line in lines)
-    assert pictures._wrapped("Σ|a| ≤ −0.5 café 中", 13, 500) == ["sum |a| <= -0.5 cafe ?"]
+    assert pictures._wrap("Σ|a| ≤ −0.5 café 中", 13, 500) == ["sum |a| <= -0.5 cafe ?"]
 
 
 # What is not shown.

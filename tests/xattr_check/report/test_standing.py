@@ -31,7 +31,7 @@ def test_methods_are_ranked_by_failures_then_by_what_is_unclear() -> None:
         ("fails", "fails 1 of 1"),
         ("raises", "fails 2 of 2, 1 by an error"),
     ]
-    text = [line for line, _ in standing.lines(verdicts)]
+    text = [line for line, _ in standing.render_lines(verdicts)]
     assert all(len(line) <= 80 for line in text)
     assert text[-1] == "  1 failure is not counted: the method does not claim the check, or it is advice"
 

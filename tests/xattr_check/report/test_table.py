@@ -7,7 +7,7 @@ import pytest
 
 from xattr_check import Verdict
 from xattr_check.core.verdict import of_gate
-from xattr_check.report.table import lines, summary, table
+from xattr_check.report.table import render_lines, summary, table
 from xattr_check.statistics.gate import Beats
 from xattr_check.statistics.intervals import Interval, exact
 
@@ -71,7 +71,7 @@ def test_controls_stand_under_their_statistic() -> None:
 
 def test_brief_shows_what_needs_attention_and_counts_the_rest() -> None:
     skipped = replace(PASS, check="roar", family="retraining", status="not_applicable")
-    found = [line for line, _ in lines([PASS, FAIL, EXACT, skipped], brief=True)]
+    found = [line for line, _ in render_lines([PASS, FAIL, EXACT, skipped], brief=True)]
     assert [line.split()[0] for line in found if line.startswith("    ") and line[4] != " "] == [
         "parameter_randomization"
     ]
@@ -93,7 +93,7 @@ def test_methods_stay_in_their_order() -> None:
     ],
 )
 def test_no_line_is_wider_than_eighty_columns(verdict: Verdict) -> None:
-    assert max(len(line) for line, _ in lines([verdict], controls=True)) <= 80
+    assert max(len(line) for line, _ in render_lines([verdict], controls=True)) <= 80
 
 
 @pytest.mark.parametrize(
