@@ -7,9 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xattr_check.core.checks import Measurement, violation
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.run import Draw
+from xattr_check.core import Draw, Explainer, Measurement, violation
 from xattr_check.core.state import ModelState, generator_states
 from xattr_check.errors import MethodError
 from xattr_check.storage.digest import digest

@@ -4,11 +4,7 @@ import torch
 from torch import Tensor
 
 from xattr_axioms.contract._calls import ROUNDING, distance, least_over_neighbours, repeat
-from xattr_check.core.checks import Measurement, contract
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
-from xattr_check.errors import Undefined
+from xattr_check.core import Draw, Explainer, Measurement, Subject, Undefined, contract
 
 BATCH = 7
 

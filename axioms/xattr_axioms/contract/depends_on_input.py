@@ -1,11 +1,7 @@
 """Do different inputs get different maps?"""
 
 from xattr_axioms.contract._calls import all_alike, repeat, slopes
-from xattr_check.core.checks import Measurement, contract, violation
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
-from xattr_check.errors import Undefined
+from xattr_check.core import Draw, Explainer, Measurement, Subject, Undefined, contract, violation
 
 
 @contract(

@@ -3,11 +3,8 @@
 from torch import Tensor, nn
 
 from xattr_axioms.contract._calls import ROUNDING, distance, distance_beyond_factor, seeded, slopes
-from xattr_check.core.checks import Measurement, contract, violation
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
-from xattr_check.errors import MethodError, Undefined
+from xattr_check.core import Draw, Explainer, Measurement, Subject, Undefined, contract, violation
+from xattr_check.errors import MethodError
 from xattr_check.networks.randomize import randomized, trainable_leaves
 
 COPIES = 3

@@ -4,11 +4,8 @@ import torch
 from torch import Tensor
 
 from xattr_axioms.contract._calls import ROUNDING, distance, least_over_neighbours, watch
-from xattr_check.core.checks import Measurement, contract
-from xattr_check.core.explainer import Explainer
+from xattr_check.core import Draw, Explainer, Measurement, Subject, contract
 from xattr_check.core.faults import expect_usable
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
 
 
 @contract(

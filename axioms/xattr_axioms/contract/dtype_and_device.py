@@ -1,11 +1,8 @@
 """Are attributions floating-point numbers, where the inputs are?"""
 
 from xattr_axioms.contract._calls import watch
-from xattr_check.core.checks import Measurement, contract, violation
-from xattr_check.core.explainer import Explainer
+from xattr_check.core import Draw, Explainer, Measurement, Subject, contract, violation
 from xattr_check.core.faults import is_dense, shape_fault, type_fault
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
 from xattr_check.errors import MethodError
 
 

@@ -1,10 +1,7 @@
 """Are the gradients of the weights left as they were?"""
 
 from xattr_axioms.contract._calls import unchanged
-from xattr_check.core.checks import Measurement, contract
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
+from xattr_check.core import Draw, Explainer, Measurement, Subject, contract
 
 
 @contract(statement="The method leaves .grad of the model's parameters as it is.")

@@ -3,10 +3,7 @@
 import torch
 
 from xattr_axioms.contract._calls import watch
-from xattr_check.core.checks import Measurement, contract, violation
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
+from xattr_check.core import Draw, Explainer, Measurement, Subject, contract, violation
 
 
 @contract(statement="The method leaves the inputs and the targets that it is given as they are.")

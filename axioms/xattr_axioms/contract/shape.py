@@ -1,11 +1,8 @@
 """Does every input get a map of its own shape?"""
 
 from xattr_axioms.contract._calls import watch
-from xattr_check.core.checks import Measurement, contract, violation
-from xattr_check.core.explainer import Explainer
+from xattr_check.core import Draw, Explainer, Measurement, Subject, contract, violation
 from xattr_check.core.faults import shape_fault
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
 
 
 @contract(statement="Attributions have the shape of the inputs, or one value for each position.")

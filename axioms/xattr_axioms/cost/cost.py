@@ -6,12 +6,8 @@ from typing import Any
 
 import torch
 
-from xattr_check.core.checks import Measurement, axiom
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
+from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, axiom
 from xattr_check.networks.usage import Passes, peak_memory
-from xattr_check.statistics.gate import AtMost
 
 MEBIBYTE = 2**20
 

@@ -7,11 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from xattr_axioms.contract._calls import distance, repeat
-from xattr_check.core.checks import Measurement
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
-from xattr_check.errors import Invalid, MethodError, Undefined
+from xattr_check.core import Draw, Explainer, Invalid, Measurement, Subject, Undefined
+from xattr_check.errors import MethodError
 from xattr_check.networks.rewrite import Compute, Rewritten
 from xattr_check.storage.digest import derive_seed
 

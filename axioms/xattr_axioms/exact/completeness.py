@@ -2,11 +2,7 @@
 
 import torch
 
-from xattr_check.core.checks import Measurement, axiom
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
-from xattr_check.statistics.gate import AtMost
+from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, axiom
 
 
 @axiom(

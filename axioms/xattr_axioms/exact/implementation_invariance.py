@@ -3,12 +3,8 @@
 from torch import Tensor, nn
 
 from xattr_axioms.exact._copies import INPUTS, Affine, dense, fill_layer, with_network
-from xattr_check.core.checks import Measurement, axiom
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
+from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, axiom
 from xattr_check.networks.rewrite import Plain
-from xattr_check.statistics.gate import AtMost
 
 
 class TwoWays(nn.Module):

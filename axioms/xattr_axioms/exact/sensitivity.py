@@ -4,15 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from xattr_axioms.exact._copies import explain_copy, make_copy
-from xattr_check.core.checks import Measurement, axiom
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
+from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, Undefined, axiom
 from xattr_check.core.units import Units
-from xattr_check.errors import Undefined
 from xattr_check.networks.rewrite import Plain
 from xattr_check.perturbation.outputs import outputs_under, shared_masks
-from xattr_check.statistics.gate import AtMost
 
 # Regions that are tried for the one on which the output depends.
 CANDIDATES = 16

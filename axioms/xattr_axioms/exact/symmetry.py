@@ -4,12 +4,8 @@ from torch import Tensor
 
 from xattr_axioms.contract._calls import repeat
 from xattr_axioms.exact._copies import INPUTS, explain_copy, make_copy
-from xattr_check.core.checks import Measurement, axiom
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
+from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, axiom
 from xattr_check.networks.rewrite import Plain
-from xattr_check.statistics.gate import AtMost
 
 
 @axiom(

@@ -2,11 +2,7 @@
 
 from collections.abc import Sequence
 
-from xattr_check.core.checks import Measurement
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.figure import Lines
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
+from xattr_check.core import Draw, Explainer, Lines, Measurement, Subject
 from xattr_check.core.units import By
 from xattr_check.perturbation.curves import area, ranked_outputs, shares
 from xattr_check.perturbation.fills import Fill

@@ -2,14 +2,10 @@
 
 import torch
 
-from xattr_check.core.checks import Measurement, axiom
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
+from xattr_check.core import Beats, Draw, Explainer, Measurement, Subject, axiom
 from xattr_check.core.units import By
 from xattr_check.perturbation.curves import STEPS, area, ranked_outputs, shares
 from xattr_check.perturbation.fills import Fill
-from xattr_check.statistics.gate import Beats
 
 # Probabilities below it are as good as none: what a label has before anything is shown, one of ten, is 0.05.
 LEAST = 0.01

@@ -2,15 +2,10 @@
 
 from typing import Literal
 
-from xattr_check.core.checks import Measurement, axiom
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.figure import Lines
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
+from xattr_check.core import Beats, Draw, Explainer, Lines, Measurement, Subject, axiom
 from xattr_check.core.units import By
 from xattr_check.perturbation.curves import STEPS, area, ranked_outputs, shares
 from xattr_check.perturbation.fills import Fill
-from xattr_check.statistics.gate import Beats
 
 Order = Literal["both", "morf", "lerf"]
 

@@ -1,14 +1,10 @@
 """Deletion."""
 
 from xattr_axioms.faithfulness._areas import measure_area
-from xattr_check.core.checks import Measurement, axiom
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
+from xattr_check.core import Beats, Draw, Explainer, Measurement, Subject, axiom
 from xattr_check.core.units import By
 from xattr_check.perturbation.curves import STEPS, shares
 from xattr_check.perturbation.fills import Fill
-from xattr_check.statistics.gate import Beats
 
 
 @axiom(

@@ -2,15 +2,10 @@
 
 import torch
 
-from xattr_check.core.checks import Measurement, axiom
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
+from xattr_check.core import Beats, Draw, Explainer, Measurement, Subject, Undefined, axiom
 from xattr_check.core.units import By, Units
-from xattr_check.errors import Undefined
 from xattr_check.perturbation.fills import Fill
 from xattr_check.perturbation.subsets import output_changes, random_subsets, same_everywhere
-from xattr_check.statistics.gate import Beats
 from xattr_check.statistics.similarity import correlation
 
 SUBSETS = 64

@@ -3,14 +3,10 @@
 import torch
 from torch import Tensor
 
-from xattr_check.core.checks import Measurement, axiom
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
+from xattr_check.core import Beats, Draw, Explainer, Measurement, Subject, axiom
 from xattr_check.core.units import By, Units
 from xattr_check.perturbation.fills import Fixed, fixed
 from xattr_check.perturbation.subsets import output_changes, random_subsets
-from xattr_check.statistics.gate import Beats
 
 PARTS = 64
 

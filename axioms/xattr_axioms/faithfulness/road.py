@@ -1,15 +1,10 @@
 """Remove and debias."""
 
-from xattr_check.core.checks import Measurement, axiom
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.figure import Lines
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
+from xattr_check.core import Beats, Draw, Explainer, Lines, Measurement, Subject, axiom
 from xattr_check.core.units import By
 from xattr_check.perturbation.curves import ranked_outputs
 from xattr_check.perturbation.fills import Fill
 from xattr_check.perturbation.outputs import Output
-from xattr_check.statistics.gate import Beats
 
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
 

@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
+from xattr_check.core import Draw, Subject
 
 # So many samples of a draw are kept for pictures.
 PICTURES = 4

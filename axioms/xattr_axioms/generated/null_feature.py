@@ -3,12 +3,8 @@
 import torch
 
 from xattr_axioms.generated._patches import PICTURES, amounts, feature_masks, pictures, zeros_told
-from xattr_check.core.checks import Measurement, axiom
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
+from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, axiom
 from xattr_check.generation.subjects import generated
-from xattr_check.statistics.gate import AtMost
 
 
 @axiom(

@@ -5,11 +5,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from xattr_check.core.checks import axiom
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
-from xattr_check.errors import Undefined
+from xattr_check.core import Draw, Explainer, Subject, Undefined, axiom
 
 # Declares a check of where maps fall. Edges and a blob in the centre have to be beaten: masks of things that
 # photographs show have outlines, and are near the middle more often than not.

@@ -4,12 +4,7 @@ import torch
 from torch import Tensor
 
 from xattr_axioms.localisation._masks import foreground, heat, localisation
-from xattr_check.core.checks import Measurement
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.figure import Lines
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
-from xattr_check.statistics.gate import Beats
+from xattr_check.core import Beats, Draw, Explainer, Lines, Measurement, Subject
 
 # Quantiles besides the first; twice as many move an area by less than 0.002.
 STEPS = 20

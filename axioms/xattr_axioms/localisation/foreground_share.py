@@ -1,11 +1,7 @@
 """Share of the evidence on the foreground."""
 
 from xattr_axioms.localisation._masks import foreground, heat, localisation, share_on
-from xattr_check.core.checks import Measurement
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
-from xattr_check.statistics.gate import Beats
+from xattr_check.core import Beats, Draw, Explainer, Measurement, Subject
 
 
 @localisation(

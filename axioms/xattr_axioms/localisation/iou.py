@@ -4,11 +4,7 @@ import torch
 from torch import Tensor
 
 from xattr_axioms.localisation._masks import foreground, heat, localisation
-from xattr_check.core.checks import Measurement
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
-from xattr_check.statistics.gate import Beats
+from xattr_check.core import Beats, Draw, Explainer, Measurement, Subject
 
 
 def overlaps(heat: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,11 +3,7 @@
 from torch.nn import functional
 
 from xattr_axioms.localisation._masks import foreground, heat, localisation
-from xattr_check.core.checks import Measurement
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
-from xattr_check.statistics.gate import Beats
+from xattr_check.core import Beats, Draw, Explainer, Measurement, Subject
 
 # Of the shorter side: 15 pixels at 240, as published; 2 at 32. A coarse map points next to a thin stroke.
 TOLERANCE = 1 / 16

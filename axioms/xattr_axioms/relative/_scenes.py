@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from xattr_check.core.run import Run
+from xattr_check.core import Run
 from xattr_check.storage.digest import digest
 
 # What a subject has to offer: objects and their scenes, the scenes alone, and a model that names these.

@@ -5,12 +5,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from xattr_axioms.relative._scenes import NEEDS, logits
-from xattr_check.core.checks import Measurement, axiom
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.run import Draw, Run
-from xattr_check.core.subject import Subject
-from xattr_check.errors import Invalid
-from xattr_check.statistics.gate import AtLeast
+from xattr_check.core import AtLeast, Draw, Explainer, Invalid, Measurement, Run, Subject, axiom
 
 # Fewer inputs on which the object takes evidence away say nothing about a method.
 LEAST = 16

@@ -4,13 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from xattr_axioms.localisation._masks import foreground
+from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, Undefined, axiom
 from xattr_check.core.axes import layout_of
-from xattr_check.core.checks import Measurement, axiom
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
-from xattr_check.errors import Undefined
-from xattr_check.statistics.gate import AtMost
 
 # Steps of Adam, of a tenth of a standard deviation of the inputs. Twice as many halve what is left.
 STEPS, RATE = 30, 0.1

@@ -2,12 +2,7 @@
 
 from xattr_axioms.localisation._masks import share_on
 from xattr_axioms.relative._scenes import NEEDS, logits
-from xattr_check.core.checks import Measurement, axiom
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.run import Draw, Run
-from xattr_check.core.subject import Subject
-from xattr_check.errors import Invalid
-from xattr_check.statistics.gate import AtLeast
+from xattr_check.core import AtLeast, Draw, Explainer, Invalid, Measurement, Run, Subject, axiom
 
 # By how much more the target's probability has to fall without the object than the scene's.
 LEAST = 0.5

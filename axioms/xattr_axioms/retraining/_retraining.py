@@ -3,14 +3,9 @@
 import torch
 from torch import Tensor
 
+from xattr_check.core import Draw, Explainer, Lines, Measurement, Subject, Undefined
 from xattr_check.core.axes import layout_of
-from xattr_check.core.checks import Measurement
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.figure import Lines
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
 from xattr_check.core.units import Units
-from xattr_check.errors import Undefined
 from xattr_check.networks.retrain import Networks, Retrainable, Versions
 from xattr_check.perturbation.fills import mean_fill
 from xattr_check.perturbation.outputs import descending_ranks

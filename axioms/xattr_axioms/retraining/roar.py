@@ -1,12 +1,8 @@
 """Remove and retrain."""
 
 from xattr_axioms.retraining._retraining import retrained
-from xattr_check.core.checks import Measurement, axiom
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
+from xattr_check.core import Beats, Draw, Explainer, Measurement, Subject, axiom
 from xattr_check.networks.retrain import retrainable
-from xattr_check.statistics.gate import Beats
 
 
 @axiom(

@@ -5,10 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.figure import Lines
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
+from xattr_check.core import Draw, Explainer, Lines, Subject
 from xattr_check.networks.randomize import randomized
 from xattr_check.statistics.similarity import (
     correlation,

@@ -1,11 +1,7 @@
 """Data randomisation."""
 
 from xattr_axioms.sanity._randomization import either_sign, likeness_above_chance, signed_maps
-from xattr_check.core.checks import Measurement, axiom
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
-from xattr_check.statistics.gate import AtMost
+from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, axiom
 from xattr_check.statistics.similarity import spearman
 
 

@@ -3,13 +3,8 @@
 from itertools import accumulate
 
 from xattr_axioms.sanity._randomization import curves, draw_lines, randomised_maps, signed_maps
-from xattr_check.core.checks import Measurement, axiom
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
-from xattr_check.errors import Undefined
+from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, Undefined, axiom
 from xattr_check.networks.randomize import cascade
-from xattr_check.statistics.gate import AtMost
 
 
 @axiom(

@@ -1,13 +1,8 @@
 """A second network, trained independently."""
 
 from xattr_axioms.sanity._randomization import curves, randomised_maps, signed_maps
-from xattr_check.core.checks import Measurement, axiom
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
-from xattr_check.errors import Undefined
+from xattr_check.core import AtLeast, Draw, Explainer, Measurement, Subject, Undefined, axiom
 from xattr_check.networks.randomize import trainable_leaves
-from xattr_check.statistics.gate import AtLeast
 
 
 @axiom(

@@ -5,12 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from xattr_check.core.checks import Measurement
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.figure import Lines
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
-from xattr_check.errors import Invalid, Undefined
+from xattr_check.core import Draw, Explainer, Invalid, Lines, Measurement, Subject, Undefined
 from xattr_check.perturbation.fills import mean_fill
 from xattr_check.perturbation.regions import SemanticMap
 from xattr_check.perturbation.subsets import same_everywhere

@@ -3,11 +3,7 @@
 from dataclasses import replace
 
 from xattr_axioms.variance._variance import agreement, first_draw, outputs_of, regions_of, unreliable
-from xattr_check.core.checks import Measurement, axiom
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
-from xattr_check.statistics.gate import Beats
+from xattr_check.core import Beats, Draw, Explainer, Measurement, Subject, axiom
 from xattr_check.statistics.morris import elementary_effects, screening, trajectories
 from xattr_check.statistics.similarity import spearman
 

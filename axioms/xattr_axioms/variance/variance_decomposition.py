@@ -5,12 +5,7 @@ import inspect
 import torch
 
 from xattr_axioms.variance._variance import regions_of
-from xattr_check.core.checks import Measurement, axiom
-from xattr_check.core.explainer import Explainer
-from xattr_check.core.run import Draw
-from xattr_check.core.subject import Subject
-from xattr_check.errors import Undefined
-from xattr_check.statistics.gate import AtMost
+from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, Undefined, axiom
 from xattr_check.storage.digest import digest
 
 
