@@ -10,7 +10,7 @@ check: .venv/installed
 
 # Linters, types and the fast tests, on all cores.
 test: lint
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist worksteal
 
 # The slow tests as well; those marked gpu run where there is a CUDA device.
 slow: .venv/installed-dev

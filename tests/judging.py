@@ -1,7 +1,9 @@
 """One method against one check, as the tests of checks ask for it."""
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,12 @@ from xattr_check.core.checks import Measurement
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.method import Method
 from xattr_check.core.run import Draw, Run
+
+
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all workers keep what is measured on the digits, of every method: controls above all."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "digits"
 
 
 def item_of(

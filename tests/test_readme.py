@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from judging import shared_folder
 
 import xattr_check
 from xattr_check.config.selection import select
@@ -34,6 +35,11 @@ def told(table: str) -> list[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
+    # The store is where other tests judge on the digits too, so that controls are measured once.
+    shared = shared_folder(tmp_path_factory)
+    shared.mkdir(exist_ok=True)
+    (folder / ".xattr").mkdir()
+    (folder / ".xattr" / "store").symlink_to(shared)
     (folder / "mymod.py").write_text(block("# mymod.py"))
     (folder / "mysubject.py").write_text(block("# mysubject.py"))
     (folder / "test_mine.py").write_text(block("import xattr_check\nfrom mymod"))

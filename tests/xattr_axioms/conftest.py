@@ -1,12 +1,12 @@
 """One subject and one run for each seed, so that controls and maps are computed once."""
 
-import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
+from judging import shared_folder
 from subjects import images
 
 from xattr_check import Store, Subject, load_subject
@@ -35,9 +35,7 @@ def digits() -> Subject:
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """What all tests on the digits, and all workers, share."""
-    base = tmp_path_factory.getbasetemp()
-    folder: Path = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    return Store(folder / "digits")
+    return Store(shared_folder(tmp_path_factory))
 
 
 @pytest.fixture

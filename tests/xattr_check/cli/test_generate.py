@@ -432,7 +432,7 @@ def test_progress_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> Non
         "2 certified of 60 wanted, 32 started; step 20 of 100, 10 s, at most 40 s more for these 32",
         "4 certified of 60 wanted, 32 started; step 40 of 100, 20 s, at most 30 s more for these 32",
     ]
-    meter.finished(empty(32, steps=60))
+    meter.finish_block(empty(32, steps=60))
     for step in range(41):
         clock.now = 30 + step / 2
         meter(1, step, certified=0)
@@ -442,7 +442,7 @@ def test_progress_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> Non
         "32 certified of 60 wanted, 64 started; step 20 of 100, 40 s, about 20 s more",
         "32 certified of 60 wanted, 64 started; step 40 of 100, 50 s, about 10 s more",
     ]
-    meter.finished(empty(32, steps=60))
+    meter.finish_block(empty(32, steps=60))
     assert meter.whole
     assert meter.seconds == 50
 
@@ -463,7 +463,7 @@ def test_without_any_yield_all_that_may_be_started_is_foreseen(monkeypatch: pyte
         for step in range(10):
             meter(block, step, certified=0)
             clock.now += 2
-        meter.finished(empty(0, steps=0))
+        meter.finish_block(empty(0, steps=0))
     meter(2, 0, certified=0)
     assert stream.getvalue().splitlines()[-1] == (
         "0 certified of 32 wanted, 96 started; step 0 of 10, 40 s, about 40 s more"
@@ -489,10 +489,10 @@ def test_progress_stays_on_one_line_of_a_terminal(monkeypatch: pytest.MonkeyPatc
 
 def test_what_came_from_the_storage_is_not_counted_as_made() -> None:
     stored, resumed = (Meter(wanted=64, blocks=8, steps=100, stream=io.StringIO()) for _ in range(2))
-    stored.finished(empty(32, steps=60))
+    stored.finish_block(empty(32, steps=60))
     assert not stored.whole
     resumed(0, 40, 0)
-    resumed.finished(empty(32, steps=60))
+    resumed.finish_block(empty(32, steps=60))
     assert not resumed.whole
 
 
