@@ -20,10 +20,12 @@ from xattr_check.core.method import Method
 from xattr_check.core.run import Draw, Run
 
 
-def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where all workers keep what is measured on the digits, of every method: controls above all."""
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, name: str = "digits") -> Path:
+    """A folder of that name for all workers; `digits` has what is measured there of controls and methods."""
     base = tmp_path_factory.getbasetemp()
-    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "digits"
+    folder: Path = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def item_of(

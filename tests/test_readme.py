@@ -36,10 +36,8 @@ def told(table: str) -> list[tuple[str, str]]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
     # The store is where other tests judge on the digits too, so that controls are measured once.
-    shared = shared_folder(tmp_path_factory)
-    shared.mkdir(exist_ok=True)
     (folder / ".xattr").mkdir()
-    (folder / ".xattr" / "store").symlink_to(shared)
+    (folder / ".xattr" / "store").symlink_to(shared_folder(tmp_path_factory))
     (folder / "mymod.py").write_text(block("# mymod.py"))
     (folder / "mysubject.py").write_text(block("# mysubject.py"))
     (folder / "test_mine.py").write_text(block("import xattr_check\nfrom mymod"))
@@ -70,6 +68,7 @@ def test_the_quick_start_says_what_the_readme_says(folder: Path) -> None:
     assert re.search(rf"= {len(failed)} failed, \d+ passed", result.stdout)
 
 
+@pytest.mark.slow
 def test_without_the_factor_it_fails_where_the_readme_says(folder: Path) -> None:
     code = block("# mymod.py")
     assert "    return inputs * total / steps\n" in code

@@ -20,6 +20,7 @@ def test_a_report_and_a_summary_are_written(folder: pytest.Pytester, judge: Judg
     assert "## xattr-check: 1 of 2 checks fail" in text.read_text()
 
 
+@pytest.mark.slow
 def test_the_report_of_two_workers_is_the_same(real_folder: pytest.Pytester) -> None:
     battery = (
         "--xattr-method=mymod:misshapen",

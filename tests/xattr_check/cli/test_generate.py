@@ -3,12 +3,14 @@
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
+from judging import shared_folder
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -78,14 +80,15 @@ def command(*options: str, subject: str = "colours", patch: int = 4, steps: int 
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which two samples of each scenario lie as `SCENARIO.safetensors`, and their storage."""
-    folder = tmp_path_factory.mktemp("made")
-    with pytest.MonkeyPatch.context() as patch:
+    folder = shared_folder(tmp_path_factory, "generated")
+    with pytest.MonkeyPatch.context() as patch, FileLock(folder / "made.lock"):
         patch.chdir(folder)
         for name in ("null", "double", "single", "saturation"):
-            assert command(f"--scenario={name}", "-n", "2", f"--out={name}.safetensors") == 0
-        yield folder
+            if not Path(f"{name}.safetensors").exists():  # another worker may have been faster
+                assert command(f"--scenario={name}", "-n", "2", f"--out={name}.safetensors") == 0
+    return folder
 
 
 @pytest.fixture(autouse=True)

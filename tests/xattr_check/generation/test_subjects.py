@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from features import Bent, ChannelMeans, toy
+from judging import shared_folder
 from subjects import columns
 from torch import Tensor, nn
 
@@ -49,7 +50,7 @@ Made = dict[str, tuple[Maker, Samples]]
 @pytest.fixture(scope="module")
 def made(_small: None, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """Samples of each scenario, and of `null` with three features."""
-    run = Run(store=Store(tmp_path_factory.mktemp("made")))
+    run = Run(store=Store(shared_folder(tmp_path_factory, "made features")))
 
     def samples(name: str, features: int | None = None) -> tuple[Maker, Samples]:
         subject = toy(MODELS[name])
