@@ -193,6 +193,22 @@ def test_what_ships_is_verified_once(made: Made, run: Run, counts: list[tuple[in
     assert sorted(counts) == [(count, 1), (count, blocks.DRAWS)]
 
 
+def test_of_many_that_ship_a_few_are_drawn_again_where_they_are_of_this_model(
+    made: Made, run: Run, counts: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SPOT", 2)
+    count = len(made["null"][1])
+    assert len(generated("null")(shipping(made, "null"), run).inputs) == count
+    assert sorted(counts) == [(2, blocks.DRAWS), (count, 1)]
+    counts.clear()
+    # Of other weights, whatever a few samples say, and of the same weights in another function.
+    generated("null")(shipping(made, "null", Leaky(0.001)), run)
+    assert sorted(counts) == [(count, 1), (count, blocks.DRAWS)]
+    counts.clear()
+    generated("null")(shipping(made, "null", ChannelMeans(101)), run)
+    assert sorted(counts)[-2:] == [(count, 1), (count, blocks.DRAWS)]
+
+
 class Leaky(ChannelMeans):
     """Some of the second channel gets into the first output."""
 
