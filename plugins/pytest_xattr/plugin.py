@@ -32,7 +32,11 @@ OPTIONS = (
     ("model", "SPEC", "a model in place of a subject, for example torchvision:resnet50; needs --xattr-data"),
     ("data", "SPEC", "the data of --xattr-model, for example imagefolder:PATH"),
     ("checks", "EXPR", "names and families of checks, for example 'contract and not deterministic'"),
-    ("budget", "quick|standard|full", "how many inputs a check may draw to reach a verdict (default: quick)"),
+    (
+        "budget",
+        "quick|standard|full",
+        "how many inputs a check may draw: 128, 512 or 4096 (default: quick)",
+    ),
     (
         "gates",
         "FILE",

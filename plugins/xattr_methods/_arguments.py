@@ -18,6 +18,13 @@ def expect_at_least(name: str, least: int, **numbers: int) -> None:
             raise ValueError(f"{name}: expected {parameter} of at least {least}, came {value}")
 
 
+def expect_above(name: str, bound: float, **numbers: float) -> None:
+    """Raise ValueError in the name of a method for the first parameter that is not larger, NaN included."""
+    for parameter, value in numbers.items():
+        if not value > bound:
+            raise ValueError(f"{name}: expected {parameter} above {bound:g}, came {value:g}")
+
+
 def expect_output(name: str, output: str) -> None:
     """Raise ValueError in the name of a method for an output that there is not."""
     if output not in ("logit", "probability"):

@@ -102,7 +102,7 @@ def test_undecided_is_skipped_and_fails_under_strict(judge: Run) -> None:
     assert judge("--xattr-checks=tossed").ret == pytest.ExitCode.OK
     outcome = judge("--xattr-checks=tossed", "--xattr-strict")
     outcome.assert_outcomes(failed=1)
-    outcome.stdout.fnmatch_lines(["tossed: 0.500 * not clear * (undecided, and --xattr-strict)"])
+    outcome.stdout.fnmatch_lines(["tossed: 0.500 * after 64 inputs; * (undecided, and --xattr-strict)"])
 
 
 def test_skips_name_the_item_and_the_reason(judge: Run) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from xattr_check.battery import sentences
 from xattr_check.battery.controls import ControlError, Controls
+from xattr_check.battery.sentences import Spent
 from xattr_check.core.checks import Axiom, Measurement
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.figure import Lines, figure
@@ -84,6 +85,7 @@ class _Trial:
 
     item: Item
     run: Run
+    inputs: int = 0
     samples: list[Tensor] = field(default_factory=list)
     draws: dict[str, Drawn] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
@@ -156,6 +158,7 @@ class _Trial:
         judgement: Judgement | None = None
         for number, draw in enumerate(self.run.draws(check.name, subject, check.inputs), start=1):
             self.run.progress(f"{check.name} of {self.item.method.name}: draw {number}")
+            self.inputs += len(draw.indices)
             self._take(check(explainer, subject, draw))
             if number == 1:
                 self.evidence |= self._worst_inputs(explainer, draw)
@@ -167,7 +170,7 @@ class _Trial:
                 break
         if judgement is None:
             raise Undefined("the subject has no inputs to draw")
-        return replace(judgement, interval=judgement.interval.within(check.bounds))
+        return judgement
 
     def _take(self, measurement: Measurement) -> None:
         self.samples.append(measurement.samples.double().cpu())
@@ -203,10 +206,12 @@ class _Trial:
         check, outcome = self.item.check, judgement.outcome
         if not check.sequential and self.findings:
             return self._verdict(outcome, self.findings[0], judgement)
-        shortfall = judgement.shortfall(sum(map(len, self.samples)))
+        rows = sum(map(len, self.samples))
+        shortfall = judgement.shortfall(rows)
         parts = [sentences.figures(check, judgement, self.gate)]
         if outcome == "undecided":
-            parts.append(sentences.missing(shortfall, self.item.subject, self.subject, self.run))
+            drawn = Spent(rows, self.inputs, self.item.subject, self.subject, self.run)
+            parts.append(sentences.missing(shortfall, drawn))
         if outcome == "fail" and self.findings:
             parts.append(self.findings[0])
         if outcome == "fail" and self.item.advisory and not self.item.required:
@@ -225,7 +230,7 @@ class _Trial:
             status=status,
             sentence=sentence,
             **of_gate(self.gate),
-            interval=None if judgement is None else judgement.interval,
+            interval=None if judgement is None else judgement.interval.within(check.bounds),
             controls={} if controls is None else controls.figures,
             required=self.item.required,
             advisory="" if self.item.required else self.item.advisory,

@@ -3,6 +3,7 @@
 import inspect
 import math
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 
 from xattr_check.core.arrays import Caller
@@ -13,8 +14,8 @@ from xattr_check.core.subject import Subject
 from xattr_check.statistics.gate import Gate, Judgement, Shortfall
 from xattr_check.storage.sources import ENGINE, package_of
 
-# More rows than that are as good as none.
-MOST = 100_000
+# No budget draws more inputs.
+MOST = max(BUDGETS.values())
 # Where the frames of a method begin, directly or with arrays for tensors.
 CALLER, CONVERTER = Method.__call__.__code__.co_filename, Caller.__call__.__code__.co_filename
 
@@ -29,38 +30,65 @@ def figures(check: Axiom, judgement: Judgement, gate: Gate) -> str:
     return f"{text} (gate {gate})".lstrip()
 
 
-def missing(shortfall: Shortfall | None, given: Subject, measured: Subject, run: Run) -> str:
-    """Why nothing is decided, after how much, and what would decide.
+@dataclass(frozen=True)
+class Spent:
+    """What a judgement rests on.
 
-    measured: what the check made of the subject that was given.
+    rows: how many independent units. inputs: how many inputs were drawn for them.
+    given, measured: the subject, and what the check made of it.
     """
-    spent = f"not clear after {_describe_spent(given, measured, run)}"
+
+    rows: int
+    inputs: int
+    given: Subject
+    measured: Subject
+    run: Run
+
+    def __str__(self) -> str:
+        return _counted(self.rows, self.inputs)
+
+
+def _counted(rows: int, inputs: int) -> str:
+    return f"{inputs} inputs" if rows == inputs else f"{rows} rows from {inputs} inputs"
+
+
+def missing(shortfall: Shortfall | None, spent: Spent) -> str:
+    """How far an undecided figure is from the gate, and what would decide it."""
     if shortfall is None:
-        return spent
-    enough = "no number of rows that can be had would decide"
-    if shortfall.rows <= MOST:
-        enough = f"about {_rounded(shortfall.rows)} rows would decide"
-    known = f"{shortfall.gap:.2g} from the gate and known to ± {shortfall.half_width:.2g}"
-    return f"{known}, {enough}; {spent}"
+        return f"not clear after {spent}; {_advise(None, spent)}"
+    known = f"{shortfall.gap:.2g} from the gate and known to ± {shortfall.half_width:.2g} after {spent}"
+    inputs = shortfall.rows * spent.inputs / spent.rows
+    if inputs > MOST:
+        return f"{known}; too close to the gate for any budget to decide"
+    # An estimate, of two digits; more than there were in any case, since these did not do.
+    needed = max(_rounded(inputs), spent.inputs + 1)
+    rows = math.ceil(needed * spent.rows / spent.inputs)
+    return f"{known}; about {_counted(rows, needed)} would decide: {_advise(needed, spent)}"
 
 
-def _rounded(rows: float) -> str:
-    """A number of rows in two digits, upwards: it is an estimate."""
-    step = 10 ** max(0, math.floor(math.log10(rows)) - 1)
-    return str(math.ceil(rows / step) * step)
+def _rounded(number: float) -> int:
+    """A number in two digits, upwards."""
+    step: int = 10 ** max(0, math.floor(math.log10(number)) - 1)
+    return math.ceil(number / step) * step
 
 
-def _describe_spent(given: Subject, measured: Subject, run: Run) -> str:
-    """How much was drawn, and what would be more."""
-    drawn, there = min(run.limit, len(measured.inputs)), len(measured.inputs)
-    if drawn < there:
-        return f"{drawn} inputs, try a larger --xattr-budget"
-    if measured.inputs is given.inputs:
-        return f"all {there} inputs of the subject, give it more"
-    larger = [name for name, limit in BUDGETS.items() if limit > run.limit]
-    made = larger and not given.generated  # what ships with a subject is all there is
-    advice = f"; --xattr-budget={larger[0]} makes more" if made else ""
-    return f"all {there} generated inputs{advice}"
+def _advise(needed: int | None, spent: Spent) -> str:
+    """What to do for so many inputs, or for more than there were."""
+    there = len(spent.measured.inputs)
+    larger = [name for name, limit in BUDGETS.items() if limit > spent.run.limit]
+    enough = next((name for name in larger if needed is not None and BUDGETS[name] >= needed), None)
+    budget = f"--xattr-budget={enough or next(iter(larger), '')}"
+    if spent.measured.inputs is spent.given.inputs:
+        if spent.inputs < there and (needed is None or needed <= there):
+            return f"try {budget}" if larger else "no budget draws more"
+        more = f"give the subject more than its {there} inputs"
+        if needed is not None and needed > spent.run.limit:
+            return f"{more}, and try {budget}"
+        return more
+    if spent.given.generated:  # what ships with a subject is all there is
+        enough_there = spent.inputs < there and (needed is None or needed <= there)
+        return f"try {budget}" if enough_there and larger else f"there are {there} generated inputs"
+    return f"{budget} makes more of the {there} generated inputs" if larger else "no budget makes more"
 
 
 def own_frames(error: BaseException | None, measure: object) -> str:

@@ -89,7 +89,9 @@ def add(parser: Parser) -> None:
         one = nouns.add_parser(noun.name, help=f"a {noun.name}, as NAME.py, and tests/…/test_NAME.py")
         one.add_argument("name", help="a name of Python, in lower case: null_gap")
         if noun.sorts:
-            one.add_argument(f"--{noun.sorts}", default=noun.usual, help=f"default: {noun.usual}")
+            known = ", ".join(sorted(_sorts(Path(__file__).parents[2] / noun.here))) or "a name"
+            told = f"{known}; default: {noun.usual}"
+            one.add_argument(f"--{noun.sorts}", default=noun.usual, metavar=noun.sorts.upper(), help=told)
         one.add_argument(
             "--into",
             metavar="PACKAGE",
@@ -152,8 +154,7 @@ def _place_here(noun: Noun, root: Path, sort: str) -> Place:
     """In the repository of xattr-check, by family or kind."""
     folder = root / noun.here
     if noun.sorts:
-        # A control is no method to start from: no check may reward it.
-        known = {path.parent.name for path in folder.glob("*/__init__.py")} - {"controls"}
+        known = _sorts(folder)
         if sort not in known:
             hint = nearest(sort, known)
             expected = f"a folder of {noun.here}"
@@ -162,6 +163,11 @@ def _place_here(noun: Noun, root: Path, sort: str) -> Place:
     package = ".".join(folder.relative_to(root).parts[1:])
     tests = root.joinpath("tests", *package.split("."))
     return Place(package, folder, tests, own=True)
+
+
+def _sorts(folder: Path) -> set[str]:
+    """The families or kinds in a package of the repository; a control is no method to start from."""
+    return {path.parent.name for path in folder.glob("*/__init__.py")} - {"controls"}
 
 
 def _project(root: Path) -> dict[str, dict[str, dict[str, str]]]:
@@ -233,8 +239,9 @@ def _check_words(noun: Noun, name: str, sort: str, place: Place) -> None:
 
 
 def _templates(noun: Noun, sort: str) -> tuple[str, str]:
-    """The templates of a file and of its test: those of the contract are of their own."""
-    kind = "contract" if noun.name == "check" and sort == "contract" else noun.name
+    """The templates of a file and of its test: some families and kinds have their own."""
+    own = f"{noun.name}_{sort}"
+    kind = own if (TEMPLATES / f"{own}.py.txt").is_file() else noun.name
     return kind, f"{kind}_test"
 
 

@@ -70,7 +70,9 @@ def _noise(subject: Subject, draw: Draw) -> Tensor:
 
 
 def blurred(inputs: Tensor, sigma: float) -> Tensor:
-    """Images (N, C, H, W) under a Gaussian of sigma pixels, reflected at the border."""
+    """Images (N, C, H, W) under a Gaussian of sigma pixels, reflected at the border; as they are for none."""
+    if sigma <= 0:
+        return inputs
     radius = min(int(3 * sigma + 0.5), min(inputs.shape[2:]) - 1)
     steps = torch.arange(-radius, radius + 1, dtype=inputs.dtype, device=inputs.device)
     kernel = torch.exp(-0.5 * (steps / sigma) ** 2)

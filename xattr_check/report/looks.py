@@ -45,7 +45,7 @@ def look(verdict: Verdict) -> Look:
 
 
 def excuse(verdict: Verdict) -> str:
-    """What is said of a failure that does not gate."""
+    """What is said of a verdict that does not gate."""
     return "advice" if verdict.advisory else "not claimed"
 
 

@@ -56,7 +56,7 @@ def _row(verdict: Verdict) -> str:
 
 def _gate(verdict: Verdict) -> list[str]:
     """What may stand in the last column, the best first."""
-    if verdict.excused:
+    if verdict.excused or (not verdict.required and verdict.interval is not None):
         return [f"({excuse(verdict)})"]
     if not verdict.figure_text:
         return []

@@ -32,7 +32,8 @@ class Shortfall:
 class Judgement:
     """What a gate says: the outcome, the statistic, and the control that decided, if one did.
 
-    line: what the interval has to clear: the bound, or the margin over the control.
+    line: what the interval has to clear: the bound, or the margin over each control.
+    rival, difference: the control that decides, or that would, and the difference from it.
     """
 
     outcome: Outcome
@@ -43,13 +44,15 @@ class Judgement:
 
     def shortfall(self, rows: int) -> Shortfall | None:
         """What is missing after so many rows, None where nothing is, or where no number of rows tells."""
-        deciding = self.interval if self.difference is None else self.difference
-        gap = abs(deciding.value - self.line)
-        ends = (deciding.high - deciding.value, deciding.value - deciding.low)
-        half = ends[0] if deciding.value < self.line else ends[1]
-        if self.outcome != "undecided" or not math.isfinite(half):
-            return None
-        return Shortfall(gap, half, rows * (half / gap) ** 2 if gap > 0 else math.inf)
+        lacks = _shortfall(self.difference or self.interval, self.line, rows)
+        return lacks if self.outcome == "undecided" and math.isfinite(lacks.half_width) else None
+
+
+def _shortfall(deciding: Interval, line: float, rows: int) -> Shortfall:
+    """What an interval lacks to clear a line."""
+    gap = abs(deciding.value - line)
+    half = deciding.high - deciding.value if deciding.value < line else deciding.value - deciding.low
+    return Shortfall(gap, half, rows * (half / gap) ** 2 if gap > 0 else math.inf)
 
 
 class Gate(Protocol):
@@ -167,12 +170,17 @@ class Beats:
             name: estimate(sign * (samples - rival), ERROR_RATE / len(controls))
             for name, rival in controls.items()
         }
-        rival = min(gaps, key=lambda name: gaps[name].low)
-        outcome: Outcome = "undecided"
-        if gaps[rival].low > self.by:
-            outcome = "pass"
-        else:
-            worst = min(gaps, key=lambda name: gaps[name].high)
-            if gaps[worst].high <= self.by:
-                outcome, rival = "fail", worst
-        return Judgement(outcome, interval, self.by, rival, gaps[rival])
+        lowest = min(gaps, key=lambda name: gaps[name].low)
+        if gaps[lowest].low > self.by:
+            return Judgement("pass", interval, self.by, lowest, gaps[lowest])
+        worst = min(gaps, key=lambda name: gaps[name].high)
+        if gaps[worst].high <= self.by:
+            return Judgement("fail", interval, self.by, worst, gaps[worst])
+        rival = self._pending(gaps)
+        return Judgement("undecided", interval, self.by, rival, gaps[rival])
+
+    def _pending(self, gaps: Mapping[str, Interval]) -> str:
+        """The control that decides in the end: the first not to be beaten, or the last to be."""
+        rows = {name: _shortfall(gap, self.by, 1).rows for name, gap in gaps.items()}
+        unbeaten = [name for name, gap in gaps.items() if gap.value <= self.by]
+        return min(unbeaten, key=rows.__getitem__) if unbeaten else max(rows, key=rows.__getitem__)

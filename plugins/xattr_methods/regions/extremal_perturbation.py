@@ -11,7 +11,7 @@ from torch.nn import functional
 from xattr_check.core.method import method
 from xattr_check.perturbation.fills import blurred
 from xattr_check.perturbation.gradients import MEMORY, in_chunks
-from xattr_methods._arguments import expect_at_least, expect_images
+from xattr_methods._arguments import expect_above, expect_at_least, expect_images
 
 # The authors' settings for images of 224 × 224 pixels, in proportion to others.
 SIDE, STEP, BLUR = 224, 7, 20.0
@@ -155,6 +155,7 @@ def extremal_perturbation(
     side = min(inputs.shape[2:])
     generate = SmoothMasks((inputs.shape[2], inputs.shape[3]), max(1, round(STEP * side / SIDE)), inputs)
     sigma = BLUR * side / SIDE if blur is None else blur
+    expect_above("extremal_perturbation", 0, blur=sigma)
 
     def optimised(images: Tensor, chosen: Tensor) -> Tensor:
         levels = pyramid(images, sigma)

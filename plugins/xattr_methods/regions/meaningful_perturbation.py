@@ -8,7 +8,7 @@ from xattr_check.core.method import method
 from xattr_check.perturbation.fills import blurred
 from xattr_check.perturbation.gradients import MEMORY, in_chunks
 from xattr_check.perturbation.outputs import outputs_under
-from xattr_methods._arguments import expect_at_least, expect_images
+from xattr_methods._arguments import expect_above, expect_at_least, expect_images
 
 # The authors' settings for images of 224 × 224 pixels; lengths are in proportion to others.
 SIDE, CELLS, BLUR, MASK_BLUR, CIRCLE_BLUR, JITTER, RADIUS = 224, 28, 10.0, 5.0, 10.0, 4, 5.0
@@ -68,6 +68,7 @@ def meaningful_perturbation(
     height, width = inputs.shape[2:]
     share = min(height, width) / SIDE
     sigma = BLUR * share if blur is None else blur
+    expect_above("meaningful_perturbation", 0, blur=sigma)
     cells = (min(CELLS, height), min(CELLS, width))
     drawn = torch.randint(shifts, (iterations, 2), generator=torch.Generator().manual_seed(seed)).tolist()
     disks = circles((height, width), share, inputs)

@@ -164,22 +164,6 @@ def test_what_cannot_be_derived_is_not_tried_again(
     assert len(calls) == 1
 
 
-def test_what_would_be_more_of_the_derived_subject(judge: Callable[..., Verdict], run: Run) -> None:
-    def undecided(count: int) -> str:
-        def measure(explainer: Explainer, subject: Subject, draw: Draw) -> Measurement:
-            return Measurement((draw.indices % 2).double())
-
-        on = lambda subject, run: made(count)  # noqa: E731
-        return str(judge(axiom(statement="", family="generated", gate=AtMost(0.5), on=on)(measure)))
-
-    assert undecided(64).endswith(
-        "; not clear after all 64 generated inputs; --xattr-budget=standard makes more"
-    )
-    assert undecided(200).endswith("; not clear after 128 inputs, try a larger --xattr-budget")
-    run.budget = "full"
-    assert undecided(64).endswith("; not clear after all 64 generated inputs")
-
-
 @pytest.fixture
 def presumed(installed: dict[str, Axiom]) -> Callable[..., list[str]]:
     """Installs a check of a given level for each method; who was measured by it is returned."""

@@ -99,7 +99,14 @@ def test_sampling_stops_when_the_verdict_is_clear(judge: Any) -> None:
 def test_undecided_at_the_end_of_the_budget(judge: Any) -> None:
     verdict = judge(check({"mine": 0.5}))
     assert (verdict.status, verdict.failed, verdict.n) == ("undecided", False, 128)
-    assert str(verdict).endswith("; not clear after all 128 inputs of the subject, give it more")
+    assert str(verdict).endswith(" after 128 inputs; too close to the gate for any budget to decide")
+    assert verdict.interval.high - 0.5 == pytest.approx(verdict.shortfall.half_width)
+
+
+def test_what_an_undecided_verdict_lacks_knows_no_bounds_of_the_figure(judge: Any) -> None:
+    verdict = judge(check({"mine": 0.45}, spread=0.2, bounds=(0.4, 0.5)))
+    assert (verdict.status, verdict.interval.low, verdict.interval.high) == ("undecided", 0.4, 0.5)
+    assert verdict.shortfall.half_width > 0.06
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,12 @@ from xattr_check.core import registry
 
 ROOT = Path(__file__).parents[3]
 HERE = ("axioms/xattr_axioms/faithfulness", "axioms/xattr_axioms/contract", "axioms/xattr_axioms/exact")
-KINDS = ("plugins/xattr_methods/gradients", "plugins/xattr_methods/controls", "fixtures/xattr_fixtures")
+KINDS = (
+    "plugins/xattr_methods/gradients",
+    "plugins/xattr_methods/regions",
+    "plugins/xattr_methods/controls",
+    "fixtures/xattr_fixtures",
+)
 PYPROJECT = """\
 [project]
 name = "my-checks"
@@ -119,6 +124,7 @@ def test_in_this_repository(house: Path, capsys: pytest.CaptureFixture[str]) -> 
     """They go where CONTRIBUTING.md says, and pass their tests and the linters of the repository."""
     for words in ("check a_rule", "check an_axiom --family=exact", "method a_slope", "subject a_table"):
         assert main(["new", *words.split()]) == 0
+    main(["new", "method", "a_drop", "--kind=regions"])
     main(["new", "check", "a_contract", "--family=contract"])
     for noun in ("check", "method", "subject"):
         assert main(["new", noun, f"{noun}_of_which_the_import_takes_a_few_lines"]) == 0
@@ -149,7 +155,8 @@ for folder in {folders}:
 
 
 def test_what_it_writes_runs_in_this_repository(house: Path) -> None:
-    for words in ("check a_rule", "check a_contract --family=contract", "method a_slope", "subject a_table"):
+    methods = ("method a_slope", "method a_drop --kind=regions")
+    for words in ("check a_rule", "check a_contract --family=contract", *methods, "subject a_table"):
         assert main(["new", *words.split()]) == 0
     (house / "conftest.py").write_text(CONFTEST.format(folders=(*HERE, *KINDS), root=house))
     result = run(house, "pytest", "-q", "tests", "-p", "no:cacheprovider", "--import-mode=importlib")

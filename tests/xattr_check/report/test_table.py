@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from xattr_check import Verdict
-from xattr_check.core.verdict import of_gate
+from xattr_check.core.verdict import Status, of_gate
 from xattr_check.report.table import render_lines, summary, table
 from xattr_check.statistics.gate import Beats
 from xattr_check.statistics.intervals import Interval, exact
@@ -57,6 +57,12 @@ def test_rows_by_family_with_one_sentence_under_each_failure() -> None:
             "  2 pass, 1 fail, 1 error, 1 not claimed",
         ]
     )
+
+
+@pytest.mark.parametrize("status", ["pass", "undecided", "fail"])
+def test_what_nobody_claims_shows_no_gate(status: Status) -> None:
+    row = table([replace(EXACT, status=status)]).splitlines()[2]
+    assert row.endswith(" 0.910 [0.880, 0.940]    (not claimed)")
 
 
 def test_a_sentence_is_said_once() -> None:

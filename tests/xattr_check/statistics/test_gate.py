@@ -126,3 +126,29 @@ def test_a_figure_on_the_gate_is_decided_by_no_number_of_rows() -> None:
 def test_what_is_decided_or_knows_no_width_lacks_nothing() -> None:
     assert AtMost(0.5).judge(torch.zeros(3), {}, given_interval(0.1, 0.2)).shortfall(3) is None
     assert AtMost(0.5).judge(torch.zeros(3), {}, given_interval(-math.inf, math.inf)).shortfall(3) is None
+
+
+@pytest.mark.parametrize(
+    ("intervals", "rival", "rows"),
+    [
+        # All have to be beaten: the last to be decides, though another reaches lower today.
+        ({"wide": (0.05, 0.20), "close": (0.03, 0.03)}, "wide", 4444),
+        ({"wide": (0.12, 0.20), "close": (0.03, 0.03)}, "close", 900),
+        # One that is not beaten fails: the first to show it decides.
+        ({"wide": (0.05, 0.20), "below": (0.00, 0.03)}, "below", 225),
+    ],
+)
+def test_the_control_that_decides_in_the_end(
+    intervals: dict[str, tuple[float, float]], rival: str, rows: int
+) -> None:
+    """Each control by the difference from it and its half width, after 100 rows, with a margin of 0.02."""
+    names = iter([None, *intervals])
+
+    def estimate(samples: torch.Tensor, error_rate: float) -> Interval:
+        value, half = intervals.get(str(next(names)), (0.0, 0.0))
+        return Interval(value, value - half, value + half)
+
+    controls = {name: torch.zeros(3) for name in intervals}
+    found = Beats(0.02).judge(torch.zeros(3), controls, estimate)
+    assert (found.outcome, found.rival) == ("undecided", rival)
+    assert found.shortfall(100).rows == pytest.approx(rows, rel=0.01)

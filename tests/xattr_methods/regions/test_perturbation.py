@@ -13,6 +13,7 @@ from sklearn.linear_model import Ridge
 from torch import Tensor, nn
 from torch.nn import functional
 
+import xattr_check
 from xattr_check.core.method import Method
 from xattr_methods import kernel_shap, lime, occlusion, rise, shapley
 from xattr_methods.regions.kernel_shap import kernel_coalitions
@@ -406,3 +407,12 @@ def test_too_few_samples_are_refused(images) -> None:
         kernel_shap(network(12), torch.ones(1, 12).double(), torch.tensor([0]), samples=48, seed=95)
     with pytest.raises(ValueError, match="lime: expected samples of at least 2, came 1"):
         lime(*images, samples=1)
+
+
+@pytest.mark.parametrize("name", ["meaningful_perturbation", "extremal_perturbation"])
+@pytest.mark.parametrize("blur", [0.0, -1.0, float("nan")])
+def test_no_blur_is_refused(name: str, blur: float) -> None:
+    images, targets = torch.zeros(1, 1, 8, 8), torch.zeros(1, dtype=torch.int64)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    with pytest.raises(ValueError, match=f"{name}: expected blur above 0, came"):
+        xattr_check.methods()[name](model, images, targets, blur=blur)
