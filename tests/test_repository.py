@@ -6,6 +6,8 @@ from pathlib import Path
 
 import yaml
 
+from xattr_check import checks
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
@@ -49,6 +51,23 @@ def test_fragments_are_of_a_kind_that_there_is() -> None:
     ]
     assert wrong == []
     assert PROJECT["tool"]["towncrier"]["start_string"] in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_what_is_cited_is_in_the_bibliography() -> None:
+    """Keys in docstrings and pages, `[he2016]`, and those that checks give as their source."""
+    known = set(re.findall(r"^@\w+\{(\w+),", (ROOT / "docs" / "references.bib").read_text(), re.M))
+    folders = ("xattr_check", "axioms", "plugins", "fixtures", "docs", "benchmarks", "experiments")
+    files = [
+        path
+        for folder in folders
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".md") and "site" not in path.parts
+    ]
+    key_in_brackets = re.compile(r"\[([a-z]+\d{4}[a-z]?)\]")
+    cited = {(key, path.name) for path in files for key in key_in_brackets.findall(path.read_text())}
+    for name, check in checks().items():
+        cited |= {(key, name) for key in re.findall(r"[a-z]+\d{4}[a-z]?", check.cites)}
+    assert sorted((key, place) for key, place in cited if key not in known) == []
 
 
 def test_the_citation_is_of_this_project() -> None:

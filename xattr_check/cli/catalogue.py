@@ -86,7 +86,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    name, known = arguments.check, catalogue()["checks"]
+    name, known = arguments.check.partition("?")[0], catalogue()["checks"]
     if name not in known:
         hint = nearest(name, known)
         raise UsageError("no check of that name", option="show", value=name, hint=hint)

@@ -260,10 +260,18 @@ def rendered(template: str, name: str, sort: str, place: Place) -> str:
         title=name.replace("_", " ").capitalize(),
         family=sort,
         claimed=sort == "exact",
+        **_gate(sort),
         gap="\n" if place.own else "",
         before=before,
         after=after,
     )
+
+
+def _gate(family: str) -> dict[str, str]:
+    """The gate of a check: some families have no bound of their own, and hold a method against controls."""
+    if family in ("faithfulness", "localisation"):
+        return {"gate": "Beats", "bound": "0.1", "controls": 'positive=("oracle",)'}
+    return {"gate": "AtLeast", "bound": "0.5", "controls": 'negative=("random",)'}
 
 
 def _packages(noun: Noun, place: Place) -> dict[Path, str]:

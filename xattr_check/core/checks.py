@@ -66,7 +66,8 @@ class Axiom:
     presumes: checks that must not fail for a pass of this one to mean anything; where one does, the verdict
         is not_applicable. They are judged only for a method that would pass.
     negative, positive: controls that must fail and pass the gate, or else the check is invalid.
-        With a Beats gate the negative ones are the rivals instead, all that the subject allows.
+        With a Beats gate the negative ones are what has to be beaten instead; none named: all controls
+        that the subject allows.
     cost: the smallest budget that includes it.
     inputs: how many inputs one draw takes.
     parameters: keyword parameters of `measure` that are not what they are by default.
