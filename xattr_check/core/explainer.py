@@ -108,12 +108,13 @@ class Explainer:
     def unguarded(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int = 0) -> Any:
         """As `raw`, on the very tensors given and with the model left as the method leaves it.
 
-        Raises Undefined where a method that is given the truth is asked about inputs of which there is none.
+        Raises Undefined where a method that is given the truth is asked about inputs of which there is none,
+        and where it comes to nothing on a model that has no gradient.
         """
         if self._hung is not None:
             raise self._hung
         try:
-            return self._call(model, inputs, targets, seed)
+            maps = self._call(model, inputs, targets, seed)
         except TimedOut:
             self._hung = MethodError(
                 f"took longer than {self.run.timeout:g} s on {len(inputs)} inputs; "
@@ -123,7 +124,17 @@ class Explainer:
         except UnknownInput as error:
             raise Undefined(f"the method knows the truth of other inputs: {error}") from None
         except (Exception, SystemExit) as error:
-            raise MethodError(self._story(error, model, inputs, targets, seed)) from error
+            story = self._story(error, model, inputs, targets, seed)
+            self._excuse(f"the method {story}")
+            raise MethodError(story) from error
+        if isinstance(maps, Tensor) and not bool(maps.any()):
+            self._excuse("the method returns zeros")
+        return maps
+
+    def _excuse(self, what: str) -> None:
+        """Raise Undefined for what may be due to a model that has no gradient."""
+        if fault := self.subject.examination.undifferentiable:
+            raise Undefined(f"the model has no gradient ({fault}), and {what}")
 
     def _call(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int) -> Any:
         stream = derive_seed(self.run.seed, seed, digest(inputs))

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xattr_check.core.axes import Layout, layout_of
+from xattr_check.core.examination import Examination, careful, examine
 from xattr_check.core.recipe import Recipe
 from xattr_check.errors import SubjectError, UnknownInput
 from xattr_check.storage.digest import digest, digest_model, digest_rows
@@ -22,7 +24,7 @@ class Subject:
     """What a method is judged on.
 
     name: how reports call it.
-    model: maps (N, *F) to logits (N, K); put into eval mode here, its weights are never changed.
+    model: maps (N, *F) to logits (N, K), K ≥ 2; put into eval mode here, its weights are never changed.
     inputs: (N, *F) float, as the model expects them: (N, C, H, W) images, (N, D) columns, (N, T, E) tokens.
     targets: (N,) int64, the output that is explained for each input.
     reference: (n, generator) -> (n, *F), what absence looks like; drawn anew at every call.
@@ -35,7 +37,9 @@ class Subject:
     recipe: how networks are trained from scratch, for checks that retrain, or None.
     generated: features generated with this model, by scenario, as `generation.subjects.packed` gives them;
         verified when they are used. What is not there is generated.
+    examination: what is known of the model.
 
+    A model that writes to its inputs is replaced by a copy that is called on copies of them.
     Raises SubjectError where these do not fit together.
     """
 
@@ -50,6 +54,7 @@ class Subject:
     siblings: Mapping[str, nn.Module] = field(default_factory=dict)
     recipe: Recipe | None = None
     generated: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    examination: Examination = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         wrong = self._mistake
@@ -58,7 +63,11 @@ class Subject:
         if not isinstance(self.inputs, Tensor) or self.inputs.ndim < 2 or len(self.inputs) == 0:
             raise wrong("inputs (N, *F) with N ≥ 1", _shape_of(self.inputs))
         if not self.inputs.is_floating_point():
-            raise wrong("float inputs", str(self.inputs.dtype), "pass inputs.float()")
+            hint = "pass inputs.float(), or for ids of tokens their embeddings (N, T, E)"
+            raise wrong("float inputs", str(self.inputs.dtype), hint)
+        if not self.layout.is_known:
+            kinds = "images (N, C, H, W), columns (N, D) or tokens (N, T, E)"
+            raise wrong(kinds, f"{_shape_of(self.inputs)}; volumes are not judged")
         if not bool(torch.isfinite(self.inputs).all()):
             row = int((~torch.isfinite(self.inputs)).flatten(1).any(1).nonzero()[0])
             raise wrong("finite inputs", f"NaN or infinite values, first in row {row}")
@@ -71,30 +80,29 @@ class Subject:
                 raise wrong(f"truth {key!r} with {len(self.inputs)} rows", str(len(value)))
         if self.causal and "mask" not in self.truth:
             raise wrong("truth 'mask' where causal=True", "none")
-        for model in (self.model, *self.siblings.values()):
+        models = {"": self.model, **self.siblings}
+        examined = {name: self._examine(name, model) for name, model in models.items()}
+        low, high = int(self.targets.min()), int(self.targets.max())
+        if low < 0 or high >= examined[""].outputs:
+            raise wrong(f"targets in 0…{examined[''].outputs - 1}, the model's outputs", f"{low}…{high}")
+        fit = {name: careful(model) if examined[name].writes else model for name, model in models.items()}
+        object.__setattr__(self, "examination", examined[""])
+        object.__setattr__(self, "model", fit.pop(""))
+        object.__setattr__(self, "siblings", fit)
+
+    def _examine(self, sibling: str, model: nn.Module) -> Examination:
+        """What is known of the model, or of a sibling. Raises SubjectError for what cannot be judged."""
+        with suppress(NotImplementedError):  # an exported model is in the mode that it was exported in
             model.eval()
-        self._check_outputs()
+        try:
+            return examine(model, self.inputs)
+        except SubjectError as error:
+            name = f"{self.name}, sibling {sibling}" if sibling else self.name
+            raise error.about("subject", name) from error.__cause__
 
     def _mistake(self, expected: str, came: str, hint: str = "") -> SubjectError:
         """The error of this subject."""
         return SubjectError(option="subject", value=self.name, expected=expected, came=came, hint=hint)
-
-    def _check_outputs(self) -> None:
-        try:
-            with torch.inference_mode():
-                logits = self.model(self.inputs[:1].clone())
-        except Exception as error:
-            problem = f"the model cannot run on its inputs {tuple(self.inputs[:1].shape)}: {error}"
-            raise SubjectError(problem, option="subject", value=self.name) from error
-        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 1:
-            raise self._mistake(
-                "the model to return logits (1, K) for one input",
-                _shape_of(logits),
-                "wrap the model in a module that returns them",
-            )
-        low, high = int(self.targets.min()), int(self.targets.max())
-        if low < 0 or high >= logits.shape[1]:
-            raise self._mistake(f"targets in 0…{logits.shape[1] - 1}, the model's outputs", f"{low}…{high}")
 
     @property
     def layout(self) -> Layout:

@@ -140,7 +140,7 @@ class Stage:
     @cached_property
     def probe(self) -> Probe:
         """What one input costs this model."""
-        with torch.inference_mode():
+        with torch.no_grad():
             return probe(self.model, self.example[:2].clone())
 
     @cached_property

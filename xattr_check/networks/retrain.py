@@ -117,7 +117,7 @@ class Networks:
                     descent.step(loss / len(rows))
         self.skeleton.eval()
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def correct(self, versions: Versions, targets: Tensor) -> Tensor:
         """(R, N) bool: whether each network names the targets (N,) of its versions of inputs."""
         parts = torch.arange(len(targets), device=self.device).split(CHUNK)

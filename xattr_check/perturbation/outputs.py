@@ -1,7 +1,7 @@
 """The perturbation engine: outputs of a model on inputs of which parts are replaced.
 
 All pairs of an input and a mask are evaluated in chunks that fit a memory budget; masks are built and
-applied on the device, under inference_mode, and only the outputs are kept.
+applied on the device, without gradients, and only the outputs are kept.
 """
 
 import weakref
@@ -78,7 +78,7 @@ def _layout(model: nn.Module, inputs: Tensor) -> torch.memory_format:
     return fastest
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def outputs_under(
     model: nn.Module,
     inputs: Tensor,

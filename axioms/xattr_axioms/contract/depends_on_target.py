@@ -16,9 +16,7 @@ def depends_on_target(method: Explainer, subject: Subject, draw: Draw) -> Measur
     Other targets are told apart by the model's own gradient: where theirs is the target's but for a positive
     factor, the maps may be the same, and so may unsigned ones where the factor is negative.
     """
-    outputs = subject.model(draw.inputs[:1]).shape[1]
-    if outputs < 2:
-        raise Undefined(f"the model of {subject.name!r} has one output")
+    outputs = subject.examination.outputs
     own = slopes(subject.model, draw.inputs, draw.targets)
     maps = seeded(method, subject.model, draw.inputs, draw.targets)
     unsigned = bool((maps >= 0).all())

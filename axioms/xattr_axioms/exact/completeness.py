@@ -28,7 +28,7 @@ def completeness(method: Explainer, subject: Subject, draw: Draw) -> Measurement
     pairs = len(draw.inputs) // 2 * 2
     inputs, targets = draw.inputs[:pairs], draw.targets[:pairs].clone()
     targets[1::2] = targets[::2]
-    with torch.inference_mode():
+    with torch.no_grad():
         outputs = subject.model(inputs).double().gather(1, targets[:, None]).squeeze(1)
     sums = method(subject.model, inputs, targets).double().flatten(1).sum(1)
     attributed, real = sums[::2] - sums[1::2], outputs[::2] - outputs[1::2]

@@ -14,7 +14,7 @@ def logits(model: nn.Module, images: Tensor, run: Run) -> Tensor:
     """(N, K) of images (N, C, H, W), in batches of the run's size, from the store."""
 
     def compute() -> dict[str, Tensor]:
-        with torch.inference_mode():
+        with torch.no_grad():
             return {"logits": torch.cat([model(part) for part in images.split(run.batch)])}
 
     key = {"model": run.model_digest(model), "images": digest(images), "device": images.device.type}

@@ -89,7 +89,7 @@ def input_independence(method: Explainer, subject: Subject, draw: Draw) -> Measu
         other = layout.from_features(order)
         low, high = subject.inputs.amin(), subject.inputs.amax()
         inputs = [draw.inputs + delta, (draw.inputs + other).clamp(low, high)]
-        with torch.inference_mode():
+        with torch.no_grad():
             before = subject.model(draw.inputs)
             changes = [(subject.model(one) - before).double().norm(dim=1) for one in inputs]
         return {"without": inputs[0], "with": inputs[1], "changes": torch.stack(changes, dim=1)}

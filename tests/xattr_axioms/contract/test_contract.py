@@ -207,15 +207,6 @@ def test_one_input(run: Run) -> None:
     }
 
 
-def test_one_output(run: Run) -> None:
-    model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 1))
-    subject = Subject("score", model, torch.randn(9, 4), torch.zeros(9, dtype=torch.int64))
-    found = verdicts("xattr:gradient", subject, run)
-    assert {name: str(verdict) for name, verdict in found.items()} == {
-        "depends_on_target": "depends_on_target: the model of 'score' has one output"
-    }
-
-
 class Opposites(nn.Module):
     """A score and its negative, as a binary classifier is often wrapped."""
 

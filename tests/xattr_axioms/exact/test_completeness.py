@@ -93,7 +93,7 @@ def test_a_wrong_factor_fails_from_a_tenth_on(
 
 def test_outputs_that_nearly_agree_are_not_divided_by(run: Run) -> None:
     """An error of 0.01 in each sum, in pairs that differ by 10 and by nothing."""
-    model = nn.Linear(1, 1, bias=False)
+    model = nn.Linear(1, 2, bias=False)
     nn.init.ones_(model.weight)
     inputs = torch.tensor([[10.0], [0.0], [5.0], [5.0]])
     subject = Subject("pairs", model, inputs, torch.zeros(4, dtype=torch.int64))

@@ -202,13 +202,6 @@ def test_dead_neurons_are_dead_until_one_is_taken_away() -> None:
     assert bool((network(inputs) > 0).any(0).all())
 
 
-def test_a_model_of_one_output_has_no_difference(run: Run) -> None:
-    subject = Subject("one", nn.Linear(3, 1), torch.randn(9, 3), torch.zeros(9, dtype=torch.int64))
-    verdict = judge("linearity", "xattr:gradient", subject, run)
-    assert verdict.status == "not_applicable"
-    assert str(verdict) == "linearity: needs a model of two outputs, that of 'one' has one"
-
-
 def test_an_output_that_no_region_changes_says_nothing_of_sensitivity(run: Run) -> None:
     model = nn.Linear(3, 2)
     nn.init.zeros_(model.weight)

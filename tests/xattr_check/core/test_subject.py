@@ -34,7 +34,11 @@ class Pair(nn.Module):
         ({"inputs": INPUTS[:0]}, "expected inputs (N, *F) with N ≥ 1, came (0, 4)"),
         ({"inputs": INPUTS[0]}, "expected inputs (N, *F) with N ≥ 1, came (4,)"),
         ({"inputs": INPUTS.numpy()}, "expected inputs (N, *F) with N ≥ 1, came ndarray"),
-        ({"inputs": INPUTS.byte()}, "expected float inputs, came torch.uint8; pass inputs.float()"),
+        (
+            {"inputs": INPUTS.byte()},
+            "expected float inputs, came torch.uint8; "
+            "pass inputs.float(), or for ids of tokens their embeddings (N, T, E)",
+        ),
         ({"targets": TARGETS[:4]}, "expected targets (5,), one for each input, came (4,)"),
         ({"targets": TARGETS[:, None]}, "expected targets (5,), one for each input, came (5, 1)"),
         ({"targets": TARGETS.tolist()}, "expected targets (5,), one for each input, came list"),

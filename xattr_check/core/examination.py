@@ -1,0 +1,279 @@
+"""Is a model fit to be judged? It is asked once, on copies of a few inputs, before any method is."""
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xattr_check.core.state import full_precision
+from xattr_check.errors import SubjectError
+
+# So many inputs tell.
+ROWS = 8
+# What reads a batch (N, C, L) along its last axis.
+ALONG_THE_LAST = (
+    nn.Conv1d,
+    nn.ConvTranspose1d,
+    nn.BatchNorm1d,
+    nn.InstanceNorm1d,
+    nn.AvgPool1d,
+    nn.MaxPool1d,
+    nn.AdaptiveAvgPool1d,
+    nn.AdaptiveMaxPool1d,
+)
+# Operations after which a value is what it was.
+PASSED_ON = ("ToCopy", "View", "UnsafeView", "ReshapeAlias", "Alias", "Clone", "Squeeze", "Unsqueeze")
+NORMALISED = {"Sigmoid": "a sigmoid", "Softmax": "a softmax", "SafeSoftmax": "a softmax"}
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What is known of a model.
+
+    outputs: how many logits it returns for an input.
+    writes: whether it changes the tensor that it is called on.
+    undifferentiable: why it has no gradient, an empty string where it has one.
+    """
+
+    outputs: int
+    writes: bool = False
+    undifferentiable: str = ""
+
+
+@dataclass(frozen=True)
+class _Tolerance:
+    """What counts as rounding: half of the digits of the coarsest precision that takes part.
+
+    relative: in units of the largest logit.
+    """
+
+    relative: float
+
+    @classmethod
+    def of(cls, model: nn.Module, *tensors: Tensor) -> "_Tolerance":
+        weights = (*model.parameters(), *model.buffers())
+        kinds = {one.dtype for one in (*weights, *tensors) if one.is_floating_point()}
+        return cls(max(torch.finfo(kind).eps for kind in kinds) ** 0.5)
+
+    def difference(self, one: Tensor, other: Tensor) -> float:
+        """The largest difference of logits (n, K), in units of the largest of them; 0 for rounding."""
+        largest = float(torch.cat([one, other]).abs().max())
+        gap = float((one.double() - other.double()).abs().max())
+        return gap / largest if gap > self.relative * largest else 0.0
+
+
+def examine(model: nn.Module, inputs: Tensor) -> Examination:
+    """Whether a model in eval mode is a function of one input, and which.
+
+    inputs: (N, *F), of which the first few are asked, in ordinary forward passes: what a model makes at its
+        first pass, such as weights of lazy modules or a table, must be of use afterwards.
+
+    Raises SubjectError for what cannot be judged.
+    """
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        hint = "give the module that it was made of"
+        raise _unfit("a model whose modules can be watched", "a scripted or traced one", hint)
+    rows = inputs[:ROWS]
+    with full_precision(inputs.device):
+        first, writes = _first(model, rows[:1])
+        outputs = _expect_logits(first)
+        tolerance = _Tolerance.of(model, rows, first)
+        together = _expect_batches(model, rows, tolerance)
+        _expect_same(model, rows, together, tolerance)
+        _expect_alone(model, rows, together, tolerance)
+        _expect_no_signal(model, rows)
+        return Examination(outputs, writes, _fault_of_gradient(model, rows))
+
+
+def careful(model: nn.Module) -> nn.Module:
+    """A copy of a model that is called on copies of its inputs. Raises SubjectError where it has none."""
+    try:
+        own = copy.deepcopy(model)
+    except (RuntimeError, TypeError, copy.Error) as error:
+        raise _unfit(
+            "a model that leaves its inputs as they are, or one that can be copied",
+            f"one that writes to them, and cannot be copied: {error}",
+            "write x = x - mean in its forward, not x -= mean",
+        ) from error
+    own.register_forward_pre_hook(_copy_inputs)
+    return own
+
+
+def _copy_inputs(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(one.clone() if isinstance(one, Tensor) else one for one in inputs)
+
+
+def _unfit(expected: str, came: str, hint: str = "") -> SubjectError:
+    return SubjectError(option="subject", expected=expected, came=came, hint=hint)
+
+
+def _call(model: nn.Module, rows: Tensor) -> Any:
+    """What a model returns for a copy of some inputs. Raises SubjectError where it raises."""
+    return _first(model, rows)[0]
+
+
+def _first(model: nn.Module, rows: Tensor) -> tuple[Any, bool]:
+    """What a model returns for a copy of some inputs, and whether it has written to it."""
+    given = rows.clone()
+    try:
+        with torch.no_grad():
+            found = model(given)
+    except Exception as error:
+        raise SubjectError(
+            f"the model cannot run on its inputs {tuple(rows.shape)}: {_line(error)}",
+            option="subject",
+            hint="it runs on one alone, and has to take batches of any size" if len(rows) > 1 else "",
+        ) from error
+    return found, not torch.equal(given, rows)
+
+
+def _line(error: BaseException) -> str:
+    """What an exception says, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _expect_logits(logits: Any) -> int:
+    """How many logits there are. Raises SubjectError for what is none."""
+    expected = "the model to return logits (1, K) for one input"
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 1:
+        came = str(tuple(logits.shape)) if isinstance(logits, Tensor) else type(logits).__name__
+        raise _unfit(expected, came, "wrap the model in a module that returns them")
+    if not logits.is_floating_point():
+        raise _unfit(f"{expected}, floats", str(logits.dtype), "wrap the model in a module that returns them")
+    if logits.shape[1] < 2:
+        raise _unfit(
+            "at least two outputs, of which one is explained against the others",
+            "one",
+            "for one logit z return torch.cat([torch.zeros_like(z), z], 1), which has the same probability; "
+            "a model of real values is not judged",
+        )
+    return logits.shape[1]
+
+
+def _expect_batches(model: nn.Module, rows: Tensor, tolerance: _Tolerance) -> Tensor:
+    """Logits (n, K) of a batch. Raises SubjectError for what is none."""
+    logits = _call(model, rows)
+    if not isinstance(logits, Tensor) or len(logits) != len(rows) or logits.ndim != 2:
+        came = str(tuple(logits.shape)) if isinstance(logits, Tensor) else type(logits).__name__
+        raise _unfit(f"logits ({len(rows)}, K) for {len(rows)} inputs", came)
+    if not bool(torch.isfinite(logits).all()):
+        row = int((~torch.isfinite(logits)).any(1).nonzero()[0])
+        raise _unfit("finite logits", f"NaN or infinite ones, first in row {row}")
+    sums = logits.double().sum(1)
+    if bool((logits >= 0).all()) and bool(((sums - 1).abs() < tolerance.relative).all()):
+        raise _not_logits("probabilities that sum to one, as those of a softmax")
+    return logits
+
+
+def _not_logits(came: str) -> SubjectError:
+    return _unfit(
+        "the model to return logits, of which probabilities are made by a softmax",
+        came,
+        "leave out its last operation, or return the logarithm of a softmax",
+    )
+
+
+def _expect_same(model: nn.Module, rows: Tensor, logits: Tensor, tolerance: _Tolerance) -> None:
+    """Raise SubjectError for a model that returns something else for the same inputs."""
+    if gap := tolerance.difference(logits, _call(model, rows)):
+        training = [name for name, module in model.named_modules() if module.training]
+        raise _unfit(
+            "a model that returns the same for the same inputs",
+            f"logits that differ by {gap:.2g} of the largest in a second call",
+            f"{training[0] or 'model'!r} is in training mode"
+            if training
+            else "in eval mode draw nothing and keep nothing: F.dropout(x, p, training=self.training)",
+        )
+
+
+def _expect_alone(model: nn.Module, rows: Tensor, logits: Tensor, tolerance: _Tolerance) -> None:
+    """Raise SubjectError for a model of which an input's logits depend on the others in its batch."""
+    alone = torch.cat([_call(model, row) for row in rows.split(1)])
+    mixed = _call(model, rows.flip(0)).flip(0)
+    # One input has no mates: copies of it that are scaled are.
+    amid = _call(model, torch.cat([2 * rows[:1], rows[:1], -rows[:1]]))[1:2]
+    pairs = ((logits, alone), (logits, mixed), (logits[:1], amid))
+    gap = max(tolerance.difference(one, other) for one, other in pairs)
+    if gap:
+        norms = [
+            name
+            for name, module in model.named_modules()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None
+        ]
+        raise _unfit(
+            "a model whose logits for an input do not depend on the others in the batch",
+            f"logits that differ by {gap:.2g} of the largest in another batch",
+            f"give {norms[0]!r} running statistics" if norms else "",
+        )
+
+
+def _expect_no_signal(model: nn.Module, rows: Tensor) -> None:
+    """Raise SubjectError for inputs (N, C, L) that are read along the last axis, as signals are."""
+    readers: list[str] = []
+    if rows.ndim == 3:
+        with _watching(model, ALONG_THE_LAST, readers, tuple(rows.shape)):
+            _call(model, rows)
+    if readers:
+        raise _unfit(
+            "images (N, C, H, W), columns (N, D) or tokens (N, T, E)",
+            f"signals {tuple(rows.shape[1:])}, which {readers[0]!r} reads along their last axis",
+            f"give them as {rows.shape[2]} tokens, inputs.transpose(1, 2), to a model that turns them back",
+        )
+
+
+@contextmanager
+def _watching(
+    model: nn.Module, kinds: tuple[type[nn.Module], ...], readers: list[str], shape: tuple[int, ...]
+) -> Iterator[None]:
+    """Note the modules of some kinds that are called on a tensor of a shape."""
+
+    def note(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            if inputs and isinstance(inputs[0], Tensor) and tuple(inputs[0].shape) == shape:
+                readers.append(name or type(module).__name__)
+
+        return hook
+
+    modules = [(name, one) for name, one in model.named_modules() if isinstance(one, kinds)]
+    handles = [one.register_forward_pre_hook(note(name)) for name, one in modules]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _fault_of_gradient(model: nn.Module, rows: Tensor) -> str:
+    """Why the logits have no gradient, or an empty string. Raises SubjectError for probabilities."""
+    cut = "its logits do not depend on its inputs by operations that have one"
+    leaves = rows.clone().requires_grad_()
+    try:
+        with torch.enable_grad():
+            logits = model(leaves.clone())
+            if not logits.requires_grad:
+                return cut
+            if (last := _last_operation(logits)) in NORMALISED:
+                raise _not_logits(f"what {NORMALISED[last]} makes of them")
+            weights = torch.linspace(1, 2, logits.numel(), dtype=logits.dtype, device=logits.device)
+            total = (logits.flatten() * weights).sum()
+            (slopes,) = torch.autograd.grad(total, leaves, allow_unused=True)
+    except (RuntimeError, NotImplementedError) as error:
+        return _line(error)
+    if slopes is None:
+        return cut
+    return "" if bool(slopes.any()) else "it is zero everywhere, as that of a step"
+
+
+def _last_operation(logits: Tensor) -> str:
+    """The name of the operation that made the logits, before those that leave values as they are."""
+    function = logits.grad_fn
+    while function is not None:
+        name = function.name().rstrip("0123456789").removesuffix("Backward")
+        if name not in PASSED_ON:
+            return name
+        function = function.next_functions[0][0] if function.next_functions else None
+    return ""
