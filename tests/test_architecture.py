@@ -208,6 +208,7 @@ def test_the_engine_names_no_check() -> None:
 # Who else asks how many axes there are, and of what: not of inputs or maps.
 COUNTED_ELSEWHERE = {
     "xattr_check/core/subject.py": "of what is no batch at all, and of logits",
+    "xattr_check/core/examination.py": "of logits, and of what may be a signal",
     "xattr_check/core/verdict.py": "of the rows of a measurement",
     "xattr_check/battery/item.py": "of the rows of a measurement",
     "xattr_check/report/charts.py": "of the rows of a measurement",

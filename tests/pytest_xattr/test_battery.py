@@ -374,7 +374,7 @@ def test_killed_worker_costs_one_item(real_folder: pytest.Pytester) -> None:
     real_folder.runpytest_subprocess("-n1", *chosen, *COLUMNS).assert_outcomes(passed=1, failed=1)
     dead, alive = results(real_folder.path / "out.json")
     assert (dead["status"], alive["status"]) == ("error", "pass")
-    assert dead["sentence"] == "shape: worker 'gw0' crashed while running 'xattr::deadly:explain::shape'"
+    assert dead["sentence"] == "worker 'gw0' crashed while running 'xattr::deadly:explain::shape'"
 
 
 def test_plain_run_does_not_import_the_library(tmp_path: Path) -> None:

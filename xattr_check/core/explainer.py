@@ -127,7 +127,7 @@ class Explainer:
             story = self._story(error, model, inputs, targets, seed)
             self._excuse(f"the method {story}")
             raise MethodError(story) from error
-        if isinstance(maps, Tensor) and not bool(maps.any()):
+        if self.subject.examination.undifferentiable and not maps.any():
             self._excuse("the method returns zeros")
         return maps
 

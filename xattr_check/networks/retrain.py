@@ -63,7 +63,7 @@ def retrainable(subject: Subject, run: Run) -> Retrainable:
         raise Invalid(str(error)) from None
     if shared := len(set(digest_rows(pool.inputs)) & set(digest_rows(subject.inputs))):
         raise Invalid(f"{shared} of the inputs that judge are in the recipe's pool, which may hold none")
-    own = {one.name: getattr(subject, one.name) for one in fields(Subject)}
+    own = {one.name: getattr(subject, one.name) for one in fields(Subject) if one.init}
     return Retrainable(**own, pool=pool, training=recipe)
 
 
