@@ -21,6 +21,7 @@ from xattr_check.core.subject import Subject
 from xattr_check.core.verdict import Drawn, Status, Verdict, of_gate
 from xattr_check.errors import Invalid, MethodError, Undefined
 from xattr_check.statistics.gate import Beats, Gate, Judgement
+from xattr_check.statistics.intervals import Interval
 from xattr_check.storage.digest import digest
 from xattr_check.storage.sources import source_digest
 
@@ -156,23 +157,29 @@ class _Trial:
         check, subject = self.item.check, self.subject
         explainer = Explainer.of(self.item.method, subject, self.run)
         judgement: Judgement | None = None
-        for number, draw in enumerate(self.run.draws(check.name, subject, check.inputs), start=1):
+        for number, draw in enumerate(self.run.draws(check.name, subject, check.inputs, check.then), start=1):
             self.run.progress(f"{check.name} of {self.item.method.name}: draw {number}")
             self.inputs += len(draw.indices)
-            self._take(check(explainer, subject, draw))
+            last = self._take(check(explainer, subject, draw))
             if number == 1:
                 self.evidence |= self._worst_inputs(explainer, draw)
             self.draws[str(draw.seed)] = Drawn(self.samples[-1], controls.measure(draw))
             if isinstance(self.gate, Beats) and not controls.rivals:
                 raise Undefined(f"{subject.name!r} allows none of the controls that are to be beaten")
-            judgement = self.gate.judge(torch.cat(self.samples), controls.rivals, check.estimate)
-            if judgement.outcome != "undecided" or not check.sequential:
+            judgement = self.gate.judge(torch.cat(self.samples), controls.rivals, self._estimate, check.guard)
+            if judgement.outcome != "undecided" or not check.sequential or last:
                 break
         if judgement is None:
             raise Undefined("the subject has no inputs to draw")
         return judgement
 
-    def _take(self, measurement: Measurement) -> None:
+    def _estimate(self, samples: Tensor, error_rate: float) -> Interval:
+        """The statistic with its interval; of the subject's inputs, where each row is one of them."""
+        population = len(self.subject.inputs) if len(samples) == self.inputs else None
+        return self.item.check.estimate(samples, error_rate, population=population)
+
+    def _take(self, measurement: Measurement) -> bool:
+        """Keep what was measured, and whether it is the last."""
         self.samples.append(measurement.samples.double().cpu())
         if measurement.finding:
             self.findings.append(measurement.finding)
@@ -180,6 +187,7 @@ class _Trial:
             self.evidence.setdefault(name, tensor)
         if measurement.lines is not None:
             self.lines.append(measurement.lines)
+        return measurement.last
 
     def _worst_inputs(self, explainer: Explainer, draw: Draw) -> dict[str, Tensor]:
         """Evidence for a picture of the draw's worst inputs, where there is none and a row is an input."""

@@ -15,8 +15,10 @@ from xattr_check.core.figure import Lines
 from xattr_check.core.run import Budget, Draw, Run
 from xattr_check.core.subject import Subject
 from xattr_check.errors import UsageError
+from xattr_check.statistics.betting import guarded
 from xattr_check.statistics.gate import AtMost, Gate
 from xattr_check.statistics.intervals import Interval, Statistic, bootstrap_interval, exact, mean_interval
+from xattr_check.statistics.shares import share_interval
 
 # In which order they are told; one of another package comes after them.
 FAMILIES = (
@@ -33,14 +35,17 @@ class Measurement:
     finding: what was seen, in words, where the number alone does not tell.
     evidence: tensors beside the number, those of pictures among them.
     lines: what was measured along an axis, for the report.
+    last: whether more draws are not worth their cost, whatever the verdict.
     """
 
     samples: Tensor
     finding: str = ""
     evidence: Mapping[str, Tensor] = field(default_factory=dict)
     lines: Lines | None = None
+    last: bool = False
 
 
+Rows = Literal["numbers", "shares", "small"]
 Measure = Callable[..., Measurement]  # (Explainer, Subject, Draw, *, parameters)
 Derive = Callable[[Subject, Run], Subject]
 
@@ -58,7 +63,10 @@ class Axiom:
     claimed: whether it gates only the methods that claim it.
     advisory: what a subject has to offer for the verdict to gate, and why it is only advice without it.
     statistic: `mean` and `max` of the rows, or a function of them; `max` is exact and takes one draw.
-    bounds: between which the statistic lies, whatever the method; intervals are told within them.
+    bounds: between which the statistic and each row lie, whatever the method; intervals are told within them,
+        and know what a rare row could be.
+    rows: `shares` where each is 0 or 1, whose mean has an exact interval; `numbers` where they are spread
+        between the bounds; `small` where the gate is so near a bound that only their spread tells.
     needs: what a subject must offer.
     on: turns the subject into the one that is measured on, on the run's device, such as one with inputs made
         for its model; None for the subject itself. Asked once in a run; raises Undefined or Invalid. The
@@ -69,7 +77,7 @@ class Axiom:
         With a Beats gate the negative ones are what has to be beaten instead; none named: all controls
         that the subject allows.
     cost: the smallest budget that includes it.
-    inputs: how many inputs one draw takes.
+    inputs, then: how many inputs the first draw takes, and each of the others; as many where it is 0.
     parameters: keyword parameters of `measure` that are not what they are by default.
     """
 
@@ -85,6 +93,7 @@ class Axiom:
     advisory: Mapping[str, str] = field(default_factory=dict)
     statistic: Literal["mean", "max"] | Statistic = "mean"
     bounds: tuple[float, float] = (-math.inf, math.inf)
+    rows: Rows = "numbers"
     needs: frozenset[str] = frozenset()
     on: Derive | None = None
     presumes: tuple[str, ...] = ()
@@ -92,6 +101,7 @@ class Axiom:
     positive: tuple[str, ...] = ()
     cost: Budget = "quick"
     inputs: int = 32
+    then: int = 0
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -128,13 +138,31 @@ class Axiom:
             return float(samples.max())
         return float(samples.mean()) if self.statistic == "mean" else self.statistic(samples)
 
-    def estimate(self, samples: Tensor, error_rate: float) -> Interval:
-        """The statistic over the rows of samples, with its interval."""
+    def estimate(self, samples: Tensor, error_rate: float, *, population: int | None = None) -> Interval:
+        """The statistic over the rows of samples, with its interval.
+
+        population: how many rows there are in all, where these were drawn from them; None for no end of them.
+        """
         if self.statistic == "max":
             return exact(self.value(samples))
-        if self.statistic == "mean":
-            return mean_interval(samples, error_rate)
-        return bootstrap_interval(samples, self.statistic, error_rate)
+        if self.statistic != "mean":
+            return bootstrap_interval(samples, self.statistic, error_rate)
+        if self._are_shares(samples):
+            return share_interval(samples, error_rate, population)
+        return mean_interval(samples, error_rate)
+
+    def guard(self, interval: Interval, samples: Tensor, paired: bool) -> Interval:
+        """The interval of a mean with room for rare rows that were not seen.
+
+        paired: whether the rows are differences from those of a control.
+        """
+        if self.statistic != "mean" or self.rows == "small" or (self._are_shares(samples) and not paired):
+            return interval
+        low, high = self.bounds
+        return guarded(interval, samples, (low - high, high - low) if paired else (low, high))
+
+    def _are_shares(self, samples: Tensor) -> bool:
+        return self.rows == "shares" and bool(((samples == 0) | (samples == 1)).all())
 
     @property
     def sequential(self) -> bool:
@@ -167,6 +195,7 @@ def axiom(
     advisory: Mapping[str, str] | None = None,
     statistic: Literal["mean", "max"] | Statistic = "mean",
     bounds: tuple[float, float] = (-math.inf, math.inf),
+    rows: Rows = "numbers",
     needs: Iterable[str] = (),
     on: Derive | None = None,
     presumes: Iterable[str] = (),
@@ -174,6 +203,7 @@ def axiom(
     positive: Iterable[str] = (),
     cost: Budget = "quick",
     inputs: int = 32,
+    then: int = 0,
 ) -> Callable[[Measure], Axiom]:
     """Declare a check; the measuring function's name is the check's, its options are those of `Axiom`."""
 
@@ -191,6 +221,7 @@ def axiom(
             advisory=dict(advisory or {}),
             statistic=statistic,
             bounds=bounds,
+            rows=rows,
             needs=frozenset(needs),
             on=on,
             presumes=tuple(presumes),
@@ -198,6 +229,7 @@ def axiom(
             positive=tuple(positive),
             cost=cost,
             inputs=inputs,
+            then=then,
         )
 
     return declare

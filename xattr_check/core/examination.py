@@ -265,7 +265,10 @@ def _fault_of_gradient(model: nn.Module, rows: Tensor) -> str:
         return _line(error)
     if slopes is None:
         return cut
-    return "" if bool(slopes.any()) else "it is zero everywhere, as that of a step"
+    # Of what is the same for all inputs, zero is right.
+    if slopes.any() or bool((logits == logits[:1]).all()):
+        return ""
+    return "it is zero everywhere, as that of a step"
 
 
 def _last_operation(logits: Tensor) -> str:

@@ -94,14 +94,18 @@ class Run:
         """How many inputs a check may draw."""
         return BUDGETS[self.budget]
 
-    def draws(self, check: str, subject: Subject, inputs: int) -> "Iterator[Draw]":
+    def draws(self, check: str, subject: Subject, inputs: int, then: int = 0) -> "Iterator[Draw]":
         """Draws of so many of the subject's inputs each, until they or the budget are exhausted.
+
+        inputs, then: of the first, and of the others where that is another number.
 
         The order follows from the seed alone, so that all checks see the same batches and share maps.
         """
         generator = torch.Generator().manual_seed(derive_seed("order", self.seed))
         order = torch.randperm(len(subject.inputs), generator=generator)[: self.limit]
-        for number, indices in enumerate(order.split(inputs)):
+        first, others = order[:inputs], order[inputs:]
+        later = others.split(then or inputs) if len(others) else ()
+        for number, indices in enumerate((first, *later)):
             yield Draw(self, subject, indices, derive_seed(check, self.seed, number))
 
 

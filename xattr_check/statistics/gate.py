@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Protocol
 
 from torch import Tensor
@@ -12,6 +12,13 @@ from xattr_check.statistics.intervals import ERROR_RATE, Interval
 Outcome = Literal["pass", "fail", "undecided"]
 Better = Literal["lower", "higher"]
 Estimate = Callable[[Tensor, float], Interval]
+# Widens an interval of rows by what rare ones could be that were not seen; the rows may be differences.
+Guard = Callable[[Interval, Tensor, bool], Interval]
+
+
+def unguarded(interval: Interval, samples: Tensor, paired: bool) -> Interval:
+    """The interval as it is."""
+    return interval
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,13 @@ class Gate(Protocol):
         """Where the statistic itself has to lie, infinite where it is only reported; None over controls."""
         ...
 
-    def judge(self, samples: Tensor, controls: Mapping[str, Tensor], estimate: Estimate) -> Judgement:
+    def judge(
+        self,
+        samples: Tensor,
+        controls: Mapping[str, Tensor],
+        estimate: Estimate,
+        guard: Guard = unguarded,
+    ) -> Judgement:
         """Pass, fail or undecided, at ERROR_RATE."""
         ...
 
@@ -93,9 +106,15 @@ class AtMost:
     def __str__(self) -> str:
         return "none" if self.bound == math.inf else f"≤ {self.bound:g}"
 
-    def judge(self, samples: Tensor, controls: Mapping[str, Tensor], estimate: Estimate) -> Judgement:
+    def judge(
+        self,
+        samples: Tensor,
+        controls: Mapping[str, Tensor],
+        estimate: Estimate,
+        guard: Guard = unguarded,
+    ) -> Judgement:
         """Pass where the whole interval is at or below the bound, fail where it is above."""
-        interval = estimate(samples, ERROR_RATE)
+        interval = guard(estimate(samples, ERROR_RATE), samples, False)
         outcome: Outcome = "undecided"
         if interval.high <= self.bound:
             outcome = "pass"
@@ -119,9 +138,15 @@ class AtLeast:
     def __str__(self) -> str:
         return f"≥ {self.bound:g}"
 
-    def judge(self, samples: Tensor, controls: Mapping[str, Tensor], estimate: Estimate) -> Judgement:
+    def judge(
+        self,
+        samples: Tensor,
+        controls: Mapping[str, Tensor],
+        estimate: Estimate,
+        guard: Guard = unguarded,
+    ) -> Judgement:
         """Pass where the whole interval is at or above the bound, fail where it is below."""
-        interval = estimate(samples, ERROR_RATE)
+        interval = guard(estimate(samples, ERROR_RATE), samples, False)
         outcome: Outcome = "undecided"
         if interval.low >= self.bound:
             outcome = "pass"
@@ -159,16 +184,25 @@ class Beats:
     def __str__(self) -> str:
         return f"{self.by:g} {'below' if self.lower else 'above'} every control"
 
-    def judge(self, samples: Tensor, controls: Mapping[str, Tensor], estimate: Estimate) -> Judgement:
+    def judge(
+        self,
+        samples: Tensor,
+        controls: Mapping[str, Tensor],
+        estimate: Estimate,
+        guard: Guard = unguarded,
+    ) -> Judgement:
         """Pass where it beats all of them, fail where it does not beat one of them.
 
-        The error rate is shared among the controls, since any one of them can fail the method.
+        The error rate is shared among the controls, since any one of them can fail the method. The guard
+        watches over passes alone: what is as good as its control differs from it by less than the margin,
+        of which a hundred rows can tell nothing for sure.
         """
-        interval = estimate(samples, ERROR_RATE)
+        interval = guard(estimate(samples, ERROR_RATE), samples, False)
         sign = -1.0 if self.lower else 1.0
+        differences = {name: sign * (samples - rival) for name, rival in controls.items()}
         gaps = {
-            name: estimate(sign * (samples - rival), ERROR_RATE / len(controls))
-            for name, rival in controls.items()
+            name: _guarded_below(estimate(rows, ERROR_RATE / len(controls)), rows, guard)
+            for name, rows in differences.items()
         }
         lowest = min(gaps, key=lambda name: gaps[name].low)
         if gaps[lowest].low > self.by:
@@ -184,3 +218,8 @@ class Beats:
         rows = {name: _shortfall(gap, self.by, 1).rows for name, gap in gaps.items()}
         unbeaten = [name for name, gap in gaps.items() if gap.value <= self.by]
         return min(unbeaten, key=rows.__getitem__) if unbeaten else max(rows, key=rows.__getitem__)
+
+
+def _guarded_below(interval: Interval, rows: Tensor, guard: Guard) -> Interval:
+    """An interval of which the guard has moved the lower end alone."""
+    return replace(interval, low=guard(interval, rows, True).low)

@@ -13,6 +13,7 @@ from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, axio
     cites="sundararajan2017",
     reads="mean relative gap between differences of attribution sums and of outputs",
     bounds=(0, 1),
+    rows="small",
     claimed=True,
     negative=("random", "constant"),
     inputs=32,

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from xattr_axioms.exact._copies import INPUTS, UNITS, Affine, dense, with_network
+from xattr_axioms.exact._copies import INPUTS, MORE, SHARE, UNITS, Affine, dense, with_network
 from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, axiom
 from xattr_check.networks.rewrite import Plain
 
@@ -36,12 +36,14 @@ class DeadNeurons(nn.Module):
     family="exact",
     # The maps of what holds it are the same; of deconvnet they are 0.4 on columns and 0.9 on the digits
     # apart, of deeplift's reveal-cancel rule 0.07.
-    gate=AtMost(0.05),
+    gate=AtMost(SHARE),
     cites="khakzar2021",
     reads="of inputs get another map with dead neurons beside the model",
     bounds=(0, 1),
     claimed=True,
+    rows="shares",
     inputs=INPUTS,
+    then=MORE,
 )
 def dead_neurons(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     """1 where a(f, x) and a(g, x) are apart, else 0, for each input; g is f with `DeadNeurons` added.

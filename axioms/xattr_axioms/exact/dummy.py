@@ -20,6 +20,7 @@ from xattr_check.networks.rewrite import Plain
     cites="sundararajan2017",
     reads="of the attribution falls on features that the output does not depend on",
     bounds=(0, 1),
+    rows="small",
     claimed=True,
     negative=("random", "input_magnitude", "constant"),
     inputs=INPUTS,

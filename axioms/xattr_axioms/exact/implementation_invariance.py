@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from xattr_axioms.exact._copies import INPUTS, Affine, dense, fill_layer, with_network
+from xattr_axioms.exact._copies import INPUTS, MORE, SHARE, Affine, dense, fill_layer, with_network
 from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, axiom
 from xattr_check.networks.rewrite import Plain
 
@@ -41,12 +41,14 @@ class TwoWays(nn.Module):
     family="exact",
     # On the digits the maps of what holds it are up to 6e-7 apart; of deeplift 0.1, of guided backpropagation
     # 0.5, of deconvnet and lrp 0.9 on average, with captum's the same.
-    gate=AtMost(0.05),
+    gate=AtMost(SHARE),
     cites="sundararajan2017",
     reads="of inputs get another map from a network that computes the same function",
     bounds=(0, 1),
     claimed=True,
+    rows="shares",
     inputs=INPUTS,
+    then=MORE,
 )
 def implementation_invariance(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     """1 where a(f, x) and a(g, x) are apart, else 0, for each input.

