@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from xattr_check.core.faults import expect_usable
 from xattr_check.core.method import Method
 from xattr_check.core.run import Run
-from xattr_check.core.state import ModelState, preserved_generators
+from xattr_check.core.snapshot import Snapshot
+from xattr_check.core.state import preserved_generators
 from xattr_check.core.subject import Subject
 from xattr_check.core.timeout import TimedOut, time_limit
 from xattr_check.core.units import Units
@@ -22,9 +23,9 @@ from xattr_check.storage.digest import derive_seed, digest
 class Explainer:
     """Calls a method as a careful user would, whatever it does.
 
-    It is given clones, seeded generators and a time limit; afterwards the model and the generators are put
-    back as they were. Every batch of maps is computed once in a run, and kept on its device while there is
-    room.
+    It is given clones, seeded generators and a time limit; afterwards the model, the process and the
+    generators are put back as they were. Every batch of maps is computed once in a run, and kept on its
+    device while there is room.
     """
 
     def __init__(self, method: Method, subject: Subject, run: Run) -> None:
@@ -95,18 +96,22 @@ class Explainer:
         return torch.cat(parts)
 
     def raw(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int = 0) -> Any:
-        """What the method returns for one batch, unseen and uncached, with the model put back afterwards.
+        """What the method returns for one batch, unseen and uncached, with all put back afterwards.
 
         seed: varies the global generators; they are seeded from it and the inputs of the batch.
         """
-        state = ModelState(model)
+        before = Snapshot(model)
         try:
-            return self.unguarded(model, inputs.clone(), targets.clone(), seed)
+            return self.unguarded(model, inputs.clone(), targets.clone(), before, seed)
         finally:
-            state.restore()
+            before.restore()
 
-    def unguarded(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int = 0) -> Any:
+    def unguarded(
+        self, model: nn.Module, inputs: Tensor, targets: Tensor, before: Snapshot, seed: int = 0
+    ) -> Any:
         """As `raw`, on the very tensors given and with the model left as the method leaves it.
+
+        before: where the method raises, this is put back before it is asked about single inputs.
 
         Raises Undefined where a method that is given the truth is asked about inputs of which there is none.
         """
@@ -123,6 +128,7 @@ class Explainer:
         except UnknownInput as error:
             raise Undefined(f"the method knows the truth of other inputs: {error}") from None
         except (Exception, SystemExit) as error:
+            before.restore()
             raise MethodError(self._story(error, model, inputs, targets, seed)) from error
 
     def _call(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int) -> Any:
@@ -151,11 +157,11 @@ class Explainer:
         return what
 
     def _fails_alone(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int, row: int) -> bool:
-        state = ModelState(model)
+        before = Snapshot(model)
         try:
             self._call(model, inputs[row : row + 1].clone(), targets[row : row + 1].clone(), seed)
         except (Exception, SystemExit, TimedOut):
             return True
         finally:
-            state.restore()
+            before.restore()
         return False

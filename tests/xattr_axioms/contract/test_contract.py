@@ -109,7 +109,8 @@ def test_the_contract_says_nothing_about_meaning(setting: Callable[[int], tuple[
 def test_every_contract_check_catches_a_broken_method() -> None:
     """Of those whose module is one of ours; others bring their own."""
     ours = {"shape", "dtype_and_device", "finite", "deterministic", "batch_independent"}
-    ours |= {f"preserves_{what}" for what in ("inputs", "weights", "mode", "hooks", "gradients", "rng")}
+    kept = ("inputs", "weights", "mode", "hooks", "attributes", "process", "gradients", "rng")
+    ours |= {f"preserves_{what}" for what in kept}
     ours |= {f"depends_on_{what}" for what in ("input", "model", "target")}
     assert {CAUGHT_BY[name] for name in (*CONTRACT, *DEPENDENCE)} == ours
     assert ours <= set(CHECKS)
@@ -139,6 +140,29 @@ SENTENCES = {
         "preserves_hooks: expected hooks and forward unchanged, came others on relu1 (and 1 more)"
     ),
     "replaces_forward": "preserves_hooks: expected hooks and forward unchanged, came others on relu1.forward",
+    "leaves_tensor_hooks": (
+        "preserves_hooks: expected hooks and forward unchanged, came others on conv1.weight (and 9 more)"
+    ),
+    "keeps_activations": (
+        "preserves_attributes: expected attributes unchanged, came activation of model: new, a tensor "
+        "(8, 5) (and 8 more)"
+    ),
+    "changes_eps": (
+        "preserves_attributes: expected attributes unchanged, came eps of norm1: 1e-05 became 3.0 "
+        "(and 1 more)"
+    ),
+    "changes_classes": (
+        "preserves_attributes: expected attributes unchanged, came class of relu1: ReLU became Hardswish "
+        "(and 1 more)"
+    ),
+    "switches_gradients_off": (
+        "preserves_process: expected settings of the process unchanged, came grad mode: True became False; "
+        "put them back in a finally clause"
+    ),
+    "replaces_functions": (
+        "preserves_process: expected settings of the process unchanged, came torch.nn.functional.relu: "
+        "relu became softplus; put them back in a finally clause"
+    ),
     "leaves_gradients": (
         "preserves_gradients: expected gradients unchanged, came another .grad on conv1.weight (and 9 more)"
     ),
