@@ -1,8 +1,9 @@
 """What can be changed in place: containers of Python, and the names of modules and classes."""
 
 import sys
+from collections import OrderedDict
 from collections.abc import Iterator, MutableMapping, MutableSequence, MutableSet
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 # What counts as the same where it is equal, and not only where it is the same object.
 PLAIN = (bool, int, float, complex, str, bytes, type(None), tuple, frozenset)
 PLAIN_OF_LIBRARIES = (torch.dtype, torch.device, torch.layout, torch.memory_format, np.generic, np.dtype)
+SCALARS = frozenset((*PLAIN, type))
+TABLES = frozenset((dict, OrderedDict, list, set))
 Container = MutableMapping[Any, Any] | MutableSequence[Any] | MutableSet[Any]
 # Stands for what is not there.
 MISSING = object()
@@ -54,12 +57,17 @@ def inside(value: Any) -> Container | None:
 
     None for tensors and modules, which are looked after elsewhere, and for what is more than its attributes.
     """
-    if isinstance(value, dict | list | set):
-        return value
-    if isinstance(value, Tensor | nn.Module | type) or type(value).__module__ in ("builtins", "functools"):
+    kind = type(value)
+    if kind in TABLES or isinstance(value, dict | list | set):
+        return cast(Container, value)
+    if (
+        kind in SCALARS
+        or isinstance(value, Tensor | nn.Module | type)
+        or kind.__module__ in ("builtins", "functools")
+    ):
         return None
     held = getattr(value, "__dict__", None)
-    return held if type(held) is dict and type(value).__module__ not in sys.stdlib_module_names else None
+    return held if type(held) is dict and kind.__module__ not in sys.stdlib_module_names else None
 
 
 class Contents:
@@ -69,7 +77,8 @@ class Contents:
 
     def __init__(self, container: Container) -> None:
         self.container = container
-        self.keys, self.values = _read(container)
+        # Most tables of a module are empty.
+        self.keys, self.values = _read(container) if container else ((), ())
 
     def items(self) -> Iterator[tuple[Any, Any]]:
         """What it held, by key, or by number."""
@@ -77,6 +86,8 @@ class Contents:
 
     def changed(self) -> Iterator[tuple[Any, Any, Any]]:
         """Keys, what was there and what is there now, of all that is not what it was."""
+        if not (self.container or self.keys):
+            return
         keys, values = _read(self.container)
         if self._are(keys, values):
             return
@@ -94,7 +105,7 @@ class Contents:
 
     def restore(self) -> None:
         """Put the very objects back that were there, in their order."""
-        if self._are(*_read(self.container)):
+        if not (self.container or self.keys) or self._are(*_read(self.container)):
             return
         self.container.clear()
         if isinstance(self.container, MutableMapping):

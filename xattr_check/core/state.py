@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from xattr_check.core.contents import Contents, Names, inside, is_function, tell_change
 
@@ -67,7 +68,8 @@ def _alike(one: Tensor, other: Tensor) -> bool:
 
 def _comparable(tensor: Tensor) -> bool:
     """Whether its values are all there to be compared: not sparse, nor yet to be made."""
-    return tensor.layout == torch.strided and tensor.device.type != "meta" and not tensor.is_quantized
+    there = tensor.layout == torch.strided and tensor.device.type != "meta"
+    return there and not (tensor.is_quantized or is_lazy(tensor))
 
 
 class _TensorState:
@@ -245,16 +247,16 @@ class ModelState:
         self.tensors = list(tensors.values())
 
     def _named_tensors(self) -> Iterator[tuple[str, Kind, Tensor]]:
-        """Parameters and buffers first, under the names that torch gives them, then plain attributes."""
-        for name, tensor in (*self.model.named_parameters(), *self.model.named_buffers()):
-            yield name, "weights", tensor
+        """Parameters and buffers, under the names that torch gives them, and those that are attributes."""
+        if any("_parameters" not in state.contents for state in self.modules):  # compiled
+            for name, tensor in (*self.model.named_parameters(), *self.model.named_buffers()):
+                yield name, "weights", tensor
         for state in self.modules:
             label = state.label
-            for name, tensor in (
-                *state.module.named_parameters(label, recurse=False),
-                *state.module.named_buffers(label, recurse=False),
-            ):
-                yield name, "weights", tensor
+            for key in ("_parameters", "_buffers"):
+                for name, tensor in state.contents[key].items() if key in state.contents else ():
+                    if tensor is not None:
+                        yield name if label == "model" else f"{label}.{name}", "weights", tensor
             held = {key: value for key, value in vars(state.module).items() if key not in KINDS}
             for key, contents in state.contents.items():
                 if key not in KINDS:

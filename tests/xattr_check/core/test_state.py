@@ -1,4 +1,6 @@
 import random
+import weakref
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -108,6 +110,132 @@ def clear_gradient(model: nn.Module) -> None:
     model.zero_grad(set_to_none=True)
 
 
+def full_backward_flag(model: nn.Module) -> None:
+    model.relu1._is_full_backward_hook = False  # type: ignore[union-attr]
+
+
+def backward_pre_hook(model: nn.Module) -> None:
+    model.relu1.register_full_backward_pre_hook(lambda *_: None)  # type: ignore[union-attr]
+
+
+def hook_with_keywords(model: nn.Module) -> None:
+    model.relu2._forward_hooks_with_kwargs[0] = True  # type: ignore[index, union-attr]
+
+
+def hook_always_called(model: nn.Module) -> None:
+    model.relu2._forward_hooks_always_called[0] = True  # type: ignore[index, union-attr]
+
+
+def pre_hook_with_keywords(model: nn.Module) -> None:
+    model.register_forward_pre_hook(lambda *_: None, with_kwargs=True)
+
+
+def state_dict_hooks(model: nn.Module) -> None:
+    model.register_state_dict_post_hook(lambda *_: None)
+    model.register_state_dict_pre_hook(lambda *_: None)
+
+
+def loading_hooks(model: nn.Module) -> None:
+    model.register_load_state_dict_pre_hook(lambda *_: None)
+    model.register_load_state_dict_post_hook(lambda *_: None)
+
+
+def new_table_of_hooks(model: nn.Module) -> None:
+    model.relu2._forward_hooks = OrderedDict()  # type: ignore[union-attr]
+
+
+def tensor_hook(model: nn.Module) -> None:
+    model.conv1.weight.register_hook(lambda gradient: 2 * gradient)  # type: ignore[operator, union-attr]
+
+
+def hook_after_accumulation(model: nn.Module) -> None:
+    model.conv1.weight.register_post_accumulate_grad_hook(lambda _: None)  # type: ignore[operator, union-attr]
+
+
+def clear_tensor_hook(model: nn.Module) -> None:
+    model.conv2.weight._backward_hooks.clear()  # type: ignore[operator, union-attr]
+
+
+def class_forward(model: nn.Module) -> None:
+    TinyNetwork.forward = lambda *_: torch.zeros(1, 5)  # type: ignore[method-assign]
+
+
+def forward_of_torch(model: nn.Module) -> None:
+    nn.ReLU.forward = lambda _, inputs: torch.tanh(inputs)  # type: ignore[method-assign]
+
+
+def call_of_every_class(model: nn.Module) -> None:
+    nn.BatchNorm2d.__call__ = lambda _, inputs: inputs  # type: ignore[method-assign]
+
+
+def change_eps(model: nn.Module) -> None:
+    model.norm1.eps = 3.0  # type: ignore[assignment, union-attr]
+
+
+def change_stride(model: nn.Module) -> None:
+    model.conv2.stride = (1, 1)  # type: ignore[assignment, union-attr]
+
+
+def drop_attribute(model: nn.Module) -> None:
+    del model.dropout.p
+
+
+def in_place(model: nn.Module) -> None:
+    model.relu1.inplace = True  # type: ignore[assignment, union-attr]
+
+
+def keep_activation(model: nn.Module) -> None:
+    model.relu1.output = torch.ones(3)  # type: ignore[assignment, union-attr]
+
+
+def replace_class(model: nn.Module) -> None:
+    model.relu1.__class__ = nn.Hardswish  # type: ignore[assignment]
+
+
+def grow_list(model: nn.Module) -> None:
+    model.sizes.append(3)  # type: ignore[operator, union-attr]
+
+
+def change_dict(model: nn.Module) -> None:
+    model.options["scale"] = 3.0  # type: ignore[index, operator]
+
+
+def change_object(model: nn.Module) -> None:
+    model.config.scale = 3.0  # type: ignore[union-attr]
+
+
+def change_table(model: nn.Module) -> None:
+    model.table.add_(1)  # type: ignore[operator, union-attr]
+
+
+def change_array(model: nn.Module) -> None:
+    model.array += 1  # type: ignore[assignment, operator]
+
+
+def attribute_of_a_class(model: nn.Module) -> None:
+    TinyNetwork.scale = 3.0  # type: ignore[attr-defined]
+
+
+def attribute_of_a_weight(model: nn.Module) -> None:
+    model.conv1.weight.importance = torch.ones(2)  # type: ignore[assignment, union-attr]
+
+
+def hidden_weight(model: nn.Module) -> None:
+    model.hidden[0].weight.data.zero_()  # type: ignore[index, union-attr]
+
+
+def no_longer_saved(model: nn.Module) -> None:
+    model.norm1._non_persistent_buffers_set.add("running_mean")  # type: ignore[operator, union-attr]
+
+
+def other_strides(model: nn.Module) -> None:
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def parametrized(model: nn.Module) -> None:
+    nn.utils.parametrize.register_parametrization(model.conv1, "weight", nn.Tanh())  # type: ignore[arg-type]
+
+
 CHANGES: dict[str, list[Callable[[nn.Module], None]]] = {
     "weights": [
         add_to_weight,
@@ -122,17 +250,67 @@ CHANGES: dict[str, list[Callable[[nn.Module], None]]] = {
         add_module,
         drop_module,
         reorder_modules,
+        hidden_weight,
+        no_longer_saved,
+        other_strides,
+        parametrized,
     ],
     "mode": [switch_mode, freeze],
-    "hooks": [forward_hook, forward_pre_hook, backward_hook, remove_own_hook, own_forward],
+    "hooks": [
+        forward_hook,
+        forward_pre_hook,
+        backward_hook,
+        remove_own_hook,
+        own_forward,
+        full_backward_flag,
+        backward_pre_hook,
+        hook_with_keywords,
+        hook_always_called,
+        pre_hook_with_keywords,
+        state_dict_hooks,
+        loading_hooks,
+        new_table_of_hooks,
+        tensor_hook,
+        hook_after_accumulation,
+        clear_tensor_hook,
+        class_forward,
+        forward_of_torch,
+        call_of_every_class,
+    ],
+    "attributes": [
+        change_eps,
+        change_stride,
+        drop_attribute,
+        in_place,
+        keep_activation,
+        replace_class,
+        grow_list,
+        change_dict,
+        change_object,
+        change_table,
+        change_array,
+        attribute_of_a_class,
+        attribute_of_a_weight,
+    ],
     "gradients": [gradients, more_gradient, clear_gradient],
 }
 
 
+class Config:
+    """What a model is made by, as libraries of models keep it."""
+
+    def __init__(self) -> None:
+        self.scale = 1.0
+
+
 @pytest.fixture
 def model() -> nn.Module:
-    """A network with a hook and a gradient of its own, which are not the method's to remove."""
+    """A network with attributes, and with hooks and a gradient of its own, which no method may remove."""
     network = TinyNetwork().eval()
+    network.sizes, network.options = [1, 2], {"scale": 1.0}  # type: ignore[assignment]
+    network.config, network.hidden = Config(), [nn.Linear(2, 2)]  # type: ignore[assignment]
+    network.table, network.array = torch.zeros(3), np.zeros(3)  # type: ignore[assignment]
+    network.conv2.weight.register_hook(lambda gradient: gradient)
     network.relu2.register_forward_hook(lambda *_: None)
     network.classifier.bias.grad = torch.ones(5)
     return network
@@ -167,8 +345,9 @@ def test_each_change_is_of_one_kind(model: nn.Module) -> None:
             state = ModelState(model)
             change(model)
             others = {name for name, names in state.differences().items() if names} - {kind}
-            # A cast takes the gradients along.
-            assert others <= ({"gradients"} if change is to_double else set()), change.__name__
+            # A cast takes the gradients along, and a parametrization the class.
+            also = {to_double: {"gradients"}, parametrized: {"attributes"}}.get(change, set())
+            assert others <= also, change.__name__
             state.restore()
 
 
@@ -183,6 +362,47 @@ def test_names_say_what_changed(model: nn.Module) -> None:
     assert found["mode"] == ["dropout"]
     assert found["hooks"] == ["relu1.forward"]
     assert "conv2.weight" in found["gradients"]
+
+
+def test_words_say_how_an_attribute_changed(model: nn.Module) -> None:
+    state = ModelState(model)
+    for change in (change_eps, keep_activation, drop_attribute, replace_class, change_dict, grow_list):
+        change(model)
+    try:
+        assert state.differences()["attributes"] == [
+            "sizes[2] of model: new, 3",
+            "options['scale'] of model: 1.0 became 3.0",
+            "eps of norm1: 1e-05 became 3.0",
+            "class of relu1: ReLU became Hardswish",
+            "output of relu1: new, a tensor (3,)",
+            "p of dropout: 0.5 is gone",
+        ]
+    finally:
+        state.restore()
+
+
+def test_activations_that_were_kept_are_let_go(model: nn.Module) -> None:
+    """They are what fills the memory."""
+    state = ModelState(model)
+    keep_activation(model)
+    activation = weakref.ref(model.relu1.output)  # type: ignore[arg-type, union-attr]
+    state.restore()
+    assert activation() is None
+
+
+def test_an_equal_value_is_no_change(model: nn.Module) -> None:
+    state = ModelState(model)
+    model.norm1.eps = float("1e-05")  # type: ignore[assignment, union-attr]
+    model.conv2.stride = tuple(int(side) for side in "22")  # type: ignore[assignment, union-attr]
+    assert not any(state.differences().values())
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*is deprecated")
+def test_models_that_are_compiled_or_not_yet_made_have_a_state() -> None:
+    for model in (torch.jit.trace(TinyNetwork().eval(), torch.zeros(1, 3, 12, 12)), nn.LazyLinear(3)):
+        state = ModelState(model)
+        assert not any(state.differences().values())
+        state.restore()
 
 
 def test_a_nan_that_was_there_is_no_change(model: nn.Module) -> None:
