@@ -1,12 +1,28 @@
 import random
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 
 import numpy as np
 import pytest
 import torch
+from spoiling import (
+    ON_MODEL,
+    add_to_weight,
+    change_dict,
+    change_eps,
+    drop_attribute,
+    equip,
+    gradients,
+    grow_list,
+    keep_activation,
+    nan_weight,
+    own_forward,
+    parametrized,
+    replace_class,
+    switch_mode,
+    to_double,
+)
 from subjects import TinyNetwork
 from torch import nn
 
@@ -19,305 +35,14 @@ from xattr_check.core.state import (
 )
 
 
-def add_to_weight(model: nn.Module) -> None:
-    with torch.no_grad():
-        model.conv1.weight.add_(1)  # type: ignore[operator, union-attr]
-
-
-def replace_weight(model: nn.Module) -> None:
-    model.conv1.weight = nn.Parameter(torch.zeros(2, 3))  # type: ignore[assignment]
-
-
-def replace_data(model: nn.Module) -> None:
-    model.conv1.weight.data = torch.zeros(2, 3)  # type: ignore[assignment, union-attr]
-
-
-def to_double(model: nn.Module) -> None:
-    model.double()
-
-
-def add_parameter(model: nn.Module) -> None:
-    model.register_parameter("extra", nn.Parameter(torch.zeros(1)))
-
-
-def drop_buffer(model: nn.Module) -> None:
-    del model.norm1.running_mean
-
-
-def run_in_train_mode(model: nn.Module) -> None:
-    model.train()
-    model(torch.randn(4, 3, 12, 12))
-    model.eval()
-
-
-def nan_weight(model: nn.Module) -> None:
-    model.classifier.bias.data.fill_(float("nan"))  # type: ignore[operator, union-attr]
-
-
-def replace_module(model: nn.Module) -> None:
-    model.relu1 = nn.Softplus()
-
-
-def add_module(model: nn.Module) -> None:
-    model.add_module("probe", nn.Linear(2, 2))
-
-
-def drop_module(model: nn.Module) -> None:
-    del model.dropout
-
-
-def reorder_modules(model: nn.Module) -> None:
-    model.conv1 = model._modules.pop("conv1")  # type: ignore[assignment]
-
-
-def switch_mode(model: nn.Module) -> None:
-    model.dropout.train()  # type: ignore[union-attr]
-
-
-def freeze(model: nn.Module) -> None:
-    model.requires_grad_(False)
-
-
-def forward_hook(model: nn.Module) -> None:
-    model.relu1.register_forward_hook(lambda *_: None)  # type: ignore[union-attr]
-
-
-def forward_pre_hook(model: nn.Module) -> None:
-    model.register_forward_pre_hook(lambda *_: None)
-
-
-def backward_hook(model: nn.Module) -> None:
-    model.relu1.register_full_backward_hook(lambda *_: None)  # type: ignore[union-attr]
-
-
-def remove_own_hook(model: nn.Module) -> None:
-    model.relu2._forward_hooks.clear()  # type: ignore[operator, union-attr]
-
-
-def own_forward(model: nn.Module) -> None:
-    model.relu1.forward = torch.sigmoid  # type: ignore[assignment, union-attr]
-
-
-def gradients(model: nn.Module) -> None:
-    model(torch.randn(2, 3, 12, 12)).sum().backward()
-
-
-def more_gradient(model: nn.Module) -> None:
-    model.classifier.bias.grad.add_(1)  # type: ignore[operator, union-attr]
-
-
-def clear_gradient(model: nn.Module) -> None:
-    model.zero_grad(set_to_none=True)
-
-
-def full_backward_flag(model: nn.Module) -> None:
-    model.relu1._is_full_backward_hook = False  # type: ignore[union-attr]
-
-
-def backward_pre_hook(model: nn.Module) -> None:
-    model.relu1.register_full_backward_pre_hook(lambda *_: None)  # type: ignore[union-attr]
-
-
-def hook_with_keywords(model: nn.Module) -> None:
-    model.relu2._forward_hooks_with_kwargs[0] = True  # type: ignore[index, union-attr]
-
-
-def hook_always_called(model: nn.Module) -> None:
-    model.relu2._forward_hooks_always_called[0] = True  # type: ignore[index, union-attr]
-
-
-def pre_hook_with_keywords(model: nn.Module) -> None:
-    model.register_forward_pre_hook(lambda *_: None, with_kwargs=True)
-
-
-def state_dict_hooks(model: nn.Module) -> None:
-    model.register_state_dict_post_hook(lambda *_: None)
-    model.register_state_dict_pre_hook(lambda *_: None)
-
-
-def loading_hooks(model: nn.Module) -> None:
-    model.register_load_state_dict_pre_hook(lambda *_: None)
-    model.register_load_state_dict_post_hook(lambda *_: None)
-
-
-def new_table_of_hooks(model: nn.Module) -> None:
-    model.relu2._forward_hooks = OrderedDict()  # type: ignore[union-attr]
-
-
-def tensor_hook(model: nn.Module) -> None:
-    model.conv1.weight.register_hook(lambda gradient: 2 * gradient)  # type: ignore[operator, union-attr]
-
-
-def hook_after_accumulation(model: nn.Module) -> None:
-    model.conv1.weight.register_post_accumulate_grad_hook(lambda _: None)  # type: ignore[operator, union-attr]
-
-
-def clear_tensor_hook(model: nn.Module) -> None:
-    model.conv2.weight._backward_hooks.clear()  # type: ignore[operator, union-attr]
-
-
-def class_forward(model: nn.Module) -> None:
-    TinyNetwork.forward = lambda *_: torch.zeros(1, 5)  # type: ignore[method-assign]
-
-
-def forward_of_torch(model: nn.Module) -> None:
-    nn.ReLU.forward = lambda _, inputs: torch.tanh(inputs)  # type: ignore[method-assign]
-
-
-def call_of_every_class(model: nn.Module) -> None:
-    nn.BatchNorm2d.__call__ = lambda _, inputs: inputs  # type: ignore[method-assign]
-
-
-def change_eps(model: nn.Module) -> None:
-    model.norm1.eps = 3.0  # type: ignore[assignment, union-attr]
-
-
-def change_stride(model: nn.Module) -> None:
-    model.conv2.stride = (1, 1)  # type: ignore[assignment, union-attr]
-
-
-def drop_attribute(model: nn.Module) -> None:
-    del model.dropout.p
-
-
-def in_place(model: nn.Module) -> None:
-    model.relu1.inplace = True  # type: ignore[assignment, union-attr]
-
-
-def keep_activation(model: nn.Module) -> None:
-    model.relu1.output = torch.ones(3)  # type: ignore[assignment, union-attr]
-
-
-def replace_class(model: nn.Module) -> None:
-    model.relu1.__class__ = nn.Hardswish  # type: ignore[assignment]
-
-
-def grow_list(model: nn.Module) -> None:
-    model.sizes.append(3)  # type: ignore[operator, union-attr]
-
-
-def change_dict(model: nn.Module) -> None:
-    model.options["scale"] = 3.0  # type: ignore[index, operator]
-
-
-def change_object(model: nn.Module) -> None:
-    model.config.scale = 3.0  # type: ignore[union-attr]
-
-
-def change_table(model: nn.Module) -> None:
-    model.table.add_(1)  # type: ignore[operator, union-attr]
-
-
-def change_array(model: nn.Module) -> None:
-    model.array += 1  # type: ignore[assignment, operator]
-
-
-def attribute_of_a_class(model: nn.Module) -> None:
-    TinyNetwork.scale = 3.0  # type: ignore[attr-defined]
-
-
-def attribute_of_a_weight(model: nn.Module) -> None:
-    model.conv1.weight.importance = torch.ones(2)  # type: ignore[assignment, union-attr]
-
-
-def hidden_weight(model: nn.Module) -> None:
-    model.hidden[0].weight.data.zero_()  # type: ignore[index, union-attr]
-
-
-def no_longer_saved(model: nn.Module) -> None:
-    model.norm1._non_persistent_buffers_set.add("running_mean")  # type: ignore[operator, union-attr]
-
-
-def other_strides(model: nn.Module) -> None:
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def parametrized(model: nn.Module) -> None:
-    nn.utils.parametrize.register_parametrization(model.conv1, "weight", nn.Tanh())  # type: ignore[arg-type]
-
-
-CHANGES: dict[str, list[Callable[[nn.Module], None]]] = {
-    "weights": [
-        add_to_weight,
-        replace_weight,
-        replace_data,
-        to_double,
-        add_parameter,
-        drop_buffer,
-        run_in_train_mode,
-        nan_weight,
-        replace_module,
-        add_module,
-        drop_module,
-        reorder_modules,
-        hidden_weight,
-        no_longer_saved,
-        other_strides,
-        parametrized,
-    ],
-    "mode": [switch_mode, freeze],
-    "hooks": [
-        forward_hook,
-        forward_pre_hook,
-        backward_hook,
-        remove_own_hook,
-        own_forward,
-        full_backward_flag,
-        backward_pre_hook,
-        hook_with_keywords,
-        hook_always_called,
-        pre_hook_with_keywords,
-        state_dict_hooks,
-        loading_hooks,
-        new_table_of_hooks,
-        tensor_hook,
-        hook_after_accumulation,
-        clear_tensor_hook,
-        class_forward,
-        forward_of_torch,
-        call_of_every_class,
-    ],
-    "attributes": [
-        change_eps,
-        change_stride,
-        drop_attribute,
-        in_place,
-        keep_activation,
-        replace_class,
-        grow_list,
-        change_dict,
-        change_object,
-        change_table,
-        change_array,
-        attribute_of_a_class,
-        attribute_of_a_weight,
-    ],
-    "gradients": [gradients, more_gradient, clear_gradient],
-}
-
-
-class Config:
-    """What a model is made by, as libraries of models keep it."""
-
-    def __init__(self) -> None:
-        self.scale = 1.0
-
-
 @pytest.fixture
 def model() -> nn.Module:
-    """A network with attributes, and with hooks and a gradient of its own, which no method may remove."""
-    network = TinyNetwork().eval()
-    network.sizes, network.options = [1, 2], {"scale": 1.0}  # type: ignore[assignment]
-    network.config, network.hidden = Config(), [nn.Linear(2, 2)]  # type: ignore[assignment]
-    network.table, network.array = torch.zeros(3), np.zeros(3)  # type: ignore[assignment]
-    network.conv2.weight.register_hook(lambda gradient: gradient)
-    network.relu2.register_forward_hook(lambda *_: None)
-    network.classifier.bias.grad = torch.ones(5)
-    return network
+    return equip(TinyNetwork().eval())
 
 
 @pytest.mark.parametrize(
-    ("kind", "change"), [pytest.param(k, c, id=c.__name__) for k, changes in CHANGES.items() for c in changes]
+    ("kind", "change"),
+    [pytest.param(k, c, id=c.__name__) for k, changes in ON_MODEL.items() for c in changes],
 )
 def test_every_change_is_seen_and_put_back(
     kind: str, change: Callable[[nn.Module], None], model: nn.Module
@@ -340,7 +65,7 @@ def test_every_change_is_seen_and_put_back(
 
 
 def test_each_change_is_of_one_kind(model: nn.Module) -> None:
-    for kind, changes in CHANGES.items():
+    for kind, changes in ON_MODEL.items():
         for change in changes:
             state = ModelState(model)
             change(model)
