@@ -1,5 +1,8 @@
 """The digest of a model follows the model, and is not computed anew where nothing changed."""
 
+import gc
+import types
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -8,6 +11,7 @@ from torch import Tensor, nn
 
 from xattr_check.core import identity
 from xattr_check.core.identity import Identity
+from xattr_check.core.run import Run
 from xattr_check.storage.digest import digest_model
 
 EXAMPLE = torch.ones(1, 3)
@@ -57,6 +61,29 @@ def test_the_digest_follows_the_model(change: Callable[[nn.Sequential], None], c
     after = found.digest(model, EXAMPLE)
     assert after == digest_model(model) != before
     assert len(computed) == 2
+
+
+def test_what_lies_deeper_is_looked_at_as_well(computed: list[str]) -> None:
+    model, found = nn.Linear(3, 2), Identity()
+    model.options = {"scales": [1.0]}  # type: ignore[assignment]
+    before = found.digest(model)
+    assert found.digest(model) == before
+    model.options["scales"].append(2.0)  # type: ignore[index, operator, union-attr]
+    assert found.digest(model) != before
+    assert len(computed) == 2
+
+
+def test_a_model_is_freed_that_nobody_else_holds() -> None:
+    """Its own forward holds the model."""
+    run = Run(store=None)  # type: ignore[arg-type]
+    model = nn.Linear(3, 2)
+    model.forward = types.MethodType(nn.Linear.forward, model)  # type: ignore[method-assign]
+    run.model_digest(model)
+    run.model_digest(model)
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
 
 
 def test_what_is_put_back_is_the_same_model(computed: list[str]) -> None:
