@@ -329,6 +329,9 @@ IN_PROCESS: dict[str, Callable[[], object]] = {
     "inference mode": lambda: enter(torch.inference_mode()),
     "anomaly detection": lambda: torch.autograd.set_detect_anomaly(True),
     "multithreading of autograd": lambda: torch.autograd.set_multithreading_enabled(False),
+    "hooks of saved tensors": (
+        lambda: enter(torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, torch.zeros_like))
+    ),
     "default device": lambda: torch.set_default_device("meta"),
     "torch's function modes": lambda: enter(BaseTorchFunctionMode()),
     "torch's dispatch modes": lambda: enter(BaseTorchDispatchMode()),
@@ -363,6 +366,7 @@ IN_PROCESS: dict[str, Callable[[], object]] = {
     "signal handlers": lambda: signal.signal(signal.SIGUSR1, signal.SIG_IGN),
     "timers": lambda: signal.setitimer(signal.ITIMER_PROF, 1000),
     "torch.nn.functional.relu": lambda: setattr(torch.nn.functional, "relu", torch.tanh),
+    "torch.autograd.grad": lambda: setattr(torch.autograd, "grad", lambda *_, **__: (torch.zeros(1),)),
     "torch.relu": lambda: setattr(torch, "relu", torch.tanh),
     "torch.Tensor.__add__": lambda: setattr(torch.Tensor, "__add__", torch.sub),
     "torch.Tensor.relu": lambda: setattr(torch.Tensor, "relu", torch.tanh),

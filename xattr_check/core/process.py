@@ -83,6 +83,18 @@ def _set_dispatch_modes(modes: list[Any]) -> None:
         _pop_mode()
 
 
+def _saved_tensor_hooks() -> Any:
+    """The innermost pair of functions that tensors go through on their way to the backward pass, or None."""
+    return torch._C._autograd._top_saved_tensors_default_hooks(True)
+
+
+def _set_saved_tensor_hooks(pair: Any) -> None:
+    while (top := _saved_tensor_hooks()) is not None and top != pair:
+        torch._C._autograd._pop_saved_tensors_default_hooks()
+    if pair is not None and top is None:
+        torch._C._autograd._push_saved_tensors_default_hooks(*pair)
+
+
 def _autocast(device: str) -> tuple[bool, torch.dtype]:
     return torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
 
@@ -159,6 +171,7 @@ SETTINGS = [
         torch._C._is_multithreading_enabled,
         torch._C._set_multithreading_enabled,
     ),
+    Setting("hooks of saved tensors", _saved_tensor_hooks, _set_saved_tensor_hooks),
     Setting("default device", _default_device, torch.set_default_device),
     Setting("torch's function modes", _function_modes, _set_function_modes),
     Setting("torch's dispatch modes", _get_current_dispatch_mode_stack, _set_dispatch_modes),
@@ -232,13 +245,18 @@ SETTINGS = [
     Setting("timers", _running_timers, _stop_timers),
 ]
 # Whose functions models are made of.
-NAMESPACES = {"torch.nn.functional": torch.nn.functional, "torch": torch, "torch.Tensor": torch.Tensor}
+NAMESPACES = {
+    "torch.nn.functional": torch.nn.functional,
+    "torch.autograd": torch.autograd,
+    "torch": torch,
+    "torch.Tensor": torch.Tensor,
+}
 
 
 def _read(setting: Setting) -> Any:
     try:
         return setting.get()
-    except (AttributeError, OSError, RuntimeError):  # a folder that is gone, TF32 switched in two ways
+    except (AttributeError, OSError, RuntimeError, TypeError):  # a folder that is gone, another torch
         return MISSING
 
 

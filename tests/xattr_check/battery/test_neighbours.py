@@ -150,6 +150,23 @@ def test_what_cannot_be_put_back_is_told_and_stays_out_of_the_store(tmp_path: Pa
     assert records(gradient, wrapped(), Run(store=Store(tmp_path / "store"))) == expected
 
 
+class Dropping(nn.Module):
+    """A network that is random whatever its mode."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.network(nn.functional.dropout(inputs, 0.5))
+        return logits
+
+
+def test_no_method_is_blamed_for_a_model_that_is_random(tmp_path: Path) -> None:
+    on, run = subject(Dropping), Run(store=Store(tmp_path))
+    assert "an earlier method" not in judge("sensitivity_n", gradient, on, run).sentence
+
+
 def test_another_process_reads_nothing_that_is_spoiled(alone: list[Any], tmp_path: Path) -> None:
     run = Run(store=Store(tmp_path))
     for way in ("change_eps", "torch.relu", "own_forward", "default dtype"):
