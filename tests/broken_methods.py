@@ -189,6 +189,65 @@ def replaces_forward(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tenso
     return maps
 
 
+@caught_by(CONTRACT, "preserves_hooks")
+def leaves_tensor_hooks(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Registers a hook on every weight that doubles its gradient."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.register_hook(lambda arriving: 2 * arriving)
+    return gradient(model, inputs, targets)
+
+
+@caught_by(CONTRACT, "preserves_attributes")
+def keeps_activations(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Keeps the output of every module on the module."""
+
+    def keep(module: nn.Module, given: Any, output: Tensor) -> None:
+        module.activation = output.detach()
+
+    handles = [module.register_forward_hook(keep) for module in model.modules()]
+    maps = gradient(model, inputs, targets)
+    for handle in handles:
+        handle.remove()
+    return maps
+
+
+@caught_by(CONTRACT, "preserves_attributes")
+def changes_eps(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Rewrites BatchNorm for its own rules, and does not write it back."""
+    maps = gradient(model, inputs, targets)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = 3.0
+    return maps
+
+
+@caught_by(CONTRACT, "preserves_attributes")
+def changes_classes(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Makes another activation of every ReLU, in place."""
+    maps = gradient(model, inputs, targets)
+    for module in model.modules():
+        if isinstance(module, nn.ReLU):
+            module.__class__ = nn.Hardswish  # type: ignore[assignment]
+    return maps
+
+
+@caught_by(CONTRACT, "preserves_process")
+def switches_gradients_off(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Has no more need for gradients at the end, and says so to all of torch."""
+    maps = gradient(model, inputs, targets)
+    torch.set_grad_enabled(False)
+    return maps
+
+
+@caught_by(CONTRACT, "preserves_process")
+def replaces_functions(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Puts a softer function in the place of torch's own."""
+    maps = gradient(model, inputs, targets)
+    nn.functional.relu = nn.functional.softplus  # type: ignore[assignment]
+    return maps
+
+
 @caught_by(CONTRACT, "preserves_gradients")
 def leaves_gradients(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """Calls backward, which fills .grad of every parameter."""
@@ -303,6 +362,8 @@ def noise_and_batch_mean(model: nn.Module, inputs: Tensor, targets: Tensor) -> T
     "preserves_weights",
     "preserves_mode",
     "preserves_hooks",
+    "preserves_attributes",
+    "preserves_process",
     "preserves_gradients",
     "preserves_rng",
     *UNUSABLE,

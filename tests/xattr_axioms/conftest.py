@@ -24,7 +24,7 @@ def _one_thread() -> None:
 def setting(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Setting]:
     """The tiny image subject and a run, by seed."""
     folder = tmp_path_factory.mktemp("store")
-    return cache(lambda seed: (images(24, seed=seed), Run(store=Store(folder), seed=seed)))
+    return cache(lambda seed: (images(seed=seed), Run(store=Store(folder), seed=seed)))
 
 
 @pytest.fixture(scope="session")

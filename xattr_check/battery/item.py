@@ -103,6 +103,7 @@ class _Trial:
         try:
             _require(check.needs, subject)
             _require(method.needs, self.subject)
+            _expect_unspoiled(subject)
             self.controls = Controls(check, self.gate, self.subject, self.run, self.item.controls)
             judgement = self._judgement(self.controls)
         except Undefined as error:
@@ -255,3 +256,12 @@ def _require(needs: frozenset[str], subject: Subject) -> None:
     """Raise Undefined where a subject does not offer what is needed."""
     if missing := sorted(needs - subject.offers):
         raise Undefined(f"needs {' and '.join(missing)}, which subject {subject.name!r} does not offer")
+
+
+def _expect_unspoiled(subject: Subject) -> None:
+    """Raise Invalid where a model has come to compute something else, in a way that could not be undone."""
+    if not subject.computes_as_before():
+        raise Invalid(
+            "the model no longer gives the outputs that it gave at first: an earlier method left something "
+            "behind that could not be put back; judge each method in a process of its own"
+        )

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from xattr_check.core.faults import expect_usable
 from xattr_check.core.method import Method
 from xattr_check.core.run import Run
-from xattr_check.core.state import ModelState, preserved_generators
+from xattr_check.core.snapshot import Snapshot
+from xattr_check.core.state import preserved_generators
 from xattr_check.core.subject import Subject
 from xattr_check.core.timeout import TimedOut, time_limit
 from xattr_check.core.units import Units
@@ -22,9 +23,9 @@ from xattr_check.storage.digest import derive_seed, digest
 class Explainer:
     """Calls a method as a careful user would, whatever it does.
 
-    It is given clones, seeded generators and a time limit; afterwards the model and the generators are put
-    back as they were. Every batch of maps is computed once in a run, and kept on its device while there is
-    room.
+    It is given clones, seeded generators and a time limit; afterwards the model, the process and the
+    generators are put back as they were. Every batch of maps is computed once in a run, and kept on its
+    device while there is room.
     """
 
     def __init__(self, method: Method, subject: Subject, run: Run) -> None:
@@ -62,14 +63,17 @@ class Explainer:
         seed: varies the global generators; only a stochastic method's maps depend on it.
         Raises MethodError where the method raises, hangs, or returns something else.
         """
-        key = digest(id(self), self.run.model_digest(model), inputs, targets, seed)
+        name = self.run.model_digest(model, inputs[:1])
+        key = digest(id(self), name, inputs, targets, seed)
         found = self.run.maps.get(key)
         if found is None:
             try:
                 found = self._compute(model, inputs, targets, seed)
             except MethodError as error:
                 found = error
-            self.run.maps.put(key, found)
+            # Maps of a model that could not be put back are nobody else's.
+            if self.run.model_digest(model, inputs[:1]) == name:
+                self.run.maps.put(key, found)
         if isinstance(found, MethodError):
             raise found
         return found
@@ -95,18 +99,22 @@ class Explainer:
         return torch.cat(parts)
 
     def raw(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int = 0) -> Any:
-        """What the method returns for one batch, unseen and uncached, with the model put back afterwards.
+        """What the method returns for one batch, unseen and uncached, with all put back afterwards.
 
         seed: varies the global generators; they are seeded from it and the inputs of the batch.
         """
-        state = ModelState(model)
+        before = Snapshot(model)
         try:
-            return self.unguarded(model, inputs.clone(), targets.clone(), seed)
+            return self.unguarded(model, inputs.clone(), targets.clone(), before, seed)
         finally:
-            state.restore()
+            before.restore()
 
-    def unguarded(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int = 0) -> Any:
+    def unguarded(
+        self, model: nn.Module, inputs: Tensor, targets: Tensor, before: Snapshot, seed: int = 0
+    ) -> Any:
         """As `raw`, on the very tensors given and with the model left as the method leaves it.
+
+        before: where the method raises, this is put back before it is asked about single inputs.
 
         Raises Undefined where a method that is given the truth is asked about inputs of which there is none,
         and where it comes to nothing on a model that has no gradient.
@@ -124,6 +132,7 @@ class Explainer:
         except UnknownInput as error:
             raise Undefined(f"the method knows the truth of other inputs: {error}") from None
         except (Exception, SystemExit) as error:
+            before.restore()
             story = self._story(error, model, inputs, targets, seed)
             self._excuse(f"the method {story}")
             raise MethodError(story) from error
@@ -162,11 +171,11 @@ class Explainer:
         return what
 
     def _fails_alone(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int, row: int) -> bool:
-        state = ModelState(model)
+        before = Snapshot(model)
         try:
             self._call(model, inputs[row : row + 1].clone(), targets[row : row + 1].clone(), seed)
         except (Exception, SystemExit, TimedOut):
             return True
         finally:
-            state.restore()
+            before.restore()
         return False

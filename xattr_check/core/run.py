@@ -10,9 +10,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from xattr_check.core.identity import Identity
 from xattr_check.core.subject import Subject
 from xattr_check.errors import MethodError
-from xattr_check.storage.digest import derive_seed, digest, digest_model
+from xattr_check.storage.digest import derive_seed, digest
 from xattr_check.storage.store import Store, Tensors
 
 Budget = Literal["quick", "standard", "full"]
@@ -74,14 +75,14 @@ class Run:
     timeout: float = 300.0
     progress: OnProgress = silent
     maps: MapCache = field(default_factory=lambda: MapCache(1024 * MEBIBYTE))
-    _models: "weakref.WeakKeyDictionary[nn.Module, str]" = field(default_factory=weakref.WeakKeyDictionary)
+    _models: "weakref.WeakKeyDictionary[nn.Module, Identity]" = field(
+        default_factory=weakref.WeakKeyDictionary
+    )
     _memo: dict[str, Any] = field(default_factory=dict)
 
-    def model_digest(self, model: nn.Module) -> str:
-        """Digest of a model, computed once: what a method changes is put back after every call."""
-        if model not in self._models:
-            self._models[model] = digest_model(model)
-        return self._models[model]
+    def model_digest(self, model: nn.Module, example: Tensor | None = None) -> str:
+        """Digest of a model as it is now, computed once while it stays that; example: as for `Identity`."""
+        return self._models.setdefault(model, Identity()).digest(model, example)
 
     def once(self, key: str, compute: Callable[[], Any]) -> Any:
         """What compute returns, the first time in this run; for models, which the store does not hold."""
@@ -141,13 +142,21 @@ class Draw:
         return torch.Generator().manual_seed(derive_seed(self.seed, *purpose))
 
     def shared(self, kind: str, compute: Callable[[], Tensors], **parameters: Any) -> Tensors:
-        """Tensors that depend on the subject, the draw and the parameters alone, from the store."""
+        """Tensors that depend on the subject, the draw and the parameters alone, from the store.
+
+        What was computed by a model that is no longer what the fingerprint says is not kept there.
+        """
+        fingerprint = self.subject.fingerprint
         key = {
-            "subject": self.subject.fingerprint,
+            "subject": fingerprint,
             "indices": digest(self.indices),
             "seed": self.seed,
             "device": self.run.device.type,
             **parameters,
         }
-        found = self.run.store.fetch(kind, key, compute)
+
+        def intact() -> bool:
+            return self.subject.fingerprint == fingerprint and self.subject.computes_as_before()
+
+        found = self.run.store.fetch(kind, key, compute, intact)
         return {name: tensor.to(self.run.device) for name, tensor in found.items()}

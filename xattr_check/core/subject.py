@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from xattr_check.core.axes import Layout, layout_of
 from xattr_check.core.examination import Examination, careful, examine
+from xattr_check.core.identity import Identity
 from xattr_check.core.recipe import Recipe
+from xattr_check.core.state import full_precision
 from xattr_check.errors import SubjectError, UnknownInput
 from xattr_check.storage.digest import digest, digest_model, digest_rows
 
@@ -130,14 +132,51 @@ class Subject:
         names |= {"causal"} if self.causal else set()
         return frozenset(names)
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """Digest of everything that a result can depend on."""
+        """Digest of everything that a result can depend on, its model as it is now."""
+        return digest(self._model_digest(), self._rest)
+
+    @cached_property
+    def _rest(self) -> str:
+        """Digest of all but the model."""
         siblings = {name: digest_model(model) for name, model in self.siblings.items()}
         regions = self.regions if self.regions is not None else ""
         absent = "" if self.reference is None else self.reference(2, torch.Generator().manual_seed(0))
-        model = digest_model(self.model)
-        return digest(model, self.inputs, self.targets, dict(self.truth), siblings, regions, absent)
+        return digest(self.inputs, self.targets, dict(self.truth), siblings, regions, absent)
+
+    @cached_property
+    def _identity(self) -> Identity:
+        return Identity()
+
+    @cached_property
+    def _computed(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Outputs for the first input, twice, when a digest of the model was taken, by that digest."""
+        return {}
+
+    def _model_digest(self) -> str:
+        found = self._identity.digest(self.model, self.inputs[:1])
+        if found not in self._computed:
+            self._computed[found] = self._first_outputs(), self._first_outputs()
+        return found
+
+    def _first_outputs(self) -> Tensor:
+        with torch.no_grad(), full_precision(self.inputs.device):
+            outputs: Tensor = self.model(self.inputs[:1].clone())
+        return outputs
+
+    def computes_as_before(self) -> bool:
+        """Whether the model still gives the outputs that it gave when its digest was taken, but for rounding.
+
+        It does not where something changed that no digest tells, such as a global variable that it reads.
+        """
+        before, again = self._computed[self._model_digest()]
+        try:
+            now = self._first_outputs()
+        except Exception:
+            return False
+        # Of a model that gives other outputs each time, nothing can be said.
+        return _close(now, before) or not _close(again, before)
 
     @cached_property
     def _rows(self) -> dict[int, int]:
@@ -182,6 +221,12 @@ class Subject:
                 f"subject {self.name!r}: the model cannot be copied to {device}: {error}",
                 hint="make the subject with its model and inputs on that device",
             ) from error
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    """Whether outputs are the same, but for rounding."""
+    tolerance = torch.finfo(other.dtype).eps ** 0.5 * float(other.abs().max())
+    return one.shape == other.shape and bool((one - other).abs().max() <= tolerance)
 
 
 def _shape_of(value: Any) -> str:

@@ -4,12 +4,15 @@ import hashlib
 import inspect
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 
 def _bytes(tensor: Tensor) -> bytes:
@@ -45,21 +48,103 @@ def digest_rows(inputs: Tensor) -> list[int]:
 
 
 def digest_model(model: nn.Module) -> str:
-    """Digest of the architecture as printed, of its own classes' source, of every parameter and buffer.
+    """Digest of the architecture as printed, of its own classes' source, and of all that its modules hold.
 
-    Plain attributes of modules, such as a temperature, count too; whether they are in train mode does not.
+    That is every parameter and buffer, the plain attributes, such as a temperature, and the hooks by what
+    they do; whether the modules are in train mode does not count.
     """
     own = {type(module) for module in model.modules() if not type(module).__module__.startswith("torch.")}
-    plain = {name: _plain(module) for name, module in model.named_modules()}
-    return digest(str(model), {str(kind): _source(kind) for kind in own}, plain, dict(model.state_dict()))
+    held = describe_model(model, _content)
+    return digest(str(model), {str(kind): _source(kind) for kind in own}, held)
 
 
-def _plain(module: nn.Module) -> dict[str, Any]:
-    return {
-        name: value
-        for name, value in vars(module).items()
-        if name != "training" and not name.startswith("_") and isinstance(value, bool | int | float | str)
-    }
+Tell = Callable[[Tensor], Any]
+# Tables of functions that a module calls when it runs; their keys count up through a process.
+HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+SCALARS = frozenset((bool, int, float, str, type(None)))
+# What else every module has: told elsewhere, or of no effect on what it computes.
+SILENT = frozenset(vars(nn.Module())) - {"_parameters", "_buffers", *HOOKS}
+
+
+def describe_model(model: nn.Module, tell: Tell) -> dict[str, dict[str, Any]]:
+    """What each module holds that its outputs may depend on, by its name, with tensors as `tell` puts them.
+
+    It is the same in every process; an object counts by its class and its plain attributes.
+    """
+    found = {name: _describe_module(module, tell) for name, module in model.named_modules()}
+    if any("_parameters" not in vars(module) for module in model.modules()):  # compiled
+        found["state"] = {name: tell(tensor) for name, tensor in model.state_dict().items()}
+    return found
+
+
+def _describe_module(module: nn.Module, tell: Tell) -> dict[str, Any]:
+    found: dict[str, Any] = {"class": _name(type(module))}
+    for key, value in vars(module).items():
+        if key in HOOKS:
+            if value:
+                found[key] = [_describe(hook, tell, 1) for hook in value.values()]
+        elif key not in SILENT:
+            found[key] = value if type(value) in SCALARS else _describe(value, tell, 2)
+    return found
+
+
+def _describe(value: Any, tell: Tell, depth: int) -> Any:
+    """A value as numbers, strings, and lists and mappings of them; depth: how far to look into it."""
+    if type(value) in SCALARS:
+        return value
+    if isinstance(value, list | tuple) and depth:
+        return [part if type(part) in SCALARS else _describe(part, tell, depth - 1) for part in value]
+    if isinstance(value, Tensor):
+        return tell(value)
+    if isinstance(value, np.ndarray):
+        return [str(value.dtype), *value.shape, hashlib.blake2b(value.tobytes()).hexdigest()]
+    if isinstance(value, torch.dtype | torch.device | np.generic | complex | bytes | str):
+        return str(value)
+    if isinstance(value, set | frozenset):
+        return sorted(map(str, value))
+    if isinstance(value, FunctionType):
+        constants = [constant for constant in value.__code__.co_consts if type(constant) in SCALARS]
+        return [_name(value), value.__code__.co_code.hex(), *constants]
+    if isinstance(value, type | MethodType | BuiltinFunctionType):
+        return _name(value)
+    if isinstance(value, nn.Module) and depth:
+        return describe_model(value, tell)
+    # What torch's own objects hold may count up through a process.
+    own = {} if type(value).__module__.startswith("torch.") else getattr(value, "__dict__", {})
+    inside = value if isinstance(value, dict | Mapping) else own
+    if not depth:
+        return _name(type(value))
+    parts = {str(key): _describe(part, tell, depth - 1) for key, part in inside.items()}
+    return parts if inside is value else {"class": _name(type(value)), **parts}
+
+
+def _name(named: Any) -> str:
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def _content(tensor: Tensor) -> str:
+    return type(tensor).__name__ if is_lazy(tensor) or tensor.is_meta else digest(tensor)
+
+
+class TensorStamp:
+    """A tensor as it is now, without a look at its values: the same while torch sees nothing write to it."""
+
+    __slots__ = ("pointer", "tensor", "version")
+
+    def __init__(self, tensor: Tensor) -> None:
+        # Held, so that no other one takes its place in memory.
+        self.tensor = tensor
+        self.version = -1 if tensor.is_inference() else tensor._version
+        self.pointer = 0 if is_lazy(tensor) or tensor.layout != torch.strided else tensor.data_ptr()
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, TensorStamp)
+            and other.tensor is self.tensor
+            and (other.version, other.pointer) == (self.version, self.pointer)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 _sources: "WeakKeyDictionary[type, str]" = WeakKeyDictionary()

@@ -57,11 +57,18 @@ class Store:
         key = digest(kind, FORMAT, parameters)
         return self.folder / kind / key[:2] / f"{key}.safetensors"
 
-    def fetch(self, kind: str, parameters: Mapping[str, Any], compute: Callable[[], Tensors]) -> Tensors:
+    def fetch(
+        self,
+        kind: str,
+        parameters: Mapping[str, Any],
+        compute: Callable[[], Tensors],
+        keep: Callable[[], bool] = lambda: True,
+    ) -> Tensors:
         """The entry of that kind and those parameters, computed once, by whichever worker comes first.
 
         parameters: everything the result depends on: digests, names, numbers, lists of them.
         compute: returns tensors by name; they come back on the CPU.
+        keep: asked after that whether the parameters still tell what they depend on; else nothing is stored.
         """
         path = self.path(kind, parameters)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +79,8 @@ class Store:
             found = self._read(path)  # another worker may have been faster
             if found is None:
                 found = {name: tensor.detach().cpu().contiguous() for name, tensor in compute().items()}
-                self._write(path, found, parameters)
+                if keep():
+                    self._write(path, found, parameters)
         return found
 
     def read(self, kind: str, parameters: Mapping[str, Any]) -> Tensors | None:

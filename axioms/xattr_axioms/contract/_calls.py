@@ -1,6 +1,8 @@
 """Calls of a method on the batch of a draw, watched from outside and shared by the checks of the contract."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from xattr_check.core import Draw, Explainer, Measurement, violation
-from xattr_check.core.state import ModelState, generator_states
+from xattr_check.core.process import ProcessState
+from xattr_check.core.snapshot import Snapshot
+from xattr_check.core.state import by_kind, generator_states
 from xattr_check.errors import MethodError
 from xattr_check.storage.digest import digest
 
@@ -27,7 +31,9 @@ class Call:
 
     maps: whatever came back.
     inputs, targets: what was given, as it was afterwards.
-    changes: what differs in the model, as `ModelState.differences`.
+    changes: what differs in the model, as `ModelState.differences`, but for what it changes itself.
+    settings: what differs in the process, in words, by its name.
+    imported: whether a module was imported, which may have changed settings for good reasons, once.
     before, after: the global generators.
     """
 
@@ -35,6 +41,8 @@ class Call:
     inputs: Tensor
     targets: Tensor
     changes: dict[str, list[str]]
+    settings: dict[str, str]
+    imported: bool
     before: tuple[Any, ...]
     after: tuple[Any, ...]
 
@@ -57,21 +65,42 @@ def watch(method: Explainer, draw: Draw, seed: int = 0) -> Call:
 
 def _watch(method: Explainer, draw: Draw, seed: int) -> Call:
     states: list[tuple[Any, ...]] = []
+    settings: dict[str, str] = {}
 
     def recorded(*arguments: Any) -> Any:
         states.append(generator_states())
+        process = ProcessState()
         maps = method.method(*arguments)
         states.append(generator_states())
+        settings.update(process.changed())
         return maps
 
-    model = draw.subject.model
+    model, modules = draw.subject.model, len(sys.modules)
     inputs, targets = draw.inputs.clone(), draw.targets.clone()
-    state = ModelState(model)
+    before = Snapshot(model)
     try:
-        maps = method.calling(recorded).unguarded(model, inputs, targets, seed)
-        return Call(maps, inputs, targets, state.differences(), states[0], states[1])
+        maps = method.calling(recorded).unguarded(model, inputs, targets, before, seed)
+        changes, imported = before.model.changes(), len(sys.modules) > modules
     finally:
-        state.restore()
+        before.restore()
+    if changes or settings:
+        own = _own_changes(model, draw.inputs)
+        changes = [change for change in changes if change.place not in own]
+        settings = {name: text for name, text in settings.items() if name not in own}
+    return Call(maps, inputs, targets, by_kind(changes), settings, imported, states[0], states[1])
+
+
+def _own_changes(model: nn.Module, inputs: Tensor) -> set[str]:
+    """What a model changes itself when it runs, such as a counter: no method is to blame for it."""
+    before = Snapshot(model)
+    try:
+        # Where the model raises, the method has told of it.
+        with suppress(Exception), torch.enable_grad():
+            leaves = inputs.clone().requires_grad_()
+            torch.autograd.grad(model(leaves).sum(), leaves, allow_unused=True)
+        return {change.place for change in before.model.changes()} | before.process.changed().keys()
+    finally:
+        before.restore()
 
 
 def repeat(method: Explainer, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -155,7 +184,10 @@ def all_alike(maps: Tensor) -> bool:
 def unchanged(method: Explainer, draw: Draw, kind: str, finding: str) -> Measurement:
     """A violation where the call changed something of that kind in the model, named in the finding."""
     names = watch(method, draw).changes[kind]
-    if not names:
-        return violation("")
+    return violation(finding.format(first_of(names)) if names else "")
+
+
+def first_of(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
     others = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
-    return violation(finding.format(names[0] + others))
+    return names[0] + others

@@ -1,6 +1,9 @@
 """Every broken method fails the check that names its defect; correct methods pass all of them."""
 
 import random
+import sys
+import types
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from torch import Tensor, nn
 import xattr_check
 from xattr_axioms.contract._calls import NOISE, ROUNDING, distance, distance_beyond_factor
 from xattr_check import Subject, Verdict, load_method
+from xattr_check.core.process import ProcessState
 from xattr_check.core.run import Run
 from xattr_methods import gradient
 
@@ -109,7 +113,8 @@ def test_the_contract_says_nothing_about_meaning(setting: Callable[[int], tuple[
 def test_every_contract_check_catches_a_broken_method() -> None:
     """Of those whose module is one of ours; others bring their own."""
     ours = {"shape", "dtype_and_device", "finite", "deterministic", "batch_independent"}
-    ours |= {f"preserves_{what}" for what in ("inputs", "weights", "mode", "hooks", "gradients", "rng")}
+    kept = ("inputs", "weights", "mode", "hooks", "attributes", "process", "gradients", "rng")
+    ours |= {f"preserves_{what}" for what in kept}
     ours |= {f"depends_on_{what}" for what in ("input", "model", "target")}
     assert {CAUGHT_BY[name] for name in (*CONTRACT, *DEPENDENCE)} == ours
     assert ours <= set(CHECKS)
@@ -139,6 +144,29 @@ SENTENCES = {
         "preserves_hooks: expected hooks and forward unchanged, came others on relu1 (and 1 more)"
     ),
     "replaces_forward": "preserves_hooks: expected hooks and forward unchanged, came others on relu1.forward",
+    "leaves_tensor_hooks": (
+        "preserves_hooks: expected hooks and forward unchanged, came others on conv1.weight (and 9 more)"
+    ),
+    "keeps_activations": (
+        "preserves_attributes: expected attributes unchanged, came activation of model: new, a tensor "
+        "(8, 5) (and 8 more)"
+    ),
+    "changes_eps": (
+        "preserves_attributes: expected attributes unchanged, came eps of norm1: 1e-05 became 3.0 "
+        "(and 1 more)"
+    ),
+    "changes_classes": (
+        "preserves_attributes: expected attributes unchanged, came class of relu1: ReLU became Hardswish "
+        "(and 1 more)"
+    ),
+    "switches_gradients_off": (
+        "preserves_process: expected settings of the process unchanged, came grad mode: True became False; "
+        "put them back in a finally clause"
+    ),
+    "replaces_functions": (
+        "preserves_process: expected settings of the process unchanged, came torch.nn.functional.relu: "
+        "relu became softplus; put them back in a finally clause"
+    ),
     "leaves_gradients": (
         "preserves_gradients: expected gradients unchanged, came another .grad on conv1.weight (and 9 more)"
     ),
@@ -182,6 +210,52 @@ def test_the_model_is_as_before_after_every_broken_method(run: Run) -> None:
         judge(CAUGHT_BY[name], broken(name), subject, run)
     assert all(torch.equal(tensor, before[name]) for name, tensor in subject.model.state_dict().items())
     assert not any(module.training or module._forward_hooks for module in subject.model.modules())
+
+
+class Remembering(nn.Module):
+    """A network that counts its calls, keeps its last input, and has torch forget its denormals."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls, self.last = 0, torch.zeros(())
+        self.linear = nn.Linear(6, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.calls, self.last = self.calls + 1, inputs.detach()
+        torch.set_flush_denormal(True)
+        logits: Tensor = self.linear(inputs)
+        return logits
+
+
+def test_no_method_is_blamed_for_what_the_model_does_itself(run: Run) -> None:
+    before = ProcessState()
+    try:
+        subject = Subject("model", Remembering(), torch.randn(9, 6), torch.zeros(9, dtype=torch.int64))
+        torch.set_flush_denormal(False)
+        for check in ("preserves_attributes", "preserves_process", "preserves_weights"):
+            assert judge(check, gradient, subject, run).status == "pass"
+    finally:
+        before.restore()
+
+
+def test_what_comes_with_an_import_is_no_violation(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Libraries set variables and filters of warnings when they are imported, once."""
+    monkeypatch.delitem(sys.modules, "xattr_test_library", raising=False)
+    once: list[int] = []
+
+    def importing(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        if not once:
+            once.append(1)
+            sys.modules["xattr_test_library"] = types.ModuleType("xattr_test_library")
+            warnings.simplefilter("ignore")
+        return gradient(model, inputs, targets)
+
+    def configuring(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        warnings.simplefilter("ignore")
+        return gradient(model, inputs, targets)
+
+    assert judge("preserves_process", importing, images(), run).status == "pass"
+    assert judge("preserves_process", configuring, images(), run).status == "fail"
 
 
 @pytest.mark.parametrize("method", ["xattr:gradient", "xattr:input_x_gradient", "xattr:occlusion"])

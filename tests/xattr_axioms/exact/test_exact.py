@@ -54,7 +54,7 @@ def test_what_is_known_of_methods(method: str, seed: int, analytic: Subject, tmp
     ("name", "seed"), each(*(name for name in EXACT if CAUGHT_BY[name] != "variance_decomposition"))
 )
 def test_a_broken_method_fails_its_axiom(name: str, seed: int, setting: Callable[[int], Setting]) -> None:
-    verdict = judge(CAUGHT_BY[name], broken(name), *setting(seed))
+    verdict = judge(CAUGHT_BY[name], broken(name), images(24, seed=seed), setting(seed)[1])
     assert (verdict.status, verdict.required) == ("fail", True), str(verdict)
 
 

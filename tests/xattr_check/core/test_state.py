@@ -1,10 +1,28 @@
 import random
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 
 import numpy as np
 import pytest
 import torch
+from spoiling import (
+    ON_MODEL,
+    add_to_weight,
+    change_dict,
+    change_eps,
+    drop_attribute,
+    equip,
+    gradients,
+    grow_list,
+    keep_activation,
+    nan_weight,
+    own_forward,
+    parametrized,
+    replace_class,
+    switch_mode,
+    to_double,
+)
 from subjects import TinyNetwork
 from torch import nn
 
@@ -17,129 +35,14 @@ from xattr_check.core.state import (
 )
 
 
-def add_to_weight(model: nn.Module) -> None:
-    with torch.no_grad():
-        model.conv1.weight.add_(1)  # type: ignore[operator, union-attr]
-
-
-def replace_weight(model: nn.Module) -> None:
-    model.conv1.weight = nn.Parameter(torch.zeros(2, 3))  # type: ignore[assignment]
-
-
-def replace_data(model: nn.Module) -> None:
-    model.conv1.weight.data = torch.zeros(2, 3)  # type: ignore[assignment, union-attr]
-
-
-def to_double(model: nn.Module) -> None:
-    model.double()
-
-
-def add_parameter(model: nn.Module) -> None:
-    model.register_parameter("extra", nn.Parameter(torch.zeros(1)))
-
-
-def drop_buffer(model: nn.Module) -> None:
-    del model.norm1.running_mean
-
-
-def run_in_train_mode(model: nn.Module) -> None:
-    model.train()
-    model(torch.randn(4, 3, 12, 12))
-    model.eval()
-
-
-def nan_weight(model: nn.Module) -> None:
-    model.classifier.bias.data.fill_(float("nan"))  # type: ignore[operator, union-attr]
-
-
-def replace_module(model: nn.Module) -> None:
-    model.relu1 = nn.Softplus()
-
-
-def add_module(model: nn.Module) -> None:
-    model.add_module("probe", nn.Linear(2, 2))
-
-
-def drop_module(model: nn.Module) -> None:
-    del model.dropout
-
-
-def reorder_modules(model: nn.Module) -> None:
-    model.conv1 = model._modules.pop("conv1")  # type: ignore[assignment]
-
-
-def switch_mode(model: nn.Module) -> None:
-    model.dropout.train()  # type: ignore[union-attr]
-
-
-def freeze(model: nn.Module) -> None:
-    model.requires_grad_(False)
-
-
-def forward_hook(model: nn.Module) -> None:
-    model.relu1.register_forward_hook(lambda *_: None)  # type: ignore[union-attr]
-
-
-def forward_pre_hook(model: nn.Module) -> None:
-    model.register_forward_pre_hook(lambda *_: None)
-
-
-def backward_hook(model: nn.Module) -> None:
-    model.relu1.register_full_backward_hook(lambda *_: None)  # type: ignore[union-attr]
-
-
-def remove_own_hook(model: nn.Module) -> None:
-    model.relu2._forward_hooks.clear()  # type: ignore[operator, union-attr]
-
-
-def own_forward(model: nn.Module) -> None:
-    model.relu1.forward = torch.sigmoid  # type: ignore[assignment, union-attr]
-
-
-def gradients(model: nn.Module) -> None:
-    model(torch.randn(2, 3, 12, 12)).sum().backward()
-
-
-def more_gradient(model: nn.Module) -> None:
-    model.classifier.bias.grad.add_(1)  # type: ignore[operator, union-attr]
-
-
-def clear_gradient(model: nn.Module) -> None:
-    model.zero_grad(set_to_none=True)
-
-
-CHANGES: dict[str, list[Callable[[nn.Module], None]]] = {
-    "weights": [
-        add_to_weight,
-        replace_weight,
-        replace_data,
-        to_double,
-        add_parameter,
-        drop_buffer,
-        run_in_train_mode,
-        nan_weight,
-        replace_module,
-        add_module,
-        drop_module,
-        reorder_modules,
-    ],
-    "mode": [switch_mode, freeze],
-    "hooks": [forward_hook, forward_pre_hook, backward_hook, remove_own_hook, own_forward],
-    "gradients": [gradients, more_gradient, clear_gradient],
-}
-
-
 @pytest.fixture
 def model() -> nn.Module:
-    """A network with a hook and a gradient of its own, which are not the method's to remove."""
-    network = TinyNetwork().eval()
-    network.relu2.register_forward_hook(lambda *_: None)
-    network.classifier.bias.grad = torch.ones(5)
-    return network
+    return equip(TinyNetwork().eval())
 
 
 @pytest.mark.parametrize(
-    ("kind", "change"), [pytest.param(k, c, id=c.__name__) for k, changes in CHANGES.items() for c in changes]
+    ("kind", "change"),
+    [pytest.param(k, c, id=c.__name__) for k, changes in ON_MODEL.items() for c in changes],
 )
 def test_every_change_is_seen_and_put_back(
     kind: str, change: Callable[[nn.Module], None], model: nn.Module
@@ -152,7 +55,7 @@ def test_every_change_is_seen_and_put_back(
     found = state.differences()
     assert found[kind]
     state.restore()
-    assert state.differences() == {"weights": [], "gradients": [], "mode": [], "hooks": []}
+    assert not any(state.differences().values())
     after = model.state_dict()
     assert list(after) == list(before)
     assert all(torch.equal(after[name], before[name]) for name in before)
@@ -162,13 +65,14 @@ def test_every_change_is_seen_and_put_back(
 
 
 def test_each_change_is_of_one_kind(model: nn.Module) -> None:
-    for kind, changes in CHANGES.items():
+    for kind, changes in ON_MODEL.items():
         for change in changes:
             state = ModelState(model)
             change(model)
             others = {name for name, names in state.differences().items() if names} - {kind}
-            # A cast takes the gradients along.
-            assert others <= ({"gradients"} if change is to_double else set()), change.__name__
+            # A cast takes the gradients along, and a parametrization the class.
+            also = {to_double: {"gradients"}, parametrized: {"attributes"}}.get(change, set())
+            assert others <= also, change.__name__
             state.restore()
 
 
@@ -183,6 +87,47 @@ def test_names_say_what_changed(model: nn.Module) -> None:
     assert found["mode"] == ["dropout"]
     assert found["hooks"] == ["relu1.forward"]
     assert "conv2.weight" in found["gradients"]
+
+
+def test_words_say_how_an_attribute_changed(model: nn.Module) -> None:
+    state = ModelState(model)
+    for change in (change_eps, keep_activation, drop_attribute, replace_class, change_dict, grow_list):
+        change(model)
+    try:
+        assert state.differences()["attributes"] == [
+            "sizes[2] of model: new, 3",
+            "options['scale'] of model: 1.0 became 3.0",
+            "eps of norm1: 1e-05 became 3.0",
+            "class of relu1: ReLU became Hardswish",
+            "output of relu1: new, a tensor (3,)",
+            "p of dropout: 0.5 is gone",
+        ]
+    finally:
+        state.restore()
+
+
+def test_activations_that_were_kept_are_let_go(model: nn.Module) -> None:
+    """They are what fills the memory."""
+    state = ModelState(model)
+    keep_activation(model)
+    activation = weakref.ref(model.relu1.output)  # type: ignore[arg-type, union-attr]
+    state.restore()
+    assert activation() is None
+
+
+def test_an_equal_value_is_no_change(model: nn.Module) -> None:
+    state = ModelState(model)
+    model.norm1.eps = float("1e-05")  # type: ignore[assignment, union-attr]
+    model.conv2.stride = tuple(int(side) for side in "22")  # type: ignore[assignment, union-attr]
+    assert not any(state.differences().values())
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*is deprecated")
+def test_models_that_are_compiled_or_not_yet_made_have_a_state() -> None:
+    for model in (torch.jit.trace(TinyNetwork().eval(), torch.zeros(1, 3, 12, 12)), nn.LazyLinear(3)):
+        state = ModelState(model)
+        assert not any(state.differences().values())
+        state.restore()
 
 
 def test_a_nan_that_was_there_is_no_change(model: nn.Module) -> None:

@@ -1,13 +1,18 @@
+import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from xattr_check.storage.digest import derive_seed, digest, digest_model, digest_rows
+from xattr_check.storage.digest import TensorStamp, derive_seed, digest, digest_model, digest_rows
 
 
 @given(st.permutations(range(6)), st.integers(1, 6))
@@ -90,6 +95,93 @@ def test_plain_attributes_of_a_model_count_and_its_mode_does_not() -> None:
     assert digest_model(model.eval()) == before
     model.temperature = 2.0
     assert digest_model(model) != before
+
+
+class Weighted:
+    """An object that a model may hold."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+
+def doubled(module: nn.Module, inputs: object, outputs: torch.Tensor) -> torch.Tensor:
+    return 2 * outputs
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 1, 3), nn.BatchNorm2d(1), nn.ReLU(), nn.Dropout(0.1))
+
+
+# What changes, or may change, the outputs of a model.
+EDITS: dict[str, Callable[[nn.Sequential], object]] = {
+    "eps": lambda model: setattr(model[1], "eps", 3.0),
+    "momentum": lambda model: setattr(model[1], "momentum", None),
+    "p": lambda model: setattr(model[3], "p", 0.9),
+    "inplace": lambda model: setattr(model[2], "inplace", True),
+    "stride": lambda model: setattr(model[0], "stride", (2, 2)),
+    "private": lambda model: setattr(model[0], "_reversed_padding_repeated_twice", [1, 1, 1, 1]),
+    "class": lambda model: setattr(model[2], "__class__", nn.Hardswish),
+    "list": lambda model: setattr(model, "sizes", [1, 2]),
+    "longer list": lambda model: setattr(model, "sizes", [1, 2, 3]),
+    "dict": lambda model: setattr(model, "options", {"scale": 1.0}),
+    "tensor": lambda model: setattr(model, "table", torch.zeros(2)),
+    "other tensor": lambda model: setattr(model, "table", torch.ones(2)),
+    "array": lambda model: setattr(model, "table", np.ones(2)),
+    "object": lambda model: setattr(model, "config", Weighted(1.0)),
+    "other object": lambda model: setattr(model, "config", Weighted(2.0)),
+    "hidden module": lambda model: setattr(model, "others", [nn.Softplus(beta=2)]),
+    "other hidden module": lambda model: setattr(model, "others", [nn.Softplus(beta=3)]),
+    "own forward": lambda model: setattr(model[2], "forward", torch.tanh),
+    "other own forward": lambda model: setattr(model[2], "forward", torch.sigmoid),
+    "forward of one's own": lambda model: setattr(model[2], "forward", lambda inputs: 2 * inputs),
+    "other forward of one's own": lambda model: setattr(model[2], "forward", lambda inputs: 3 * inputs),
+    "hook": lambda model: model[2].register_forward_hook(doubled),
+    "buffer that is not saved": lambda model: model.register_buffer("mask", torch.ones(1), persistent=False),
+    "device": lambda model: setattr(model, "where", torch.device("cpu")),
+}
+
+
+def digests() -> dict[str, str]:
+    """Of the network as it is, and after each edit."""
+    found = {"none": digest_model(network())}
+    for name, edit in EDITS.items():
+        model = network()
+        # Hooks are numbered through a process, which is of no account.
+        model[2].register_forward_hook(doubled).remove()
+        edit(model)
+        found[name] = digest_model(model)
+    return found
+
+
+def test_all_that_the_outputs_may_depend_on_counts() -> None:
+    found = digests()
+    assert len(set(found.values())) == len(EDITS) + 1
+    assert digests() == found
+
+
+def test_a_model_has_the_same_digest_in_another_process() -> None:
+    code = "import json, test_digest; print(json.dumps(test_digest.digests()))"
+    path = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "PYTHONHASHSEED": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=path)
+    found = json.loads(done.stdout)
+    # The classes and functions of this file are of a module with another name there.
+    own = {"object", "other object", "hook", *(name for name in EDITS if "one's own" in name)}
+    assert {name for name, value in digests().items() if found[name] != value} <= own
+
+
+def test_a_stamp_tells_a_write_and_looks_at_no_values() -> None:
+    weight = torch.ones(3)
+    before = TensorStamp(weight)
+    assert before == TensorStamp(weight)
+    assert before != TensorStamp(torch.ones(3))
+    weight.mul_(2)
+    assert before != TensorStamp(weight)
+    moved = TensorStamp(weight)
+    weight.data = torch.ones(3)
+    assert moved != TensorStamp(weight)
+    with torch.inference_mode():
+        assert TensorStamp(torch.ones(1)) != before
 
 
 @given(st.integers(), st.text(max_size=5))

@@ -21,6 +21,14 @@ def counting(calls: list[int]) -> "object":
     return compute
 
 
+def test_what_its_parameters_no_longer_tell_is_not_kept(tmp_path: Path) -> None:
+    calls: list[int] = []
+    for kept in (False, True, False):
+        found = Store(tmp_path).fetch("control", KEY, counting(calls), lambda kept=kept: kept)
+        assert torch.equal(found["ranks"], torch.arange(4))
+    assert len(calls) == 2
+
+
 def test_an_entry_is_computed_once_and_kept(tmp_path: Path) -> None:
     calls: list[int] = []
     first = Store(tmp_path).fetch("control", KEY, counting(calls))
