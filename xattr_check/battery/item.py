@@ -92,6 +92,7 @@ class _Trial:
     findings: list[str] = field(default_factory=list)
     evidence: dict[str, Tensor] = field(default_factory=dict)
     lines: list[Lines] = field(default_factory=list)
+    best: list[Tensor] = field(default_factory=list)
     controls: Controls | None = None
 
     @property
@@ -113,7 +114,7 @@ class _Trial:
             return replace(self._verdict("error", str(error)), trace=trace)
         except (ControlError, Invalid) as error:
             return self._verdict("invalid", f"{error}; the check says nothing about {subject.name!r}")
-        if reason := self.controls.fault():
+        if reason := self.controls.fault(torch.cat(self.best) if self.best else None):
             return self._verdict(
                 "invalid", f"{reason}; the check says nothing about {subject.name!r}", judgement
             )
@@ -188,6 +189,8 @@ class _Trial:
             self.evidence.setdefault(name, tensor)
         if measurement.lines is not None:
             self.lines.append(measurement.lines)
+        if measurement.best is not None:
+            self.best.append(measurement.best.double().cpu())
         return measurement.last
 
     def _worst_inputs(self, explainer: Explainer, draw: Draw) -> dict[str, Tensor]:

@@ -36,6 +36,7 @@ class Measurement:
     evidence: tensors beside the number, those of pictures among them.
     lines: what was measured along an axis, for the report.
     last: whether more draws are not worth their cost, whatever the verdict.
+    best: (n,) the best that any map could reach, where that is known to be less than the bounds of the check.
     """
 
     samples: Tensor
@@ -43,6 +44,7 @@ class Measurement:
     evidence: Mapping[str, Tensor] = field(default_factory=dict)
     lines: Lines | None = None
     last: bool = False
+    best: Tensor | None = None
 
 
 Rows = Literal["numbers", "shares", "small"]
@@ -150,6 +152,11 @@ class Axiom:
         if self._are_shares(samples):
             return share_interval(samples, error_rate, population)
         return mean_interval(samples, error_rate)
+
+    @property
+    def ceiling(self) -> float:
+        """The best that the statistic may be, by its bounds."""
+        return self.bounds[1] if self.gate.better == "higher" else self.bounds[0]
 
     def guard(self, interval: Interval, samples: Tensor, paired: bool) -> Interval:
         """The interval of a mean with room for rare rows that were not seen.

@@ -158,6 +158,27 @@ def test_beats_is_judged_against_the_best_rival(judge: Any) -> None:
     )
 
 
+def test_where_nobody_could_pass_nobody_fails(judge: Any) -> None:
+    """A control that is within the margin of the bound, or of the best that is known on these inputs."""
+    levels = {"mine": 1.0, "random": 0.99, "edges": 0.2}
+    verdict = judge(check(levels, spread=0.0, gate=Beats(0.02), bounds=(0, 1)))
+    assert verdict.status == "invalid"
+    assert str(verdict) == (
+        "synthetic: no map could pass: the control 'random' comes to 0.99, and no map to better than 1 "
+        "(gate 0.02 above every control); the check says nothing about 'images'"
+    )
+    # Other draws, because the store keeps the controls of those above.
+    low = {"mine": 0.5, "random": 0.01, "edges": 0.3}
+    lower = check(low, spread=0.0, gate=Beats(0.02, lower=True), bounds=(0, 1), inputs=16)
+    assert judge(lower).status == "invalid"
+
+    def known(explainer: Explainer, subject: Subject, draw: Draw) -> Measurement:
+        found = lower.measure(explainer, subject, draw)
+        return replace(found, best=torch.full((len(draw.inputs),), -0.2))
+
+    assert judge(replace(lower, measure=known)).status == "fail"
+
+
 def test_nothing_to_beat(judge: Any) -> None:
     verdict = judge(check(gate=Beats(0.02), negative=("sonar",)))
     assert verdict.status == "not_applicable"
