@@ -1,4 +1,4 @@
-"""Eight subjects that differ in what gates tend to assume: `--xattr-subject=experiments/eight_subjects.py:vit`.
+"""Eight subjects that differ in what gates assume: `--xattr-subject=experiments/eight_subjects.py:vit`.
 
     python experiments/eight_subjects.py    # how well each classifies what it was not trained on
 
