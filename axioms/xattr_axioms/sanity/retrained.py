@@ -1,6 +1,6 @@
 """A second network, trained independently."""
 
-from xattr_axioms.sanity._randomization import by_network, curves, maps_of, randomised_maps
+from xattr_axioms.sanity._randomization import Randomised, by_network, curves, maps_by_network, maps_of
 from xattr_check.core import AtLeast, Draw, Explainer, Measurement, Subject, axiom
 from xattr_check.networks.randomize import every_layer
 
@@ -27,7 +27,7 @@ def retrained(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     second = maps_of(method, subject.siblings["retrained"], draw)
     evidence = curves(
         maps_of(method, subject.model, draw),
-        iter([second, randomised_maps(method, chosen, draw)]),
+        iter([second, maps_by_network(method, draw, Randomised(draw, chosen))]),
         subject,
     )
     trained, random = evidence["spearman_magnitude"].unbind(1)
