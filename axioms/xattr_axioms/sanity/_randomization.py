@@ -34,7 +34,12 @@ VARIATION = 1e-3
 # 0.98 and more.
 LEAST_RELIABILITY = 0.5
 # What depends on the outputs of a model alone, nearby and far away: how alike its maps stay is how much two
-# networks have in common, which differs by architecture, task and step.
+# networks have in common, which differs by architecture, task and step. Against the larger of the two on
+# the same networks, seed 0: input × gradient, integrated gradients, deeplift, gradcam and lrp with the ε
+# rule came to 0.06 above it at most, on seven subjects. Guided backpropagation came to 0.46 to 0.61 above
+# it on deep networks, to 0.28 on `digits` and to 0.10 to 0.18 on tables, where three layers leave it little
+# to get wrong; deep Taylor to 0.26 and more on all but two classes of images, excitation backpropagation to
+# 0.33 and more; lrp with z⁺ for convolutions to 0.5 and more on deep networks.
 NEAR = Within(0.15, of=("gradient", "occlusion"), lower=True)
 
 

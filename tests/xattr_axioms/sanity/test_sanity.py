@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,12 +11,13 @@ import torch
 from broken_methods import broken
 from judging import judge, measured, seeds
 from scipy.stats import spearmanr
+from scripts import imported
 from subjects import columns, images
 from torch import Tensor, nn
 from torch.nn import functional
 
 import xattr_check
-from xattr_check import Subject, load_method
+from xattr_check import Store, Subject, load_method
 from xattr_check.core.run import Draw, Run
 from xattr_check.storage.digest import derive_seed
 from xattr_methods import gradient, input_x_gradient
@@ -266,3 +268,37 @@ def test_a_control_that_passes_makes_the_check_invalid(run: Run) -> None:
 def test_columns_have_no_structural_similarity(run: Run) -> None:
     measurement, _ = measured("parameter_randomization", "xattr:input_x_gradient", columns(), run)
     assert set(measurement.evidence) == {"spearman", "spearman_magnitude"}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Subject, Run]:
+    """Six convolutions that know digits of 8×8 pixels, and a run."""
+    with imported("experiments", Path("test_eight_subjects.py")) as script:
+        known, others = script.split(*script.small_digits(), 0.6)
+        model = script.train(script.convolutions, known, epochs=12, seed=0, rate=5e-3)
+    return Subject("trained", model, *others), Run(store=Store(tmp_path_factory.mktemp("store")))
+
+
+@pytest.mark.parametrize("name", ["signs_of_the_gradient", "signs_of_the_weights", "noise_of_the_weights"])
+def test_neither_signs_nor_noise_hide_what_stays(name: str, trained: tuple[Subject, Run]) -> None:
+    verdict = judge("parameter_randomization", broken(name), *trained)
+    assert verdict.status == "fail", str(verdict)
+
+
+@pytest.mark.parametrize("name", ["gradient", "input_x_gradient", "deeplift", "gradcam"])
+def test_what_the_network_tells_passes(name: str, trained: tuple[Subject, Run]) -> None:
+    verdict = judge("parameter_randomization", f"xattr:{name}", *trained)
+    assert verdict.status == "pass", str(verdict)
+
+
+def test_figures_do_not_depend_on_how_modules_are_grouped(trained: tuple[Subject, Run]) -> None:
+    subject, run = trained
+    layers = list(subject.model)
+    parts = nn.Sequential(*(nn.Sequential(*part) for part in (layers[:5], layers[5:11], layers[11:])))
+    wrapped = [replace(subject, model=model) for model in (parts, nn.Sequential(nn.Sequential(*layers)))]
+    flat, *others = (
+        measured("parameter_randomization", "xattr:gradient", one, run)[0] for one in (subject, *wrapped)
+    )
+    for other in others:
+        assert torch.equal(flat.samples, other.samples)
+        assert torch.equal(flat.evidence["spearman"], other.evidence["spearman"])
