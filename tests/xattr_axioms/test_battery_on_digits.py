@@ -103,7 +103,8 @@ def test_guided_backprop_is_caught_by_other_weights_alone(seed: int, judge: Judg
     curve = found["parameter_randomization"].evidence["spearman"].mean(0)
     # It is most alike where the cascade begins, and step by step less.
     assert float(curve[0]) > 0.8
-    assert bool((curve.diff() < 0).all())
+    assert bool((curve.diff() < 0.02).all())
+    assert float(curve[0] - curve[-1]) > 0.4
 
 
 @pytest.mark.parametrize(("name", "seed"), each(*NEGATIVE, slow=set(NEGATIVE) - {"random", "edges"}))

@@ -40,10 +40,10 @@ def randomized(model: nn.Module, chosen: Sequence[Layer], inputs: Tensor, seed: 
     """A copy of model in which the weights of the chosen layers are as before training, and changed.
 
     A module with `reset_parameters` is re-initialised. What that leaves as it was, and what has none, is
-    permuted, which keeps its scale; what is the same everywhere is multiplied by numbers around 1. BatchNorm
-    statistics are estimated anew on inputs (n, *F): old ones would push the activations out of range, and
-    maps would be constant because the network is dead, not because the method is right. So are the singular
-    vectors of a spectral norm.
+    permuted, which keeps its scale, with random signs where there were both; what is the same everywhere is
+    multiplied by numbers around 1. BatchNorm statistics are estimated anew on inputs (n, *F): old ones would
+    push the activations out of range, and maps would be constant because the network is dead, not because
+    the method is right. So are the singular vectors of a spectral norm.
 
     Raises Undefined for a weight that cannot be changed, Invalid where the outputs are what they were.
     """
@@ -86,7 +86,10 @@ def _reset(module: nn.Module) -> None:
 
 def _permute(weight: Tensor) -> None:
     order = torch.randperm(weight.numel()).to(weight.device)
-    weight.copy_(weight.reshape(-1)[order].reshape(weight.shape))
+    values = weight.reshape(-1)[order]
+    if weight.is_floating_point() and bool((weight < 0).any() & (weight > 0).any()):
+        values = values * (2 * torch.randint(0, 2, values.shape) - 1).to(values)  # what had a mean loses it
+    weight.copy_(values.reshape(weight.shape))
 
 
 def _scale(weight: Tensor) -> None:
