@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 import xattr_check
-from xattr_methods import edges, gradcam, gradient, integrated_gradients, sobol_sbsa
+from xattr_check.storage.digest import derive_seed, digest_model, digest_rows
+from xattr_methods import edges, gradcam, gradient, guided_backprop, integrated_gradients, sobol_sbsa
 
 CONTRACT: dict[str, Callable[..., Any]] = {}
 DEPENDENCE: dict[str, Callable[..., Any]] = {}
@@ -576,7 +577,11 @@ def first_layer_only(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tenso
     return nn.functional.interpolate(cells, size=inputs.shape[2:], mode="bilinear")
 
 
-@caught_by(MEANING, "retrained", "sensitivity_n", "insertion", "deletion")
+@caught_by(
+    MEANING,
+    *("parameter_randomization", "parameter_randomization_independent", "data_randomization", "retrained"),
+    *("sensitivity_n", "insertion", "deletion"),
+)
 def noise_of_the_logits(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """Noise that is seeded by the logits: another one for every input, model and target, and nothing else."""
     with torch.no_grad():
@@ -584,6 +589,42 @@ def noise_of_the_logits(model: nn.Module, inputs: Tensor, targets: Tensor) -> Te
     seeds = [int(1e6 * abs(float(logit))) for logit in logits]
     rows = [torch.randn(inputs.shape[2:], generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     return torch.stack(rows)[:, None].to(inputs)
+
+
+def _seeded_by_weights(model: nn.Module, inputs: Tensor) -> Tensor:
+    """(N, 1, H, W) noise of each input's own, that other weights make another one."""
+    weights = digest_model(model)
+    return torch.stack(
+        [
+            torch.randn(inputs.shape[2:], generator=torch.Generator().manual_seed(derive_seed(weights, row)))
+            for row in digest_rows(inputs)
+        ]
+    )[:, None].to(inputs)
+
+
+@caught_by(MEANING, "parameter_randomization", "parameter_randomization_independent", "data_randomization")
+@xattr_check.sensitivity
+def signs_of_the_gradient(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Guided backpropagation in magnitude, which nothing but the sign of the gradient hides."""
+    return guided_backprop(model, inputs, targets).abs() * gradient(model, inputs, targets).sign()
+
+
+@caught_by(MEANING, "parameter_randomization", "parameter_randomization_independent", "data_randomization")
+@xattr_check.sensitivity
+def signs_of_the_weights(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """GradCAM with signs that are drawn anew for other weights: they are no direction."""
+    return gradcam(model, inputs, targets) * _seeded_by_weights(model, inputs).sign()
+
+
+@caught_by(
+    MEANING,
+    *("parameter_randomization", "parameter_randomization_independent", "data_randomization", "retrained"),
+    *("sensitivity_n", "insertion", "deletion"),
+)
+def noise_of_the_weights(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Guided backpropagation under noise that is drawn anew for other weights."""
+    maps = guided_backprop(model, inputs, targets).sum(1, keepdim=True)
+    return maps + 1.5 * maps.flatten(1).std(1)[:, None, None, None] * _seeded_by_weights(model, inputs)
 
 
 def _cam_parts(model: nn.Module, inputs: Tensor, chosen: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:

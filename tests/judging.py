@@ -42,7 +42,7 @@ def item_of(
     known, controls: checks and controls that stand in for those that are installed. options: of an `Item`.
     """
     found = checks() if known is None else known
-    beside = Beside(found, registry.controls() if controls is None else controls)
+    beside = Beside(found, registry.methods() if controls is None else controls)
     chosen = check_of(check, found)
     return replace(item(Settings(), load_method(method), chosen, subject, beside), **options)
 

@@ -213,6 +213,7 @@ COUNTED_ELSEWHERE = {
     "xattr_check/battery/item.py": "of the rows of a measurement",
     "xattr_check/report/charts.py": "of the rows of a measurement",
     "xattr_check/perturbation/subsets.py": "of sets of units, for all inputs or for each",
+    "xattr_check/networks/layers.py": "of weights",
     "axioms/xattr_axioms/contract/preserves_inputs.py": "of inputs or targets, whichever changed",
 }
 

@@ -13,7 +13,7 @@ from .core.subject import Subject
 from .core.verdict import Verdict
 from .errors import Invalid, MethodError, SubjectError, Undefined, UsageError, XattrError
 from .generation.subjects import generated
-from .statistics.gate import AtLeast, AtMost, Beats
+from .statistics.gate import AtLeast, AtMost, Beats, Within
 from .storage.store import Store
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "Undefined",
     "UsageError",
     "Verdict",
+    "Within",
     "XattrError",
     "axiom",
     "checks",

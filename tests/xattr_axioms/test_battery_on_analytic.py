@@ -9,12 +9,13 @@ from xattr_check import Subject, run_battery
 
 # All that is not a pass, and rightly so: occlusion of single columns counts each product twice, input ×
 # gradient as well; a gradient is no share of the output at all, and nothing where the output is flat; a
-# baseline of zeros moves where inputs are shifted. Only integrated gradients claim completeness.
+# baseline of zeros moves where inputs are shifted; integrals of twelve columns are near what is most alike on
+# random networks, but not clear of it. Only integrated gradients claim completeness.
 EXPECTED = {
     "gradient": {"completeness": "fail", "sensitivity": "fail", "sensitivity_n": "undecided"},
     "input_x_gradient": {"completeness": "fail", "sensitivity": "fail", "input_shift_invariance": "fail"},
     "occlusion": {"completeness": "fail", "input_shift_invariance": "fail"},
-    "integrated_gradients": {"input_shift_invariance": "fail"},
+    "integrated_gradients": {"input_shift_invariance": "fail", "parameter_randomization": "undecided"},
 }
 # Targets are drawn at random, so that the model often gives them less than it gives to the mean input.
 CURVES = {"insertion", "deletion"}

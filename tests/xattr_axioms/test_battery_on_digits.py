@@ -36,6 +36,8 @@ MAY_BE_UNDECIDED = {
     ("input_x_gradient", "insertion"),
     ("gradcam", "sensitivity_n"),
     ("gradcam", "insertion"),
+    # One pair of networks; with signs that are those of few cells.
+    ("gradcam", "data_randomization"),
 }
 
 BROKEN = (*MEANING, *GENERATED)
@@ -94,15 +96,15 @@ def test_a_good_method_fails_nothing(name: str, seed: int, judge: Judge) -> None
 
 
 @pytest.mark.parametrize("seed", seeds())
-def test_guided_backprop_is_caught_by_randomised_layers_alone(seed: int, judge: Judge) -> None:
+def test_guided_backprop_is_caught_by_other_weights_alone(seed: int, judge: Judge) -> None:
     found = {check: judge("xattr:guided_backprop", check, seed) for check in [*FAITHFULNESS, *SANITY]}
-    assert {check: v.status for check, v in found.items() if v.status != "pass"} == dict.fromkeys(
-        RANDOMISED, "fail"
-    )
+    failed = {check for check, verdict in found.items() if verdict.status == "fail"}
+    assert set(RANDOMISED) <= failed <= {*RANDOMISED, "data_randomization"}
     curve = found["parameter_randomization"].evidence["spearman"].mean(0)
     # It is most alike where the cascade begins, and step by step less.
     assert float(curve[0]) > 0.8
-    assert bool((curve.diff() < 0).all())
+    assert bool((curve.diff() < 0.02).all())
+    assert float(curve[0] - curve[-1]) > 0.4
 
 
 @pytest.mark.parametrize(("name", "seed"), each(*NEGATIVE, slow=set(NEGATIVE) - {"random", "edges"}))

@@ -19,7 +19,7 @@ from xattr_check.core.run import MEBIBYTE, OnProgress, Run, silent
 from xattr_check.core.subject import Subject
 from xattr_check.core.verdict import Verdict
 from xattr_check.errors import UsageError
-from xattr_check.statistics.gate import Beats, Gate
+from xattr_check.statistics.gate import Beats, Gate, Within
 from xattr_check.storage.store import Store
 from xattr_check.wording import nearest
 
@@ -81,7 +81,7 @@ def validate(settings: Settings, methods: Sequence[Method], known: Mapping[str, 
 
 @dataclass(frozen=True)
 class Beside:
-    """What may stand beside a method: the checks that others presume, and the controls, by name."""
+    """What may stand beside a method, by name: the checks that others presume; controls and references."""
 
     checks: Mapping[str, Axiom]
     controls: Mapping[str, Method]
@@ -89,7 +89,7 @@ class Beside:
     @classmethod
     def installed(cls) -> "Beside":
         """All that are installed."""
-        return cls(registry.checks(), registry.controls())
+        return cls(registry.checks(), registry.methods())
 
 
 def item(settings: Settings, method: Method, check: Axiom, subject: Subject, beside: Beside) -> Item:
@@ -114,8 +114,11 @@ def _bare(settings: Settings, method: Method, check: Axiom, subject: Subject, be
 
 
 def _gate(gate: Gate | None, check: Axiom) -> Gate | None:
-    if isinstance(gate, Beats) and isinstance(check.gate, Beats):
-        return replace(gate, lower=check.gate.lower)
+    """A gate that was given, with what its one number does not say from the check's own."""
+    if isinstance(gate, Beats | Within):
+        gate = replace(gate, lower=check.gate.better == "lower")
+    if isinstance(gate, Within):
+        gate = replace(gate, of=check.gate.references)
     return gate
 
 

@@ -1,7 +1,7 @@
 """Controls: what is measured beside a method, on the same draws, and whether it comes out as it must."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -25,7 +25,9 @@ class ControlError(Exception):
 class Controls:
     """The controls of one check on one subject, over all draws.
 
-    known: all controls by name; the check and the subject say which of them are measured.
+    known: methods by name, controls and others; check, gate and subject say which of them are measured.
+    sensitivity: whether the sign of the method is a direction. Of a reference whose sign is one as well, maps
+        are read as those of the method, with their signs or as magnitudes.
     samples: rows by control, one tensor for each draw. lines: what was measured along an axis, likewise.
     """
 
@@ -34,6 +36,7 @@ class Controls:
     subject: Subject
     run: Run
     known: Mapping[str, Method]
+    sensitivity: bool = False
     samples: dict[str, list[Tensor]] = field(default_factory=dict)
     lines: dict[str, list[dict[str, Tensor]]] = field(default_factory=dict)
 
@@ -44,11 +47,17 @@ class Controls:
             wanted = wanted & set(self.check.negative) if self.check.negative else wanted
         else:
             wanted = set(self.check.negative)
-        self.methods = [one for name, one in allowed.items() if name in wanted | set(self.check.positive)]
+        wanted |= set(self.check.positive)
+        self.methods = [one for name, one in allowed.items() if name in wanted]
+        self.references = [
+            replace(allowed[name], sensitivity=allowed[name].sensitivity and self.sensitivity)
+            for name in self.gate.references
+            if name in allowed
+        ]
 
     def measure(self, draw: Draw) -> dict[str, float]:
         """The statistic of each control in a draw. Raises ControlError where one cannot be measured."""
-        found = {one.name: self._measure(one, draw) for one in self.methods}
+        found = {one.name: self._measure(one, draw) for one in (*self.methods, *self.references)}
         for name, (samples, lines) in found.items():
             self.samples.setdefault(name, []).append(samples)
             self.lines.setdefault(name, []).append(lines)
@@ -70,7 +79,14 @@ class Controls:
             }
 
         code = source_digest(check.measure, control.function)
-        found = draw.shared("control", compute, check=check.name, control=control.name, code=code)
+        found = draw.shared(
+            "control",
+            compute,
+            check=check.name,
+            control=control.name,
+            sensitivity=control.sensitivity,
+            code=code,
+        )
         samples = found.pop("samples").cpu()
         return samples, {name.removeprefix("line "): rows for name, rows in found.items()}
 
@@ -86,9 +102,12 @@ class Controls:
 
     @property
     def rivals(self) -> dict[str, Tensor]:
-        """Samples of the negative controls."""
-        negative = {one.name for one in self.methods if one.control == "negative"}
-        return {name: samples for name, samples in self.joined.items() if name in negative}
+        """Samples of what the gate holds the method against: the references, or the negative controls."""
+        if self.gate.references:
+            against = {one.name for one in self.references}
+        else:
+            against = {one.name for one in self.methods if one.control == "negative"}
+        return {name: samples for name, samples in self.joined.items() if name in against}
 
     def fault(self, best: Tensor | None = None) -> str:
         """Why the controls do not separate here, or an empty string.
@@ -117,7 +136,8 @@ class Controls:
             if name not in joined:
                 continue
             value = check.value(joined[name])
-            outcome = self.gate.judge(torch.tensor([value]), {}, _point).outcome
+            rivals = {one: rows.mean(0, keepdim=True) for one, rows in self.rivals.items()}
+            outcome = self.gate.judge(torch.tensor([value]).double(), rivals, _point).outcome
             wanted = "fail" if name in check.negative else "pass"
             if outcome != wanted:
                 return f"the control {name!r} has to {wanted} and does not: {value:.3g} (gate {self.gate})"

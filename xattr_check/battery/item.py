@@ -33,7 +33,7 @@ WORST = 4
 class Item:
     """One method against one check on one subject.
 
-    controls: those that may be measured beside it, by name; the check says which of them it reads.
+    controls: methods that may be measured beside it, by name; check and gate say which of them they read.
     presumed: the same method against the checks that must not fail for a pass to mean anything.
     gate: replaces the check's own where given.
     claims: exact axioms that the method is held to besides its own claims.
@@ -105,7 +105,9 @@ class _Trial:
             _require(check.needs, subject)
             _require(method.needs, self.subject)
             _expect_unspoiled(subject)
-            self.controls = Controls(check, self.gate, self.subject, self.run, self.item.controls)
+            self.controls = Controls(
+                check, self.gate, self.subject, self.run, self.item.controls, method.sensitivity
+            )
             judgement = self._judgement(self.controls)
         except Undefined as error:
             return self._verdict("not_applicable", str(error))
@@ -168,6 +170,9 @@ class _Trial:
             self.draws[str(draw.seed)] = Drawn(self.samples[-1], controls.measure(draw))
             if isinstance(self.gate, Beats) and not controls.rivals:
                 raise Undefined(f"{subject.name!r} allows none of the controls that are to be beaten")
+            if self.gate.references and not controls.rivals:
+                told = " or ".join(self.gate.references)
+                raise Undefined(f"{subject.name!r} allows no reference, {told}")
             judgement = self.gate.judge(torch.cat(self.samples), controls.rivals, self._estimate, check.guard)
             if judgement.outcome != "undecided" or not check.sequential or last:
                 break

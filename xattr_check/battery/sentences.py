@@ -26,7 +26,8 @@ def figures(check: Axiom, judgement: Judgement, gate: Gate) -> str:
     if judgement.difference is not None:
         better = judgement.difference
         word, shown = ("better", better) if better.value >= 0 else ("worse", -better)
-        text += f", {shown} {word} than control {judgement.rival!r}"
+        kind = "reference" if gate.references else "control"
+        text += f", {shown} {word} than {kind} {judgement.rival!r}"
     return f"{text} (gate {gate})".lstrip()
 
 

@@ -36,7 +36,8 @@ budget: quick
 # Undecided and invalid checks are skipped; with true they fail.
 strict: false
 
-# Gates that take the place of a check's own, at_most, at_least or beats (the controls, by that margin).
+# Gates that take the place of a check's own: at_most, at_least, beats (the controls, by that margin) or
+# within (that margin of the references).
 # gates:
 #   null_feature: {{at_most: 0.3}}
 #   insertion: {{beats: 0.05}}

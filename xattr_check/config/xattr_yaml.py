@@ -13,7 +13,7 @@ from xattr_check.config.yaml_nodes import NAME, compose, entries, mistake_at, pl
 from xattr_check.core import registry
 from xattr_check.core.run import BUDGETS
 from xattr_check.errors import UsageError
-from xattr_check.statistics.gate import AtLeast, AtMost, Beats, Gate
+from xattr_check.statistics.gate import AtLeast, AtMost, Beats, Gate, Within
 from xattr_check.wording import nearest
 
 
@@ -145,7 +145,7 @@ def _check_reasons(path: Path, node: yaml.Node, depth: int = 0) -> None:
 
 
 def _gates(path: Path, node: yaml.Node) -> dict[str, Gate]:
-    kinds = {"at_most": AtMost, "at_least": AtLeast, "beats": Beats}
+    kinds = {"at_most": AtMost, "at_least": AtLeast, "beats": Beats, "within": Within}
     found: dict[str, Gate] = {}
     for check, where, child in entries(path, node, "gates"):
         given = list(entries(path, child, f"the gate of {check!r}"))
@@ -159,12 +159,16 @@ def _gates(path: Path, node: yaml.Node) -> dict[str, Gate]:
                 path,
                 number,
                 option="gates",
-                expected=f"{check}: {{at_most|at_least|beats: NUMBER}}",
+                expected=f"{check}: {{at_most|at_least|beats|within: NUMBER}}",
                 came=f"{kind}: {render(path, number)}",
             )
         if not math.isfinite(bound):
             expected = f"a finite number for {check!r}"
             raise mistake_at(path, number, option="gates", expected=expected, came=str(bound))
+        known = registry.checks().get(check)
+        if kind == "within" and known is not None and not known.gate.references:
+            expected = f"at_most, at_least or beats for {check!r}, which has no references to be near"
+            raise mistake_at(path, number, option="gates", expected=expected, came="within")
         found[check] = kinds[kind](float(bound))
     return found
 

@@ -9,7 +9,7 @@ from xattr_check.core.figure import Lines
 from xattr_check.core.run import Draw, Run
 from xattr_check.core.subject import Subject
 from xattr_check.errors import Invalid, Undefined
-from xattr_check.statistics.gate import AtLeast, AtMost, Beats
+from xattr_check.statistics.gate import AtLeast, AtMost, Beats, Within
 
 __all__ = [
     "AtLeast",
@@ -24,6 +24,7 @@ __all__ = [
     "Run",
     "Subject",
     "Undefined",
+    "Within",
     "axiom",
     "contract",
     "violation",

@@ -32,7 +32,8 @@ def of_gate(gate: Gate) -> dict[str, Any]:
     return {
         "gate": str(gate),
         "bound": bound if bound is not None and math.isfinite(bound) else None,
-        "beats": bound is None,
+        "beats": bound is None and not gate.references,
+        "references": gate.references,
         "better": gate.better,
         "scale": gate.scale,
     }
@@ -47,8 +48,8 @@ class Verdict:
         xfail and xpass, where a failure was expected.
     sentence: what was seen, without the names and figures of the other fields; `str(verdict)` has them all.
     continues: whether the sentence goes on from the figure, "0.41 [0.37, 0.45] of the …", or stands alone.
-    gate: in words. bound: where the statistic has to lie; None where controls are to be beaten, or nothing.
-    beats: whether controls are to be beaten.
+    gate: in words. bound: where the statistic has to lie; None where it is held against others, or nothing.
+    beats: whether controls are to be beaten. references: those of controls that it may not be worse than.
     interval: the statistic with its confidence interval, None where nothing was measured.
     shortfall: what an undecided verdict lacks, where more rows would decide it.
     controls: the statistic of each control on the same draws.
@@ -56,7 +57,7 @@ class Verdict:
     advisory: why it is only advice here, where that is so.
     n: independent units measured; seconds: time taken.
     trace: the frames of the method that raised, as Python prints them.
-    better: which figures are better. scale: the gate's bound, or the margin by which controls are beaten.
+    better: which figures are better. scale: the gate's bound, or its margin beside others.
     fingerprint, code: digests of the subject and of the check's source.
     draws: what was measured, by the seed of each draw; two runs are compared on those that both have.
     figure: what was measured along an axis, where the check has one.
@@ -73,6 +74,7 @@ class Verdict:
     continues: bool = False
     bound: float | None = None
     beats: bool = False
+    references: tuple[str, ...] = ()
     shortfall: Shortfall | None = None
     controls: Mapping[str, float] = field(default_factory=dict)
     required: bool = True
@@ -106,7 +108,7 @@ class Verdict:
     @property
     def ungated(self) -> bool:
         """Whether the check has no gate: its figure is reported, and passes."""
-        return self.bound is None and not self.beats
+        return self.bound is None and not self.beats and not self.references
 
     @property
     def figure_text(self) -> str:
@@ -159,6 +161,7 @@ class Verdict:
             "figure": None if self.figure is None else self.figure.record(),
             "bound": self.bound,
             "beats": self.beats,
+            "references": list(self.references),
             "continues": self.continues,
             "shortfall": None if self.shortfall is None else _shortfall(self.shortfall),
         }
@@ -182,6 +185,7 @@ class Verdict:
         figure = None if record.get("figure") is None else Figure.from_record(record["figure"])
         lacks = record.get("shortfall")
         known |= {"controls": _read(record["controls"]), "draws": draws, "figure": figure}
+        known["references"] = tuple(record.get("references", ()))
         known["shortfall"] = None if lacks is None else Shortfall(**_read(lacks, math.inf))
         return cls(**known, interval=interval)
 

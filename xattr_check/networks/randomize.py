@@ -1,90 +1,142 @@
 """Randomised copies of a model: what a method must not explain alike."""
 
-import copy
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.parametrizations import _SpectralNorm
+from torch.nn.utils.spectral_norm import SpectralNorm
+
+from xattr_check.errors import Invalid, Undefined
+from xattr_check.networks.layers import Layer, copied, layers, weights_of
+
+# Inputs on which it is seen whether outputs changed.
+SEEN = 2
+# Steps of the power iteration that finds the spectral norm of new weights.
+POWER_STEPS = 15
 
 
-def trainable_leaves(model: nn.Module, inputs: Tensor) -> list[str]:
-    """Names of the modules that own parameters, in the order in which a forward pass on inputs calls them."""
-    called: list[str] = []
-
-    def note(name: str) -> Callable[..., None]:
-        def hook(*_: Any) -> None:
-            if name not in called:
-                called.append(name)
-
-        return hook
-
-    owners = {
-        name: module
-        for name, module in model.named_modules()
-        if any(True for _ in module.parameters(recurse=False))
-    }
-    handles = [module.register_forward_pre_hook(note(name)) for name, module in owners.items()]
-    try:
-        with torch.inference_mode():
-            model(inputs[:1])
-    finally:
-        for handle in handles:
-            handle.remove()
-    return called
+def every_layer(model: nn.Module, inputs: Tensor) -> list[Layer]:
+    """All layers, from the output to the input. Raises Undefined as `layers` does, and for no layer."""
+    if not (found := layers(model, inputs)):
+        raise Undefined("the model has no parameters to randomise")
+    return found[::-1]
 
 
-def cascade(model: nn.Module, inputs: Tensor, most: int = 6) -> list[list[str]]:
-    """Groups of modules from the output to the input, to be randomised one after the other.
+def cascade(model: nn.Module, inputs: Tensor, most: int = 6) -> list[list[Layer]]:
+    """Groups of layers from the output to the input, to be randomised one after the other.
 
-    The model's top-level children where they are few, else runs of modules of equal length; the module
-    nearest to the output always stands alone, because that is where the cascade begins.
+    The layer nearest to the output stands alone, because that is where the cascade begins; the others are
+    runs of equal numbers of layers. Raises Undefined as `every_layer` does.
     """
-    leaves = trainable_leaves(model, inputs)[::-1]
-    if not leaves:
-        return []
-    groups: dict[str, list[str]] = {}
-    for name in leaves:
-        groups.setdefault(name.split(".")[0], []).append(name)
-    if 3 <= len(groups) <= most + 2 and len(next(iter(groups.values()))) == 1:
-        return list(groups.values())
-    rest = leaves[1:]
+    first, *rest = every_layer(model, inputs)
     steps = min(most - 1, len(rest))
-    return [leaves[:1]] + [rest[i * len(rest) // steps : (i + 1) * len(rest) // steps] for i in range(steps)]
+    return [[first]] + [rest[i * len(rest) // steps : (i + 1) * len(rest) // steps] for i in range(steps)]
 
 
-def randomized(model: nn.Module, names: list[str], inputs: Tensor, seed: int) -> nn.Module:
-    """A copy of model in which the named modules are as before training.
+def randomized(model: nn.Module, chosen: Sequence[Layer], inputs: Tensor, seed: int) -> nn.Module:
+    """A copy of model in which the weights of the chosen layers are as before training, and changed.
 
-    A module with `reset_parameters` is re-initialised; otherwise each of its parameters is permuted, which
-    keeps its scale. BatchNorm statistics are estimated anew on inputs (n, *F): old ones would push the
-    activations out of range, and maps would be constant because the network is dead, not because the method
-    is right.
+    A module with `reset_parameters` is re-initialised. What that leaves as it was, and what has none, is
+    permuted, which keeps its scale, with random signs where there were both; what is the same everywhere is
+    multiplied by numbers around 1. BatchNorm statistics are estimated anew on inputs (n, *F): old ones would
+    push the activations out of range, and maps would be constant because the network is dead, not because
+    the method is right. So are the singular vectors of a spectral norm.
+
+    Raises Undefined for a weight that cannot be changed, Invalid where the outputs are what they were.
     """
-    fresh = copy.deepcopy(model)
-    modules = dict(fresh.named_modules())
+    fresh = copied(model)
+    names = [name for layer in chosen for name in layer.weights]
     with torch.random.fork_rng(devices=[inputs.device] if inputs.is_cuda else []), torch.no_grad():
         torch.manual_seed(seed)
-        for name in names:
-            reset = getattr(modules[name], "reset_parameters", None)
-            if callable(reset):
-                reset()
-            else:
-                for parameter in modules[name].parameters(recurse=False):
-                    order = torch.randperm(parameter.numel()).to(parameter.device)
-                    parameter.copy_(parameter.reshape(-1)[order].reshape(parameter.shape))
-        norms = [m for m in modules.values() if isinstance(m, _BatchNorm) and m.track_running_stats]
-        if norms:
-            momenta = [norm.momentum for norm in norms]
-            for norm in norms:
-                norm.reset_running_stats()
-                norm.momentum = None  # a cumulative mean over the batches
-                norm.train()
-            for batch in inputs.split(64):
-                if len(batch) > 1:
-                    fresh(batch)
-            for norm, momentum in zip(norms, momenta, strict=True):
-                norm.momentum = momentum
-                norm.eval()
+        _replace(fresh, names)
+        _find_spectral_norms(fresh, inputs)
+        _estimate_statistics(fresh, inputs)
+        _expect_other_outputs(model, fresh, inputs[:SEEN], [layer.name for layer in chosen])
     return fresh
+
+
+def _replace(model: nn.Module, names: Sequence[str]) -> None:
+    """New values for the weights of these names, and for no others."""
+    before = {name: weight.detach().clone() for name, weight in weights_of(model).items()}
+    modules = dict(model.named_modules())
+    for holder in dict.fromkeys(name.rpartition(".")[0] for name in names):
+        _reset(modules[holder])
+    held = weights_of(model)
+    for name, weight in held.items():
+        if name not in names and not torch.equal(weight, before[name]):
+            weight.copy_(before[name])
+    for name in names:
+        for change in (_permute, _scale):
+            if torch.equal(held[name], before[name]):
+                change(held[name])
+        if torch.equal(held[name], before[name]):
+            kind = str(before[name].dtype).removeprefix("torch.")
+            raise Undefined(f"the model's weight {name!r} ({kind}) cannot be randomised")
+
+
+def _reset(module: nn.Module) -> None:
+    reset = getattr(module, "reset_parameters", None)
+    if callable(reset):
+        with suppress(TypeError):  # where it asks for arguments
+            reset()
+
+
+def _permute(weight: Tensor) -> None:
+    order = torch.randperm(weight.numel()).to(weight.device)
+    values = weight.reshape(-1)[order]
+    if weight.is_floating_point() and bool((weight < 0).any() & (weight > 0).any()):
+        values = values * (2 * torch.randint(0, 2, values.shape) - 1).to(values)  # what had a mean loses it
+    weight.copy_(values.reshape(weight.shape))
+
+
+def _scale(weight: Tensor) -> None:
+    """Multiply by numbers between a half and one and a half, zeros as if they were small."""
+    if weight.is_floating_point():
+        factors, small = (torch.rand(weight.shape).to(weight) for _ in range(2))
+        weight.copy_(torch.where(weight == 0, 0.1 * (small - 0.5), weight * (0.5 + factors)))
+
+
+def _find_spectral_norms(model: nn.Module, inputs: Tensor) -> None:
+    """Let the spectral norms of a model follow its weights, as they do in training alone."""
+    norms = [
+        module
+        for module in model.modules()
+        if isinstance(module, _SpectralNorm)
+        or any(isinstance(hook, SpectralNorm) for hook in module._forward_pre_hooks.values())
+    ]
+    for norm in norms:
+        norm.training = True
+    for _ in range(POWER_STEPS if norms else 0):
+        model(inputs[:1])
+    for norm in norms:
+        norm.training = False
+
+
+def _estimate_statistics(model: nn.Module, inputs: Tensor) -> None:
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a cumulative mean over the batches
+        norm.train()
+    for batch in inputs.split(64):
+        if len(batch) > 1:
+            model(batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
+
+
+def _expect_other_outputs(model: nn.Module, fresh: nn.Module, inputs: Tensor, names: Iterable[str]) -> None:
+    """Raise Invalid where a copy gives the outputs of the model, or none that is finite."""
+    before, after = model(inputs), fresh(inputs)
+    told = ", ".join(names)
+    if torch.equal(before, after):
+        raise Invalid(f"the model's outputs stay as they are when {told} is randomised")
+    if not bool(torch.isfinite(after).all()):
+        raise Invalid(f"the model's outputs are not finite when {told} is randomised")

@@ -38,6 +38,8 @@ def facts_of_check(check: Entry) -> Iterator[tuple[str, str]]:
         yield "controls", f"{', '.join(check['negative'])} must {fate}"
     elif check["rivals"]:
         yield "controls", "every negative control must be beaten"
+    if check["references"]:
+        yield "references", f"{', '.join(check['references'])}: what can be had on the subject"
     if check["positive"]:
         yield "valid", f"where {', '.join(check['positive'])} passes"
     if check["parameters"]:

@@ -37,6 +37,7 @@ def of_check(check: Axiom) -> dict[str, Any]:
         "family": check.family,
         "gate": str(check.gate),
         "rivals": isinstance(check.gate, Beats),
+        "references": list(check.gate.references),
         "reads": check.reads,
         "cites": check.cites,
         "claimed": check.claimed,

@@ -135,8 +135,14 @@ class Check:
 
     @property
     def bound(self) -> float | None:
-        """Where the gate is on the axis of the figure: beside the best control, where controls are beaten."""
+        """Where the gate is on the axis of the figure: beside the best control, or the worst reference."""
         verdict = self.longest
+        if verdict.references:
+            held = [verdict.controls.get(name, math.nan) for name in verdict.references]
+            held = [value for value in held if math.isfinite(value)]
+            worst = max if verdict.better == "lower" else min
+            margin = verdict.scale if verdict.better == "lower" else -verdict.scale
+            return worst(held) + margin if held else None
         if not verdict.beats:
             return verdict.bound
         positive = () if self.declared is None else self.declared.positive

@@ -60,7 +60,9 @@ def _gate(verdict: Verdict) -> list[str]:
         return [f"({excuse(verdict)})"]
     if not verdict.figure_text:
         return []
-    short = [f"gate {'<' if verdict.better == 'lower' else '>'} controls"] if verdict.beats else []
+    lower = verdict.better == "lower"
+    short = [f"gate {'<' if lower else '>'} controls"] if verdict.beats else []
+    short += [f"gate {'≤' if lower else '≥'} references"] if verdict.references else []
     return [f"gate {verdict.gate}", *short]
 
 

@@ -25,7 +25,7 @@ def unguarded(interval: Interval, samples: Tensor, paired: bool) -> Interval:
 class Shortfall:
     """What an undecided judgement lacks.
 
-    gap: from the figure to the gate; over a control, from the difference to the margin.
+    gap: from the figure to the gate; beside a control, from the difference to the margin.
     half_width: how far the interval reaches from the figure to the gate's side.
     rows: about how many would decide, where widths fall as one over their root; infinite for no gap.
     """
@@ -39,8 +39,8 @@ class Shortfall:
 class Judgement:
     """What a gate says: the outcome, the statistic, and the control that decided, if one did.
 
-    line: what the interval has to clear: the bound, or the margin over each control.
-    rival, difference: the control that decides, or that would, and the difference from it.
+    line: what the interval has to clear: the bound, or the margin beside each control.
+    rival, difference: the control or the reference that decides, or that would, and the difference from it.
     """
 
     outcome: Outcome
@@ -77,7 +77,12 @@ class Gate(Protocol):
 
     @property
     def bound(self) -> float | None:
-        """Where the statistic itself has to lie, infinite where it is only reported; None over controls."""
+        """Where the statistic itself has to lie, infinite where it is only reported; None beside controls."""
+        ...
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Names of the methods that are measured beside it, as the measure of what can be had."""
         ...
 
     def judge(
@@ -97,6 +102,7 @@ class AtMost:
 
     bound: float
     better: ClassVar[Better] = "lower"
+    references: ClassVar[tuple[str, ...]] = ()
 
     @property
     def scale(self) -> float:
@@ -129,6 +135,7 @@ class AtLeast:
 
     bound: float
     better: ClassVar[Better] = "higher"
+    references: ClassVar[tuple[str, ...]] = ()
 
     @property
     def scale(self) -> float:
@@ -165,6 +172,7 @@ class Beats:
 
     by: float
     lower: bool = False
+    references: ClassVar[tuple[str, ...]] = ()
 
     @property
     def better(self) -> Better:
@@ -223,3 +231,68 @@ class Beats:
 def _guarded_below(interval: Interval, rows: Tensor, guard: Guard) -> Interval:
     """An interval of which the guard has moved the lower end alone."""
     return replace(interval, low=guard(interval, rows, True).low)
+
+
+@dataclass(frozen=True)
+class Within:
+    """The statistic is at most a margin worse than that of one of the references, on the same draws.
+
+    References are right methods, and no controls: what they come to says what can be had on a subject.
+    by: the largest difference that does not matter.
+    of: names of the references; it is enough to be near the worst of them.
+    lower: whether lower is better.
+    """
+
+    by: float
+    of: tuple[str, ...] = ()
+    lower: bool = False
+
+    @property
+    def better(self) -> Better:
+        """As `lower` says."""
+        return "lower" if self.lower else "higher"
+
+    @property
+    def scale(self) -> float:
+        """The margin."""
+        return abs(self.by)
+
+    @property
+    def bound(self) -> None:
+        """None: where the references lie is another matter on every subject."""
+        return None
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """As `of` says."""
+        return self.of
+
+    def __str__(self) -> str:
+        return f"≤ {self.by:g} {'above' if self.lower else 'below'} {' or '.join(self.of)}"
+
+    def judge(
+        self,
+        samples: Tensor,
+        controls: Mapping[str, Tensor],
+        estimate: Estimate,
+        guard: Guard = unguarded,
+    ) -> Judgement:
+        """Pass where it is near one of the references, fail where it is worse than all of them.
+
+        controls: samples of the references, and no others. The error rate is shared among them, since any
+        one of them can pass the method. Nothing is guarded: rows that are means over inputs are not skewed.
+        """
+        interval = estimate(samples, ERROR_RATE)
+        sign = -1.0 if self.lower else 1.0
+        gaps = {
+            name: estimate(sign * (samples - reference), ERROR_RATE / len(controls))
+            for name, reference in controls.items()
+        }
+        nearest = max(gaps, key=lambda name: gaps[name].low)
+        if gaps[nearest].low >= -self.by:
+            return Judgement("pass", interval, -self.by, nearest, gaps[nearest])
+        nearest = max(gaps, key=lambda name: gaps[name].high)
+        if gaps[nearest].high < -self.by:
+            return Judgement("fail", interval, -self.by, nearest, gaps[nearest])
+        nearest = max(gaps, key=lambda name: gaps[name].value)
+        return Judgement("undecided", interval, -self.by, nearest, gaps[nearest])

@@ -5,7 +5,8 @@ from torch import Tensor, nn
 from xattr_axioms.contract._calls import ROUNDING, distance, distance_beyond_factor, seeded, slopes
 from xattr_check.core import Draw, Explainer, Measurement, Subject, Undefined, contract, violation
 from xattr_check.errors import MethodError
-from xattr_check.networks.randomize import randomized, trainable_leaves
+from xattr_check.networks.layers import Layer
+from xattr_check.networks.randomize import every_layer, randomized
 
 COPIES = 3
 
@@ -21,13 +22,11 @@ def depends_on_model(method: Explainer, subject: Subject, draw: Draw) -> Measure
     A map that is multiplied by the model's output changes with the model, but shows nothing of it: maps that
     differ by a factor count as the same. Further copies are tried because a rectified map may be zero on one.
     """
-    names = trainable_leaves(subject.model, draw.inputs)
-    if not names:
-        raise Undefined(f"the model of {subject.name!r} has no weights to randomise")
+    chosen = every_layer(subject.model, draw.inputs)
     own = slopes(subject.model, draw.inputs, draw.targets)
     finding = ""
     for number in range(COPIES):
-        copy = _copy(subject, names, draw, number)
+        copy = _copy(subject, chosen, draw, number)
         other = slopes(copy, draw.inputs, draw.targets)
         if own is not None and other is not None and _same(own, other):
             continue
@@ -48,11 +47,11 @@ def depends_on_model(method: Explainer, subject: Subject, draw: Draw) -> Measure
     return violation(finding)
 
 
-def _copy(subject: Subject, names: list[str], draw: Draw, number: int) -> nn.Module:
+def _copy(subject: Subject, chosen: list[Layer], draw: Draw, number: int) -> nn.Module:
     seed = draw.generator("copy", number).initial_seed()
 
     def compute() -> nn.Module:
-        return randomized(subject.model, names, subject.inputs[:256], seed)
+        return randomized(subject.model, chosen, subject.inputs[:256], seed)
 
     found: nn.Module = draw.run.once(f"depends_on_model {subject.fingerprint} {seed}", compute)
     return found

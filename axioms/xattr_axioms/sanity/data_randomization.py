@@ -1,18 +1,13 @@
 """Data randomisation."""
 
-from xattr_axioms.sanity._randomization import either_sign, likeness_above_chance, signed_maps
-from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, axiom
-from xattr_check.statistics.similarity import spearman
+from xattr_axioms.sanity._randomization import NEAR, curves, maps_of, reading, without_noise
+from xattr_check.core import Draw, Explainer, Measurement, Subject, axiom
 
 
 @axiom(
     statement="The map becomes another one when the network was trained on shuffled labels.",
     family="sanity",
-    # On the digits, maps that pass in the literature come to 0.09 at most, guided backpropagation to 0.42,
-    # deep Taylor to 0.38, excitation backpropagation to 0.45 and a map without a model to 1. Those between
-    # are left to the cascade: the shuffled network has learned filters of its own, so that a map of its edges
-    # is not quite the old one.
-    gate=AtMost(0.5),
+    gate=NEAR,
     cites="adebayo2018",
     reads="rank correlation with the map for shuffled labels, above that of unrelated inputs",
     bounds=(-1, 1),
@@ -20,9 +15,11 @@ from xattr_check.statistics.similarity import spearman
     negative=("random", "edges", "input_magnitude"),
 )
 def data_randomization(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
-    """Spearman correlation of the maps of the two networks, up to their sign; 0 is that of unrelated maps."""
-    before, after = (
-        signed_maps(method, model, draw) for model in (subject.model, subject.siblings["shuffled_labels"])
-    )
-    evidence = {"spearman": spearman(before, after)}
-    return Measurement(likeness_above_chance(before, after, either_sign), evidence=evidence)
+    """Spearman correlation of the maps of the two networks; 0 is that of unrelated maps.
+
+    Read, and freed of noise, as in `parameter_randomization`.
+    """
+    before = maps_of(method, subject.model, draw)
+    after = maps_of(method, subject.siblings["shuffled_labels"], draw)
+    evidence = {name: curve[:, 0] for name, curve in curves(before, iter([after]), subject).items()}
+    return Measurement(without_noise(evidence[reading(method)], method, before, draw), evidence=evidence)

@@ -1,8 +1,8 @@
 """A second network, trained independently."""
 
-from xattr_axioms.sanity._randomization import curves, randomised_maps, signed_maps
-from xattr_check.core import AtLeast, Draw, Explainer, Measurement, Subject, Undefined, axiom
-from xattr_check.networks.randomize import trainable_leaves
+from xattr_axioms.sanity._randomization import Randomised, by_network, curves, maps_by_network, maps_of
+from xattr_check.core import AtLeast, Draw, Explainer, Measurement, Subject, axiom
+from xattr_check.networks.randomize import every_layer
 
 
 @axiom(
@@ -18,19 +18,17 @@ from xattr_check.networks.randomize import trainable_leaves
     negative=("random", "edges", "input_magnitude"),
 )
 def retrained(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
-    """Difference of the similarities to the second network and to random ones, for each input.
+    """Difference of the similarities to the second network and to random ones, a row for each of these.
 
     Similarity is the Spearman correlation of magnitudes above that of unrelated inputs. That maps change with
     the weights, as the randomisation checks ask, noise does too; what is explained is the same here.
     """
-    names = trainable_leaves(subject.model, draw.inputs)
-    if not names:
-        raise Undefined("the model has no parameters to randomise")
-    second = signed_maps(method, subject.siblings["retrained"], draw)
+    chosen = every_layer(subject.model, draw.inputs)
+    second = maps_of(method, subject.siblings["retrained"], draw)
     evidence = curves(
-        signed_maps(method, subject.model, draw),
-        iter([second, randomised_maps(method, names, draw)]),
+        maps_of(method, subject.model, draw),
+        iter([second, maps_by_network(method, draw, Randomised(draw, chosen))]),
         subject,
     )
     trained, random = evidence["spearman_magnitude"].unbind(1)
-    return Measurement(trained - random, evidence=evidence)
+    return Measurement(by_network(trained - random, draw), evidence=evidence)

@@ -308,7 +308,7 @@ def test_opposite_outputs(run: Run) -> None:
 def test_a_model_without_weights(run: Run) -> None:
     subject = Subject("sums", nn.Softplus(), torch.randn(9, 4), torch.zeros(9, dtype=torch.int64))
     verdict = judge("depends_on_model", gradient, subject, run)
-    assert str(verdict) == "depends_on_model: the model of 'sums' has no weights to randomise"
+    assert str(verdict) == "depends_on_model: the model has no parameters to randomise"
 
 
 def test_a_jump_at_a_kink_is_forgiven_and_one_everywhere_is_not(run: Run) -> None:

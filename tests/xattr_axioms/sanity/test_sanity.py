@@ -1,7 +1,9 @@
 """Both randomisation checks against SciPy on networks randomised by hand, and where they say nothing."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,19 +11,56 @@ import torch
 from broken_methods import broken
 from judging import judge, measured, seeds
 from scipy.stats import spearmanr
+from scripts import imported
 from subjects import columns, images
 from torch import Tensor, nn
 from torch.nn import functional
 
 import xattr_check
-from xattr_check import Subject, load_method
-from xattr_check.core.run import Run
-from xattr_check.storage.digest import derive_seed, digest_rows
-from xattr_methods import gradient
+from xattr_check import Store, Subject, load_method
+from xattr_check.core.run import Draw, Run
+from xattr_check.storage.digest import derive_seed
+from xattr_methods import gradient, input_x_gradient
 
 CHECKS = xattr_check.checks()
 CONTROLS = ("random", "edges", "input_magnitude", "center", "constant")
 RANDOMISED = ["parameter_randomization", "parameter_randomization_independent", "data_randomization"]
+
+
+def settled(count: int = 12) -> Subject:
+    """As `images`, with norms that are not as before training."""
+    subject = images(count=count)
+    with torch.no_grad():
+        for norm in (subject.model.norm1, subject.model.norm2):
+            norm.weight.uniform_(0.5, 2, generator=torch.Generator().manual_seed(0))
+            norm.bias.normal_(generator=torch.Generator().manual_seed(1))
+    return Subject(subject.name, subject.model, subject.inputs, subject.targets)
+
+
+# What is randomised in each step on a network of `subjects.images`.
+STEPS = (("classifier",), ("norm2", "conv2"), ("norm1", "conv1"))
+# The inputs of each of its random networks, for twelve inputs.
+SHARES = [slice(start, start + 2) for start in range(0, 12, 2)]
+
+
+def maps_of_random_ones(
+    method: str, names: Sequence[str], step: int, subject: Subject, draw: Draw
+) -> np.ndarray:
+    """Maps of copies in which modules are reset by hand."""
+    after = []
+    for share, rows in enumerate(SHARES):
+        model = copy.deepcopy(subject.model)
+        with torch.random.fork_rng():
+            torch.manual_seed(derive_seed(draw.seed, "weights", share, step))
+            for name in names:
+                model.get_submodule(name).reset_parameters()
+        estimate_statistics(model, subject.inputs)
+        after.append(maps_of(method, model, draw.inputs[rows], draw.targets[rows]))
+    return np.concatenate(after)
+
+
+def by_network(rows: list[float]) -> list[float]:
+    return [float(np.mean(rows[share])) for share in SHARES]
 
 
 def with_siblings(subject: Subject) -> Subject:
@@ -57,41 +96,16 @@ def maps_of(method: str, model: nn.Module, inputs: Tensor, targets: Tensor) -> n
 
 
 @pytest.mark.parametrize("method", ["xattr:gradient", "xattr:input_x_gradient", "xattr:gradcam"])
-def test_the_first_steps_of_the_cascade_by_hand(method: str, run: Run) -> None:
-    subject = images(count=12)
-    measurement, draw = measured("parameter_randomization", method, subject, run)
+@pytest.mark.parametrize("check", ["parameter_randomization", "parameter_randomization_independent"])
+def test_the_steps_by_hand(check: str, method: str, run: Run) -> None:
+    subject = settled()
+    measurement, draw = measured(check, method, subject, run)
     before = maps_of(method, subject.model, draw.inputs, draw.targets)
-    for step, names in enumerate((["classifier"], ["classifier", "norm2"], ["classifier", "norm2", "conv2"])):
-        after = []
-        for share, rows in enumerate((slice(0, 6), slice(6, 12))):
-            model = copy.deepcopy(subject.model)
-            with torch.random.fork_rng():
-                torch.manual_seed(derive_seed(draw.seed, "weights", share, step))
-                for name in names:
-                    model.get_submodule(name).reset_parameters()
-            estimate_statistics(model, subject.inputs)
-            after.append(maps_of(method, model, draw.inputs[rows], draw.targets[rows]))
-        expected = corrected(before, np.concatenate(after))
+    assert measurement.evidence["spearman"].shape == (6, 3)
+    for step in range(3):
+        names = STEPS[step] if check.endswith("independent") else sum(STEPS[: step + 1], ())
+        expected = by_network(corrected(before, maps_of_random_ones(method, names, step, subject, draw)))
         # A rank may change where two values are equal up to rounding.
-        assert measurement.evidence["spearman"][:, step].tolist() == pytest.approx(expected, abs=2e-3)
-
-
-def test_the_independent_form_randomises_one_group_at_a_time(run: Run) -> None:
-    subject = images(count=12)
-    check = "parameter_randomization_independent"
-    measurement, draw = measured(check, "xattr:gradcam", subject, run)
-    before = maps_of("xattr:gradcam", subject.model, draw.inputs, draw.targets)
-    assert measurement.evidence["spearman"].shape == (12, 5)
-    for step, name in enumerate(("classifier", "norm2", "conv2")):
-        after = []
-        for share, rows in enumerate((slice(0, 6), slice(6, 12))):
-            model = copy.deepcopy(subject.model)
-            with torch.random.fork_rng():
-                torch.manual_seed(derive_seed(draw.seed, "weights", share, step))
-                model.get_submodule(name).reset_parameters()
-            estimate_statistics(model, subject.inputs)
-            after.append(maps_of("xattr:gradcam", model, draw.inputs[rows], draw.targets[rows]))
-        expected = corrected(before, np.concatenate(after))
         assert measurement.evidence["spearman"][:, step].tolist() == pytest.approx(expected, abs=2e-3)
 
 
@@ -103,8 +117,9 @@ def test_a_second_network_by_hand(run: Run) -> None:
         for model in (subject.model, subject.siblings["retrained"])
     )
     trained, random = measurement.evidence["spearman_magnitude"].unbind(1)
+    differences = (trained - random).tolist()
     assert trained.tolist() == pytest.approx(corrected(before, second, either_sign=False), abs=2e-3)
-    assert torch.equal(measurement.samples, trained - random)
+    assert measurement.samples.tolist() == pytest.approx(by_network(differences))
     assert float(random.std()) > 0
 
 
@@ -121,17 +136,27 @@ def test_a_second_network_that_knows_the_same_is_explained_alike(seed: int, run:
     assert abs(unlike.interval.value) < 0.05
 
 
-def test_the_statistic_is_the_mean_over_the_steps(run: Run) -> None:
-    measurement, _ = measured("parameter_randomization", "xattr:gradient", images(), run)
+def test_the_statistic_is_the_mean_over_the_steps_without_noise(run: Run) -> None:
+    measurement, _ = measured("parameter_randomization", "xattr:input_x_gradient", images(), run)
     curve = measurement.evidence["spearman"]
-    assert curve.shape == (12, 5)
-    assert torch.equal(measurement.samples, curve.mean(1))
+    ratio = curve.mean(1) / measurement.samples
+    assert ratio.tolist() == pytest.approx([float(ratio[0])] * 6)
+    assert 0.95 < float(ratio[0]) < 1
     assert {name: tuple(c.shape) for name, c in measurement.evidence.items()} == {
-        "spearman": (12, 5),
-        "spearman_magnitude": (12, 5),
-        "ssim": (12, 5),
-        "hog": (12, 5),
+        "spearman": (6, 3),
+        "spearman_magnitude": (6, 3),
+        "ssim": (6, 3),
+        "hog": (6, 3),
     }
+
+
+@pytest.mark.parametrize(
+    ("method", "judged"), [("gradient", "spearman_magnitude"), ("input_x_gradient", "spearman")]
+)
+def test_a_method_is_read_as_in_other_checks(method: str, judged: str, run: Run) -> None:
+    """With its signs, and as magnitudes where its sign is a direction."""
+    found, _ = measured("parameter_randomization", f"xattr:{method}", images(), run)
+    assert found.samples.tolist() == pytest.approx(found.evidence[judged].mean(1).tolist(), abs=0.05)
 
 
 @pytest.mark.parametrize("method", ["xattr:gradient", "xattr:gradcam"])
@@ -142,25 +167,21 @@ def test_shuffled_labels_by_hand(method: str, run: Run) -> None:
         maps_of(method, model, draw.inputs, draw.targets)
         for model in (subject.model, subject.siblings["shuffled_labels"])
     )
-    assert measurement.samples.tolist() == pytest.approx(corrected(before, after), abs=2e-3)
+    assert measurement.evidence["spearman"].tolist() == pytest.approx(corrected(before, after), abs=2e-3)
 
 
-def blob_and_noise(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-    """The same blob for every input, and noise of its own for every input and its logits: not blind."""
+def blob_and_gradient(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """The same blob for every input, and a little of what the method of that name says of each."""
     side = torch.linspace(-1, 1, inputs.shape[-1])
-    blob = -(side[:, None] ** 2 + side[None, :] ** 2)
-    with torch.no_grad():
-        keys = digest_rows(torch.cat([inputs.flatten(1), model(inputs)], dim=1))
-    noise = [
-        torch.randn(blob.shape, generator=torch.Generator().manual_seed(derive_seed(row))) for row in keys
-    ]
-    return (blob + 0.3 * torch.stack(noise)).unsqueeze(1)
+    maps = input_x_gradient(model, inputs, targets).sum(1, keepdim=True)
+    norms = maps.flatten(1).std(1)[:, None, None, None]
+    return -(side[:, None] ** 2 + side[None, :] ** 2) + 0.3 * maps / norms
 
 
 @pytest.mark.parametrize("check", ["parameter_randomization", "data_randomization"])
 def test_what_all_maps_share_is_not_held_against_a_method(check: str, run: Run) -> None:
     subject = with_siblings(images(count=64))
-    method = load_method(blob_and_noise)
+    method = load_method(blob_and_gradient)
     one, other = (
         method(model, subject.inputs, subject.targets).flatten(1).numpy()
         for model in (subject.model, subject.siblings["shuffled_labels"])
@@ -170,7 +191,7 @@ def test_what_all_maps_share_is_not_held_against_a_method(check: str, run: Run) 
     verdict = judge(check, method, subject, run)
     assert verdict.status == "pass"
     assert verdict.interval is not None
-    assert abs(verdict.interval.value) < 0.05
+    assert abs(verdict.interval.value) < 0.2
 
 
 @pytest.mark.parametrize("check", RANDOMISED)
@@ -181,7 +202,7 @@ def test_a_map_that_does_not_change_is_at_one(check: str, run: Run) -> None:
         assert verdict.status == "fail", control
         assert verdict.interval is not None
         assert verdict.interval.value == pytest.approx(1), control
-        assert list(verdict.controls) == ["edges", "input_magnitude", "random"]
+        assert list(verdict.controls) == ["edges", "input_magnitude", "random", "gradient", "occlusion"]
 
 
 @pytest.mark.parametrize("seed", seeds())
@@ -247,3 +268,37 @@ def test_a_control_that_passes_makes_the_check_invalid(run: Run) -> None:
 def test_columns_have_no_structural_similarity(run: Run) -> None:
     measurement, _ = measured("parameter_randomization", "xattr:input_x_gradient", columns(), run)
     assert set(measurement.evidence) == {"spearman", "spearman_magnitude"}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Subject, Run]:
+    """Six convolutions that know digits of 8×8 pixels, and a run."""
+    with imported("experiments", Path("test_eight_subjects.py")) as script:
+        known, others = script.split(*script.small_digits(), 0.6)
+        model = script.train(script.convolutions, known, epochs=12, seed=0, rate=5e-3)
+    return Subject("trained", model, *others), Run(store=Store(tmp_path_factory.mktemp("store")))
+
+
+@pytest.mark.parametrize("name", ["signs_of_the_gradient", "signs_of_the_weights", "noise_of_the_weights"])
+def test_neither_signs_nor_noise_hide_what_stays(name: str, trained: tuple[Subject, Run]) -> None:
+    verdict = judge("parameter_randomization", broken(name), *trained)
+    assert verdict.status == "fail", str(verdict)
+
+
+@pytest.mark.parametrize("name", ["gradient", "input_x_gradient", "deeplift", "gradcam"])
+def test_what_the_network_tells_passes(name: str, trained: tuple[Subject, Run]) -> None:
+    verdict = judge("parameter_randomization", f"xattr:{name}", *trained)
+    assert verdict.status == "pass", str(verdict)
+
+
+def test_figures_do_not_depend_on_how_modules_are_grouped(trained: tuple[Subject, Run]) -> None:
+    subject, run = trained
+    layers = list(subject.model)
+    parts = nn.Sequential(*(nn.Sequential(*part) for part in (layers[:5], layers[5:11], layers[11:])))
+    wrapped = [replace(subject, model=model) for model in (parts, nn.Sequential(nn.Sequential(*layers)))]
+    flat, *others = (
+        measured("parameter_randomization", "xattr:gradient", one, run)[0] for one in (subject, *wrapped)
+    )
+    for other in others:
+        assert torch.equal(flat.samples, other.samples)
+        assert torch.equal(flat.evidence["spearman"], other.evidence["spearman"])

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from xattr_check import (
     Subject,
     Undefined,
     Verdict,
+    Within,
     axiom,
     contract,
     load_method,
@@ -177,6 +179,31 @@ def test_where_nobody_could_pass_nobody_fails(judge: Any) -> None:
         return replace(found, best=torch.full((len(draw.inputs),), -0.2))
 
     assert judge(replace(lower, measure=known)).status == "fail"
+
+
+def test_references_say_what_can_be_had(judge: Any) -> None:
+    """Negative controls must fail beside them, or the check says nothing."""
+    levels = {"mine": 0.5, "random": 0.9, "edges": 0.9, "oracle": 0.4}
+    gate = Within(0.15, of=("oracle",), lower=True)
+    verdict = judge(check(levels, spread=0.01, gate=gate, negative=("random",)))
+    assert verdict.status == "pass"
+    assert "worse than reference 'oracle' (gate ≤ 0.15 above oracle)" in str(verdict)
+    assert set(verdict.controls) == {"random", "oracle"}
+    assert (verdict.bound, verdict.beats, verdict.references) == (None, False, ("oracle",))
+    assert not verdict.ungated
+    assert Verdict.from_record(json.loads(json.dumps(verdict.record()))).references == ("oracle",)
+    worse = judge(check({**levels, "mine": 0.8}, spread=0.01, gate=gate, negative=("random",)))
+    assert worse.status == "fail"
+    # Other draws, because the store keeps the controls of those above.
+    levels = {**levels, "oracle": 0.8}
+    blind = judge(check(levels, spread=0.01, gate=gate, negative=("random",), inputs=16))
+    assert blind.status == "invalid"
+    assert "the control 'random' has to fail and does not: 0.9" in str(blind)
+
+
+def test_no_reference_there(judge: Any) -> None:
+    verdict = judge(check(gate=Within(0.1, of=("sonar",))))
+    assert str(verdict) == "synthetic: 'images' allows no reference, sonar"
 
 
 def test_nothing_to_beat(judge: Any) -> None:

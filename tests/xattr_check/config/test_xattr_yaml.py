@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from xattr_check import AtLeast, AtMost, Axiom, Beats, Subject, UsageError
+from xattr_check import AtLeast, AtMost, Axiom, Beats, Subject, UsageError, Within
 from xattr_check.battery.battery import Beside, item, validate
 from xattr_check.config.settings import Settings
 from xattr_check.config.xattr_yaml import read
+from xattr_check.core import registry
 from xattr_check.core.checks import Measurement
 from xattr_check.core.method import Method, as_method
 
@@ -105,6 +106,17 @@ def test_gate_of_the_file_keeps_the_direction_of_the_check() -> None:
     given = Settings(gates={"deletion": Beats(0.3)})
     assert item(given, METHOD, DELETION, SUBJECT, BESIDE).gate == Beats(0.3, True)
     assert item(Settings(), METHOD, DELETION, SUBJECT, BESIDE).gate is None
+
+
+def test_a_margin_beside_references_is_set_where_there_are_some(tmp_path: Path) -> None:
+    given = settings(tmp_path, "gates: {parameter_randomization: {within: 0.3}}\n")
+    known = registry.checks()["parameter_randomization"]
+    found = item(given, METHOD, known, SUBJECT, BESIDE).gate
+    assert found == Within(0.3, of=("gradient", "occlusion"), lower=True)
+    with pytest.raises(UsageError) as caught:
+        settings(tmp_path, "gates: {deletion: {within: 0.3}}\n")
+    expected = "expected at_most, at_least or beats for 'deletion', which has no references to be near"
+    assert expected in str(caught.value)
 
 
 def test_what_a_file_says_of_its_other_methods_is_no_mistake() -> None:

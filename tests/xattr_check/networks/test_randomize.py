@@ -1,12 +1,17 @@
 import copy
+from collections.abc import Callable
+from itertools import accumulate
 
 import pytest
 import torch
 from subjects import TinyNetwork, images
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 
+from xattr_check import Invalid, Undefined
 from xattr_check.core.state import ModelState
-from xattr_check.networks.randomize import cascade, randomized, trainable_leaves
+from xattr_check.networks.layers import Layer
+from xattr_check.networks.randomize import cascade, every_layer, randomized
 
 
 class Scale(nn.Module):
@@ -20,32 +25,6 @@ class Scale(nn.Module):
         return inputs * self.factor
 
 
-class OutOfOrder(nn.Module):
-    """Modules are called in another order than they are registered in."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.last = nn.Linear(4, 2)
-        self.unused = nn.Linear(3, 3)
-        self.first = nn.Linear(3, 4)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        found: Tensor = self.last(self.first(inputs).relu())
-        return found
-
-
-def test_leaves_come_in_the_order_of_the_forward_pass() -> None:
-    assert trainable_leaves(OutOfOrder(), torch.randn(2, 3)) == ["first", "last"]
-    subject = images()
-    assert trainable_leaves(subject.model, subject.inputs) == [
-        "conv1",
-        "norm1",
-        "conv2",
-        "norm2",
-        "classifier",
-    ]
-
-
 def deep(blocks: int) -> nn.Module:
     body = nn.Sequential(*[nn.Sequential(nn.Linear(4, 4), nn.ReLU()) for _ in range(blocks)])
     return nn.Sequential(body, nn.Linear(4, 3))
@@ -54,23 +33,82 @@ def deep(blocks: int) -> nn.Module:
 @pytest.mark.parametrize("model", [TinyNetwork().eval(), deep(2), deep(9), nn.Sequential(nn.Linear(4, 3))])
 def test_the_cascade_begins_at_the_classifier_and_covers_all(model: nn.Module) -> None:
     inputs = torch.randn(2, 3, 12, 12) if isinstance(model, TinyNetwork) else torch.randn(2, 4)
-    leaves = trainable_leaves(model, inputs)
+    found = every_layer(model, inputs)
     groups = cascade(model, inputs)
-    assert groups[0] == [leaves[-1]]
-    assert [name for group in groups for name in group] == leaves[::-1]
+    assert groups[0] == found[:1]
+    assert [layer for group in groups for layer in group] == found
     assert all(groups)
-    assert len(groups) <= 8
+    assert len(groups) == min(6, len(found))
+
+
+def wrappings(layers: list[nn.Module]) -> list[nn.Module]:
+    """The same modules one after the other, in three children, and in one that is deep."""
+    third = len(layers) // 3
+    parts = [layers[:third], layers[third : 2 * third], layers[2 * third :]]
+    nested: nn.Module = nn.Sequential(*layers)
+    for _ in range(3):
+        nested = nn.Sequential(nested)
+    return [nn.Sequential(*layers), nn.Sequential(*(nn.Sequential(*part) for part in parts)), nested]
+
+
+def convolutions() -> list[nn.Module]:
+    body = [[nn.Conv2d(8 if n else 3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()] for n in range(6)]
+    head = [nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 4)]
+    return [layer for block in body for layer in block] + head
+
+
+def attention() -> list[nn.Module]:
+    blocks = [nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=True) for _ in range(3)]
+    return [nn.Conv2d(3, 8, 4, 4), nn.Flatten(2), Turned(), *blocks, nn.LayerNorm(8), Mean(), nn.Linear(8, 4)]
+
+
+class Turned(nn.Module):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs.transpose(1, 2)
+
+
+class Mean(nn.Module):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs.mean(1)
+
+
+def perceptron() -> list[nn.Module]:
+    body = [[nn.Linear(24 if n else 432, 24), nn.ReLU()] for n in range(8)]
+    return [nn.Flatten(), *(layer for pair in body for layer in pair), nn.Linear(24, 4)]
+
+
+@pytest.mark.parametrize("make", [convolutions, attention, perceptron])
+def test_steps_do_not_depend_on_how_modules_are_grouped(make: Callable[[], list[nn.Module]]) -> None:
+    inputs = torch.randn(8, 3, 12, 12)
+    flat, *others = (model.eval() for model in wrappings(make()))
+    steps = list(accumulate(cascade(flat, inputs)))
+    for other in others:
+        again = list(accumulate(cascade(other, inputs)))
+        assert [len(step) for step in again] == [len(step) for step in steps]
+        for one, same in zip(steps, again, strict=True):
+            with torch.no_grad():
+                outputs = [
+                    randomized(model, chosen, inputs, seed=3)(inputs)
+                    for model, chosen in ((flat, one), (other, same))
+                ]
+            assert torch.equal(*outputs)
 
 
 def test_a_model_without_weights_has_no_cascade() -> None:
-    assert cascade(nn.ReLU(), torch.randn(2, 3)) == []
+    with pytest.raises(Undefined, match="the model has no parameters to randomise"):
+        cascade(nn.ReLU(), torch.randn(2, 3))
 
 
-def test_only_the_named_modules_change_and_the_original_does_not() -> None:
+def named(model: nn.Module, inputs: Tensor, *names: str) -> list[Layer]:
+    return [layer for layer in every_layer(model, inputs) if layer.name in names]
+
+
+def test_only_the_chosen_layers_change_and_the_original_does_not() -> None:
     subject = images()
     state = ModelState(subject.model)
     before = torch.get_rng_state()
-    fresh = randomized(subject.model, ["classifier", "conv2"], subject.inputs, seed=0)
+    chosen = named(subject.model, subject.inputs, "classifier", "conv2")
+    fresh = randomized(subject.model, chosen, subject.inputs, seed=0)
     assert torch.equal(torch.get_rng_state(), before)
     assert not any(state.differences().values())
     changed = {
@@ -78,20 +116,89 @@ def test_only_the_named_modules_change_and_the_original_does_not() -> None:
         for (name, one), other in zip(subject.model.named_parameters(), fresh.parameters(), strict=True)
         if not torch.equal(one, other)
     }
-    assert changed == {"classifier", "conv2"}
+    assert changed == {"classifier", "conv2", "norm2"}
     assert not any(module.training for module in fresh.modules())
-    again = randomized(subject.model, ["classifier", "conv2"], subject.inputs, seed=0)
-    other = randomized(subject.model, ["classifier", "conv2"], subject.inputs, seed=1)
+    again = randomized(subject.model, chosen, subject.inputs, seed=0)
+    other = randomized(subject.model, chosen, subject.inputs, seed=1)
     assert torch.equal(again.state_dict()["conv2.weight"], fresh.state_dict()["conv2.weight"])
     assert not torch.equal(other.state_dict()["conv2.weight"], fresh.state_dict()["conv2.weight"])
 
 
-def test_a_module_that_cannot_be_reset_is_permuted() -> None:
-    model = nn.Sequential(Scale(), nn.Flatten(), nn.Linear(12, 2))
-    fresh = randomized(model, ["0"], torch.randn(4, 12, 1, 1), seed=0)
+class HalfReset(Scale):
+    """Resets one of its two parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.linspace(-1, 1, 12).reshape(12, 1, 1))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs) + self.shift
+
+    def reset_parameters(self) -> None:
+        nn.init.ones_(self.shift)
+
+
+@pytest.mark.parametrize("module", [Scale(), HalfReset()])
+def test_what_is_not_reset_is_permuted(module: Scale) -> None:
+    model = nn.Sequential(module, nn.Flatten(), nn.Linear(12, 2))
+    inputs = torch.randn(4, 12, 1, 1)
+    fresh = randomized(model, every_layer(model, inputs), inputs, seed=0)
     before, after = model.state_dict()["0.factor"], fresh.state_dict()["0.factor"]
     assert not torch.equal(before, after)
     assert torch.equal(before.flatten().sort().values, after.flatten().sort().values)
+    if isinstance(module, HalfReset):
+        assert bool((fresh.state_dict()["0.shift"] == 1).all())
+
+
+@pytest.mark.parametrize("norm", [nn.utils.spectral_norm, parametrizations.spectral_norm])
+def test_the_spectral_norm_of_new_weights_is_one(norm: Callable[[nn.Module], nn.Module]) -> None:
+    """Old singular vectors would make them ten times as large."""
+    model = nn.Sequential(norm(nn.Linear(40, 40, bias=False)), nn.ReLU(), nn.Linear(40, 3))
+    for _ in range(30):
+        model.train()(torch.randn(1, 40))
+    inputs = torch.randn(4, 40)
+    fresh = randomized(model.eval(), every_layer(model, inputs), inputs, seed=0)
+    weight = fresh.get_submodule("0").weight
+    assert isinstance(weight, Tensor)
+    assert float(torch.linalg.matrix_norm(weight, 2)) == pytest.approx(1, abs=0.1)
+
+
+class Deaf(nn.Module):
+    """Its outputs are those of a table: they do not depend on its weights beyond rounding away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs[:, :3] + 0 * self.layer(inputs)
+
+
+class Blown(nn.Module):
+    """No number is finite under other weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+        self.own = float(self.layer.weight.detach().sum())
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        found: Tensor = self.layer(inputs)
+        return found / (float(self.layer.weight.sum()) == self.own)
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        (Deaf(), "the model's outputs stay as they are when layer is randomised"),
+        (Blown(), "the model's outputs are not finite when layer is randomised"),
+    ],
+)
+def test_a_copy_that_is_no_other_function_is_no_fault_of_a_method(model: nn.Module, told: str) -> None:
+    inputs = torch.randn(4, 4)
+    with pytest.raises(Invalid) as caught:
+        randomized(model, every_layer(model, inputs), inputs, seed=0)
+    assert str(caught.value) == told
 
 
 def test_statistics_of_batchnorm_are_estimated_anew() -> None:
@@ -101,7 +208,9 @@ def test_statistics_of_batchnorm_are_estimated_anew() -> None:
     with torch.no_grad():
         blown_up.get_submodule("conv1").weight.mul_(50)  # type: ignore[operator]
         blown_up.get_submodule("norm1").running_var.mul_(2500)  # type: ignore[operator]
-    fresh = randomized(blown_up, trainable_leaves(blown_up, subject.inputs), subject.inputs, seed=0)
+        blown_up.get_submodule("norm1").weight.mul_(2)  # type: ignore[operator]
+        blown_up.get_submodule("norm1").bias.add_(1)  # type: ignore[operator]
+    fresh = randomized(blown_up, every_layer(blown_up, subject.inputs), subject.inputs, seed=0)
     seen: list[Tensor] = []
     handle = fresh.get_submodule("norm1").register_forward_hook(lambda *args: seen.append(args[2]))
     with torch.no_grad():
@@ -116,5 +225,5 @@ def test_statistics_of_batchnorm_are_estimated_anew() -> None:
 
 def test_one_input_is_too_few_for_statistics_and_does_no_harm() -> None:
     subject = images(count=1)
-    fresh = randomized(subject.model, ["conv1"], subject.inputs, seed=0)
+    fresh = randomized(subject.model, named(subject.model, subject.inputs, "conv1"), subject.inputs, seed=0)
     assert torch.isfinite(fresh(subject.inputs)).all()

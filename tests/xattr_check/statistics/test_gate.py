@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from xattr_check import AtLeast, AtMost, Beats
+from xattr_check import AtLeast, AtMost, Beats, Within
 from xattr_check.statistics.intervals import Interval, mean_interval
 
 finite = st.floats(-10, 10, allow_nan=False)
@@ -100,7 +100,45 @@ def test_more_controls_never_help(gap: float, other: float, lower: bool) -> None
         assert gate.judge(rows(gap), one, mean_interval).outcome == "pass"
 
 
+def test_within_takes_the_reference_that_is_the_easiest_to_be_near() -> None:
+    gate, references = Within(0.15, of=("one", "two"), lower=True), {"one": rows(0.1, 1), "two": rows(0.4, 2)}
+    near = gate.judge(rows(0.45), references, mean_interval)
+    assert (near.outcome, near.rival) == ("pass", "two")
+    assert near.difference is not None
+    assert near.difference.value == pytest.approx(-0.05)
+    far = gate.judge(rows(0.7), references, mean_interval)
+    assert (far.outcome, far.rival) == ("fail", "two")
+    open_one = gate.judge(rows(0.56), references, mean_interval)
+    assert (open_one.outcome, open_one.rival) == ("undecided", "two")
+    lacks = open_one.shortfall(64)
+    assert lacks is not None
+    assert lacks.gap == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("lower", [False, True])
+def test_a_method_is_within_any_margin_of_itself(lower: bool) -> None:
+    own = rows(1.0)
+    judged = Within(0.0, of=("itself",), lower=lower).judge(own, {"itself": own}, mean_interval)
+    assert judged.outcome == "pass"
+
+
+@given(st.floats(-1, 1), st.floats(-1, 1), st.booleans())
+def test_within_is_judged_on_paired_differences_and_in_its_direction(
+    own: float, other: float, lower: bool
+) -> None:
+    """Rows that differ by far more than the methods do, from the same draws."""
+    shared = 10 * rows(0.0, 3)
+    worse = own - other if lower else other - own
+    gate = Within(0.15, of=("one",), lower=lower)
+    found = gate.judge(shared + own, {"one": shared + other}, mean_interval).outcome
+    if abs(worse - 0.15) > 1e-6:
+        assert found == ("pass" if worse < 0.15 else "fail")
+
+
 def test_gates_as_text() -> None:
+    near = Within(0.15, of=("gradient", "occlusion"), lower=True)
+    assert str(near) == "≤ 0.15 above gradient or occlusion"
+    assert str(Within(0.2, of=("gradient",))) == "≤ 0.2 below gradient"
     assert [str(gate) for gate in (AtMost(0.25), AtLeast(0.5), Beats(0.02), Beats(0.02, lower=True))] == [
         "≤ 0.25",
         "≥ 0.5",
