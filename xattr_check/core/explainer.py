@@ -13,7 +13,7 @@ from xattr_check.core.method import Method
 from xattr_check.core.run import Run
 from xattr_check.core.state import ModelState, preserved_generators
 from xattr_check.core.subject import Subject
-from xattr_check.core.timeout import TimedOut, time_limit
+from xattr_check.core.timeout import TimedOut, TimeLimit
 from xattr_check.core.units import Units
 from xattr_check.errors import MethodError, Undefined, UnknownInput
 from xattr_check.storage.digest import derive_seed, digest
@@ -112,9 +112,12 @@ class Explainer:
         """
         if self._hung is not None:
             raise self._hung
+        limit = TimeLimit(self.run.timeout)
         try:
-            return self._call(model, inputs, targets, seed)
-        except TimedOut:
+            return self._call(model, inputs, targets, seed, limit)
+        except TimedOut as error:
+            if error is limit.interruption:
+                raise
             self._hung = MethodError(
                 f"took longer than {self.run.timeout:g} s on {len(inputs)} inputs; "
                 "raise the limit with --xattr-timeout=SECONDS"
@@ -123,11 +126,13 @@ class Explainer:
         except UnknownInput as error:
             raise Undefined(f"the method knows the truth of other inputs: {error}") from None
         except (Exception, SystemExit) as error:
+            if error is limit.interruption:
+                raise
             raise MethodError(self._story(error, model, inputs, targets, seed)) from error
 
-    def _call(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int) -> Any:
+    def _call(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int, limit: TimeLimit) -> Any:
         stream = derive_seed(self.run.seed, seed, digest(inputs))
-        with preserved_generators(stream), time_limit(self.run.timeout), torch.enable_grad():
+        with preserved_generators(stream), limit, torch.enable_grad():
             return self.method(model, inputs, targets)
 
     def _story(
@@ -151,10 +156,12 @@ class Explainer:
         return what
 
     def _fails_alone(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int, row: int) -> bool:
-        state = ModelState(model)
+        state, limit = ModelState(model), TimeLimit(self.run.timeout)
         try:
-            self._call(model, inputs[row : row + 1].clone(), targets[row : row + 1].clone(), seed)
-        except (Exception, SystemExit, TimedOut):
+            self._call(model, inputs[row : row + 1].clone(), targets[row : row + 1].clone(), seed, limit)
+        except (Exception, SystemExit, TimedOut) as error:
+            if error is limit.interruption:
+                raise
             return True
         finally:
             state.restore()
