@@ -103,7 +103,8 @@ def run_battery(
     battery = Battery(chosen, methods if isinstance(methods, list | tuple) else [methods], subject)
     started = datetime.now(UTC)
     found = [battery.judge(method, check) for method, check in battery.pairs]
-    return Results(found, document(chosen, str(battery.run.device), started, (), Path())["run"])
+    device_name, sources = str(battery.run.device), battery.sources
+    return Results(found, document(chosen, device_name, started, (), Path(), sources=sources)["run"])
 
 
 def parametrize_with_checks(
