@@ -43,4 +43,4 @@ def linearity(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
         repeat(method, subject.model, draw.inputs, targets)
         for targets in (draw.targets, (draw.targets + 1) % outputs)
     )
-    return tell_apart(whole, one - other, draw)
+    return tell_apart(method, whole, one - other, draw)
