@@ -92,10 +92,10 @@ def seeded(method: Explainer, model: nn.Module, inputs: Tensor, targets: Tensor)
     return method(model, inputs, targets).double().flatten(1)[None]
 
 
-def tolerance(method: Explainer, draw: Draw, base: float = ROUNDING) -> float:
+def tolerance(method: Explainer, draw: Draw, base: float = ROUNDING, times: int = 2) -> float:
     """Share of a map's norm that rounding may change in the precision of the subject's model.
 
-    The base for float32 and finer. Else what a few steps of rounding are, or twice what one step in
+    The base for float32 and finer. Else what a few steps of rounding are, or so many times what one step in
     the inputs changes in half of the maps, if that is more: a method that takes differences of outputs loses
     what they share.
     """
@@ -108,7 +108,7 @@ def tolerance(method: Explainer, draw: Draw, base: float = ROUNDING) -> float:
         beside = draw.inputs * (1 + step * (2 * signs - 1))
         one, other = (repeat(method, model, inputs, draw.targets) for inputs in (draw.inputs, beside))
         changed = float(distance(one, other, STEPS * step).median())
-    return max(base, min(MOST, max(STEPS * step, 2 * changed)))
+    return max(base, min(MOST, max(STEPS * step, times * changed)))
 
 
 def steps(draw: Draw) -> float:
