@@ -18,6 +18,9 @@ from xattr_check.core.units import Units
 from xattr_check.errors import MethodError, Undefined, UnknownInput
 from xattr_check.storage.digest import derive_seed, digest
 
+# Signs of an error's message that are told: whole tensors may be printed in one.
+LONGEST = 4000
+
 
 class Explainer:
     """Calls a method as a careful user would, whatever it does.
@@ -143,9 +146,10 @@ class Explainer:
         last = [frame for frame in frames if "/torch/" not in frame.filename][-1]
         # Without what would change the terminal that it is shown on.
         text = "".join(sign if sign.isprintable() else "?" for sign in " ".join(str(error).split()))
-        what = (
-            f"raised {type(error).__name__}: {text:.160} ({last.filename.rsplit('/', 1)[-1]}:{last.lineno})"
-        )
+        if len(text) > LONGEST:
+            text = f"{text[:LONGEST]} …"
+        where = f"{last.filename.rsplit('/', 1)[-1]}:{last.lineno}"
+        what = f"raised {type(error).__name__}: {text} ({where})"
         failing = [row for row in range(len(inputs)) if self._fails_alone(model, inputs, targets, seed, row)]
         if not failing:
             return f"{what}, on a batch of {len(inputs)} inputs but on none of them alone"
