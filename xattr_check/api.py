@@ -85,7 +85,7 @@ def run_battery(
     """Judge one method or several on a subject, `digits` by default.
 
     methods: a function explain(model, inputs, targets), a spec such as `xattr:gradient`, or a list of them.
-    checks: an expression over names and families, as for --xattr-checks; all by default.
+    checks: an expression over names and families, as for --xattr-checks; by default all of the budget.
     budget: `quick` by default. timeout: seconds that one call of a method may take.
     storage: the folder that holds what runs share.
     settings: gates, claims and expected failures, as in xattr.yaml; the other arguments win.
@@ -103,7 +103,8 @@ def run_battery(
     battery = Battery(chosen, methods if isinstance(methods, list | tuple) else [methods], subject)
     started = datetime.now(UTC)
     found = [battery.judge(method, check) for method, check in battery.pairs]
-    return Results(found, document(chosen, str(battery.run.device), started, (), Path())["run"])
+    device_name, sources = str(battery.run.device), battery.sources
+    return Results(found, document(chosen, device_name, started, (), Path(), sources=sources)["run"])
 
 
 def parametrize_with_checks(

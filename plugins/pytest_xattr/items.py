@@ -1,8 +1,10 @@
 """Items of a battery as pytest nodes: `xattr::METHOD::CHECK`."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -57,27 +59,35 @@ class BatteryNode(pytest.Directory):
         """One node for each method."""
         for method in self.battery.methods:
             node: MethodNode = MethodNode.from_parent(self, name=method.name)
-            node.battery, node.method = self.battery, method
+            node.battery, node.method, node.obj = self.battery, method, method.function
             yield node
 
 
 class MethodNode(pytest.Collector):
-    """The checks of one method."""
+    """The checks of one method.
+
+    obj: the method's function, where conftests look for the docstring of a class of tests.
+    """
 
     battery: "Battery"
     method: "Method"
+    obj: Callable[..., Any]
 
     def collect(self) -> Iterator["CheckItem"]:
         """One item for each check."""
         for check in self.battery.checks:
-            item: CheckItem = CheckItem.from_parent(self, name=check.name)
-            item.battery, item.method, item.check = self.battery, self.method, check
-            item.extra_keyword_matches.add(check.family)
-            yield item
+            yield CheckItem.of(self, check)
 
 
 class CheckItem(pytest.Item):
-    """One check of one method; its outcome is that of the verdict."""
+    """One check of one method; its outcome is that of the verdict.
+
+    Conftests and other plugins ask every item for what pytest's own functions have. This one answers as a
+    test function without fixtures and parameters.
+
+    function, obj: stand for the test, with the check's name, statement and module.
+    module: the one that declares the check. cls, instance: none.
+    """
 
     battery: "Battery"
     method: "Method"
@@ -85,11 +95,44 @@ class CheckItem(pytest.Item):
     verdict: "Verdict | None" = None
     picture: Path | None = None
     picture_fault: str = ""
+    function: Callable[[], None]
+    obj: Callable[[], None]
+    module: ModuleType | None
+    cls: type | None = None
+    instance: object | None = None
+    originalname: str
+    fixturenames: list[str]
+    funcargs: dict[str, object]
+
+    @classmethod
+    def of(cls, parent: MethodNode, check: "Axiom") -> "CheckItem":
+        """The item of a check, under its method."""
+        item: CheckItem = cls.from_parent(parent, name=check.name)
+        item.battery, item.method, item.check = parent.battery, parent.method, check
+        item.extra_keyword_matches.add(check.family)
+        item.function = item.obj = item._stand_in()
+        item.module = sys.modules.get(item.function.__module__)
+        item.originalname, item.fixturenames, item.funcargs = check.name, [], {}
+        return item
+
+    def _stand_in(self) -> Callable[[], None]:
+        """A function of the item's own, which others may mark and read without touching the check."""
+
+        def test() -> None:
+            self.runtest()
+
+        test.__name__ = test.__qualname__ = self.check.name
+        test.__doc__ = self.check.statement
+        test.__module__ = self.check.measure.__module__
+        return test
 
     def runtest(self) -> None:
         """Judge, and raise the outcome that stands for the verdict."""
         self.verdict = self.battery.judge(self.method, self.check)
-        self.user_properties.extend(_properties(self.verdict))
+        found = dict(_properties(self.verdict))
+        # Those of an earlier try, where a plugin runs what failed again, are replaced.
+        self.user_properties[:] = [one for one in self.user_properties if one[0] not in found]
+        self.user_properties.extend(found.items())
         self._save_picture(self.verdict)
         status, sentence = self.verdict.status, str(self.verdict)
         if status == "xfail" and self.config.option.runxfail:

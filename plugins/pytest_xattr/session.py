@@ -237,7 +237,7 @@ class BatterySession:
             self._results,
             self.config.rootpath,
             missing=self._missing,
-            sources={method.name: method.source for method in self.battery.methods},
+            sources=self.battery.sources,
         )
 
     def _keep(self, content: dict[str, Any]) -> None:

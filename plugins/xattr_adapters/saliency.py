@@ -19,6 +19,7 @@ from xattr_adapters._shared import (
     unknown,
 )
 from xattr_check.core.adapter import import_library
+from xattr_check.core.arrays import as_array
 from xattr_check.core.axes import layout_of
 from xattr_check.core.method import Method
 from xattr_check.errors import UsageError
@@ -126,7 +127,7 @@ def _method(core: Any, spec: str, kind: Any, layer: str | None, instance: Any) -
 def channels_last(inputs: Tensor) -> Any:
     """Inputs (N, *F) as an array, images as (N, H, W, C)."""
     found = inputs.detach().movedim(1, -1) if layout_of(inputs).is_image else inputs.detach()
-    return np.ascontiguousarray(found.cpu().numpy())
+    return np.ascontiguousarray(as_array(found))
 
 
 def channels_first(found: Tensor, inputs: Tensor) -> Tensor:
@@ -152,7 +153,7 @@ def _calls(
             logits, within = _through(model, layer, inputs, target, spec)
         found: dict[str, Any] = {}
         if core.OUTPUT_LAYER_VALUES in expected_keys:
-            found[core.OUTPUT_LAYER_VALUES] = logits.detach().cpu().numpy()
+            found[core.OUTPUT_LAYER_VALUES] = as_array(logits)
         for key in (core.INPUT_OUTPUT_GRADIENTS, core.CONVOLUTION_OUTPUT_GRADIENTS):
             if key in expected_keys:
                 found[key] = channels_last(_gradients(spec, logits, within))

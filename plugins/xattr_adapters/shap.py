@@ -19,6 +19,7 @@ from xattr_adapters._shared import (
     unknown,
 )
 from xattr_check.core.adapter import import_library
+from xattr_check.core.arrays import as_array
 from xattr_check.core.method import Method
 from xattr_check.errors import UsageError
 from xattr_check.perturbation.gradients import MEMORY, chunk_size
@@ -148,13 +149,13 @@ def _function(model: nn.Module, like: Tensor, size: int) -> Any:
     def logits(rows: Any) -> Any:
         found = torch.from_numpy(np.asarray(rows)).to(like)
         found = found.movedim(-1, 1) if found.ndim == 4 else found.reshape(-1, *like.shape[1:])
-        return torch.cat([model(part) for part in found.split(size)]).squeeze(1).cpu().numpy()
+        return as_array(torch.cat([model(part) for part in found.split(size)]).squeeze(1))
 
     return logits
 
 
 def _rows(inputs: Tensor) -> Any:
-    return inputs.detach().flatten(1).cpu().numpy()
+    return as_array(inputs.flatten(1))
 
 
 def _of_rows(
@@ -176,7 +177,7 @@ def _of_masker(
 ) -> Any:
     called = {"batch_size": size, "silent": True, **given}
     if kind.__name__ == "PartitionExplainer":
-        value, hidden = (one.detach().movedim(1, -1).cpu().numpy() for one in (inputs, absent[:1]))
+        value, hidden = (as_array(one.movedim(1, -1)) for one in (inputs, absent[:1]))
         masker = library.maskers.Image(np.ascontiguousarray(hidden[0]))
         found = kind(_function(model, inputs, size), masker)(np.ascontiguousarray(value), **called)
         return np.moveaxis(np.asarray(found.values).reshape(value.shape), -1, 1)

@@ -383,3 +383,14 @@ def test_plain_run_does_not_import_the_library(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
     assert subprocess.run(command, capture_output=True, check=False, cwd=tmp_path).returncode == 0
+
+
+def test_a_check_that_is_named_is_judged_at_any_budget(folder: pytest.Pytester, judge: Run) -> None:
+    for option in ("--xattr-checks=faulty", "xattr::mymod:good::faulty"):
+        result = judge(option)
+        result.stdout.fnmatch_lines(["*its own fault*"])
+    folder.makefile(".yaml", xattr="checks: [fits, faulty]\nmethods: ['mymod:good']\n")
+    result = judge("--collect-only", "-q", method=None)
+    result.stdout.fnmatch_lines(["xattr::mymod:good::faulty", "xattr::mymod:good::fits"])
+    result = judge("--xattr-checks=sanity", "--collect-only", "-q")
+    result.stdout.no_fnmatch_line("*faulty*")

@@ -157,9 +157,6 @@ OPTIONS = {
         "'contract and not deterministic'"
     ),
     "--xattr-checks=fits and follows": ("--xattr-checks='fits and follows': selects none of the 6 checks"),
-    "--xattr-checks=faulty": (
-        "--xattr-budget='quick': too small for faulty (standard); pass a larger --xattr-budget"
-    ),
     "--xattr-budget=huge": "--xattr-budget='huge': expected quick, standard, full",
     "--xattr-seed=many": "--xattr-seed='many': expected a whole number, for example 10",
     "--xattr-timeout=0": "--xattr-timeout=0: expected seconds greater than 0",

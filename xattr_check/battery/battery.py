@@ -160,6 +160,7 @@ def run_of(settings: Settings, progress: OnProgress = silent) -> Run:
 class Battery:
     """What is to be judged, resolved and validated: methods × checks on a subject, and the run they share.
 
+    sources: digests of the texts that the methods are from, by name.
     subject: a spec, a factory or a Subject; None for what the settings say. It is loaded when first asked
         for, since a mistake in a spec should be told before a large model is there.
 
@@ -175,6 +176,8 @@ class Battery:
         with settings.placing_mistakes():
             self.methods: list[Method] = load_methods(methods)
             self.checks: list[Axiom] = select(settings.checks, known, settings.budget)
+        # Now: the files may be edited while they are judged.
+        self.sources = {method.name: method.source for method in self.methods}
         validate(settings, self.methods, {**known, **{check.name: check for check in self.checks}})
         self._subject = subject if subject is not None else settings.subject or DEFAULT_SUBJECT
         self._progress = progress

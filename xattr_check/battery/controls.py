@@ -1,6 +1,7 @@
 """Controls: what is measured beside a method, on the same draws, and whether it comes out as it must."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -11,7 +12,7 @@ from xattr_check.core.explainer import Explainer
 from xattr_check.core.method import Method
 from xattr_check.core.run import Draw, Run
 from xattr_check.core.subject import Subject
-from xattr_check.errors import MethodError
+from xattr_check.errors import MethodError, Undefined
 from xattr_check.statistics.gate import Beats, Gate
 from xattr_check.statistics.intervals import Interval, exact
 from xattr_check.storage.sources import source_digest
@@ -57,7 +58,10 @@ class Controls:
 
     def measure(self, draw: Draw) -> dict[str, float]:
         """The statistic of each control in a draw. Raises ControlError where one cannot be measured."""
-        found = {one.name: self._measure(one, draw) for one in (*self.methods, *self.references)}
+        found = {one.name: self._measure(one, draw) for one in self.methods}
+        for reference in self.references:
+            with suppress(Undefined):  # as of the gradient of a model that has none
+                found[reference.name] = self._measure(reference, draw)
         for name, (samples, lines) in found.items():
             self.samples.setdefault(name, []).append(samples)
             self.lines.setdefault(name, []).append(lines)

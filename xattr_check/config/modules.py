@@ -1,7 +1,5 @@
 """Modules of the user's: MODULE:ATTRIBUTE or path/to/file.py:ATTRIBUTE as an object."""
 
-import importlib
-import importlib.util
 import os
 import sys
 import traceback
@@ -10,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from xattr_check.config.edited import import_current, import_file
 from xattr_check.errors import UsageError
 from xattr_check.storage.sources import ENGINE
 from xattr_check.wording import nearest
@@ -74,24 +73,25 @@ def _import(where: str) -> ModuleType:
     """Import a module by name, or from a file, as `python -m` would in the working directory."""
     add_to_path(Path.cwd(), first=True)
     if not where.endswith(".py"):
-        return importlib.import_module(where)
+        return import_current(where)
     path = Path(where).resolve()
     if not path.is_file():
         raise _NoFile
-    name = f"_xattr_file_{path.stem}"
-    if name in sys.modules and getattr(sys.modules[name], "__file__", None) == str(path):
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{where} cannot be imported as Python")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
+    _add_neighbours(path.parent)
+    return import_file(path)
+
+
+_neighbours: list[str] = []
+
+
+def _add_neighbours(folder: Path) -> None:
+    """Let the modules beside a file be imported, before those beside files that were asked for earlier."""
+    if str(folder) in sys.path and str(folder) not in _neighbours:
+        return
+    earlier = [place for place in _neighbours if place != str(folder)]
+    sys.path[:] = [place for place in sys.path if place not in _neighbours]
+    _neighbours[:] = [str(folder), *earlier]
+    sys.path += _neighbours
 
 
 def render_traceback(error: BaseException) -> str:

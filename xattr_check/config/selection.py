@@ -17,7 +17,7 @@ SIGNS = {"(", ")", ",", "and", "or", "not"}
 def select(
     expression: str | None, checks: Mapping[str, Axiom], budget: Budget, option: str = "--xattr-checks"
 ) -> list[Axiom]:
-    """The checks that an expression names, those that the budget leaves out excepted.
+    """The checks that an expression selects: those that it names, and of others those that the budget allows.
 
     expression: names and families joined by `or`, `and`, `not` and parentheses; a comma is an `or`.
         A name may set parameters of its check, as in `deletion?fill=blur`, which is then a check of its own.
@@ -30,17 +30,17 @@ def select(
     if expression is None or not expression.strip():
         return affordable
     try:
-        chosen = _choose(expression, checks)
+        chosen, named = _choose(expression, checks)
     except UsageError as error:
         raise error.about(option, expression) from None
-    left = [check for check in chosen if _is_affordable(check, budget)]
+    left = [check for check in chosen if check.name in named or _is_affordable(check, budget)]
     if not left:
         names = ", ".join(f"{check.name} ({check.cost})" for check in chosen)
         raise UsageError(
             f"too small for {names}",
             option="--xattr-budget",
             value=budget,
-            hint="pass a larger --xattr-budget",
+            hint="pass a larger --xattr-budget, or name the checks",
         )
     return left
 
@@ -49,8 +49,8 @@ def _is_affordable(check: Axiom, budget: Budget) -> bool:
     return list(BUDGETS).index(check.cost) <= list(BUDGETS).index(budget)
 
 
-def _choose(expression: str, checks: Mapping[str, Axiom]) -> list[Axiom]:
-    """The checks that an expression names, of any cost. Raises UsageError."""
+def _choose(expression: str, checks: Mapping[str, Axiom]) -> tuple[list[Axiom], Set[str]]:
+    """The checks that an expression selects, of any cost, and the names in it. Raises UsageError."""
     tokens = _tokenize(expression)
     variants = {token: _with_parameters(token, checks) for token in tokens if "?" in token}
     if variants:
@@ -63,7 +63,12 @@ def _choose(expression: str, checks: Mapping[str, Axiom]) -> list[Axiom]:
         raise UsageError(f"no check or family {unknown!r}", hint=nearest(unknown, groups))
     if not names:
         raise UsageError(f"selects none of the {len(checks)} checks")
-    return [check for name, check in checks.items() if name in names]
+    # A family of the same name is what its word stands for as well.
+    families = {check.family for check in checks.values()}
+    named = {token for token in tokens if token in checks and token not in families}
+    return [check for name, check in checks.items() if name in names], named | {
+        check.name for check in variants.values()
+    }
 
 
 def _tokenize(expression: str) -> list[str]:

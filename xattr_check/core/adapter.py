@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from xattr_check.errors import UsageError
+from xattr_check.imports import neutral_warnings
 
 GROUP = "xattr_check.adapters"
 
@@ -55,7 +56,8 @@ def library_of(value: Any) -> str | None:
 def import_library(module: str, distribution: str) -> ModuleType:
     """A module of a library. Raises UsageError with the command that installs what is missing."""
     try:
-        return importlib.import_module(module)
+        with neutral_warnings():
+            return importlib.import_module(module)
     except ModuleNotFoundError as error:
         missing = str(error.name)
         if module == missing or module.startswith(f"{missing}."):

@@ -22,6 +22,12 @@ def as_tensor(maps: Any, inputs: Tensor) -> Any:
     return found.to(inputs.device, inputs.dtype if found.is_floating_point() else found.dtype)
 
 
+def as_array(tensor: Tensor) -> np.ndarray[Any, Any]:
+    """A tensor as an array; NumPy has no bfloat16, whose numbers are all of float32."""
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
 def form_of(function: Any, signature: inspect.Signature | None) -> Form | None:
     """What a function says that it takes, by its mark or by the annotation of its inputs, if it says so."""
     if getattr(function, "__xattr_numpy__", False):
@@ -82,17 +88,17 @@ class Caller:
     def _with_arrays(
         self, model: nn.Module, inputs: Tensor, targets: Tensor, parameters: dict[str, Any]
     ) -> Any:
-        given, chosen = (tensor.detach().cpu().numpy() for tensor in (inputs, targets))
+        given, chosen = (as_array(tensor) for tensor in (inputs, targets))
         try:
             return self._call(model, given, chosen, parameters)
         finally:
-            # On the CPU they share memory; elsewhere a change of an array must be seen as well.
+            # On the CPU most share memory; elsewhere a change of an array must be seen as well.
             for array, tensor in ((given, inputs), (chosen, targets)):
-                if tensor.device.type != "cpu":
+                if tensor.device.type != "cpu" or tensor.dtype == torch.bfloat16:
                     _put(torch.from_numpy(array), tensor)
 
 
 @torch.no_grad()
 def _put(values: Tensor, tensor: Tensor) -> None:
-    if not torch.equal(values.to(tensor.device), tensor):
+    if not torch.equal(values.to(tensor), tensor):
         tensor.copy_(values)

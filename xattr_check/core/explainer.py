@@ -14,10 +14,13 @@ from xattr_check.core.run import Run
 from xattr_check.core.snapshot import Snapshot
 from xattr_check.core.state import preserved_generators
 from xattr_check.core.subject import Subject
-from xattr_check.core.timeout import TimedOut, time_limit
+from xattr_check.core.timeout import TimedOut, TimeLimit
 from xattr_check.core.units import Units
 from xattr_check.errors import MethodError, Undefined, UnknownInput
 from xattr_check.storage.digest import derive_seed, digest
+
+# Signs of an error's message that are told: whole tensors may be printed in one.
+LONGEST = 4000
 
 
 class Explainer:
@@ -121,9 +124,12 @@ class Explainer:
         """
         if self._hung is not None:
             raise self._hung
+        limit = TimeLimit(self.run.timeout)
         try:
-            maps = self._call(model, inputs, targets, seed)
-        except TimedOut:
+            maps = self._call(model, inputs, targets, seed, limit)
+        except TimedOut as error:
+            if error is limit.interruption:
+                raise
             self._hung = MethodError(
                 f"took longer than {self.run.timeout:g} s on {len(inputs)} inputs; "
                 "raise the limit with --xattr-timeout=SECONDS"
@@ -132,6 +138,8 @@ class Explainer:
         except UnknownInput as error:
             raise Undefined(f"the method knows the truth of other inputs: {error}") from None
         except (Exception, SystemExit) as error:
+            if error is limit.interruption:
+                raise
             before.restore()
             story = self._story(error, model, inputs, targets, seed)
             self._excuse(f"the method {story}")
@@ -145,9 +153,9 @@ class Explainer:
         if fault := self.subject.examination.undifferentiable:
             raise Undefined(f"the model has no gradient ({fault}), and {what}")
 
-    def _call(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int) -> Any:
+    def _call(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int, limit: TimeLimit) -> Any:
         stream = derive_seed(self.run.seed, seed, digest(inputs))
-        with preserved_generators(stream), time_limit(self.run.timeout), torch.enable_grad():
+        with preserved_generators(stream), limit, torch.enable_grad():
             return self.method(model, inputs, targets)
 
     def _story(
@@ -158,9 +166,10 @@ class Explainer:
         last = [frame for frame in frames if "/torch/" not in frame.filename][-1]
         # Without what would change the terminal that it is shown on.
         text = "".join(sign if sign.isprintable() else "?" for sign in " ".join(str(error).split()))
-        what = (
-            f"raised {type(error).__name__}: {text:.160} ({last.filename.rsplit('/', 1)[-1]}:{last.lineno})"
-        )
+        if len(text) > LONGEST:
+            text = f"{text[:LONGEST]} …"
+        where = f"{last.filename.rsplit('/', 1)[-1]}:{last.lineno}"
+        what = f"raised {type(error).__name__}: {text} ({where})"
         failing = [row for row in range(len(inputs)) if self._fails_alone(model, inputs, targets, seed, row)]
         if not failing:
             return f"{what}, on a batch of {len(inputs)} inputs but on none of them alone"
@@ -171,10 +180,12 @@ class Explainer:
         return what
 
     def _fails_alone(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int, row: int) -> bool:
-        before = Snapshot(model)
+        before, limit = Snapshot(model), TimeLimit(self.run.timeout)
         try:
-            self._call(model, inputs[row : row + 1].clone(), targets[row : row + 1].clone(), seed)
-        except (Exception, SystemExit, TimedOut):
+            self._call(model, inputs[row : row + 1].clone(), targets[row : row + 1].clone(), seed, limit)
+        except (Exception, SystemExit, TimedOut) as error:
+            if error is limit.interruption:
+                raise
             return True
         finally:
             before.restore()

@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from torch import Tensor, nn
@@ -13,7 +12,7 @@ from xattr_check.core.adapter import adapt, library_of
 from xattr_check.core.arrays import Caller, as_tensor, form_of
 from xattr_check.core.subject import Subject
 from xattr_check.errors import UsageError
-from xattr_check.storage.digest import digest
+from xattr_check.storage.sources import text_digest
 
 Explain = Callable[..., Tensor]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -54,15 +53,11 @@ class Method:
 
     @property
     def source(self) -> str:
-        """Digest of the source file of its function; an empty string where there is none, as of a builtin."""
+        """Digest of the text that its function is from; empty where there is none, as of a builtin."""
         function = inspect.unwrap(self.function)
         while isinstance(function, partial):
-            function = function.func
-        kind = function if inspect.isroutine(function) else type(function)
-        try:
-            return digest(Path(inspect.getsourcefile(kind) or "").read_text(encoding="utf-8"))
-        except (OSError, TypeError):
-            return ""
+            function = inspect.unwrap(function.func)
+        return text_digest(function if inspect.isroutine(function) else type(function))
 
     @property
     def statement(self) -> str:

@@ -18,6 +18,7 @@ from xattr_check.core.checks import Axiom
 from xattr_check.core.method import Method
 from xattr_check.core.subject import Subject
 from xattr_check.errors import UsageError
+from xattr_check.imports import neutral_warnings
 
 T = TypeVar("T", Method, Axiom, "SubjectFactory")
 
@@ -59,7 +60,9 @@ def _modules(where: str) -> Iterator[ModuleType]:
 def _installed(group: str, kind: type[T]) -> dict[str, T]:
     found: dict[str, T] = {}
     for where in sorted({point.value for point in entry_points(group=group)}):
-        for module in _modules(where):
+        with neutral_warnings():
+            modules = list(_modules(where))
+        for module in modules:
             for value in vars(module).values():
                 if not isinstance(value, kind):
                     continue

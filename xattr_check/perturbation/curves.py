@@ -20,9 +20,20 @@ STEPS = 16
 LEAST_EFFECT = 0.1
 
 
-def shares(steps: int = STEPS) -> list[float]:
-    """Evenly spaced shares of the features, 0 and 1 included."""
-    return torch.linspace(0, 1, steps + 1, dtype=torch.float64).tolist()
+def shares(subject: Subject, by: By, steps: int = STEPS) -> list[float]:
+    """Evenly spaced shares of the features, 0 and 1 included, as `whole_shares`."""
+    return whole_shares(torch.linspace(0, 1, steps + 1, dtype=torch.float64).tolist(), subject, by)
+
+
+def whole_shares(wanted: Sequence[float], subject: Subject, by: By) -> list[float]:
+    """Shares of the features nearest to those wanted, in whole units, each once and ascending.
+
+    Where there are fewer units than steps, some steps would show the same input again.
+    """
+    count = Units.of(subject, by).count
+    numbers = (torch.tensor(wanted, dtype=torch.float64) * count).round().unique()
+    found: list[float] = (numbers / count).tolist()
+    return found
 
 
 def ranked_outputs(
@@ -85,6 +96,6 @@ def ranked_outputs(
     return found_all[:, [places[pair] for pair in kept]]
 
 
-def area(curve: Tensor) -> Tensor:
-    """(n, …) area under curves (n, …, k) over the share of features, by the trapezoid rule, ends included."""
-    return torch.trapezoid(curve, dx=1 / (curve.shape[-1] - 1), dim=-1)
+def area(curve: Tensor, places: Sequence[float]) -> Tensor:
+    """(n, …) area under curves (n, …, k) over k shares of features, by the trapezoid rule, ends included."""
+    return torch.trapezoid(curve, torch.tensor(places).to(curve), dim=-1)

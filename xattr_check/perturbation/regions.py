@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from xattr_check.core.axes import grid
+from xattr_check.imports import imported
 from xattr_check.perturbation.outputs import Output, outputs_under
 
 
@@ -54,8 +55,7 @@ class SemanticMap:
     @classmethod
     def superpixels(cls, images: Tensor, segments: int) -> "SemanticMap":
         """About so many superpixels of each image (N, C, H, W), by SLIC over its own range. [achanta2012]"""
-        from skimage.segmentation import slic
-
+        slic = imported("skimage.segmentation", "slic")
         # Colours in Lab go up to 100, other channels up to 1.
         compactness = 10.0 if images.shape[1] == 3 else 0.1
         ids = [

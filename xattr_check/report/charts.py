@@ -9,14 +9,16 @@ from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Any
 
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import MaxNLocator
-
 from xattr_check.core.figure import Figure
 from xattr_check.core.verdict import Verdict
+from xattr_check.imports import neutral_warnings
 from xattr_check.report.looks import LOOKS, Tone
+
+with neutral_warnings():
+    import matplotlib
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+    from matplotlib.ticker import MaxNLocator
 
 # Stand-ins that the page's style replaces, so that a chart is legible on light and on dark.
 COLOURS = {

@@ -5,8 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from scipy.special import ndtri, stdtrit
 from torch import Tensor
+
+from xattr_check.imports import neutral_warnings
+
+with neutral_warnings():
+    from scipy.special import ndtri, stdtrit
 
 # Nominally: one verdict in a thousand errs, and a battery of fifty checks once in twenty runs. Asymptotic, so
 # rows that are nearly all the same, such as rare hits among zeros, err more often.

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from xattr_check.imports import imported
+
 
 def spearman(first: Tensor, second: Tensor) -> Tensor:
     """(N,) float64 rank correlation of the rows of first and second (N, P), ties at their mean rank.
@@ -68,8 +70,7 @@ def oriented_gradients(maps: Tensor) -> Tensor:
     Nine orientations in cells of an eighth of the shorter side, two pixels at least, normalised in blocks of
     two by two.
     """
-    from skimage.feature import hog
-
+    hog = imported("skimage.feature", "hog")
     side = min(maps.shape[1:])
     cell = max(1, min(2, side // 2), side // 8)
     block = min(2, side // cell)

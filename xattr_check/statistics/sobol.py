@@ -3,8 +3,12 @@
 from dataclasses import dataclass
 
 import torch
-from scipy.special import ndtri
 from torch import Tensor
+
+from xattr_check.imports import imported, neutral_warnings
+
+with neutral_warnings():
+    from scipy.special import ndtri
 
 # Numbers of the largest intermediate result that are held at once.
 CHUNK = 2**19
@@ -34,9 +38,10 @@ def saltelli(parameters: int, samples: int, seed: int) -> Tensor:
     """
     if samples < 2 or samples & (samples - 1):
         raise ValueError(f"expected samples to be a power of two, came {samples}")
-    from scipy.stats import qmc  # seconds of imports, which most runs can do without
-
-    points = torch.from_numpy(qmc.Sobol(2 * parameters, scramble=True, seed=seed).random(samples))
+    # Seconds of imports, which most runs can do without.
+    points = torch.from_numpy(
+        imported("scipy.stats.qmc", "Sobol")(2 * parameters, scramble=True, seed=seed).random(samples)
+    )
     first, second = points.chunk(2, dim=1)
     design = first[:, None].repeat(1, parameters + 2, 1)
     columns = torch.arange(parameters)

@@ -11,6 +11,8 @@ from xattr_check.storage.digest import digest
 
 # The package's root.
 ENGINE = Path(__file__).parents[1]
+# Where a module of the user's has the digest of the text that it was imported from.
+IMPORTED_TEXT = "__xattr_text__"
 
 
 def source_digest(*functions: object) -> str:
@@ -25,6 +27,21 @@ def source_digest(*functions: object) -> str:
             status = source.stat()
             found |= _followed(source, status.st_size, status.st_mtime_ns)
     return digest("".join(f"{name}={found[name]};" for name in sorted(found)))
+
+
+def text_digest(value: Any) -> str:
+    """Digest of the text of the module that a function or a class is from; empty where there is none.
+
+    Of the user's own modules, the text that was imported: the file may have been edited since.
+    """
+    for function in (value, *vars(value).values()) if isinstance(value, type) else (value,):
+        names = getattr(inspect.unwrap(function), "__globals__", {}) if callable(function) else {}
+        if IMPORTED_TEXT in names and names.get("__name__") == value.__module__:
+            return str(names[IMPORTED_TEXT])
+    try:
+        return digest(Path(inspect.getsourcefile(value) or "").read_text(encoding="utf-8"))
+    except (OSError, TypeError):
+        return ""
 
 
 @cache

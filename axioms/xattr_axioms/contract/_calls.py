@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from xattr_check.core import Draw, Explainer, Measurement, violation
+from xattr_check.core.precision import coarseness
 from xattr_check.core.process import ProcessState
 from xattr_check.core.snapshot import Snapshot
 from xattr_check.core.state import by_kind, generator_states
@@ -19,6 +20,9 @@ from xattr_check.storage.digest import digest
 # Share of a map's norm. Two float32 maps of one input, alone and in a batch, differ by 4e-7 of their norm
 # on a small convolutional network, but for one in a thousand, where rounding takes a unit across its kink.
 ROUNDING = 1e-3
+# Steps of rounding, where they are coarser than those of float32, by which two maps of one input may differ:
+# sums are rounded a few times. Never more than MOST, so that what is broken is seen in any precision.
+STEPS, MOST = 4, 0.25
 # Maps of two conditions, four seeds each: the ratio of the variances between and within has its 99.9 %
 # quantile at 4.1 for one degree of freedom in each of eight maps, and lower for more.
 NOISE = 5.0
@@ -117,10 +121,39 @@ def seeded(method: Explainer, model: nn.Module, inputs: Tensor, targets: Tensor)
     return method(model, inputs, targets).double().flatten(1)[None]
 
 
-def distance(one: Tensor, other: Tensor) -> Tensor:
+def tolerance(method: Explainer, draw: Draw, base: float = ROUNDING, times: int = 2) -> float:
+    """Share of a map's norm that rounding may change in the precision of the subject's model.
+
+    The base for float32 and finer. Else what a few steps of rounding are, or so many times what one step in
+    the inputs changes in half of the maps, if that is more: a method that takes differences of outputs loses
+    what they share.
+    """
+    model, step = draw.subject.model, coarseness(draw.subject.model, draw.inputs)
+    if not step:
+        return base
+    changed = 0.0
+    if draw.inputs.is_floating_point():
+        signs = torch.randint(2, draw.inputs.shape, generator=draw.generator("rounding")).to(draw.inputs)
+        beside = draw.inputs * (1 + step * (2 * signs - 1))
+        one, other = (repeat(method, model, inputs, draw.targets) for inputs in (draw.inputs, beside))
+        changed = float(distance(one, other, STEPS * step).median())
+    return max(base, min(MOST, max(STEPS * step, times * changed)))
+
+
+def steps(draw: Draw) -> float:
+    """As `tolerance`, whatever the method: a few steps of rounding."""
+    return max(ROUNDING, STEPS * coarseness(draw.subject.model, draw.inputs))
+
+
+def within(shares: Tensor, tolerance: float, gate: float = ROUNDING) -> Tensor:
+    """Shares (N,), where those that rounding explains come to the gate at most."""
+    return torch.where(shares <= tolerance, shares.clamp_max(gate), shares)
+
+
+def distance(one: Tensor, other: Tensor, floor: float = ROUNDING) -> Tensor:
     """(N,) how far maps (R, N, …) are apart, as a share of the larger norm.
 
-    A share of a thousandth of the batch's largest norm where both norms are smaller: what is left there is
+    A share of `floor` of the batch's largest norm where both norms are smaller: what is left there is
     rounding. 0 for all where the maps of one condition differ as much from call to call as the two
     conditions differ.
     """
@@ -128,7 +161,7 @@ def distance(one: Tensor, other: Tensor) -> Tensor:
     means = one.mean(0), other.mean(0)
     norms = torch.stack([mean.norm(dim=1) for mean in means]).amax(0)
     gap = (means[0] - means[1]).norm(dim=1)
-    scale = norms.clamp_min(ROUNDING * float(norms.max())).clamp_min(1e-150)
+    scale = norms.clamp_min(floor * float(norms.max())).clamp_min(1e-150)
     relative: Tensor = gap / scale
     if len(one) > 1:
         between = relative**2 * len(one) / 2
@@ -138,18 +171,22 @@ def distance(one: Tensor, other: Tensor) -> Tensor:
     return relative
 
 
-def distance_beyond_factor(one: Tensor, other: Tensor, *, positive: bool) -> Tensor:
+def distance_beyond_factor(one: Tensor, other: Tensor, *, positive: bool, floor: float = ROUNDING) -> Tensor:
     """(N,) as `distance`, after the factor for each map of other that brings it nearest to one.
 
     positive: whether only factors above zero are allowed.
     """
     means = one.mean(0), other.mean(0)
     factor = (means[0] * means[1]).sum(1) / (means[1] ** 2).sum(1).clamp_min(1e-300)
-    return distance(one, other * (factor.clamp_min(0) if positive else factor)[:, None])
+    return distance(one, other * (factor.clamp_min(0) if positive else factor)[:, None], floor)
 
 
-def least_over_neighbours(compare: Callable[[Tensor], Tensor], draw: Draw) -> Tensor:
+def least_over_neighbours(
+    compare: Callable[[Tensor], Tensor], draw: Draw, enough: float = ROUNDING
+) -> Tensor:
     """(N,) what compare says of inputs, at its best on them and on two sets of close neighbours.
+
+    enough: where all are below it, no neighbours are tried.
 
     Rounding may take a unit across its kink at one input, and the gradient jumps; it does not do so again
     next to it, while a defect stays.
@@ -157,10 +194,10 @@ def least_over_neighbours(compare: Callable[[Tensor], Tensor], draw: Draw) -> Te
     inputs = draw.inputs
     worst = compare(inputs)
     for attempt in range(2):
-        if bool((worst <= ROUNDING).all()):
+        if bool((worst <= enough).all()):
             break
         noise = torch.randn(inputs.shape, generator=draw.generator("neighbour", attempt)).to(inputs)
-        worst = torch.minimum(worst, compare(inputs + 1e-3 * inputs.std() * noise))
+        worst = torch.minimum(worst, compare(inputs + enough * inputs.std() * noise))
     return worst
 
 
@@ -176,9 +213,9 @@ def slopes(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor | None:
     return flat[None]
 
 
-def all_alike(maps: Tensor) -> bool:
-    """Whether maps (R, N, …) are the same for all inputs."""
-    return bool((distance(maps, maps[:, :1].expand_as(maps)) <= ROUNDING).all())
+def all_alike(maps: Tensor, rounding: float) -> bool:
+    """Whether maps (R, N, …) are the same for all inputs, up to a share of rounding."""
+    return bool((distance(maps, maps[:, :1].expand_as(maps), rounding) <= rounding).all())
 
 
 def unchanged(method: Explainer, draw: Draw, kind: str, finding: str) -> Measurement:

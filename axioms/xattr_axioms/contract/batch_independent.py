@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from xattr_axioms.contract._calls import ROUNDING, distance, least_over_neighbours, repeat
+from xattr_axioms.contract._calls import ROUNDING, distance, least_over_neighbours, repeat, tolerance, within
 from xattr_check.core import Draw, Explainer, Measurement, Subject, Undefined, contract
 
 BATCH = 7
@@ -29,9 +29,12 @@ def batch_independent(method: Explainer, subject: Subject, draw: Draw) -> Measur
 
     def apart(batches: tuple[Tensor, ...]) -> Tensor:
         return least_over_neighbours(
-            lambda inputs: distance(maps_of(inputs, order.split(1)), maps_of(inputs, batches)), draw
+            lambda inputs: distance(maps_of(inputs, order.split(1)), maps_of(inputs, batches), rounding),
+            draw,
+            rounding,
         )
 
+    rounding = tolerance(method, draw)
     order = torch.arange(len(draw.inputs), device=draw.inputs.device)
     found = {
         f"in a batch of {len(order)}": apart((order,)),
@@ -44,4 +47,5 @@ def batch_independent(method: Explainer, subject: Subject, draw: Draw) -> Measur
         f"expected one map for an input, came two that differ by {100 * share:.3g} % of their norm for input "
         f"{int(draw.indices[worst])}: alone and {where}"
     )
-    return Measurement(torch.stack(list(found.values())).amax(0), finding if share > ROUNDING else "")
+    shares = within(torch.stack(list(found.values())).amax(0), rounding)
+    return Measurement(shares, finding if share > rounding else "")

@@ -1,6 +1,6 @@
 """Do different inputs get different maps?"""
 
-from xattr_axioms.contract._calls import all_alike, repeat, slopes
+from xattr_axioms.contract._calls import all_alike, repeat, slopes, steps
 from xattr_check.core import Draw, Explainer, Measurement, Subject, Undefined, contract, violation
 
 
@@ -18,10 +18,11 @@ def depends_on_input(method: Explainer, subject: Subject, draw: Draw) -> Measure
     if count < 2:
         raise Undefined(f"needs two inputs at least, subject {subject.name!r} has one")
     chosen = [draw.targets[:1].new_full((count,), int(target)) for target in draw.targets.unique()]
+    rounding = steps(draw)
     gradients = [slopes(subject.model, draw.inputs, targets) for targets in chosen]
-    if all(slope is not None and all_alike(slope) for slope in gradients):
+    if all(slope is not None and all_alike(slope, rounding) for slope in gradients):
         raise Undefined(f"the gradient of {subject.name!r} is the same at all inputs drawn")
     for targets in chosen:
-        if not all_alike(repeat(method, subject.model, draw.inputs, targets)):
+        if not all_alike(repeat(method, subject.model, draw.inputs, targets), rounding):
             return violation("")
     return violation(f"expected a map for each input, came the same for {count} different inputs")

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from xattr_axioms.contract._calls import ROUNDING, distance, distance_beyond_factor, seeded, slopes
+from xattr_axioms.contract._calls import distance, distance_beyond_factor, seeded, slopes, steps
 from xattr_check.core import Draw, Explainer, Measurement, Subject, Undefined, contract, violation
 from xattr_check.errors import MethodError
 from xattr_check.networks.layers import Layer
@@ -24,20 +24,20 @@ def depends_on_model(method: Explainer, subject: Subject, draw: Draw) -> Measure
     """
     chosen = every_layer(subject.model, draw.inputs)
     own = slopes(subject.model, draw.inputs, draw.targets)
-    finding = ""
+    finding, rounding = "", steps(draw)
     for number in range(COPIES):
         copy = _copy(subject, chosen, draw, number)
         other = slopes(copy, draw.inputs, draw.targets)
-        if own is not None and other is not None and _same(own, other):
+        if own is not None and other is not None and _same(own, other, rounding):
             continue
         maps = seeded(method, subject.model, draw.inputs, draw.targets)
         try:
             fresh = seeded(method, copy, draw.inputs, draw.targets)
         except MethodError as error:
             raise MethodError(f"on a copy of the model with random weights: {error}") from error
-        if not _same(maps, fresh):
+        if not _same(maps, fresh, rounding):
             return violation("")
-        factor = "" if bool((distance(maps, fresh) <= ROUNDING).all()) else ", but for a factor,"
+        factor = "" if bool((distance(maps, fresh, rounding) <= rounding).all()) else ", but for a factor,"
         finding = (
             "expected other maps from a copy of the model with random weights, "
             f"came the same{factor} for {len(draw.inputs)} inputs"
@@ -57,9 +57,9 @@ def _copy(subject: Subject, chosen: list[Layer], draw: Draw, number: int) -> nn.
     return found
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
+def _same(one: Tensor, other: Tensor, rounding: float) -> bool:
     """Whether maps (R, N, P) are the same for all inputs, but for a factor where they are not flat."""
-    flat = all(bool((m.mean(0).std(1) <= ROUNDING * m.mean(0).norm(dim=1)).all()) for m in (one, other))
+    flat = all(bool((m.mean(0).std(1) <= rounding * m.mean(0).norm(dim=1)).all()) for m in (one, other))
     if flat:
-        return bool((distance(one, other) <= ROUNDING).all())
-    return bool((distance_beyond_factor(one, other, positive=False) <= ROUNDING).all())
+        return bool((distance(one, other, rounding) <= rounding).all())
+    return bool((distance_beyond_factor(one, other, positive=False, floor=rounding) <= rounding).all())

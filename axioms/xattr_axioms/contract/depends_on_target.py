@@ -1,6 +1,6 @@
 """Do the maps of two targets differ?"""
 
-from xattr_axioms.contract._calls import ROUNDING, distance_beyond_factor, seeded, slopes
+from xattr_axioms.contract._calls import distance_beyond_factor, seeded, slopes, steps
 from xattr_check.core import Draw, Explainer, Measurement, Subject, Undefined, contract, violation
 
 OTHERS = 3
@@ -20,17 +20,17 @@ def depends_on_target(method: Explainer, subject: Subject, draw: Draw) -> Measur
     own = slopes(subject.model, draw.inputs, draw.targets)
     maps = seeded(method, subject.model, draw.inputs, draw.targets)
     unsigned = bool((maps >= 0).all())
-    compared = 0
+    compared, rounding = 0, steps(draw)
     for step in range(1, min(outputs, OTHERS + 1)):
         targets = (draw.targets + step) % outputs
         other = slopes(subject.model, draw.inputs, targets)
         if own is not None and other is not None:
-            apart = distance_beyond_factor(own, other, positive=not unsigned)
-            if bool((apart <= ROUNDING).all()):
+            apart = distance_beyond_factor(own, other, positive=not unsigned, floor=rounding)
+            if bool((apart <= rounding).all()):
                 continue
         compared += 1
         shown = seeded(method, subject.model, draw.inputs, targets)
-        if bool((distance_beyond_factor(maps, shown, positive=True) > ROUNDING).any()):
+        if bool((distance_beyond_factor(maps, shown, positive=True, floor=rounding) > rounding).any()):
             return violation("")
     if not compared:
         raise Undefined(f"the outputs of {subject.name!r} have the same gradient, but for a factor")

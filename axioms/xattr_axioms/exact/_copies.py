@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from xattr_axioms.contract._calls import distance, repeat
+from xattr_axioms.contract._calls import STEPS, distance, repeat, steps, tolerance
 from xattr_check.core import Draw, Explainer, Invalid, Measurement, Subject, Undefined
 from xattr_check.errors import MethodError
 from xattr_check.networks.rewrite import Compute, Rewritten
@@ -64,12 +64,12 @@ def explain_copy(method: Explainer, copy: Rewritten, inputs: Tensor, targets: Te
     return maps
 
 
-def verify(copy: Rewritten, inputs: Tensor, draw: Draw) -> None:
-    """Raise Invalid where a copy does not compute for inputs what the model does for the draw's."""
+def verify(copy: Rewritten, inputs: Tensor, draw: Draw, own: Tensor) -> None:
+    """Raise Invalid where a copy does not compute for inputs what the model does for its own."""
     with torch.no_grad():
-        ours, theirs = copy.model(inputs.clone()).double(), draw.subject.model(draw.inputs.clone()).double()
+        ours, theirs = copy.model(inputs.clone()).double(), draw.subject.model(own.clone()).double()
     gap, size = float((ours - theirs).abs().max()), float(theirs.abs().max())
-    if not gap <= 1e-3 * max(size, 1e-6):
+    if not gap <= steps(draw) * max(size, 1e-6):
         raise Invalid(
             f"a copy of the model that should compute the same is {gap:.3g} off outputs of {size:.3g}"
         )
@@ -80,14 +80,16 @@ def tell_apart(method: Explainer, maps: Tensor, others: Tensor, draw: Draw) -> M
 
     The evidence has how far, (N,), as a share of the larger norm.
     """
-    gaps = distance(maps, others)
+    # A copy rounds in more places than the model: what stands beside it is added and taken off.
+    rounding = tolerance(method, draw, TOLERANCE, times=STEPS)
+    gaps = distance(maps, others, steps(draw))
     worst = int(gaps.argmax())
     finding = (
         f"by {float(gaps.mean()):.2g} of their norm on average, and {float(gaps[worst]):.2g} for input "
         f"{int(draw.indices[worst])}"
     )
     last = draw.run.budget == "quick" and _passes(method, draw) > AFFORDABLE
-    return Measurement((gaps > TOLERANCE).double(), finding, evidence={"distance": gaps}, last=last)
+    return Measurement((gaps > rounding).double(), finding, evidence={"distance": gaps}, last=last)
 
 
 def _passes(method: Explainer, draw: Draw) -> float:
@@ -107,10 +109,10 @@ def _passes(method: Explainer, draw: Draw) -> float:
     return found
 
 
-def compare_copy(method: Explainer, copy: Rewritten, inputs: Tensor, draw: Draw) -> Measurement:
-    """Whether the maps of a copy for inputs are those of the model for the draw's, as in `apart`."""
-    verify(copy, inputs, draw)
-    maps = repeat(method, draw.subject.model, draw.inputs, draw.targets)
+def compare_copy(method: Explainer, copy: Rewritten, inputs: Tensor, draw: Draw, own: Tensor) -> Measurement:
+    """Whether the maps of a copy for inputs are those of the model for its own, as in `tell_apart`."""
+    verify(copy, inputs, draw, own)
+    maps = repeat(method, draw.subject.model, own, draw.targets)
     return tell_apart(method, maps, explain_copy(method, copy, inputs, draw.targets, draw), draw)
 
 
@@ -132,7 +134,7 @@ def with_network(
         u, v = projections(inputs, generator), projections(inputs, generator)
         return compute, network(u, v, mixing(logits, generator))
 
-    return compare_copy(method, make_copy(draw, name, make), draw.inputs, draw)
+    return compare_copy(method, make_copy(draw, name, make), draw.inputs, draw, draw.inputs)
 
 
 def sample_outputs(subject: Subject) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 import torch
 
 from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, axiom
+from xattr_check.core.precision import coarseness
 
 
 @axiom(
@@ -34,7 +35,9 @@ def completeness(method: Explainer, subject: Subject, draw: Draw) -> Measurement
     sums = method(subject.model, inputs, targets).double().flatten(1).sum(1)
     attributed, real = sums[::2] - sums[1::2], outputs[::2] - outputs[1::2]
     scale = (attributed.abs() + real.abs()).clamp_min(real.abs().mean()).clamp_min(1e-12)
-    gap = (attributed - real).abs() / scale
+    # Of sums and outputs that are rounded to a coarse precision, one step is no gap.
+    step = coarseness(subject.model, inputs) * outputs.abs().reshape(-1, 2).amax(1)
+    gap = ((attributed - real).abs() - step).clamp_min(0) / scale
     worst = int(gap.argmax())
     finding = (
         f"worst for input {int(draw.indices[2 * worst])} against {int(draw.indices[2 * worst + 1])}: "

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from xattr_axioms.contract._calls import repeat
+from xattr_axioms.contract._calls import repeat, steps, within
 from xattr_axioms.exact._copies import INPUTS, explain_copy, make_copy, stream
 from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, Undefined, axiom
 from xattr_check.core.units import Units
@@ -50,4 +50,5 @@ def dummy(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
         copy = make_copy(draw, "dummy", lambda: (compute, None))
         maps, dead = explain_copy(method, copy, draw.inputs, draw.targets, draw), cut.flatten()
     amounts = subject.layout.scores(maps.mean(0).abs())
-    return Measurement((amounts * dead).sum(1) / amounts.sum(1).clamp_min(1e-300))
+    shares = (amounts * dead).sum(1) / amounts.sum(1).clamp_min(1e-300)
+    return Measurement(within(shares, steps(draw)))

@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from xattr_axioms.contract._calls import STEPS
 from xattr_axioms.exact._copies import explain_copy, make_copy
 from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, Undefined, axiom
+from xattr_check.core.precision import coarseness
 from xattr_check.core.units import Units
 from xattr_check.networks.rewrite import Plain
 from xattr_check.perturbation.outputs import outputs_under, shared_masks
@@ -56,7 +58,8 @@ def sensitivity(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     low, high = ends[:, best].tolist()
     values = outputs[:, best]
     third = int(min((values < low).sum(), (values > high).sum()))
-    if high - low <= 1e-4 * float(outputs.abs().max()) or not third:
+    step = coarseness(subject.model, draw.inputs)
+    if high - low <= max(1e-4, STEPS * step) * float(outputs.abs().max()) or not third:
         raise Undefined(f"no region of {subject.name!r} changes the output by itself")
     keep = subject.layout.expand(kept[best])
 
@@ -72,5 +75,5 @@ def sensitivity(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     maps = explain_copy(method, copy, draw.inputs[rows], targets[rows], draw).abs().amax(0)
     amounts = subject.layout.scores(maps)
     on_it = (amounts * kept[best].flatten()).sum(1)
-    none = on_it <= ZERO * amounts.sum(1).max()
+    none = on_it <= max(ZERO, step) * amounts.sum(1).max()
     return Measurement((none[:third] & none[third:]).double())

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from xattr_axioms.contract._calls import repeat
+from xattr_axioms.contract._calls import repeat, steps, within
 from xattr_axioms.exact._copies import INPUTS, explain_copy, make_copy
 from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, axiom
 from xattr_check.networks.rewrite import Plain
@@ -36,7 +36,7 @@ def symmetry(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
         centre = (scores * chosen).sum(1, keepdim=True) / chosen.sum(1, keepdim=True).clamp_min(1)
         gap, size = ((scores - centre).abs() * chosen).sum(1), (scores.abs() * chosen).sum(1)
         rows = chosen.any(1)
-        return Measurement((gap / size.clamp_min(1e-300))[rows])
+        return Measurement(within((gap / size.clamp_min(1e-300))[rows], steps(draw)))
     last = 3 if subject.is_image else 1
 
     def compute(plain: Plain, inputs: Tensor, _: None) -> Tensor:
@@ -46,4 +46,4 @@ def symmetry(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     inputs = (draw.inputs + draw.inputs.flip(last)) / 2
     maps = explain_copy(method, copy, inputs, draw.targets, draw).mean(0)
     gap, size = (maps - maps.flip(last)).abs().flatten(1).sum(1), 2 * maps.abs().flatten(1).sum(1)
-    return Measurement(gap / size.clamp_min(1e-300))
+    return Measurement(within(gap / size.clamp_min(1e-300), steps(draw)))

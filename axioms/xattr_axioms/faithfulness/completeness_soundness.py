@@ -44,7 +44,8 @@ def completeness_soundness(
     """
     with torch.no_grad():  # methods take no targets made in inference mode
         likelihood = subject.model(draw.inputs).double().scatter(1, draw.targets[:, None], torch.inf)
-    kept = [(0.0, share) for share in shares(steps)]
+    places = shares(subject, by, steps)
+    kept = [(0.0, share) for share in places]
     curves = torch.stack(
         [
             ranked_outputs(method, subject, draw, kept, fill=fill, by=by, targets=targets)
@@ -52,7 +53,7 @@ def completeness_soundness(
         ],
         dim=1,
     )
-    seen, shown = curves[:, :, -1], area(curves)
+    seen, shown = curves[:, :, -1], area(curves, places)
     complete = (shown.clamp_min(LEAST) / seen).clamp_max(1).amin(1)
     sound = (seen.clamp_min(LEAST) / shown).clamp_max(1).amin(1)
     return Measurement(

@@ -41,12 +41,14 @@ def degradation(
     that whatever a fill does to the model by itself is in both areas. `order=morf` judges the first area
     alone, `order=lerf` one less the second.
     """
-    kept = [(share, 1.0) for share in shares(steps)] + [(0.0, 1 - share) for share in shares(steps)]
+    places = shares(subject, by, steps)
+    kept = [(share, 1.0) for share in places] + [(0.0, 1 - share) for share in places]
     found = ranked_outputs(method, subject, draw, kept, fill=fill, by=by)
     whole = found[:, :1]
     change = (found - whole).abs() / found.maximum(whole).clamp_min(1e-300)
-    morf, lerf = change.split(steps + 1, dim=1)
-    rows = {"both": area(morf) - area(lerf), "morf": area(morf), "lerf": 1 - area(lerf)}
+    morf, lerf = change.split(len(places), dim=1)
+    early, late = area(morf, places), area(lerf, places)
+    rows = {"both": early - late, "morf": early, "lerf": 1 - late}
     orders = {"most relevant first": morf, "least relevant first": lerf}
-    lines = Lines(f"share of {by} removed", "change of the probability", shares(steps), orders)
+    lines = Lines(f"share of {by} removed", "change of the probability", places, orders)
     return Measurement(rows[order], evidence={"morf": morf, "lerf": lerf}, lines=lines)

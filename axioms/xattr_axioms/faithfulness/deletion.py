@@ -28,5 +28,5 @@ def deletion(
     steps: int = STEPS,
 ) -> Measurement:
     """Area under the target's probability while features are replaced by the data's mean, for each input."""
-    kept = [(share, 1.0) for share in shares(steps)]
-    return measure_area(method, subject, draw, kept, "removed", fill=fill, by=by)
+    places = shares(subject, by, steps)
+    return measure_area(method, subject, draw, places, "removed", fill=fill, by=by)

@@ -31,5 +31,5 @@ def insertion(
 
     On the data's mean, where there is no image to blur.
     """
-    kept = [(0.0, share) for share in shares(steps)]
-    return measure_area(method, subject, draw, kept, "shown", fill=fill, by=by)
+    places = shares(subject, by, steps)
+    return measure_area(method, subject, draw, places, "shown", fill=fill, by=by)

@@ -2,7 +2,7 @@
 
 from xattr_check.core import Beats, Draw, Explainer, Lines, Measurement, Subject, axiom
 from xattr_check.core.units import By
-from xattr_check.perturbation.curves import ranked_outputs
+from xattr_check.perturbation.curves import ranked_outputs, whole_shares
 from xattr_check.perturbation.fills import Fill
 from xattr_check.perturbation.outputs import Output
 
@@ -39,7 +39,8 @@ def road(
     plus a little noise, so that the shape of what was removed does not tell the class, as a hole in one
     colour may. `output=correct` is the accuracy, which the source reports.
     """
-    kept = [(share, 1.0) for share in SHARES]
+    places = whole_shares(SHARES, subject, by)
+    kept = [(share, 1.0) for share in places]
     curve = ranked_outputs(method, subject, draw, kept, fill=fill, by=by, output=output)
-    lines = Lines(f"share of {by} imputed", "output for the target", SHARES, {"": curve})
+    lines = Lines(f"share of {by} imputed", "output for the target", places, {"": curve})
     return Measurement(curve.mean(1), evidence={"curve": curve}, lines=lines)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from xattr_check.core.method import method
+from xattr_check.imports import imported
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_methods._arguments import expect_at_least, expect_images
 from xattr_methods.gradients.integrated_gradients import integrated_gradients
@@ -26,8 +27,7 @@ def segmented(image: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     Lengths and areas are those of the authors, in proportion to the image: they enlarge it to 224 × 224,
     which takes fifty times as long for 32 × 32 pixels and finds about as many segments.
     """
-    from skimage.segmentation import felzenszwalb
-
+    felzenszwalb = imported("skimage.segmentation", "felzenszwalb")
     spread = image.max() - image.min()
     image = 2 * (image - image.min()) / (spread if spread > 0 else 1) - 1
     share = math.sqrt(image.shape[0] * image.shape[1]) / SIDE

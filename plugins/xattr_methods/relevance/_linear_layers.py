@@ -110,5 +110,7 @@ def merged(layer: Layer, call: Call) -> Layer | None:
 
 def safe(values: Tensor) -> Tensor:
     """A denominator that gives nothing where it is zero: infinite there, and otherwise as it is."""
-    tiny = torch.finfo(values.dtype).tiny / torch.finfo(values.dtype).eps
+    kind = torch.finfo(values.dtype)
+    # The range of float16 is so short that what is far from its smallest number is no longer near zero.
+    tiny = min(kind.tiny / kind.eps, max(kind.tiny, kind.eps**2))
     return values.masked_fill(values.abs() <= tiny, float("inf"))

@@ -18,6 +18,7 @@ from xattr_axioms.faithfulness.sensitivity_n import SUBSETS
 from xattr_check import Beats, Subject, load_method
 from xattr_check.core.run import Draw, Run
 from xattr_check.core.units import Units
+from xattr_check.perturbation.curves import shares, whole_shares
 from xattr_check.perturbation.subsets import random_subsets
 
 # A gate that controls set is one that controls do not pass.
@@ -77,12 +78,15 @@ def slow_area(check: str, subject: Subject, draw: Draw, scores: np.ndarray) -> l
         order = sorted(range(len(score)), key=lambda feature: -score[feature])
         begin, end = (fill, row) if check == "insertion" else (row, fill)
         curve = []
-        for step in range(17):
+        # Every input there is along the way, once.
+        numbers = sorted({round(len(order) * step / 16) for step in range(17)})
+        for number in numbers:
             image = begin.clone()
-            for feature in order[: round(len(order) * step / 16)]:
+            for feature in order[:number]:
                 put(image, end, feature, subject.spatial)
             curve.append(float(subject.model(image[None]).softmax(1)[0, target]))
-        areas.append(sum((one + two) / 2 / 16 for one, two in pairwise(curve)))
+        widths = [(after - before) / len(order) for before, after in pairwise(numbers)]
+        areas.append(sum(width * sum(ends) / 2 for width, ends in zip(widths, pairwise(curve), strict=True)))
     return areas
 
 
@@ -94,6 +98,26 @@ def test_areas_by_a_loop(check: str, kind: str, run: Run) -> None:
         measurement, draw = measured(check, method, subject, run)
         expected = slow_area(check, subject, draw, maps_of(method, subject, draw))
         assert measurement.samples.tolist() == pytest.approx(expected, abs=1e-4), method
+
+
+@pytest.mark.parametrize("steps", [16, 32])
+@pytest.mark.parametrize("check", ["insertion", "deletion", "degradation?order=morf"])
+def test_no_step_of_few_features_weighs_twice(check: str, steps: int, run: Run) -> None:
+    """Five columns have six inputs on the way, whatever the steps: no more points, and one area."""
+    few = Subject("five", nn.Linear(5, 3), torch.randn(12, 5), torch.arange(12) % 3)
+    subject, spec = sharp(few), f"{check}{'&' if '?' in check else '?'}steps={steps}"
+    measurement, _ = measured(spec, "xattr:occlusion", subject, run)
+    assert measurement.lines is not None
+    assert measurement.lines.x == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
+    curve = measurement.evidence["morf" if "morf" in check else "curve"]
+    expected = ((curve[:, 1:] + curve[:, :-1]) / 2).mean(1)
+    assert torch.allclose(measurement.samples, expected)
+
+
+def test_shares_of_many_features_are_even() -> None:
+    subject = Subject("many", nn.Linear(64, 2), torch.randn(2, 64), torch.zeros(2).long())
+    assert shares(subject, "pixels") == [step / 16 for step in range(17)]
+    assert whole_shares([0.1, 0.11, 0.5], subject, "pixels") == [6 / 64, 7 / 64, 0.5]
 
 
 @pytest.mark.parametrize("check", ["insertion", "deletion"])

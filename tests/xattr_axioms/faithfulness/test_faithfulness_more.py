@@ -71,16 +71,18 @@ def slow_rows(spec: str, subject: Subject, draw: Draw, method: str) -> list[floa
             return slow_probability(subject, row, own, target, score, first, last)  # noqa: B023
 
         if name == "road":
-            rows.append(float(np.mean([left(share, 1) for share in SHARES])))
+            numbers = sorted({round(share * len(score)) for share in SHARES})
+            rows.append(float(np.mean([left(number / len(score), 1) for number in numbers])))
         elif name == "top_bottom_masking":
             rows.append(left(0, 0.8) - left(0.2, 1))
         else:
             whole = left(0, 1)
-            shares = [step / 16 for step in range(17)]
+            shares = sorted({round(step / 16 * len(score)) / len(score) for step in range(17)})
+            widths = [after - before for before, after in pairwise(shares)]
             areas = []
             for curve in ([left(s, 1) for s in shares], [left(0, 1 - s) for s in shares]):
                 change = [abs(whole - one) / max(whole, one) for one in curve]
-                areas.append(sum((a + b) / 2 / 16 for a, b in pairwise(change)))
+                areas.append(sum(w * sum(ends) / 2 for w, ends in zip(widths, pairwise(change), strict=True)))
             by_order = {"": areas[0] - areas[1], "morf": areas[0], "lerf": 1 - areas[1]}
             rows.append(by_order[spec.partition("order=")[2]])
     return rows
@@ -223,14 +225,18 @@ def test_completeness_and_soundness_by_a_loop(kind: str, run: Run) -> None:
     assert isinstance(fill, Tensor)
     labels = subject.model(subject.inputs[:1]).shape[1]
     scores = [maps_of(method, subject, draw, torch.full_like(draw.targets, label)) for label in range(labels)]
+    count = scores[0].shape[1]
+    shares = sorted({round(step / 4 * count) / count for step in range(5)})
+    widths = [after - before for before, after in pairwise(shares)]
     for index, row in enumerate(draw.inputs):
         alphas, betas = [], []
         for label in range(labels):
             curve = [
-                slow_probability(subject, row, fill[index], label, scores[label][index], 0, step / 4)
-                for step in range(5)
+                slow_probability(subject, row, fill[index], label, scores[label][index], 0, share)
+                for share in shares
             ]
-            seen, shown = curve[-1], sum((one + two) / 8 for one, two in pairwise(curve))
+            seen = curve[-1]
+            shown = sum(width * sum(ends) / 2 for width, ends in zip(widths, pairwise(curve), strict=True))
             alphas.append(min(1, max(shown, LEAST) / seen))
             betas.append(min(1, max(seen, LEAST) / shown))
         assert float(measurement.evidence["completeness"][index]) == pytest.approx(min(alphas), abs=1e-4)

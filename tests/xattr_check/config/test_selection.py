@@ -171,3 +171,37 @@ def test_wrong_parameters_are_told(expression: str, message: str) -> None:
         select(expression, WITH, "full")
     assert message in str(caught.value)
     assert str(caught.value).startswith("--xattr-checks=")
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("roar", [FOUR]),
+        ("shape, roar", [ONE, FOUR]),
+        ("contract or roar", [ONE, TWO, FOUR]),
+        ("contract or retraining", [ONE, TWO]),
+        ("(retraining or faithfulness) and not deletion or roar", [FOUR]),
+        ("not shape", [TWO, THREE]),
+        ("shape or not roar", [ONE, TWO, THREE]),
+    ],
+)
+def test_who_names_a_check_gets_it_whatever_the_budget(expression: str, expected: list[Axiom]) -> None:
+    assert select(expression, CHECKS, "quick") == expected
+
+
+def test_a_check_with_parameters_is_named_too() -> None:
+    def measure(method: object, subject: object, draw: object, *, steps: int = 3) -> Measurement:
+        raise NotImplementedError
+
+    costly = replace(FOUR, measure=measure)
+    found = select("roar?steps=5", {**CHECKS, "roar": costly}, "quick")
+    assert [check.name for check in found] == ["roar?steps=5"]
+
+
+def test_a_family_of_the_same_name_follows_the_budget() -> None:
+    alike = {
+        **CHECKS,
+        "cost": replace(declared("cost", "cost"), cost="full"),
+        "other": declared("other", "cost"),
+    }
+    assert [check.name for check in select("cost", alike, "quick")] == ["other"]

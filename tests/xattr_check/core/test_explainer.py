@@ -124,6 +124,21 @@ def test_a_slow_method_is_stopped_once_and_for_all(run: Run) -> None:
     assert time.monotonic() - started < 20
 
 
+@pytest.mark.parametrize(("length", "ending"), [(1, "w"), (3000, "w"), (90_000, "w …")])
+def test_a_message_is_told_whole_on_one_line(run: Run, length: int, ending: str) -> None:
+    def wordy(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        raise ValueError("expected\n\x1b[31m" + length * "w")
+
+    subject = images()
+    with pytest.raises(MethodError) as raised:
+        explain(wordy, subject, run)(subject.model, subject.inputs[:2], subject.targets[:2])
+    text, _, place = str(raised.value).rpartition(" (")
+    assert text.startswith("raised ValueError: expected ?[31mw")
+    assert text.endswith(ending)
+    assert text.count("w") == min(length, 4000 - len("expected ?[31m"))
+    assert place.startswith("test_explainer.py:")
+
+
 class RaisesOn:
     """Raises on inputs whose first value is above a bound, or on batches of more than so many."""
 
