@@ -113,21 +113,28 @@ class Controls:
             against = {one.name for one in self.methods if one.control == "negative"}
         return {name: samples for name, samples in self.joined.items() if name in against}
 
-    def fault(self, best: Tensor | None = None) -> str:
-        """Why the controls do not separate here, or an empty string.
+    def unbeatable(self, best: Tensor | None = None) -> str:
+        """Which control no map could beat, and why, or an empty string.
 
         best: (n,) the best that any map could reach, where that is less than the bounds of the check.
         """
+        if not isinstance(self.gate, Beats):
+            return ""
+        ceiling = self.check.ceiling if best is None else float(best.mean())
+        for name, rows in self.rivals.items():
+            value = float(rows.mean())
+            ahead = value - ceiling if self.gate.lower else ceiling - value
+            if ahead <= self.gate.by:
+                return (
+                    f"no map could pass: the control {name!r} comes to {value:.3g}, and the best of "
+                    f"all to {ceiling:.3g} (gate {self.gate})"
+                )
+        return ""
+
+    def fault(self) -> str:
+        """Why the controls do not separate here, or an empty string."""
         check, joined = self.check, self.joined
         if isinstance(self.gate, Beats):
-            ceiling = check.ceiling if best is None else float(best.mean())
-            for name, rows in self.rivals.items():
-                value = float(rows.mean())
-                if abs(ceiling - value) <= self.gate.by:
-                    return (
-                        f"no map could pass: the control {name!r} comes to {value:.3g}, and no map to "
-                        f"better than {ceiling:.3g} (gate {self.gate})"
-                    )
             for name in set(check.positive) & set(joined):
                 judged = self.gate.judge(joined[name], self.rivals, check.estimate)
                 if judged.difference is not None and judged.difference.value <= self.gate.by:

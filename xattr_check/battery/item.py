@@ -116,7 +116,7 @@ class _Trial:
             return replace(self._verdict("error", str(error)), trace=trace)
         except (ControlError, Invalid) as error:
             return self._verdict("invalid", f"{error}; the check says nothing about {subject.name!r}")
-        if reason := self.controls.fault(torch.cat(self.best) if self.best else None):
+        if reason := self._fault(self.controls, judgement):
             return self._verdict(
                 "invalid", f"{reason}; the check says nothing about {subject.name!r}", judgement
             )
@@ -125,6 +125,11 @@ class _Trial:
             sentence = f"{found.sentence}; uninformative, since {reason}"
             return replace(found, status="not_applicable", sentence=sentence)
         return found
+
+    def _fault(self, controls: Controls, judgement: Judgement) -> str:
+        """Why nothing follows from the judgement here, or an empty string."""
+        best = torch.cat(self.best) if self.best else None
+        return controls.fault() or ("" if judgement.outcome == "pass" else controls.unbeatable(best))
 
     @cached_property
     def subject(self) -> Subject:

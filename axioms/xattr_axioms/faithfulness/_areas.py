@@ -7,6 +7,7 @@ from xattr_check.core import Draw, Explainer, Lines, Measurement, Subject
 from xattr_check.core.units import By
 from xattr_check.perturbation.curves import area, ranked_outputs
 from xattr_check.perturbation.fills import Fill
+from xattr_check.perturbation.greedy import greedy_area
 
 
 def measure_area(
@@ -26,4 +27,5 @@ def measure_area(
     kept = [(share, 1.0) if done == "removed" else (0.0, share) for share in places]
     curve = ranked_outputs(method, subject, draw, kept, fill=fill, by=by)
     lines = Lines(f"share of {by} {done}", "probability of the target", places, {"": curve})
-    return Measurement(area(curve, places), evidence={"curve": curve}, lines=lines)
+    best = greedy_area(subject, draw, places, done, fill=fill, by=by)
+    return Measurement(area(curve, places), evidence={"curve": curve}, lines=lines, best=best)

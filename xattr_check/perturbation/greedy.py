@@ -1,0 +1,73 @@
+"""The best that any order of features could do, nearly: one step after the other, with the model asked."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from xattr_check.core.run import Draw
+from xattr_check.core.subject import Subject
+from xattr_check.core.units import By, Units
+from xattr_check.perturbation.curves import area
+from xattr_check.perturbation.fills import Fill, absent
+from xattr_check.perturbation.outputs import outputs_under
+
+# With more units than these it is no cheap answer.
+MOST = 64
+
+
+def greedy_area(
+    subject: Subject,
+    draw: Draw,
+    places: Sequence[float],
+    done: Literal["removed", "shown"],
+    *,
+    fill: Fill,
+    by: By,
+) -> Tensor | None:
+    """(n,) the least area under the target's probability while units are removed, or the largest while shown.
+
+    At each of the places the units are taken that change the probability most, given those that were taken
+    before. None where there are too many units to ask the model about each. It is the same for all methods.
+    """
+    units = Units.of(subject, by)
+    if units.count > MOST:
+        return None
+
+    def compute() -> dict[str, Tensor]:
+        return {"area": area(_curve(subject, draw, units, places, done, fill), places)}
+
+    found = draw.shared("greedy", compute, fill=fill, by=by, done=done, places=list(places))
+    return found["area"]
+
+
+def _curve(
+    subject: Subject, draw: Draw, units: Units, places: Sequence[float], done: str, fill: Fill
+) -> Tensor:
+    """(n, K): the target's probability at each of the places."""
+    other, count = absent(fill, subject, draw), units.count
+    taken = torch.zeros(len(draw.inputs), count, dtype=torch.bool, device=draw.inputs.device)
+    candidates = torch.eye(count, dtype=torch.bool, device=draw.inputs.device)
+    sign = 1 if done == "shown" else -1
+
+    def outputs(more: Tensor) -> Tensor:
+        """(n, M): the probability where units (M, count) are taken besides."""
+
+        def mask_of(rows: Tensor, columns: Tensor) -> Tensor:
+            both = taken[rows] | more[columns]
+            return units.spread(both if done == "shown" else ~both)
+
+        return outputs_under(
+            subject.model, draw.inputs, draw.targets, other, mask_of, len(more), output="probability",
+            memory=draw.run.memory,
+        )  # fmt: skip
+
+    curve = []
+    for place in places:
+        missing = round(place * count) - int(taken[0].sum())
+        if missing:
+            gains = (sign * outputs(candidates)).masked_fill(taken, -torch.inf)
+            taken = taken.scatter(1, gains.topk(missing, dim=1).indices, True)
+        curve.append(outputs(torch.zeros_like(candidates[:1])))
+    return torch.cat(curve, dim=1)
