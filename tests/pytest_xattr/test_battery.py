@@ -322,7 +322,7 @@ def test_json_has_every_verdict(folder: pytest.Pytester, judge: Run) -> None:
     assert list(record) == [
         *("method", "subject", "check", "family", "status", "required", "advisory", "statistic", "interval"),
         *("gate", "sentence", "controls", "n", "seconds", "better", "scale", "fingerprint", "code", "draws"),
-        *("figure", "bound", "beats", "continues", "shortfall"),
+        *("figure", "bound", "beats", "references", "continues", "shortfall"),
     ]
     assert (record["method"], record["subject"], record["status"]) == ("mymod:flipped", "columns", "fail")
     assert set(record["controls"]) == {"random"}
