@@ -13,7 +13,7 @@ with neutral_warnings():
     from scipy.special import ndtri, stdtrit
 
 # Nominally: one verdict in a thousand errs, and a battery of fifty checks once in twenty runs. Asymptotic, so
-# rows that are nearly all the same, such as rare hits among zeros, err more often.
+# that rows of which rare ones are far from the others err more often: `shares` and `betting` are for those.
 ERROR_RATE = 0.001
 # The number of rows for which the confidence sequence is made tightest: the first look.
 FIRST_LOOK = 32
