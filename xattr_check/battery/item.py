@@ -186,8 +186,8 @@ class _Trial:
         return judgement
 
     def _estimate(self, samples: Tensor, error_rate: float) -> Interval:
-        """The statistic with its interval; of the subject's inputs, where each row is one of them."""
-        population = len(self.subject.inputs) if len(samples) == self.inputs else None
+        """The statistic with its interval; of as many rows in all as the subject's inputs make."""
+        population = round(len(self.subject.inputs) * len(samples) / self.inputs)
         return self.item.check.estimate(samples, error_rate, population=population)
 
     def _take(self, measurement: Measurement) -> bool:

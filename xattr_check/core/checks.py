@@ -67,8 +67,9 @@ class Axiom:
     statistic: `mean` and `max` of the rows, or a function of them; `max` is exact and takes one draw.
     bounds: between which the statistic and each row lie, whatever the method; intervals are told within them,
         and know what a rare row could be.
-    rows: `shares` where each is 0 or 1, whose mean has an exact interval; `numbers` where they are spread
-        between the bounds; `small` where the gate is so near a bound that only their spread tells.
+    rows: `shares` where each is 0 or 1 and follows from an input alone: their mean has an exact interval, and
+        there are no more of them than inputs. `numbers` where they are spread between the bounds, `small`
+        where the gate is so near a bound that only their spread tells.
     needs: what a subject must offer.
     on: turns the subject into the one that is measured on, on the run's device, such as one with inputs made
         for its model; None for the subject itself. Asked once in a run; raises Undefined or Invalid. The

@@ -88,8 +88,31 @@ def tell_apart(method: Explainer, maps: Tensor, others: Tensor, draw: Draw) -> M
         f"by {float(gaps.mean()):.2g} of their norm on average, and {float(gaps[worst]):.2g} for input "
         f"{int(draw.indices[worst])}"
     )
-    last = draw.run.budget == "quick" and _passes(method, draw) > AFFORDABLE
-    return Measurement((gaps > rounding).double(), finding, evidence={"distance": gaps}, last=last)
+    beyond = (gaps > rounding).double()
+    return Measurement(beyond, finding, evidence={"distance": gaps}, last=_is_last(method, draw))
+
+
+def count_beyond(method: Explainer, amounts: Tensor, draw: Draw) -> Measurement:
+    """Whether a share of a map that should be 0 is more than rounding, 1 or 0, for each input.
+
+    amounts: (N,) such shares, which the evidence has; NaN for an input of which there is none.
+    """
+    known = ~amounts.isnan()
+    rows, indices = amounts[known], draw.indices[known.to(draw.indices.device)]
+    if not len(rows):
+        return Measurement(rows)
+    worst = int(rows.argmax())
+    finding = (
+        f"{float(rows.mean()):.2g} of their attribution on average, and {float(rows[worst]):.2g} for "
+        f"input {int(indices[worst])}"
+    )
+    beyond = (rows > steps(draw)).double()
+    return Measurement(beyond, finding, evidence={"amount": rows}, last=_is_last(method, draw))
+
+
+def _is_last(method: Explainer, draw: Draw) -> bool:
+    """Whether a quick run has no more than the first draw of a method whose maps take many passes."""
+    return draw.run.budget == "quick" and _passes(method, draw) > AFFORDABLE
 
 
 def _passes(method: Explainer, draw: Draw) -> float:

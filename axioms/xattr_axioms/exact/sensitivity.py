@@ -24,7 +24,6 @@ ZERO = 1e-6
     # most places, so that smoothgrad comes to 0 to 0.16.
     # 44 pairs without a failure, as many as 128 inputs make, show that a fifth does not fail.
     gate=AtMost(0.2),
-    rows="shares",
     cites="sundararajan2017",
     reads="of pairs of inputs with different outputs get no attribution on the one feature that matters",
     bounds=(0, 1),

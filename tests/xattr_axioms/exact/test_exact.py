@@ -139,7 +139,7 @@ def test_symmetry_by_definition(name: str, run: Run) -> None:
     mirrored = (draw.inputs + draw.inputs.flip(3)) / 2
     maps = method(Instead(lambda x: subject.model((x + x.flip(3)) / 2)), mirrored, draw.targets).double()
     gap, size = (maps - maps.flip(3)).abs().sum((1, 2, 3)), maps.abs().sum((1, 2, 3))
-    found = measured("symmetry", f"xattr:{name}", subject, run)[0].samples.tolist()
+    found = measured("symmetry", f"xattr:{name}", subject, run)[0].evidence["amount"].tolist()
     assert found == pytest.approx((gap / size / 2).tolist(), abs=1e-4)
 
 
@@ -152,7 +152,9 @@ def test_dummy_features_are_without_effect(run: Run) -> None:
         seen.append(model)
         return torch.ones_like(inputs)
 
-    assert measured("dummy", explain, subject, run)[0].samples.tolist() == pytest.approx([0.5] * 8, abs=0.1)
+    found = measured("dummy", explain, subject, run)[0]
+    assert found.samples.tolist() == [1] * 8
+    assert found.evidence["amount"].tolist() == pytest.approx([0.5] * 8, abs=0.1)
     slopes = gradient(seen[0], subject.inputs, subject.targets)
     useless = (slopes == 0).all(0)
     other = subject.inputs + 7 * useless
