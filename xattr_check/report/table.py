@@ -62,7 +62,7 @@ def _gate(verdict: Verdict) -> list[str]:
         return []
     lower = verdict.better == "lower"
     short = [f"gate {'<' if lower else '>'} controls"] if verdict.beats else []
-    short += [f"gate {'≤' if lower else '≥'} references"] if verdict.references else []
+    short += ["gate references"] if verdict.references else []
     return [f"gate {verdict.gate}", *short]
 
 
