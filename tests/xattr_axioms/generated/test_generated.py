@@ -90,17 +90,20 @@ def other(subject: Subject, row: int) -> int:
     return int(subject.truth["other_target"][row])
 
 
+@pytest.mark.parametrize("sensitivity", [False, True])
 @pytest.mark.parametrize("features", [2, 3, 4])
-def test_null_feature_agrees_with_the_textbook(features: int, run: Run) -> None:
+def test_null_feature_agrees_with_the_textbook(features: int, sensitivity: bool, run: Run) -> None:
+    """The ratio is signed also where the sign is a direction, and the share is of magnitudes."""
     subject = derived("null_feature", features=features)
     maps = noise(subject)
-    found, rows = measure("null_feature", subject, fixed(subject, maps), run)
+    found, rows = measure("null_feature", subject, fixed(subject, maps, sensitivity=sensitivity), run)
     expected, ratios = [], []
     for row in rows.tolist():
         scores = maps[row, int(subject.targets[row])].sum(0)
-        contributing = total(scores, subject.truth["mask_a"][row])
+        sizes = maps[row, int(subject.targets[row])].abs().sum(0) if sensitivity else scores
+        contributing = total(sizes, subject.truth["mask_a"][row])
         others = [subject.truth[f"mask_{letter}"][row] for letter in "bcd"[: features - 1]]
-        null = sum(total(scores, mask) for mask in others) / len(others)
+        null = sum(total(sizes, mask) for mask in others) / len(others)
         expected.append(null / (null + contributing))
         signed = [float(scores[mask[0]].sum()) for mask in others]
         ratios.append(sum(signed) / len(others) / float(scores[subject.truth["mask_a"][row][0]].sum()))

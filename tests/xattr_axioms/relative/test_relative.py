@@ -64,6 +64,19 @@ def test_input_dependence_by_a_loop(method: str, digits: Subject, run: Run) -> N
         )
 
 
+@pytest.mark.parametrize("method", ["xattr:gradient", "xattr:input_x_gradient"])
+def test_the_published_rate_of_input_dependence_is_signed(method: str, digits: Subject, run: Run) -> None:
+    measurement, draw = measured("input_dependence", method, digits, run)
+    scene, function = digits.siblings["scene"], load_method(method).function
+    rows = digits.locate(draw.inputs)
+    mask, target = digits.truth["mask"][rows], digits.truth["scene"][rows]
+    hidden, bare = (
+        (function(scene, one[rows].clone(), target).double() * mask).sum((1, 2, 3))
+        for one in (digits.inputs, digits.truth["background"])
+    )
+    assert torch.equal(measurement.evidence["published"], (hidden < bare).double())
+
+
 @pytest.mark.parametrize("seed", seeds())
 def test_methods_that_ask_the_model_pass_and_others_fail(seed: int, digits: Subject, store: Store) -> None:
     run = Run(store=store, seed=seed)
