@@ -117,16 +117,20 @@ def test_class_sensitivity_double_agrees_with_the_textbook(run: Run) -> None:
     subject = derived("class_sensitivity_double")
     maps = noise(subject)
     found, rows = measure("class_sensitivity_double", subject, fixed(subject, maps), run)
-    expected = []
+
+    def overlap(pair: list[Tensor], masks: list[Tensor]) -> float:
+        both = sum(min(float(pair[0][i, j]), float(pair[1][i, j])) for mask in masks for i, j in pixels(mask))
+        return both / (total(pair[0], masks[0]) + total(pair[1], masks[1]))
+
+    expected, published = [], []
     for row in rows.tolist():
         masks = [subject.truth[name][row] for name in ("mask_a", "mask_b")]
-        pair = [maps[row, t].sum(0) for t in (int(subject.targets[row]), other(subject, row))]
-        pair = [scores.abs() / (total(scores, masks[0]) + total(scores, masks[1])) for scores in pair]
-        overlap = sum(
-            min(float(pair[0][i, j]), float(pair[1][i, j])) for mask in masks for i, j in pixels(mask)
-        )
-        expected.append(overlap / (total(pair[0], masks[0]) + total(pair[1], masks[1])))
+        pair = [maps[row, t].sum(0).abs() for t in (int(subject.targets[row]), other(subject, row))]
+        published.append(overlap(pair, masks))
+        pair = [scores / (total(scores, masks[0]) + total(scores, masks[1])) for scores in pair]
+        expected.append(overlap(pair, masks))
     assert found.samples.tolist() == pytest.approx(expected)
+    assert found.evidence["published_overlap"].tolist() == pytest.approx(published)
 
 
 def test_class_sensitivity_single_agrees_with_the_textbook(run: Run) -> None:
