@@ -182,6 +182,16 @@ def test_the_perturbation_has_its_size_and_no_effect(run: Run) -> None:
     assert len(draw.inputs) == 32
 
 
+def test_the_published_rate_of_input_independence_is_signed(run: Run) -> None:
+    subject, method = weighted(), load_method("xattr:input_x_gradient")
+    one, other = (
+        measured("input_independence", replace(method, sensitivity=sensitivity), subject, run)[0]
+        for sensitivity in (False, True)
+    )
+    assert not torch.equal(one.samples, other.samples)
+    assert torch.equal(one.evidence["published"], other.evidence["published"])
+
+
 def test_where_nothing_can_be_left_unchanged(run: Run) -> None:
     subject = columns(count=16)
     with torch.no_grad():
