@@ -340,7 +340,8 @@ PAIRS = (
         f"lime?{GRID}",
         "captum:Lime?feature_mask=2&n_samples=100",
         "captum weights its samples by the cosine of the perturbed inputs, with width 1, and fits a lasso; "
-        "ours, as the paper and its code, by which regions are present, with width ¼, and fits a ridge.",
+        "ours by which regions are present, with width ¼, and fits a ridge to all of them, as the last step "
+        "of the authors' code does; the paper's sparse model of K regions is neither.",
         columns=("", "n_samples=100"),
         repeated=True,
         sampled=True,

@@ -87,9 +87,14 @@ class Explainer:
         The sum of the map over the unit; of its magnitude, where the method is a sensitivity.
         """
         maps = self(model, inputs, targets)
-        return (units or Units.of(self.subject, "pixels")).sums(
-            maps.abs() if self.method.sensitivity else maps
-        )
+        return self._units(units).sums(maps.abs() if self.method.sensitivity else maps)
+
+    def signed(self, model: nn.Module, inputs: Tensor, targets: Tensor, units: Units | None = None) -> Tensor:
+        """(N, P) float64: as `scores`, but with the signs of the map whatever they mean to the method."""
+        return self._units(units).sums(self(model, inputs, targets))
+
+    def _units(self, units: Units | None) -> Units:
+        return units or Units.of(self.subject, "pixels")
 
     def _compute(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int) -> Tensor:
         parts = []

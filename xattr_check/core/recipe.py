@@ -19,7 +19,8 @@ class Recipe:
     """What networks are trained on, and how.
 
     network: () -> an untrained network that maps (N, *F) to logits (N, K), its weights from torch's global
-        generator; without BatchNorm, whose statistics would tie a network to its batches.
+        generator; without BatchNorm, whose statistics would tie a network to its batches. So retraining as it
+        was published with a ResNet cannot be repeated to the letter.
     pool: () -> `inputs` (M, *F) and `targets` (M,), like the subject's own and none of them; what else there
         is becomes truth of the pool, such as `mask` (M, 1, H, W) bool. Made when a check asks for it.
     epochs, batch: how often the pool is gone through, and in batches of how many.

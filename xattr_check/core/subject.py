@@ -26,7 +26,9 @@ class Subject:
     """What a method is judged on.
 
     name: how reports call it.
-    model: maps (N, *F) to logits (N, K), K ≥ 2; put into eval mode here, its weights are never changed.
+    model: maps (N, *F) to logits (N, K), K ≥ 2; put into eval mode here, its weights are never changed. The
+        logits are taken to be of classes that exclude one another: a probability is their softmax, which is
+        wrong for labels of which several hold at once, and there is no target that is a real number.
     inputs: (N, *F) float, as the model expects them: (N, C, H, W) images, (N, D) columns, (N, T, E) tokens.
     targets: (N,) int64, the output that is explained for each input.
     reference: (n, generator) -> (n, *F), what absence looks like; drawn anew at every call.

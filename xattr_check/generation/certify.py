@@ -15,7 +15,8 @@ from xattr_check.perturbation.chunks import Chunks
 from xattr_check.perturbation.outputs import Probe, probe
 
 T = TypeVar("T")
-# The certificate, in units of the contributing feature's effect: a forbidden change over all draws.
+# The certificate, in units of the contributing feature's effect: a forbidden change over all draws. What
+# [khakzar2022] reports as 0.0712 is another quantity, the change over the output itself, as a mean.
 MEDIAN, NINETIETH = 0.07, 0.15
 # The softmax that every feature alone gives its own class, and in `saturation` the share that it reaches of
 # the effect of all.

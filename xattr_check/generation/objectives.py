@@ -92,7 +92,9 @@ class Dynamic:
 
     A warm-up on −5 · logit, then −10 · FL(κ) · logit + 5 · Σ FL(1 − κ) · change² with the focal weight
     FL(p) = −(1 − p)^0.8 · log p and running averages κ. The output that is subtracted is held constant, and
-    of a coalition only the feature that joins is changed. In `null`, feature a is held at softmax 0.95.
+    of a coalition only the feature that joins is changed. In `null`, feature a is held at softmax p = 0.95 by
+    10 times its cross-entropy with that, which the paper prints; `experiments/released_procedure.py` holds it
+    by 5 · (p − 0.95)², so that the two are not the same objective there.
     """
 
     rate_at_start = 5e-3

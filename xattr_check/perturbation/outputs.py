@@ -94,7 +94,8 @@ def outputs_under(
 
     inputs: (N, *F); fill: what stands where a mask is False.
     mask_of: builds the keep masks of a chunk of pairs; a mask of shares mixes inputs and fill.
-    output: the softmax probability of the target, its logit, or 1 where it has the largest of all, else 0.
+    output: the softmax probability of the target, whatever the model means its logits to be, its logit, or 1
+        where it has the largest of all, else 0.
     memory: bytes that one chunk may take, activations included. When the device runs out of memory
         nevertheless, the chunk is halved and the work goes on.
     """

@@ -27,6 +27,10 @@ def deletion(
     by: By = "pixels",
     steps: int = STEPS,
 ) -> Measurement:
-    """Area under the target's probability while features are replaced by the data's mean, for each input."""
+    """Area under the target's probability while features are replaced by the data's mean, for each input.
+
+    Not by black, as in [zhang2021]: `fill=zero` is zero as the model is given it, which for normalised images
+    is about the mean again. Black is to be had as `fill=reference`, of a subject whose reference is black.
+    """
     places = shares(subject, by, steps)
     return measure_area(method, subject, draw, places, "removed", fill=fill, by=by)

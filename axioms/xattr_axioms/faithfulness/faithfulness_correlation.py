@@ -40,7 +40,8 @@ def faithfulness_correlation(
     """Pearson correlation over random sets of one size, others for each input.
 
     Of single features where `size`, the share of a set, is small enough: as in [alvarezmelis2018]. What is
-    removed becomes the data's mean.
+    removed becomes the data's mean. Sums are signed, as in the source, but for a sensitivity, whose sign is
+    no evidence: of it, magnitudes are added up, and its figure is not the published quantity.
     """
     units = Units.of(subject, by)
     if units.count < 4:

@@ -25,7 +25,8 @@ def null_feature(method: Explainer, subject: Subject, draw: Draw) -> Measurement
 
     Of several null features the mean is taken, so that chance stays ½. A map that is zero on all of them says
     nothing about any, and counts as ½. The evidence has the signed ratio that [khakzar2022] reports, Σ S on
-    the null feature by Σ S on the contributing one, which is not bounded.
+    the null feature by Σ S on the contributing one, which is not bounded; with signs for every method, also
+    where they are only a direction.
     """
     scores = method.scores(subject.model, draw.inputs, draw.targets)
     masks = feature_masks(subject, draw)
@@ -33,7 +34,7 @@ def null_feature(method: Explainer, subject: Subject, draw: Draw) -> Measurement
     contributing, null = found[:, 0], found[:, 1:].mean(1)
     zero = contributing + null == 0
     share = torch.where(zero, 0.5, null / (contributing + null))
-    signed = amounts(scores, masks)
+    signed = amounts(method.signed(subject.model, draw.inputs, draw.targets), masks)
     ratio = signed[:, 1:].mean(1) / signed[:, 0]
     told = zeros_told(zero, "counted as ½") or (
         f"signed, the sum on it is {float(ratio.nanmedian()):.2f} of that on the one that makes the target"

@@ -57,14 +57,21 @@ def hidden_evidence(subject: Subject, run: Run) -> Subject:
 def input_dependence(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     """Input dependence rate of [yang2019]: whether the region's attribution is lower with the object on it.
 
-    The signed sum over the region, as a share of the map's magnitude, so that a map that is weaker everywhere
-    is not credited. Only inputs on which the model's own logit falls with the object are asked.
+    The sum over the region, as a share of the map's magnitude, so that a map that is weaker everywhere is not
+    credited: with its sign, and of magnitudes where the method is a sensitivity, whose sign is no evidence.
+    Only inputs on which the model's own logit falls with the object are asked. The evidence has the published
+    rate: whether the signed sum itself is lower, for every method.
     """
     mask = draw.truth("object").flatten(1)
 
-    def on_region(images: Tensor) -> Tensor:
-        scores = method.scores(subject.model, images, draw.targets)
-        return (scores * mask).sum(1) / scores.abs().sum(1).clamp_min(1e-300)
+    def on_region(images: Tensor) -> tuple[Tensor, Tensor]:
+        asked = subject.model, images, draw.targets
+        scores = method.scores(*asked)
+        share = (scores * mask).sum(1) / scores.abs().sum(1).clamp_min(1e-300)
+        return share, (method.signed(*asked) * mask).sum(1)
 
-    hidden, bare = on_region(draw.inputs), on_region(draw.truth("background"))
-    return Measurement((hidden < bare).double(), evidence={"with_object": hidden, "without_object": bare})
+    (hidden, lower), (bare, higher) = (
+        on_region(images) for images in (draw.inputs, draw.truth("background"))
+    )
+    evidence = {"with_object": hidden, "without_object": bare, "published": (lower < higher).double()}
+    return Measurement((hidden < bare).double(), evidence=evidence)

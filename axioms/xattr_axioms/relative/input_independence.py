@@ -1,5 +1,7 @@
 """Input independence."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -73,10 +75,11 @@ def shuffled(delta: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
 def input_independence(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     """|ΔA| under a perturbation without effect, over that and |ΔA| under one with, for each input; ½ for 0/0.
 
-    A is the attribution of what makes the target. The perturbation without effect is optimised; the one with
-    is the same in another order, so that both have the same size and the same values. One row for each input
-    on which they are what they should be. The evidence has the rate of [yang2019]: whether A changes by less
-    than a tenth, which maps that ignore their input always do.
+    A is the attribution of what makes the target, of magnitudes where the method is a sensitivity. The
+    perturbation without effect is optimised; the one with is the same in another order, so that both have the
+    same size and the same values. One row for each input on which they are what they should be. The evidence
+    has the rate of [yang2019]: whether A, always with its sign, changes by less than a tenth, which that of
+    maps that ignore their input always does.
     """
     mask, layout = foreground(subject, draw), subject.layout
 
@@ -98,11 +101,16 @@ def input_independence(method: Explainer, subject: Subject, draw: Draw) -> Measu
     rows = (found["changes"][:, 0] < LEFT * found["changes"][:, 1]).nonzero().squeeze(1)
     if not len(rows):
         raise Undefined(f"no perturbation of the mask leaves the outputs of {subject.name!r} as they are")
+
+    def on_mask(amounts: Callable[..., Tensor], inputs: Tensor) -> Tensor:
+        return (amounts(subject.model, inputs, draw.targets) * mask).sum(1)[rows]
+
     before, without, effective = (
-        (method.scores(subject.model, inputs, draw.targets) * mask).sum(1)[rows]
-        for inputs in (draw.inputs, found["without"], found["with"])
+        on_mask(method.scores, inputs) for inputs in (draw.inputs, found["without"], found["with"])
     )
     change, other = (before - without).abs(), (before - effective).abs()
     share = torch.where(change + other == 0, 0.5, change / (change + other).clamp_min(1e-300))
+    before, without = (on_mask(method.signed, inputs) for inputs in (draw.inputs, found["without"]))
+    change = (before - without).abs()
     same = (change < SAME * before.abs()) | (change == 0)
     return Measurement(share, evidence={"published": same.double(), "output_changes": found["changes"]})

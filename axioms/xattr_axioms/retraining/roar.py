@@ -25,5 +25,10 @@ from xattr_check.networks.retrain import retrainable
     inputs=100,
 )
 def roar(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
-    """Share of the networks that recognise an input, one for each percentage removed, for each input."""
+    """Share of the networks that recognise an input, one for each percentage removed, for each input.
+
+    Regions are ranked by their mean signed attribution, so that evidence against the target comes last, and
+    by the mean magnitude where the method is a sensitivity. Experiments that rank integrated gradients and
+    their kin by magnitude judge another ranking: that of the method declared `@xattr_check.sensitivity`.
+    """
     return retrained(method, subject, draw, best=False)

@@ -50,7 +50,7 @@ def maps_of(method: Explainer, model: nn.Module, draw: Draw, rows: Tensor | None
     """
     chosen = torch.arange(len(draw.inputs)) if rows is None else rows
     asked = model, draw.inputs[chosen], draw.targets[chosen]
-    return torch.stack([draw.subject.layout.scores(method(*asked)), method.scores(*asked).abs()])
+    return torch.stack([method.signed(*asked), method.scores(*asked).abs()])
 
 
 def shares(draw: Draw) -> Sequence[Tensor]:

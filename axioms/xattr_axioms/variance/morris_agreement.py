@@ -28,7 +28,7 @@ SAMPLES = 16
 def morris_agreement(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     """Spearman correlation over regions of |Σ attribution| with μ*, for each input.
 
-    Evidence `signed`: that of the signed sums with μ, where the sign counts.
+    Evidence `signed`: that of the signed sums with μ, where the sign counts, of sensitivities too.
     """
     regions = regions_of(subject)
     design = trajectories(regions.count, SAMPLES, draw.generator("trajectories"))
@@ -37,5 +37,5 @@ def morris_agreement(method: Explainer, subject: Subject, draw: Draw) -> Measure
     first_draw(subject, draw, "morris", lambda: unreliable((halves[0], halves[1]), "μ*"))
     found = screening(effects)
     measured = agreement(method, subject, draw, regions, found.magnitude)
-    signed = spearman(regions.sums(method.scores(subject.model, draw.inputs, draw.targets)), found.mean)
+    signed = spearman(regions.sums(method.signed(subject.model, draw.inputs, draw.targets)), found.mean)
     return replace(measured, evidence={**measured.evidence, "signed": signed})

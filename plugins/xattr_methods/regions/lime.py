@@ -34,12 +34,15 @@ def lime(
 ) -> Tensor:
     """Coefficients of a ridge regression of the target's output on which regions are present. [ribeiro2016]
 
-    Returns (N, 1, H, W), (N, D) or (N, T, 1); a region's coefficient is spread evenly over its features.
+    Returns (N, 1, H, W), (N, D) or (N, T, 1); a region's coefficient is spread evenly over its features. The
+    explanation of the paper is sparse, of K regions that are selected first. Here none is left out: the ridge
+    is the last step of the authors' code.
 
     regions: `grid`, cells × cells on an image, or `single`, every feature by itself; or int64 ids (*spatial),
         (1, *spatial) or (N, *spatial), such as superpixels. Columns and tokens are regions of their own.
     samples: the input, and variants in which each region is present with probability ½; the same for all
-        inputs. width: of the exponential kernel on the cosine distance, which weights them.
+        inputs. width: of the exponential kernel on the cosine distance, exp(−D² / 2 width²), which weights
+        them, as in the authors' code; the σ of the paper's exp(−D² / σ²) is √2 times that.
     penalty: of the squared coefficients; the intercept is free.
     baseline: what stands for an absent region, a number or broadcastable to inputs.
     output: `logit`, or `probability` as in the paper, where other classes come in.

@@ -20,7 +20,7 @@ def sobol_sbsa(
     index: Literal["total", "first"] = "total",
     regions: str | Tensor = "grid",
     cells: int = 8,
-    samples: int = 32,
+    samples: int = 64,
     gain: float = 2.0,
     baseline: float | Tensor = 0.0,
     output: Output = "logit",
@@ -36,9 +36,10 @@ def sobol_sbsa(
         Total indices add up to one or more, first-order ones to one or less.
     regions: `grid`, cells × cells on an image, or `single`, every feature by itself; or int64 ids (*spatial),
         (1, *spatial) or (N, *spatial), such as superpixels. Columns and tokens are regions of their own.
-    samples: N, a power of two; with D regions there are N (D + 2) forward passes for each input, at the same
-        gains for all inputs. The standard error of S₁ is about √(2 S_T / N), and that of S₁/S_T grows as
-        S_T falls.
+    samples: N, a power of two, which the paper's 50 is not; with D regions there are N (D + 2) forward passes
+        for each input, at the same gains for all inputs. The standard error of S₁ is about √(2 S_T / N), and
+        that of S₁/S_T grows as S_T falls: of 64 regions that share the variance, S₁ is noise at this N, while
+        S_T can be ranked.
     gain: each region's gain is uniform between 0, where it is the baseline, and this; at 1 it is as it is.
     baseline: what a region fades to, a number or broadcastable to inputs.
     output: `logit` or `probability`.

@@ -90,17 +90,20 @@ def other(subject: Subject, row: int) -> int:
     return int(subject.truth["other_target"][row])
 
 
+@pytest.mark.parametrize("sensitivity", [False, True])
 @pytest.mark.parametrize("features", [2, 3, 4])
-def test_null_feature_agrees_with_the_textbook(features: int, run: Run) -> None:
+def test_null_feature_agrees_with_the_textbook(features: int, sensitivity: bool, run: Run) -> None:
+    """The ratio is signed also where the sign is a direction, and the share is of magnitudes."""
     subject = derived("null_feature", features=features)
     maps = noise(subject)
-    found, rows = measure("null_feature", subject, fixed(subject, maps), run)
+    found, rows = measure("null_feature", subject, fixed(subject, maps, sensitivity=sensitivity), run)
     expected, ratios = [], []
     for row in rows.tolist():
         scores = maps[row, int(subject.targets[row])].sum(0)
-        contributing = total(scores, subject.truth["mask_a"][row])
+        sizes = maps[row, int(subject.targets[row])].abs().sum(0) if sensitivity else scores
+        contributing = total(sizes, subject.truth["mask_a"][row])
         others = [subject.truth[f"mask_{letter}"][row] for letter in "bcd"[: features - 1]]
-        null = sum(total(scores, mask) for mask in others) / len(others)
+        null = sum(total(sizes, mask) for mask in others) / len(others)
         expected.append(null / (null + contributing))
         signed = [float(scores[mask[0]].sum()) for mask in others]
         ratios.append(sum(signed) / len(others) / float(scores[subject.truth["mask_a"][row][0]].sum()))
@@ -114,16 +117,20 @@ def test_class_sensitivity_double_agrees_with_the_textbook(run: Run) -> None:
     subject = derived("class_sensitivity_double")
     maps = noise(subject)
     found, rows = measure("class_sensitivity_double", subject, fixed(subject, maps), run)
-    expected = []
+
+    def overlap(pair: list[Tensor], masks: list[Tensor]) -> float:
+        both = sum(min(float(pair[0][i, j]), float(pair[1][i, j])) for mask in masks for i, j in pixels(mask))
+        return both / (total(pair[0], masks[0]) + total(pair[1], masks[1]))
+
+    expected, published = [], []
     for row in rows.tolist():
         masks = [subject.truth[name][row] for name in ("mask_a", "mask_b")]
-        pair = [maps[row, t].sum(0) for t in (int(subject.targets[row]), other(subject, row))]
-        pair = [scores.abs() / (total(scores, masks[0]) + total(scores, masks[1])) for scores in pair]
-        overlap = sum(
-            min(float(pair[0][i, j]), float(pair[1][i, j])) for mask in masks for i, j in pixels(mask)
-        )
-        expected.append(overlap / (total(pair[0], masks[0]) + total(pair[1], masks[1])))
+        pair = [maps[row, t].sum(0).abs() for t in (int(subject.targets[row]), other(subject, row))]
+        published.append(overlap(pair, masks))
+        pair = [scores / (total(scores, masks[0]) + total(scores, masks[1])) for scores in pair]
+        expected.append(overlap(pair, masks))
     assert found.samples.tolist() == pytest.approx(expected)
+    assert found.evidence["published_overlap"].tolist() == pytest.approx(published)
 
 
 def test_class_sensitivity_single_agrees_with_the_textbook(run: Run) -> None:

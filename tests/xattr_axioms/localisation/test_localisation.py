@@ -8,7 +8,7 @@ import torch
 from broken_methods import broken
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from judging import judge, seeds
+from judging import judge, measured, seeds
 from subjects import columns, images
 from torch import Tensor, nn
 
@@ -72,7 +72,7 @@ def test_heat_ratios_by_a_loop(values: list[list[int]], inside: list[bool]) -> N
             on = sum(h for h, m in above if m)
             if abs(30 + (1 - 30) * step / STEPS - kept) != 0.5:  # halves are rounded either way
                 assert float(found[row, step]) == pytest.approx(on / sum(h for h, _ in above))
-                assert float(published[row, step]) == pytest.approx(on / max(map_) / len(above))
+                assert float(published[row, step]) == pytest.approx(on / len(above))
 
 
 def test_heat_ratios_of_the_published_examples() -> None:
@@ -80,9 +80,27 @@ def test_heat_ratios_of_the_published_examples() -> None:
     mask = torch.arange(100).expand(1, -1) < 25
     one, other = (torch.where(mask, 1.0, level).double() for level in (0.0, 0.25))
     alone, spread, low = (heat_ratios(heat, mask) for heat in (one, other, 0.25 * one))
-    assert [float(curve.mean()) for curve in (*alone, *low)] == [1.0] * 4  # attributions have no unit
-    assert 0.4 < float(spread[1].mean()) < 0.5
+    areas = [float(torch.trapezoid(published, dx=1 / STEPS)) for _, published in (alone, spread, low)]
+    assert areas == pytest.approx([1, 0.42, 0.25], abs=0.01)
+    assert (
+        float(alone[0].mean()) == float(low[0].mean()) == 1
+    )  # without a unit, little heat is as good as much
     assert float(spread[0][0, 0]) == pytest.approx(25 / (25 + 75 / 4))
+
+
+def test_the_published_heat_ratio_is_of_the_maps_own_scale(run: Run) -> None:
+    subject = cornered(count=24)
+
+    def halved(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        return gradient(model, inputs, targets) / 2
+
+    one, other = (
+        measured("effective_heat_ratio", name, subject, run)[0] for name in (gradient.function, halved)
+    )
+    assert torch.equal(one.samples, other.samples)
+    torch.testing.assert_close(
+        one.evidence["published_heat_ratio"], 2 * other.evidence["published_heat_ratio"]
+    )
 
 
 @settings(max_examples=50, deadline=None)

@@ -64,6 +64,19 @@ def test_input_dependence_by_a_loop(method: str, digits: Subject, run: Run) -> N
         )
 
 
+@pytest.mark.parametrize("method", ["xattr:gradient", "xattr:input_x_gradient"])
+def test_the_published_rate_of_input_dependence_is_signed(method: str, digits: Subject, run: Run) -> None:
+    measurement, draw = measured("input_dependence", method, digits, run)
+    scene, function = digits.siblings["scene"], load_method(method).function
+    rows = digits.locate(draw.inputs)
+    mask, target = digits.truth["mask"][rows], digits.truth["scene"][rows]
+    hidden, bare = (
+        (function(scene, one[rows].clone(), target).double() * mask).sum((1, 2, 3))
+        for one in (digits.inputs, digits.truth["background"])
+    )
+    assert torch.equal(measurement.evidence["published"], (hidden < bare).double())
+
+
 @pytest.mark.parametrize("seed", seeds())
 def test_methods_that_ask_the_model_pass_and_others_fail(seed: int, digits: Subject, store: Store) -> None:
     run = Run(store=store, seed=seed)
@@ -167,6 +180,16 @@ def test_the_perturbation_has_its_size_and_no_effect(run: Run) -> None:
     again, _ = measured("input_independence", "xattr:gradient", subject, run)
     assert torch.equal(again.samples, measurement.samples)
     assert len(draw.inputs) == 32
+
+
+def test_the_published_rate_of_input_independence_is_signed(run: Run) -> None:
+    subject, method = weighted(), load_method("xattr:input_x_gradient")
+    one, other = (
+        measured("input_independence", replace(method, sensitivity=sensitivity), subject, run)[0]
+        for sensitivity in (False, True)
+    )
+    assert not torch.equal(one.samples, other.samples)
+    assert torch.equal(one.evidence["published"], other.evidence["published"])
 
 
 def test_where_nothing_can_be_left_unchanged(run: Run) -> None:

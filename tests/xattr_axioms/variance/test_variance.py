@@ -125,6 +125,16 @@ def test_a_sign_says_nothing_about_a_variance(check: str, run: Run) -> None:
         assert float(one.evidence["signed"].min()) > 0.99
 
 
+def test_signed_agreement_keeps_the_signs_of_a_sensitivity(run: Run) -> None:
+    subject = columns(count=24)
+    signed = load_method("xattr:input_x_gradient")
+    one, other = (
+        measured("morris_agreement", replace(signed, sensitivity=sensitivity), subject, run)[0]
+        for sensitivity in (False, True)
+    )
+    assert torch.equal(one.evidence["signed"], other.evidence["signed"])
+
+
 class Constant(nn.Module):
     """Returns the same logits for every input."""
 

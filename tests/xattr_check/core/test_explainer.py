@@ -3,6 +3,7 @@ import random
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from xattr_check.core.explainer import Explainer
 from xattr_check.core.faults import finite_fault, shape_fault, type_fault
 from xattr_check.core.run import Run
 from xattr_check.core.state import ModelState, generator_states
+from xattr_check.core.units import By, Units
 
 
 class Counted:
@@ -46,6 +48,22 @@ def test_the_same_maps_are_computed_once(run: Run) -> None:
     explainer(images(seed=1).model, subject.inputs[:5], subject.targets[:5])
     explainer(subject.model, subject.inputs[:5], subject.targets[:5], seed=1)
     assert method.sizes == [5, 4, 5, 5, 5]
+
+
+@pytest.mark.parametrize("by", [None, "pixels", "channels", "regions"])
+@pytest.mark.parametrize("sensitivity", [False, True])
+def test_signed_sums_keep_the_signs_of_a_sensitivity(by: By | None, sensitivity: bool, run: Run) -> None:
+    for subject in (images(), columns(), tokens()):
+        method = replace(load_method(Counted()), sensitivity=sensitivity)
+        explainer, asked = (
+            Explainer.of(method, subject, run),
+            (subject.model, subject.inputs, subject.targets),
+        )
+        units = None if by is None else Units.of(subject, by)
+        every = units or Units.of(subject, "pixels")
+        signed, scores = explainer.signed(*asked, units), explainer.scores(*asked, units)
+        assert torch.equal(signed, every.sums(subject.inputs))
+        assert torch.equal(scores, every.sums(subject.inputs.abs() if sensitivity else subject.inputs))
 
 
 def test_batches_are_of_the_size_of_the_run(run: Run) -> None:
