@@ -30,6 +30,7 @@ class Controls:
     sensitivity: whether the sign of the method is a direction. Of a reference whose sign is one as well, maps
         are read as those of the method, with their signs or as magnitudes.
     samples: rows by control, one tensor for each draw. lines: what was measured along an axis, likewise.
+    draws: those that were measured. asked: how many of the references are measured so far.
     """
 
     check: Axiom
@@ -40,6 +41,8 @@ class Controls:
     sensitivity: bool = False
     samples: dict[str, list[Tensor]] = field(default_factory=dict)
     lines: dict[str, list[dict[str, Tensor]]] = field(default_factory=dict)
+    draws: list[Draw] = field(default_factory=list)
+    asked: int = 1
 
     def __post_init__(self) -> None:
         allowed = {name: one for name, one in self.known.items() if one.needs <= self.subject.offers}
@@ -57,15 +60,36 @@ class Controls:
         ]
 
     def measure(self, draw: Draw) -> dict[str, float]:
-        """The statistic of each control in a draw. Raises ControlError where one cannot be measured."""
-        found = {one.name: self._measure(one, draw) for one in self.methods}
-        for reference in self.references:
+        """The statistic of each control in a draw, and of the references that are asked so far.
+
+        Raises ControlError where one cannot be measured.
+        """
+        self.draws.append(draw)
+        found = {one.name: self._take(one, draw) for one in self.methods}
+        for reference in self.references[: self.asked]:
             with suppress(Undefined):  # as of the gradient of a model that has none
-                found[reference.name] = self._measure(reference, draw)
-        for name, (samples, lines) in found.items():
-            self.samples.setdefault(name, []).append(samples)
-            self.lines.setdefault(name, []).append(lines)
-        return {name: self.check.value(samples) for name, (samples, _) in found.items()}
+                found[reference.name] = self._take(reference, draw)
+        return found
+
+    def ask_another(self) -> bool:
+        """Measure the next reference as well, on all draws; whether there was one.
+
+        To be near one of them is enough, and some take a hundred times as long as others.
+        """
+        waiting = self.references[self.asked : self.asked + 1]
+        self.asked += len(waiting)
+        for reference in waiting:
+            with suppress(Undefined):
+                for draw in self.draws:
+                    self._take(reference, draw)
+        return bool(waiting)
+
+    def _take(self, control: Method, draw: Draw) -> float:
+        """Keep the samples and lines of a control in a draw; the statistic of the draw."""
+        samples, lines = self._measure(control, draw)
+        self.samples.setdefault(control.name, []).append(samples)
+        self.lines.setdefault(control.name, []).append(lines)
+        return self.check.value(samples)
 
     def _measure(self, control: Method, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
         """Samples and lines of a control in a draw, from the store: they are the same for every method."""

@@ -175,15 +175,28 @@ class _Trial:
             self.draws[str(draw.seed)] = Drawn(self.samples[-1], controls.measure(draw))
             if isinstance(self.gate, Beats) and not controls.rivals:
                 raise Undefined(f"{subject.name!r} allows none of the controls that are to be beaten")
-            if self.gate.references and not controls.rivals:
-                told = " or ".join(self.gate.references)
-                raise Undefined(f"{subject.name!r} allows no reference, {told}")
-            judgement = self.gate.judge(torch.cat(self.samples), controls.rivals, self._estimate, check.guard)
+            judgement = self._judged(controls)
             if judgement.outcome != "undecided" or not check.sequential or last:
                 break
         if judgement is None:
             raise Undefined("the subject has no inputs to draw")
         return judgement
+
+    def _judged(self, controls: Controls) -> Judgement:
+        """What the gate says to all rows so far, by one reference after the other until one passes them."""
+        while True:
+            if controls.rivals or not self.gate.references:
+                judged = self.gate.judge(
+                    torch.cat(self.samples), controls.rivals, self._estimate, self.item.check.guard
+                )
+                if judged.outcome == "pass":
+                    return judged
+            if not controls.ask_another():
+                break
+        if self.gate.references and not controls.rivals:
+            told = " or ".join(self.gate.references)
+            raise Undefined(f"{self.item.subject.name!r} allows no reference, {told}")
+        return judged
 
     def _estimate(self, samples: Tensor, error_rate: float) -> Interval:
         """The statistic with its interval; of as many rows in all as the subject's inputs make."""

@@ -279,13 +279,14 @@ class Within:
     ) -> Judgement:
         """Pass where it is near one of the references, fail where it is worse than all of them.
 
-        controls: samples of the references, and no others. The error rate is shared among them, since any
-        one of them can pass the method. Nothing is guarded: rows that are means over inputs are not skewed.
+        controls: samples of the references that were asked, and no others. The error rate is shared among
+        all of them, since any one can pass the method. Nothing is guarded: rows that are means over inputs
+        are not skewed.
         """
         interval = estimate(samples, ERROR_RATE)
         sign = -1.0 if self.lower else 1.0
         gaps = {
-            name: estimate(sign * (samples - reference), ERROR_RATE / len(controls))
+            name: estimate(sign * (samples - reference), ERROR_RATE / max(len(self.of), len(controls)))
             for name, reference in controls.items()
         }
         nearest = max(gaps, key=lambda name: gaps[name].low)
