@@ -31,7 +31,7 @@ def test_it_writes_what_can_be_read(folder: Path, capsys: pytest.CaptureFixture[
         methods=["xattr:gradcam"],
         subject="digits",
         autosave=True,
-        compare_fail="p<0.01, any:pass->fail",
+        compare_fail="p<0.01 and worse>5%, any:pass->fail",
         places={("compare_fail",): ""},  # which is said by a file
     )
 
