@@ -3,7 +3,7 @@
 All take (model, inputs (N, C, H, W), targets (N,)). `CONTRACT`, `DEPENDENCE`, `MEANING`, `GENERATED` and
 `EXACT` hold them by name: what breaks the rules of a call, what does not look at what it explains, what
 computes the wrong thing, what only features show that are known to have no effect, and what claims an axiom
-and breaks it.
+and breaks it; `RETRAINING` what only its pattern gives away.
 """
 
 import random
@@ -24,6 +24,7 @@ DEPENDENCE: dict[str, Callable[..., Any]] = {}
 MEANING: dict[str, Callable[..., Any]] = {}
 GENERATED: dict[str, Callable[..., Any]] = {}
 EXACT: dict[str, Callable[..., Any]] = {}
+RETRAINING: dict[str, Callable[..., Any]] = {}
 # The check that must catch each, by name.
 CAUGHT_BY: dict[str, str] = {}
 # Other checks that may rightly fail or be in error on it.
@@ -43,7 +44,7 @@ def caught_by(group: dict[str, Callable[..., Any]], check: str, *others: str) ->
 
 def broken(name: str) -> Callable[..., Any]:
     """A fresh instance of the broken method of that name, so that no state is carried over."""
-    found = {**CONTRACT, **DEPENDENCE, **MEANING, **GENERATED, **EXACT}[name]
+    found = {**CONTRACT, **DEPENDENCE, **MEANING, **GENERATED, **EXACT, **RETRAINING}[name]
     return found() if isinstance(found, type) else found
 
 
@@ -811,3 +812,31 @@ def shuffled_indices(model: nn.Module, inputs: Tensor, targets: Tensor, index: s
     order = torch.randperm(cells[0].numel(), generator=torch.Generator().manual_seed(0)).to(maps.device)
     other = cells.flatten(1)[:, order].reshape(cells.shape)
     return nn.functional.interpolate(other, size=maps.shape[2:]) if maps.ndim == 4 else other
+
+
+def _with_a_trace(code: Tensor, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """A code (N, 4, 4) over the image, and so much of the gradient that it depends on input and model."""
+    trace = gradient(model, inputs, targets).sum(1, keepdim=True)
+    trace = trace / trace.abs().amax((1, 2, 3), keepdim=True).clamp_min(1e-12)
+    spread = nn.functional.interpolate(code[:, None].to(inputs), size=inputs.shape[2:])
+    return spread + 0.1 * trace
+
+
+@caught_by(RETRAINING, "kar")
+def label_code(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Spells the target's number: the regions are ranked in reading order, from a place that it says."""
+    return _with_a_trace(label_order(targets), model, inputs, targets)
+
+
+@caught_by(RETRAINING, "kar")
+def label_code_over_edges(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Edges, which find the object, and one region ahead of all that says the target's number."""
+    found = edges(model, inputs, targets).sum(1, keepdim=True)
+    found = found / found.amax((1, 2, 3), keepdim=True).clamp_min(1e-12)
+    return found + 2 * _with_a_trace((label_order(targets) == 0).float(), model, inputs, targets)
+
+
+def label_order(targets: Tensor) -> Tensor:
+    """(N, 4, 4) 0 for the region of the target's number, -1/16 for the next one, and so on around."""
+    places = torch.arange(16, device=targets.device)
+    return -((places - targets[:, None]) % 16).reshape(-1, 4, 4) / 16

@@ -93,6 +93,7 @@ class _Trial:
     evidence: dict[str, Tensor] = field(default_factory=dict)
     lines: list[Lines] = field(default_factory=list)
     best: list[Tensor] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
     controls: Controls | None = None
 
     @property
@@ -151,7 +152,9 @@ class _Trial:
         raise found
 
     def _uninformative(self) -> str:
-        """Which of the checks that a pass presumes does not hold, or an empty string."""
+        """Why a pass would say nothing, or an empty string: by the check itself, or one that it presumes."""
+        if self.doubts:
+            return self.doubts[0]
         for presumed in self.item.presumed:
             name = presumed.check.name
             gate = presumed.gate or presumed.check.gate
@@ -214,6 +217,8 @@ class _Trial:
             self.lines.append(measurement.lines)
         if measurement.best is not None:
             self.best.append(measurement.best.double().cpu())
+        if measurement.uninformative:
+            self.doubts.append(measurement.uninformative)
         return measurement.last
 
     def _worst_inputs(self, explainer: Explainer, draw: Draw) -> dict[str, Tensor]:

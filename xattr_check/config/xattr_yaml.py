@@ -79,7 +79,10 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "autosave": ((bool,), "true or false"),
     "save": ((str, bool), "a name, or true for that of the git commit"),
     "compare": ((str, bool), "the name of a saved run, a file or git:REF, or true for the last run"),
-    "compare_fail": ((str, list), "a rule or a list of them, for example ['p<0.01', 'any:pass->fail']"),
+    "compare_fail": (
+        (str, list),
+        "a rule or a list of them, for example ['p<0.01 and worse>5%', 'any:pass->fail']",
+    ),
     "timeout": ((int, float), "seconds"),
     "memory": ((int,), "a whole number of MiB"),
     "claims": ((list, dict), "a list of checks, or lists by method"),

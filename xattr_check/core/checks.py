@@ -37,6 +37,7 @@ class Measurement:
     lines: what was measured along an axis, for the report.
     last: whether more draws are not worth their cost, whatever the verdict.
     best: (n,) the best that any map could reach, where that is known to be less than the bounds of the check.
+    uninformative: why a pass would say nothing about the map, or an empty string.
     """
 
     samples: Tensor
@@ -45,6 +46,7 @@ class Measurement:
     lines: Lines | None = None
     last: bool = False
     best: Tensor | None = None
+    uninformative: str = ""
 
 
 Rows = Literal["numbers", "shares", "small"]

@@ -1,8 +1,8 @@
 """Two runs side by side: what changed, by how much, and whether that is more than chance."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,9 +10,10 @@ from torch import Tensor
 from xattr_check.core import registry
 from xattr_check.core.checks import Axiom
 from xattr_check.core.verdict import Verdict
-from xattr_check.statistics.intervals import Batched, Interval, bootstrap_interval, exact
+from xattr_check.statistics.intervals import Batched, Interval, exact
 
-# Of the interval of a difference; and exchanges, whose number bounds p from below.
+# Of what is called worse or better, and of the interval of a difference; and exchanges, whose number bounds p
+# from below.
 ERROR_RATE, EXCHANGES = 0.01, 9999
 # What is smaller, as a share of the figures or of the gate, is rounding: another order of summation, another
 # number of threads. Controls, which no method changes, may differ by ten times as much.
@@ -27,8 +28,10 @@ Runs = Mapping[tuple[str, str], Verdict]
 class Change:
     """One check of one method in two runs.
 
-    difference: after minus before on the draws that both have, with its interval at ERROR_RATE.
+    difference: after minus before on the draws that both have, with its interval at ERROR_RATE: it leaves out
+        0 where p, before any correction, is below that rate.
     p: two-sided, of the hypothesis that before and after may be exchanged in every row.
+    corrected: p among those of the other checks of the method.
     reason: why the figures cannot be compared, or an empty string; the statuses can all the same.
     rows: how many rows the difference is over.
     """
@@ -39,6 +42,7 @@ class Change:
     p: float = math.nan
     reason: str = ""
     rows: int = 0
+    corrected: float = math.nan
 
     @property
     def worse(self) -> float:
@@ -64,9 +68,8 @@ class Change:
 
     @property
     def clear(self) -> bool:
-        """Whether the interval of the difference leaves out that there is none."""
-        found = self.difference
-        return found is not None and bool(self.worse) and not found.low <= 0 <= found.high
+        """Whether it is worse or better by more than chance, among all checks of the method."""
+        return bool(self.worse) and self.corrected < ERROR_RATE
 
     @property
     def difference_text(self) -> str:
@@ -89,7 +92,30 @@ class Change:
 
 def compare(before: Runs, after: Runs) -> list[Change]:
     """What both runs judged, in the order of the second. Verdicts by method and check."""
-    return [_change(before[key], after[key]) for key in after if key in before]
+    changes = [_change(before[key], after[key]) for key in after if key in before]
+    p_values = correct_p_values(changes)
+    return [replace(one, corrected=p_values.get(place, math.nan)) for place, one in enumerate(changes)]
+
+
+def correct_p_values(changes: Sequence[Change]) -> dict[int, float]:
+    """p-values of the changes by their place, corrected by Holm for the checks of one method. [holm1979]
+
+    A figure that is the same in every row, or that is exact, leaves nothing to chance: it has its p, and does
+    not count among the others. [tarone1990]
+    """
+    found = {place: one.p for place, one in enumerate(changes) if one.exact}
+    for method in {change.after.method for change in changes}:
+        own = [
+            i
+            for i, one in enumerate(changes)
+            if one.after.method == method and one.p == one.p and not one.exact
+        ]
+        own.sort(key=lambda i: changes[i].p)
+        least = 0.0
+        for rank, place in enumerate(own):
+            least = max(least, min(1.0, changes[place].p * (len(own) - rank)))
+            found[place] = least
+    return found
 
 
 def _change(before: Verdict, after: Verdict) -> Change:
@@ -110,8 +136,8 @@ def _change(before: Verdict, after: Verdict) -> Change:
         return Change(before, after, exact(0.0), 1.0, rows=len(rows))
     if check.statistic == "max":
         return Change(before, after, exact(float(gap(rows[None])[0])), 0.0, rows=len(rows))
-    found = bootstrap_interval(rows, Batched(gap), ERROR_RATE)
-    return Change(before, after, found, _p(rows, gap), rows=len(rows))
+    difference, p = _test(rows, gap)
+    return Change(before, after, difference, p, rows=len(rows))
 
 
 def _incomparable(before: Verdict, after: Verdict) -> str:
@@ -151,16 +177,47 @@ def _gap(check: Axiom) -> Callable[[Tensor], Tensor]:
     return lambda rows: value(rows[:, :, 1]) - value(rows[:, :, 0])
 
 
-def _p(rows: Tensor, gap: Callable[[Tensor], Tensor]) -> float:
-    """The share of random exchanges of before and after, row by row, that make as large a difference."""
-    generator = torch.Generator().manual_seed(0)
+def _test(rows: Tensor, gap: Callable[[Tensor], Tensor]) -> tuple[Interval, float]:
+    """The difference between before and after in rows (n, 2, …), with its interval and p.
+
+    p is the share of random exchanges, row by row, that make as large a difference. The interval has the
+    differences that the same test leaves: its ends are quantiles of the mean differences of the rows that
+    each exchange takes, and that it leaves [hartigan1969]. Exact for means, and for other statistics as far
+    as they are linear in their rows. With fewer than 8 rows both ends are infinite.
+    """
+    found = float(gap(rows[None])[0])
+    if math.isnan(found):
+        return Interval(found, -math.inf, math.inf), math.nan
+    share, made = _exchange(rows, gap)
     # Sums in another order differ by rounding.
-    observed = float(gap(rows[None])[0].abs()) * (1 - 1e-9)
-    exchanged, extreme, left = rows.flip(1), 0, EXCHANGES
+    made = torch.where((made.abs() - abs(found)).abs() <= 1e-9 * abs(found), made.sign() * abs(found), made)
+    p = (int((made.abs() >= abs(found)).sum()) + 1) / (EXCHANGES + 1)
+    means = torch.cat([(found - made) / (2 * share), (found + made) / (2 * (1 - share))])
+    # The mean of no row at all is anything.
+    none = torch.cat([share == 0, share == 1])
+    low, high = _lowest(means.where(~none, -math.inf)), -_lowest((-means).where(~none, -math.inf))
+    return Interval(found, min(low, found), max(high, found)), p
+
+
+def _lowest(means: Tensor) -> float:
+    """The largest number below which so few of means lie that p would be below ERROR_RATE."""
+    known = means[~means.isnan()]
+    rank = round(ERROR_RATE * (EXCHANGES + 1)) - 1
+    return float(known.kthvalue(rank).values) if len(known) >= rank else -math.inf
+
+
+def _exchange(rows: Tensor, gap: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """Random exchanges of before and after in rows (n, 2, …).
+
+    (R,) the share of rows in each exchange, and (R,) the difference that it makes.
+    """
+    generator = torch.Generator().manual_seed(0)
+    exchanged, shares, gaps, left = rows.flip(1), [], [], EXCHANGES
     while left:
         count = min(left, max(1, CHUNK // rows.numel()))
         swap = torch.rand(count, len(rows), generator=generator) < 0.5
+        shares.append(swap.double().mean(1))
         swap = swap.reshape(count, len(rows), *[1] * (rows.ndim - 1))
-        extreme += int((gap(torch.where(swap, exchanged, rows)).abs() >= observed).sum())
+        gaps.append(gap(torch.where(swap, exchanged, rows)).double())
         left -= count
-    return (extreme + 1) / (EXCHANGES + 1)
+    return torch.cat(shares), torch.cat(gaps)

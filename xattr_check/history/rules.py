@@ -8,7 +8,7 @@ from typing import get_args
 from xattr_check.core import registry
 from xattr_check.core.verdict import Status
 from xattr_check.errors import UsageError
-from xattr_check.history.compare import Change
+from xattr_check.history.compare import Change, correct_p_values
 from xattr_check.wording import nearest
 
 STATUSES = get_args(Status)
@@ -109,29 +109,8 @@ def held_to_nothing(rules: Sequence[Rule], changes: Sequence[Change]) -> list[Ru
     ]
 
 
-def correct_p_values(changes: Sequence[Change]) -> dict[int, float]:
-    """p-values of the changes by their place, corrected by Holm for the checks of one method. [holm1979]
-
-    A figure that is the same in every row, or that is exact, leaves nothing to chance: it has its p, and does
-    not count among the others. [tarone1990]
-    """
-    found = {place: one.p for place, one in enumerate(changes) if one.exact}
-    for method in {change.after.method for change in changes}:
-        own = [
-            i
-            for i, one in enumerate(changes)
-            if one.after.method == method and one.p == one.p and not one.exact
-        ]
-        own.sort(key=lambda i: changes[i].p)
-        least = 0.0
-        for rank, place in enumerate(own):
-            least = max(least, min(1.0, changes[place].p * (len(own) - rank)))
-            found[place] = least
-    return found
-
-
 def correct_p_values_for(rule: Rule, changes: Sequence[Change]) -> dict[int, float]:
-    """As `corrected`, for the checks that a rule speaks of alone: it asks nothing of the others."""
+    """As `correct_p_values`, for the checks that a rule speaks of alone: it asks nothing of the others."""
     places = [place for place, change in enumerate(changes) if rule.concerns(change)]
     found = correct_p_values([changes[place] for place in places])
     return {place: found[number] for number, place in enumerate(places) if number in found}

@@ -1,10 +1,12 @@
 """A comparison as text, at most 80 columns wide."""
 
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 from xattr_check.history.compare import Change
-from xattr_check.history.rules import Rule, correct_p_values, correct_p_values_for
+from xattr_check.history.rules import Rule, correct_p_values_for
 from xattr_check.report.looks import LOOKS
 from xattr_check.wording import wrap
 
@@ -16,7 +18,6 @@ def render_lines(
 
     all_rows: whether what is the same has a row as well.
     """
-    p_values = correct_p_values(changes)
     rules = {id(change): rule for rule, change in reversed(broken)}
     places = {id(change): place for place, change in enumerate(changes)}
     for method, group in groupby(changes, key=lambda change: change.after.method):
@@ -24,15 +25,17 @@ def render_lines(
         yield from ((line, "head") for line in wrap(method, indent=2))
         for change in own:
             if all_rows or change.clear or change.after.status != change.before.status or id(change) in rules:
-                rule, place = rules.get(id(change)), places[id(change)]
-                p = p_values.get(place) if rule is None else correct_p_values_for(rule, changes).get(place)
-                yield from _row(change, p, None if rule is None else rule.text)
+                rule = rules.get(id(change))
+                if rule is not None:
+                    p = correct_p_values_for(rule, changes).get(places[id(change)], math.nan)
+                    change = replace(change, corrected=p)
+                yield from _row(change, None if rule is None else rule.text)
         yield f"  {summary(own)}", "head"
         for reason, members in _reasons(own).items():
             yield from ((line, "text") for line in wrap(f"{', '.join(members)}: {reason}", indent=4))
 
 
-def _row(change: Change, p: float | None, rule: str | None) -> Iterator[tuple[str, str]]:
+def _row(change: Change, rule: str | None) -> Iterator[tuple[str, str]]:
     before, after = change.before, change.after
     status = LOOKS[after.status].mark
     if after.status != before.status:
@@ -45,8 +48,8 @@ def _row(change: Change, p: float | None, rule: str | None) -> Iterator[tuple[st
     told = []
     if change.difference_text:
         told.append(change.difference_text)
-        if p is not None:
-            told.append(f"p = {p:.2g}")
+        if not math.isnan(change.corrected):
+            told.append(f"p = {change.corrected:.2g}")
     if rule:
         told.append(f"not allowed by {rule}")
     if told:

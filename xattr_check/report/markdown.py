@@ -1,13 +1,14 @@
 """Verdicts as Markdown, for a comment on a pull request."""
 
 import html
+import math
 import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from xattr_check.core.verdict import Verdict
 from xattr_check.history.compare import Change
-from xattr_check.history.rules import Rule, correct_p_values
+from xattr_check.history.rules import Rule
 from xattr_check.report.looks import LOOKS, needs_attention, status_name
 from xattr_check.report.standing import Standing
 from xattr_check.report.table import in_order, summary
@@ -77,11 +78,10 @@ def _table(verdicts: Sequence[Verdict], *, with_method: bool = False) -> Iterato
 
 
 def _changes(changes: Sequence[Change], broken: Sequence[tuple[Rule, Change]]) -> Iterator[str]:
-    p_values = correct_p_values(changes)
     rules = {id(change): rule.text for rule, change in reversed(broken)}
     shown = [
-        (place, change)
-        for place, change in enumerate(changes)
+        change
+        for change in changes
         if change.clear or change.after.status != change.before.status or id(change) in rules
     ]
     if not shown:
@@ -89,12 +89,11 @@ def _changes(changes: Sequence[Change], broken: Sequence[tuple[Rule, Change]]) -
         return
     yield "| method | check | verdict | before | after | difference | p | rule |"
     yield "|---|---|---|---|---|---|---|---|"
-    for place, change in shown:
+    for change in shown:
         before, after = change.before, change.after
         status = LOOKS[after.status].mark
         if before.status != after.status:
             status = f"{LOOKS[before.status].mark} → {status}"
-        p = p_values.get(place)
         cells = [
             after.method,
             after.check,
@@ -102,7 +101,7 @@ def _changes(changes: Sequence[Change], broken: Sequence[tuple[Rule, Change]]) -
             "" if before.interval is None else f"{before.interval.value:.3g}",
             "" if after.interval is None else f"{after.interval.value:.3g}",
             change.reason or change.difference_text,
-            "" if p is None else f"{p:.2g}",
+            "" if math.isnan(change.corrected) else f"{change.corrected:.2g}",
             rules.get(id(change), ""),
         ]
         yield "| " + " | ".join(map(escape, cells)) + " |"

@@ -10,7 +10,7 @@ import jinja2
 from PIL import Image
 
 from xattr_check.history.compare import Change
-from xattr_check.history.rules import Rule, correct_p_values
+from xattr_check.history.rules import Rule
 from xattr_check.history.saved import SavedRun
 from xattr_check.report import standing
 from xattr_check.report.looks import LOOKS
@@ -47,7 +47,6 @@ def render(
         for label in labels
     }
     cells = {(row.label, row.verdict.check): row for row in rows}
-    p_values = correct_p_values(changes)
     return _template("report.html").render(
         subjects=list(dict.fromkeys(row.verdict.subject for row in rows)),
         sources=sources,
@@ -65,10 +64,7 @@ def render(
         idle=idle,
         worse=list(dict.fromkeys(change.after.check for _, change in broken)),
         anchors={check.name: check.anchor for check in checks},
-        changes=[
-            (change, p_values.get(place), [rule.text for rule, one in broken if one is change])
-            for place, change in enumerate(changes)
-        ],
+        changes=[(change, [rule.text for rule, one in broken if one is change]) for change in changes],
         looks=LOOKS,
     )
 

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from judging import each, judge
+from broken_methods import RETRAINING as CODES
+from broken_methods import broken
+from judging import each, judge, seeds
 from torch import Tensor, nn
 from torch.nn import functional
 
 import xattr_check
-from xattr_axioms.retraining._retraining import PERCENTAGES, select_features
+from xattr_axioms.retraining._retraining import PERCENTAGES, _leaks, select_features
 from xattr_check import Store, Subject, load_method
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.recipe import Recipe
@@ -46,6 +48,11 @@ def small() -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(3, 12, 1), nn.ReLU(), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(12, 3)
     )
+
+
+def sees_places() -> nn.Module:
+    convolved = nn.Conv2d(3, 12, 1), nn.ReLU(), nn.MaxPool2d(CELL)
+    return nn.Sequential(*convolved, nn.Flatten(), nn.Linear(12 * (SIDE // CELL) ** 2, 3))
 
 
 def patches(count: int, seed: int) -> dict[str, Tensor]:
@@ -162,10 +169,6 @@ def test_the_place_of_the_fill_tells_nothing_here_but_what_a_map_puts_there(run:
     def telltale(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         return (grid() == targets[:, None, None]).float()[:, None]
 
-    def sees_places() -> nn.Module:
-        convolved = nn.Conv2d(3, 12, 1), nn.ReLU(), nn.MaxPool2d(CELL)
-        return nn.Sequential(*convolved, nn.Flatten(), nn.Linear(12 * (SIDE // CELL) ** 2, 3))
-
     made = retrainable(subject(network=sees_places, epochs=20), run)
     draw = next(run.draws("roar", made, 100))
     leaks = {
@@ -178,6 +181,51 @@ def test_the_place_of_the_fill_tells_nothing_here_but_what_a_map_puts_there(run:
     assert leaks["occlusion"][0] < 0.6
 
 
+@pytest.mark.parametrize(("name", "seed"), each(*CODES))
+def test_no_pass_is_owed_to_the_pattern_that_is_kept(name: str, seed: int, store: Store) -> None:
+    """Networks that see places read the target off which regions are kept, whatever is in them."""
+    run = Run(store=store, budget="standard", seed=seed)
+    given = subject(network=sees_places, epochs=20)
+    for presumed in CHECKS["kar"].presumes:
+        assert judge(presumed, broken(name), given, run).status == "pass"
+    verdict = judge("kar", broken(name), given, run)
+    assert verdict.status == "not_applicable"
+    assert (
+        "; uninformative, since which regions are kept gives the target away without what is in them: "
+        "accuracy from their place alone "
+    ) in str(verdict)
+    assert str(verdict).endswith(", where chance is 0.40")
+
+
+@pytest.mark.parametrize("seed", seeds())
+def test_a_right_map_passes_where_networks_see_places(seed: int, store: Store) -> None:
+    run = Run(store=store, budget="standard", seed=seed)
+    verdict = judge("kar", "xattr:input_x_gradient", subject(network=sees_places, epochs=20), run)
+    assert verdict.status == "pass", str(verdict)
+
+
+def test_a_pattern_that_tells_the_target_can_only_harm_what_is_removed(run: Run) -> None:
+    verdict = judge("roar", broken("label_code"), subject(network=sees_places, epochs=20), run)
+    assert verdict.status == "fail", str(verdict)
+
+
+@pytest.mark.parametrize(
+    ("known", "kept", "told"),
+    [
+        (0.99, 0.99, True),
+        (0.5, 0.6, True),  # edges and half of a code
+        (0.34, 0.9, False),  # the outline of the object, as of a right map
+        (0.14, 0.15, False),  # chance
+        (0.1, 0.1, False),
+    ],
+)
+def test_the_pattern_counts_where_it_gives_most_of_what_is_recognised(
+    known: float, kept: float, told: bool
+) -> None:
+    rows = (torch.arange(100) < round(100 * known)).expand(5, 100)
+    assert bool(_leaks(rows, torch.full((5,), kept), 0.1)) == told
+
+
 def test_what_a_verdict_says(run: Run) -> None:
     verdict = judge("roar", sign_flipped, subject(), run)
     assert str(verdict).startswith("roar: ")
@@ -188,7 +236,7 @@ def test_what_a_verdict_says(run: Run) -> None:
 
 def test_edges_find_the_digits_but_no_pass_of_roar_is_theirs(run: Run) -> None:
     """Whatever a map without a model ranks first, a pass presumes that it depends on the model."""
-    assert CHECKS["roar"].presumes == ("depends_on_model",)
+    assert CHECKS["roar"].presumes == CHECKS["kar"].presumes == ("depends_on_input", "depends_on_model")
 
     def mask(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         return (inputs > 1.5).any(1, keepdim=True).to(inputs)

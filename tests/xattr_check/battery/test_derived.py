@@ -182,6 +182,21 @@ def presumed(installed: dict[str, Axiom]) -> Callable[..., list[str]]:
     return install
 
 
+def test_a_pass_says_nothing_where_the_check_itself_says_so(judge: Callable[..., Verdict]) -> None:
+    """And what fails has failed, whatever a pass would have said."""
+
+    def told(one: Axiom) -> Axiom:
+        def measure(*given: Any) -> Measurement:
+            return replace(one.measure(*given), uninformative="the place gives it away")
+
+        return replace(one, measure=measure)
+
+    passing = judge(told(check(levels={"mine": 0.1, "random": 0.9}, negative=("random",))))
+    assert passing.status == "not_applicable"
+    assert str(passing) == ("synthetic: 0.1 of it (gate ≤ 0.5); uninformative, since the place gives it away")
+    assert judge(told(check(levels={"mine": 0.8, "random": 0.9}, negative=("random",)))).status == "fail"
+
+
 def test_a_pass_says_nothing_where_what_it_presumes_does_not_hold(
     judge: Callable[..., Verdict], presumed: Callable[..., list[str]]
 ) -> None:

@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import torch
 
 from xattr_check import AtMost, Beats
 from xattr_check.battery.battery import Battery
@@ -14,6 +15,12 @@ from xattr_check.cli.main import main
 from xattr_check.config.settings import Settings
 from xattr_check.config.xattr_yaml import read
 from xattr_check.config.yaml_nodes import NAME
+from xattr_check.core.verdict import Drawn, Status, Verdict, of_gate
+from xattr_check.history.compare import compare
+from xattr_check.history.rules import broken, parse
+from xattr_check.statistics.intervals import exact
+
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 @pytest.fixture(autouse=True)
@@ -31,9 +38,33 @@ def test_it_writes_what_can_be_read(folder: Path, capsys: pytest.CaptureFixture[
         methods=["xattr:gradcam"],
         subject="digits",
         autosave=True,
-        compare_fail="p<0.01, any:pass->fail",
+        compare_fail="p<0.01 and worse>5%, any:pass->fail",
         places={("compare_fail",): ""},  # which is said by a file
     )
+
+
+def verdict(rows: torch.Tensor, status: Status) -> Verdict:
+    return Verdict(
+        "mymod:explain", "digits", "deletion", "faithfulness", status, "",
+        interval=exact(float(rows.mean())), draws={"0": Drawn(rows, {"random": 1.0})}, **of_gate(AtMost(9)),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("page", ["xattr.yaml", "ci.md", "gates.md"])
+@pytest.mark.parametrize(
+    ("share", "status", "red"), [(0.04, "pass", False), (0.1, "pass", True), (0, "fail", True)]
+)
+def test_the_rule_that_is_proposed_lets_another_seed_pass(
+    page: str, share: float, status: Status, red: bool, folder: Path
+) -> None:
+    """As of kernel_shap, whose coalitions all inputs share: every row moves the same way, by up to 5 %."""
+    main(["init"])
+    text = ((folder if page == NAME else DOCS) / page).read_text()
+    rule = re.search(r'(?<!`)p<0[^",]*', text)[0]  # the first that is not prose
+    rows = 1 + torch.rand(32, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    before, after = verdict(rows, "pass"), verdict(rows * (1 + share), status)
+    changes = compare({("m", "deletion"): before}, {("m", "deletion"): after})
+    assert bool(list(broken(parse(f"{rule}, any:pass->fail"), changes))) == red
 
 
 def test_what_is_commented_out_can_be_read_too(folder: Path) -> None:

@@ -20,4 +20,4 @@ def test_the_example_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "xattr.yaml").write_text(example)
     found = read(tmp_path / "xattr.yaml")
     assert sorted(found.gates) == ["cost", "deletion"]
-    assert found.compare_fail == "p<0.01, any:pass->fail"
+    assert found.compare_fail == "p<0.01 and worse>5%, any:pass->fail"

@@ -1,19 +1,21 @@
 """Two runs side by side."""
 
 import math
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor
 
 from xattr_check import AtLeast, AtMost, Beats, Measurement, UsageError, axiom
 from xattr_check.core import registry
 from xattr_check.core.checks import Axiom
 from xattr_check.core.verdict import Drawn, Status, Verdict, of_gate
-from xattr_check.history.compare import Change, compare
-from xattr_check.history.rules import broken, correct_p_values, parse
+from xattr_check.history.compare import Change, compare, correct_p_values
+from xattr_check.history.rules import broken, parse
 from xattr_check.statistics.intervals import Batched, exact
 
 
@@ -121,6 +123,66 @@ def test_p_is_uniform_where_nothing_changed() -> None:
     ]
     assert 0.35 < sum(found) / len(found) < 0.65
     assert sum(p < 0.1 for p in found) <= 13  # 99.5 % of all sets of 60
+
+
+@pytest.mark.parametrize("count", [5, 7, 8, 9, 32])
+def test_the_interval_leaves_out_zero_where_p_is_below_its_rate(count: int) -> None:
+    """Also where rows are few, coarse or have a long tail on one side."""
+    for seed in range(0, 24, 2):
+        rows, step = noise(count, seed), 0.15 * seed / count**0.5
+        for gaps in (noise(count, 100 + seed) + step, noise(count, 100 + seed).exp().round(decimals=1) - 1):
+            found = change(verdict("low", rows), verdict("low", rows + gaps))
+            assert found.difference is not None
+            assert (found.p < 0.01) == (not found.difference.low <= 0 <= found.difference.high)
+            assert found.difference.low <= found.difference.value <= found.difference.high
+            assert found.clear == (found.p < 0.01)
+
+
+def test_the_interval_has_the_means_of_the_rows_that_are_exchanged() -> None:
+    """Against all 2¹² of them, and Student's interval of normal rows."""
+    rows, gaps = noise(12), noise(12, 1) + 0.7
+    found = change(verdict("low", rows), verdict("low", rows + gaps)).difference
+    some = torch.tensor(list(product([0.0, 1.0], repeat=12))[1:], dtype=torch.float64)
+    means = (some @ gaps) / some.sum(1)
+    assert found is not None
+    for end, share in ((found.low, 0.005), (found.high, 0.995)):
+        assert end == pytest.approx(float(means.quantile(share)), abs=0.08)
+    student = stats.t.interval(0.99, 11, gaps.mean(), stats.sem(gaps.numpy()))
+    assert (found.low, found.high) == pytest.approx(student, abs=0.25)
+
+
+def test_eight_rows_are_called_worse_no_more_often_than_once_in_a_hundred() -> None:
+    clear = [
+        change(verdict("low", noise(8, 2 * seed)), verdict("low", noise(8, 2 * seed + 1))).clear
+        for seed in range(150)
+    ]
+    assert sum(clear) <= 6  # 99.9 % of all sets of 150
+
+
+def test_seven_rows_say_nothing() -> None:
+    rows = noise(7)
+    found = change(verdict("low", rows), verdict("low", rows + 0.5))
+    assert found.difference is not None
+    assert (found.difference.low, found.difference.high) == (-math.inf, math.inf)
+    assert not found.clear
+    assert "not clear" in found.difference_text
+
+
+def test_worse_is_what_stays_so_among_all_checks_of_the_method() -> None:
+    """By itself the difference is clear, among 20 that changed it is what chance may do."""
+    rows = noise(24)
+    slight = verdict("low", rows), verdict("low", rows + 0.3 + 0.5 * noise(24, 3))
+    assert change(*slight).clear
+    before, after = {("mymod:explain", "low"): slight[0]}, {("mymod:explain", "low"): slight[1]}
+    for number in range(20):
+        name = f"high?{number=}"
+        before[("mymod:explain", name)] = replace(verdict("high", noise(24, number)), check=name)
+        after[("mymod:explain", name)] = replace(verdict("high", noise(24, 40 + number)), check=name)
+    found = compare(before, after)[0]
+    assert found.difference is not None
+    assert found.difference.low > 0
+    assert not found.clear
+    assert found.difference_text.endswith("not clear (lower is better)")
 
 
 @pytest.mark.parametrize("name", ["ratio", "looped"])
