@@ -1,11 +1,11 @@
-"""Writes docs/gates_travel.md, from the figures in docs/gates_travel.json; measures what is missing when asked.
+"""Writes docs/gates_travel.md, from the figures in docs/gates_travel.json; measures what is missing.
 
-    python docs/make/gates_travel.py                                    # the page, from the figures as they are
+    python docs/make/gates_travel.py                     # the page, from the figures as they are
     python docs/make/gates_travel.py --measure cancer,wine [--seeds 0] [--minutes 20]
 
-Right and broken methods under the same gates on the subjects of experiments/eight_subjects.py. Right ones take
-the quick checks of three families, broken ones only the check that names their defect. Figures are kept after
-each method, so that a run may be killed; the next one goes on from there.
+Right and broken methods under the same gates on the subjects of experiments/eight_subjects.py. Right ones
+take the quick checks of three families, broken ones only the check that names their defect. Figures are
+kept after each method, so that a run may be killed; the next one goes on from there.
 """
 
 import argparse
@@ -109,12 +109,17 @@ def key(subject: str, seed: int, method: str) -> str:
     return f"{subject} {seed} {method}"
 
 
-def figure(verdict: Verdict) -> dict[str, Any]:
-    """Status and figures; the sentence where the check has spoken."""
-    numbers = {"n": verdict.n, "required": verdict.required, "sentence": " ".join(verdict.text.split())}
-    if verdict.controls:
-        numbers["controls"] = {name: float(f"{one:.4g}") for name, one in verdict.controls.items()}
-    return {"status": verdict.status, **numbers}
+def figure(verdict: Verdict, expected: str) -> dict[str, Any]:
+    """Status, the statistic with its interval where there is one, and the sentence of an unexpected one."""
+    found: dict[str, Any] = {"status": verdict.status, "required": verdict.required, "n": verdict.n}
+    if verdict.interval is not None:
+        numbers = verdict.interval.value, verdict.interval.low, verdict.interval.high
+        found |= {
+            name: float(f"{one:.4g}") for name, one in zip(("value", "low", "high"), numbers, strict=True)
+        }
+    if verdict.required and verdict.status != expected:
+        found["sentence"] = " ".join(verdict.text.split())
+    return found
 
 
 def right(method: str, subject: Subject, **options: Any) -> Iterator[Verdict]:
@@ -144,7 +149,8 @@ def measure(
             explain, check = broken[method]
             found = list(run_battery(explain, subject, seed=seed, storage=storage, checks=check))
         seconds = round(time.perf_counter() - started, 1)
-        checks = {one.check: figure(one) for one in found}
+        expected = "pass" if method in RIGHT else "fail"
+        checks = {one.check: figure(one, expected) for one in found}
         figures[name] = {**asdict(stamp), "seconds": seconds, "checks": checks}
         save()
         print(f"{seconds:6.1f} s  {name}: {dict(Counter(one.status for one in found))}", file=sys.stderr)
@@ -161,7 +167,7 @@ def judged(figures: Figures, methods: Sequence[str]) -> Iterator[tuple[str, str,
 
 
 def table(figures: Figures, methods: Sequence[str]) -> str:
-    """A row for each check, a column for each subject: `5 / 1 / 0` pass, undecided, fail, and what else there is."""
+    """A row for each check, a column for each subject: `5 / 1 / 0` pass, undecided, fail."""
     counts: dict[str, dict[str, Counter[str]]] = {}
     for subject, _, _, check, said in judged(figures, methods):
         row = counts.setdefault(check, {})
