@@ -163,16 +163,11 @@ class AtLeast:
 
 
 @dataclass(frozen=True)
-class Beats:
-    """The statistic beats that of every negative control, on the same draws, by a margin.
-
-    by: the smallest difference that matters; below it, a method is no better than its control.
-    lower: whether lower is better.
-    """
+class _Beside:
+    """A gate that lies elsewhere on every subject: beside what others come to on the same draws."""
 
     by: float
     lower: bool = False
-    references: ClassVar[tuple[str, ...]] = ()
 
     @property
     def better(self) -> Better:
@@ -186,8 +181,19 @@ class Beats:
 
     @property
     def bound(self) -> None:
-        """None: where the best control lies is another matter on every subject."""
+        """None: where the others lie is another matter on every subject."""
         return None
+
+
+@dataclass(frozen=True)
+class Beats(_Beside):
+    """The statistic beats that of every negative control, on the same draws, by a margin.
+
+    by: the smallest difference that matters; below it, a method is no better than its control.
+    lower: whether lower is better.
+    """
+
+    references: ClassVar[tuple[str, ...]] = ()
 
     def __str__(self) -> str:
         return f"{self.by:g} {'below' if self.lower else 'above'} every control"
@@ -234,7 +240,7 @@ def _guarded_below(interval: Interval, rows: Tensor, guard: Guard) -> Interval:
 
 
 @dataclass(frozen=True)
-class Within:
+class Within(_Beside):
     """The statistic is at most a margin worse than that of one of the references, on the same draws.
 
     References are right methods, and no controls: what they come to says what can be had on a subject.
@@ -243,24 +249,7 @@ class Within:
     lower: whether lower is better.
     """
 
-    by: float
     of: tuple[str, ...] = ()
-    lower: bool = False
-
-    @property
-    def better(self) -> Better:
-        """As `lower` says."""
-        return "lower" if self.lower else "higher"
-
-    @property
-    def scale(self) -> float:
-        """The margin."""
-        return abs(self.by)
-
-    @property
-    def bound(self) -> None:
-        """None: where the references lie is another matter on every subject."""
-        return None
 
     @property
     def references(self) -> tuple[str, ...]:
