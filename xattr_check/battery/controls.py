@@ -135,7 +135,9 @@ class Controls:
             against = {one.name for one in self.references}
         else:
             against = {one.name for one in self.methods if one.control == "negative"}
-        return {name: samples for name, samples in self.joined.items() if name in against}
+        # A reference that could not be measured in some draw has no rows beside the method's.
+        whole = {name for name in against if len(self.samples.get(name, ())) == len(self.draws)}
+        return {name: samples for name, samples in self.joined.items() if name in whole}
 
     def unbeatable(self, best: Tensor | None = None) -> str:
         """Which control no map could beat, and why, or an empty string.

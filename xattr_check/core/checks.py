@@ -172,7 +172,9 @@ class Axiom:
         return guarded(interval, samples, (low - high, high - low) if paired else (low, high))
 
     def _are_shares(self, samples: Tensor) -> bool:
-        return self.rows == "shares" and bool(((samples == 0) | (samples == 1)).all())
+        # Beside others the rows that are judged are differences, which may be −1 as well.
+        alone = self.rows == "shares" and self.gate.bound is not None
+        return alone and bool(((samples == 0) | (samples == 1)).all())
 
     @property
     def sequential(self) -> bool:

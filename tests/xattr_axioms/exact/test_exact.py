@@ -16,7 +16,8 @@ from xattr_axioms.exact import dead_neurons as dead
 from xattr_axioms.exact import implementation_invariance as two_ways
 from xattr_check import Store, Subject, load_method
 from xattr_check.core.run import Run
-from xattr_methods import gradient
+from xattr_check.storage.digest import digest_rows
+from xattr_methods import gradient, guided_backprop
 
 CHECKS = xattr_check.checks()
 COPIED = ("dummy", "linearity", "symmetry", "input_shift_invariance")
@@ -279,3 +280,29 @@ def test_noise_is_not_held_against_a_stochastic_method(seed: int, setting: Calla
 def test_who_does_not_claim_it_is_only_told(run: Run) -> None:
     found = [judge(check, lambda model, inputs, targets: inputs**2, images(), run) for check in AXIOMS]
     assert [verdict.check for verdict in found if verdict.required or verdict.failed] == []
+
+
+def everywhere(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    return torch.ones_like(inputs)
+
+
+@pytest.mark.parametrize(
+    ("check", "wrong"), [("implementation_invariance", guided_backprop), ("dummy", everywhere)]
+)
+def test_what_breaks_on_a_tenth_of_the_inputs_does_not_pass(
+    check: str, wrong: Callable[..., Tensor], run: Run
+) -> None:
+    """Nor is it sure to fail, at a gate of a tenth; the right one passes on the same inputs."""
+    subject = images(400, seed=0)
+    names = {row: number for number, row in enumerate(digest_rows(subject.inputs))}
+
+    @xattr_check.claims(check)
+    def broken_on_a_tenth(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        odd = torch.tensor([names.get(row, 0) % 8 == 3 for row in digest_rows(inputs)])
+        right = gradient(model, inputs, targets)
+        return torch.where(odd[:, None, None, None], wrong(model, inputs, targets), right)
+
+    for seed in range(6):
+        run.seed = seed
+        assert judge(check, broken_on_a_tenth, subject, run).status in ("undecided", "fail"), seed
+        assert judge(check, "xattr:gradient", subject, run).status == "pass", seed
