@@ -36,8 +36,8 @@ def test_a_cell_has_the_first_seed_and_what_all_say(
     ("gate", "said"),
     [
         ("≤ 0.25", "3 **✗**, 2 ✓"),
-        ("0.02 above every control", "constant 0.90; 3 **✗**, 2 ✓"),
-        ("0.02 below every control", "random 0.10; 3 **✗**, 2 ✓"),
+        ("2 % of the way above every control", "constant 0.90; 3 **✗**, 2 ✓"),
+        ("2 % of the way below every control", "random 0.10; 3 **✗**, 2 ✓"),
     ],
 )
 def test_the_strongest_control_is_told_where_they_are_rivals(

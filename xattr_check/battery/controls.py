@@ -1,5 +1,6 @@
 """Controls: what is measured beside a method, on the same draws, and whether it comes out as it must."""
 
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,9 @@ from xattr_check.errors import MethodError, Undefined
 from xattr_check.statistics.gate import Beats, Gate
 from xattr_check.statistics.intervals import Interval, exact
 from xattr_check.storage.sources import source_digest
+
+# Of the span of the bounds: where less lies between a control and the best, no map could be told from it.
+LEAST_WAY = 0.01
 
 
 class ControlError(Exception):
@@ -139,31 +143,32 @@ class Controls:
         whole = {name for name in against if len(self.samples.get(name, ())) == len(self.draws)}
         return {name: samples for name, samples in self.joined.items() if name in whole}
 
-    def unbeatable(self, best: Tensor | None = None) -> str:
+    def unbeatable(self, best: Tensor) -> str:
         """Which control no map could beat, and why, or an empty string.
 
-        best: (n,) the best that any map could reach, where that is less than the bounds of the check.
+        best: (n,) or (1,) the best that any map could reach.
         """
         if not isinstance(self.gate, Beats):
             return ""
-        ceiling = self.check.ceiling if best is None else float(best.mean())
+        low, high = self.check.bounds
+        least = LEAST_WAY * (high - low) if math.isfinite(high - low) else 0.0
+        sign, ceiling = (-1 if self.gate.lower else 1), float(best.mean())
         for name, rows in self.rivals.items():
             value = float(rows.mean())
-            ahead = value - ceiling if self.gate.lower else ceiling - value
-            if ahead <= self.gate.by:
+            if sign * (ceiling - value) <= least:
                 return (
                     f"no map could pass: the control {name!r} comes to {value:.3g}, and the best of "
                     f"all to {ceiling:.3g} (gate {self.gate})"
                 )
         return ""
 
-    def fault(self) -> str:
-        """Why the controls do not separate here, or an empty string."""
+    def fault(self, best: Tensor) -> str:
+        """Why the controls do not separate here, or an empty string; best: as for `unbeatable`."""
         check, joined = self.check, self.joined
         if isinstance(self.gate, Beats):
             for name in set(check.positive) & set(joined):
-                judged = self.gate.judge(joined[name], self.rivals, check.estimate)
-                if judged.difference is not None and judged.difference.value <= self.gate.by:
+                judged = self.gate.judge(joined[name], self.rivals, check.estimate, best=best)
+                if judged.difference is not None and judged.difference.value <= judged.line:
                     return (
                         f"the control {name!r}, which knows the truth, does not beat {judged.rival!r}: "
                         f"{judged.difference} (gate {self.gate})"

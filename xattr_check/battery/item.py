@@ -129,8 +129,15 @@ class _Trial:
 
     def _fault(self, controls: Controls, judgement: Judgement) -> str:
         """Why nothing follows from the judgement here, or an empty string."""
-        best = torch.cat(self.best) if self.best else None
-        return controls.fault() or ("" if judgement.outcome == "pass" else controls.unbeatable(best))
+        reason = controls.fault(self.ceiling)
+        return reason or ("" if judgement.outcome == "pass" else controls.unbeatable(self.ceiling))
+
+    @property
+    def ceiling(self) -> Tensor:
+        """(n,) or (1,): the best that any map could reach, on the inputs so far where it is known of them."""
+        if self.best:
+            return torch.cat(self.best)
+        return torch.tensor([self.item.check.ceiling], dtype=torch.float64)
 
     @cached_property
     def subject(self) -> Subject:
@@ -190,8 +197,9 @@ class _Trial:
         while True:
             if controls.rivals or not self.gate.references:
                 judged = self.gate.judge(
-                    torch.cat(self.samples), controls.rivals, self._estimate, self.item.check.guard
-                )
+                    torch.cat(self.samples), controls.rivals, self._estimate, self.item.check.guard,
+                    self.ceiling,
+                )  # fmt: skip
                 if judged.outcome == "pass":
                     return judged
             if not controls.ask_another():
@@ -272,6 +280,7 @@ class _Trial:
             **of_gate(self.gate),
             interval=None if judgement is None else judgement.interval.within(check.bounds),
             controls={} if controls is None else controls.figures,
+            best=float(self.ceiling.mean()) if self.samples and isinstance(self.gate, Beats) else None,
             required=self.item.required,
             advisory="" if self.item.required else self.item.advisory,
             n=sum(len(part) for part in self.samples),

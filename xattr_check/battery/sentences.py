@@ -28,7 +28,9 @@ def figures(check: Axiom, judgement: Judgement, gate: Gate) -> str:
         word, shown = ("better", better) if better.value >= 0 else ("worse", -better)
         kind = "reference" if gate.references else "control"
         text += f", {shown} {word} than {kind} {judgement.rival!r}"
-    return f"{text} (gate {gate})".lstrip()
+    # A share of the way is another number on every subject.
+    here = "" if gate.bound is not None or gate.references else f", here {judgement.line:.2g}"
+    return f"{text} (gate {gate}{here})".lstrip()
 
 
 @dataclass(frozen=True)

@@ -165,15 +165,26 @@ def _gates(path: Path, node: yaml.Node) -> dict[str, Gate]:
                 expected=f"{check}: {{at_most|at_least|beats|within: NUMBER}}",
                 came=f"{kind}: {render(path, number)}",
             )
-        if not math.isfinite(bound):
-            expected = f"a finite number for {check!r}"
-            raise mistake_at(path, number, option="gates", expected=expected, came=str(bound))
-        known = registry.checks().get(check)
-        if kind == "within" and known is not None and not known.gate.references:
-            expected = f"at_most, at_least or beats for {check!r}, which has no references to be near"
-            raise mistake_at(path, number, option="gates", expected=expected, came="within")
+        if expected := _misfit(check, kind, bound):
+            raise mistake_at(
+                path, number, option="gates", expected=expected, came=f"{kind}: {render(path, number)}"
+            )
         found[check] = kinds[kind](float(bound))
     return found
+
+
+def _misfit(check: str, kind: str, bound: float) -> str:
+    """What is expected of the gate of a check instead, or an empty string where it fits."""
+    known = registry.checks().get(check)
+    if not math.isfinite(bound):
+        return f"a finite number for {check!r}"
+    if kind == "within" and known is not None and not known.gate.references:
+        return f"at_most, at_least or beats for {check!r}, which has no references to be near"
+    if kind == "beats" and not 0 <= bound < 1:
+        return f"a share of the way from a control to the best of all for {check!r}, such as 0.1"
+    if kind == "beats" and known is not None and not math.isfinite(known.ceiling):
+        return f"at_most or at_least for {check!r}, of which no best is known"
+    return ""
 
 
 def _bound(check: str, given: Any) -> Any:

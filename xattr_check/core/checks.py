@@ -16,7 +16,7 @@ from xattr_check.core.run import Budget, Draw, Run
 from xattr_check.core.subject import Subject
 from xattr_check.errors import UsageError
 from xattr_check.statistics.betting import guarded
-from xattr_check.statistics.gate import AtMost, Gate
+from xattr_check.statistics.gate import AtMost, Beats, Gate
 from xattr_check.statistics.intervals import Interval, Statistic, bootstrap_interval, exact, mean_interval
 from xattr_check.statistics.shares import share_interval
 
@@ -68,7 +68,7 @@ class Axiom:
     advisory: what a subject has to offer for the verdict to gate, and why it is only advice without it.
     statistic: `mean` and `max` of the rows, or a function of them; `max` is exact and takes one draw.
     bounds: between which the statistic and each row lie, whatever the method; intervals are told within them,
-        and know what a rare row could be.
+        know what a rare row could be, and a Beats gate takes its margin from the better end.
     rows: `shares` where each is 0 or 1 and follows from an input alone: their mean has an exact interval, and
         there are no more of them than inputs. `numbers` where they are spread between the bounds, `small`
         where the gate is so near a bound that only their spread tells.
@@ -108,6 +108,17 @@ class Axiom:
     inputs: int = 32
     then: int = 0
     parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.gate, Beats) and not math.isfinite(self.ceiling):
+            side = 1 if self.gate.better == "higher" else 0
+            raise UsageError(
+                option="check",
+                value=self.name,
+                expected="bounds, since its margin over controls is a share of the way to the best of all",
+                came=f"bounds[{side}] = {self.ceiling}",
+                hint="say between which the statistic lies, such as bounds=(0, 1)",
+            )
 
     def __repr__(self) -> str:
         return f"<Axiom {self.name}>"

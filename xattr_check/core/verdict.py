@@ -52,12 +52,14 @@ class Verdict:
     beats: whether controls are to be beaten. references: those of controls that it may not be worse than.
     interval: the statistic with its confidence interval, None where nothing was measured.
     shortfall: what an undecided verdict lacks, where more rows would decide it.
-    controls: the statistic of each control on the same draws.
+    controls: the statistic of each control on the same draws. best: the best that any map could reach on
+        them, of which a margin over controls is a share; None where nothing was measured.
     required: whether it gates; an exact axiom that the method does not claim is only reported.
     advisory: why it is only advice here, where that is so.
     n: independent units measured; seconds: time taken.
     trace: the frames of the method that raised, as Python prints them.
-    better: which figures are better. scale: the gate's bound, or its margin beside others.
+    better: which figures are better. scale: the gate's bound, its margin beside
+        references, or its share of the way from a control to the best.
     fingerprint, code: digests of the subject and of the check's source.
     draws: what was measured, by the seed of each draw; two runs are compared on those that both have.
     figure: what was measured along an axis, where the check has one.
@@ -77,6 +79,7 @@ class Verdict:
     references: tuple[str, ...] = ()
     shortfall: Shortfall | None = None
     controls: Mapping[str, float] = field(default_factory=dict)
+    best: float | None = None
     required: bool = True
     advisory: str = ""
     n: int = 0
@@ -160,6 +163,7 @@ class Verdict:
             },
             "figure": None if self.figure is None else self.figure.record(),
             "bound": self.bound,
+            "best": self.best,
             "beats": self.beats,
             "references": list(self.references),
             "continues": self.continues,

@@ -9,47 +9,57 @@ from torch import Tensor
 from xattr_check.core.run import Draw
 from xattr_check.core.subject import Subject
 from xattr_check.core.units import By, Units
-from xattr_check.perturbation.curves import area
 from xattr_check.perturbation.fills import Fill, absent
 from xattr_check.perturbation.outputs import outputs_under
 
+Done = Literal["removed", "shown"]
+Seeks = Literal["least", "largest"]
 # With more units than these it is no cheap answer.
 MOST = 64
 
 
-def greedy_area(
+def greedy_curve(
     subject: Subject,
     draw: Draw,
     places: Sequence[float],
-    done: Literal["removed", "shown"],
+    done: Done,
+    seeks: Seeks,
     *,
     fill: Fill,
     by: By,
 ) -> Tensor | None:
-    """(n,) the least area under the target's probability while units are removed, or the largest while shown.
+    """(n, K) the target's probability at K shares of the units that are removed or shown.
 
-    At each of the places the units are taken that change the probability most, given those that were taken
-    before. None where there are too many units to ask the model about each. It is the same for all methods.
+    seeks: the least or the largest probability. At each of the places the units are taken that bring it about
+        best, given those that were taken before.
+
+    None where there are too many units to ask the model about each. It is the same for all methods.
     """
     units = Units.of(subject, by)
     if units.count > MOST:
         return None
 
     def compute() -> dict[str, Tensor]:
-        return {"area": area(_curve(subject, draw, units, places, done, fill), places)}
+        return {"curve": _curve(subject, draw, units, places, done, seeks, fill)}
 
-    found = draw.shared("greedy", compute, fill=fill, by=by, done=done, places=list(places))
-    return found["area"]
+    found = draw.shared("greedy", compute, fill=fill, by=by, done=done, seeks=seeks, places=list(places))
+    return found["curve"]
 
 
 def _curve(
-    subject: Subject, draw: Draw, units: Units, places: Sequence[float], done: str, fill: Fill
+    subject: Subject,
+    draw: Draw,
+    units: Units,
+    places: Sequence[float],
+    done: Done,
+    seeks: Seeks,
+    fill: Fill,
 ) -> Tensor:
     """(n, K): the target's probability at each of the places."""
     other, count = absent(fill, subject, draw), units.count
     taken = torch.zeros(len(draw.inputs), count, dtype=torch.bool, device=draw.inputs.device)
     candidates = torch.eye(count, dtype=torch.bool, device=draw.inputs.device)
-    sign = 1 if done == "shown" else -1
+    sign = 1 if seeks == "largest" else -1
 
     def outputs(more: Tensor) -> Tensor:
         """(n, M): the probability where units (M, count) are taken besides."""

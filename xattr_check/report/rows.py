@@ -148,10 +148,10 @@ class Check:
         positive = () if self.declared is None else self.declared.positive
         rivals = [value for name, value in verdict.controls.items() if name not in positive]
         rivals = [value for value in rivals if math.isfinite(value)]
-        if not rivals:
+        if not rivals or verdict.best is None:
             return None
-        lower = verdict.better == "lower"
-        return min(rivals) - verdict.scale if lower else max(rivals) + verdict.scale
+        nearest = min(rivals) if verdict.better == "lower" else max(rivals)
+        return nearest + verdict.scale * (verdict.best - nearest)
 
     def label_of(self, control: str) -> str:
         """The name of a control, and whether it is one that has to pass."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Protocol
 
+import torch
 from torch import Tensor
 
 from xattr_check.statistics.intervals import ERROR_RATE, Interval
@@ -72,7 +73,7 @@ class Gate(Protocol):
 
     @property
     def scale(self) -> float:
-        """The bound, or the margin: what a difference is large against."""
+        """The bound, or the margin, or the share of the way: what a difference is large against."""
         ...
 
     @property
@@ -91,8 +92,9 @@ class Gate(Protocol):
         controls: Mapping[str, Tensor],
         estimate: Estimate,
         guard: Guard = unguarded,
+        best: Tensor | None = None,
     ) -> Judgement:
-        """Pass, fail or undecided, at ERROR_RATE."""
+        """Pass, fail or undecided, at ERROR_RATE; best: (n,) or (1,), the best that any map could reach."""
         ...
 
 
@@ -118,6 +120,7 @@ class AtMost:
         controls: Mapping[str, Tensor],
         estimate: Estimate,
         guard: Guard = unguarded,
+        best: Tensor | None = None,
     ) -> Judgement:
         """Pass where the whole interval is at or below the bound, fail where it is above."""
         interval = guard(estimate(samples, ERROR_RATE), samples, False)
@@ -151,6 +154,7 @@ class AtLeast:
         controls: Mapping[str, Tensor],
         estimate: Estimate,
         guard: Guard = unguarded,
+        best: Tensor | None = None,
     ) -> Judgement:
         """Pass where the whole interval is at or above the bound, fail where it is below."""
         interval = guard(estimate(samples, ERROR_RATE), samples, False)
@@ -187,16 +191,19 @@ class _Beside:
 
 @dataclass(frozen=True)
 class Beats(_Beside):
-    """The statistic beats that of every negative control, on the same draws, by a margin.
+    """The statistic beats that of every negative control, on the same draws, by a share of the way.
 
-    by: the smallest difference that matters; below it, a method is no better than its control.
+    The way is what lies between a control and the best that any map could reach on the same inputs: a margin
+    that is the same number on all subjects would be out of reach on some of them, and nothing on others.
+
+    by: the smallest share of the way that matters; below it, a method is no better than its control.
     lower: whether lower is better.
     """
 
     references: ClassVar[tuple[str, ...]] = ()
 
     def __str__(self) -> str:
-        return f"{self.by:g} {'below' if self.lower else 'above'} every control"
+        return f"{100 * self.by:g} % of the way {'below' if self.lower else 'above'} every control"
 
     def judge(
         self,
@@ -204,39 +211,53 @@ class Beats(_Beside):
         controls: Mapping[str, Tensor],
         estimate: Estimate,
         guard: Guard = unguarded,
+        best: Tensor | None = None,
     ) -> Judgement:
         """Pass where it beats all of them, fail where it does not beat one of them.
 
+        best: needed. What is judged are differences from controls that went so much of the way themselves.
         The error rate is shared among the controls, since any one of them can fail the method. The guard
         watches over passes alone: what is as good as its control differs from it by less than the margin,
         of which a hundred rows can tell nothing for sure.
         """
+        if best is None:
+            raise ValueError("expected the best that any map could reach, of which the margin is a share")
         interval = guard(estimate(samples, ERROR_RATE), samples, False)
         sign = -1.0 if self.lower else 1.0
-        differences = {name: sign * (samples - rival) for name, rival in controls.items()}
+        ahead = {name: torch.lerp(rival, best.expand_as(rival), self.by) for name, rival in controls.items()}
+        leads = {name: sign * (samples - rows) for name, rows in ahead.items()}
         gaps = {
             name: _guarded_below(estimate(rows, ERROR_RATE / len(controls)), rows, guard)
-            for name, rows in differences.items()
+            for name, rows in leads.items()
         }
+
+        def judged(outcome: Outcome, rival: str) -> Judgement:
+            margin = sign * float((ahead[rival] - controls[rival]).mean())
+            return Judgement(outcome, interval, margin, rival, _moved(gaps[rival], margin))
+
         lowest = min(gaps, key=lambda name: gaps[name].low)
-        if gaps[lowest].low > self.by:
-            return Judgement("pass", interval, self.by, lowest, gaps[lowest])
+        if gaps[lowest].low > 0:
+            return judged("pass", lowest)
         worst = min(gaps, key=lambda name: gaps[name].high)
-        if gaps[worst].high <= self.by:
-            return Judgement("fail", interval, self.by, worst, gaps[worst])
-        rival = self._pending(gaps)
-        return Judgement("undecided", interval, self.by, rival, gaps[rival])
+        if gaps[worst].high <= 0:
+            return judged("fail", worst)
+        return judged("undecided", self._pending(gaps))
 
     def _pending(self, gaps: Mapping[str, Interval]) -> str:
         """The control that decides in the end: the first not to be beaten, or the last to be."""
-        rows = {name: _shortfall(gap, self.by, 1).rows for name, gap in gaps.items()}
-        unbeaten = [name for name, gap in gaps.items() if gap.value <= self.by]
+        rows = {name: _shortfall(gap, 0.0, 1).rows for name, gap in gaps.items()}
+        unbeaten = [name for name, gap in gaps.items() if gap.value <= 0]
         return min(unbeaten, key=rows.__getitem__) if unbeaten else max(rows, key=rows.__getitem__)
 
 
 def _guarded_below(interval: Interval, rows: Tensor, guard: Guard) -> Interval:
     """An interval of which the guard has moved the lower end alone."""
     return replace(interval, low=guard(interval, rows, True).low)
+
+
+def _moved(interval: Interval, by: float) -> Interval:
+    """An interval that lies by so much higher."""
+    return Interval(interval.value + by, interval.low + by, interval.high + by)
 
 
 @dataclass(frozen=True)
@@ -265,6 +286,7 @@ class Within(_Beside):
         controls: Mapping[str, Tensor],
         estimate: Estimate,
         guard: Guard = unguarded,
+        best: Tensor | None = None,
     ) -> Judgement:
         """Pass where it is near one of the references, fail where it is worse than all of them.
 

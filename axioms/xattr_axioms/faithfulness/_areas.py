@@ -1,13 +1,12 @@
 """Areas under the target's probability while features are removed or shown in the order of a map."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 from xattr_check.core import Draw, Explainer, Lines, Measurement, Subject
 from xattr_check.core.units import By
 from xattr_check.perturbation.curves import area, ranked_outputs
 from xattr_check.perturbation.fills import Fill
-from xattr_check.perturbation.greedy import greedy_area
+from xattr_check.perturbation.greedy import Done, Seeks, greedy_curve
 
 
 def measure_area(
@@ -15,7 +14,7 @@ def measure_area(
     subject: Subject,
     draw: Draw,
     places: Sequence[float],
-    done: Literal["removed", "shown"],
+    done: Done,
     *,
     fill: Fill,
     by: By,
@@ -27,5 +26,7 @@ def measure_area(
     kept = [(share, 1.0) if done == "removed" else (0.0, share) for share in places]
     curve = ranked_outputs(method, subject, draw, kept, fill=fill, by=by)
     lines = Lines(f"share of {by} {done}", "probability of the target", places, {"": curve})
-    best = greedy_area(subject, draw, places, done, fill=fill, by=by)
-    return Measurement(area(curve, places), evidence={"curve": curve}, lines=lines, best=best)
+    seeks: Seeks = "least" if done == "removed" else "largest"
+    best = greedy_curve(subject, draw, places, done, seeks, fill=fill, by=by)
+    most = None if best is None else area(best, places)
+    return Measurement(area(curve, places), evidence={"curve": curve}, lines=lines, best=most)

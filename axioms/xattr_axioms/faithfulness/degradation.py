@@ -2,10 +2,13 @@
 
 from typing import Literal
 
+from torch import Tensor
+
 from xattr_check.core import Beats, Draw, Explainer, Lines, Measurement, Subject, axiom
 from xattr_check.core.units import By
 from xattr_check.perturbation.curves import STEPS, area, ranked_outputs, shares
 from xattr_check.perturbation.fills import Fill
+from xattr_check.perturbation.greedy import greedy_curve
 
 Order = Literal["both", "morf", "lerf"]
 
@@ -16,7 +19,7 @@ Order = Literal["both", "morf", "lerf"]
     # On the digits a detector of edges comes to 0.45, a blob in the centre to 0.39 and noise to 0; good
     # methods to 0.75 and more; transposed, shifted or flipped maps to 0.33, the first layer's activations
     # to 0.50, which the margin has to tell from an explanation.
-    gate=Beats(by=0.15),
+    gate=Beats(by=0.1),
     cites="samek2017",
     reads="mean area between the output's changes, the most relevant features removed first or the least",
     bounds=(-1, 1),
@@ -45,10 +48,27 @@ def degradation(
     kept = [(share, 1.0) for share in places] + [(0.0, 1 - share) for share in places]
     found = ranked_outputs(method, subject, draw, kept, fill=fill, by=by)
     whole = found[:, :1]
-    change = (found - whole).abs() / found.maximum(whole).clamp_min(1e-300)
-    morf, lerf = change.split(len(places), dim=1)
-    early, late = area(morf, places), area(lerf, places)
-    rows = {"both": early - late, "morf": early, "lerf": 1 - late}
+    morf, lerf = _change(found, whole).split(len(places), dim=1)
+    seen = [
+        greedy_curve(subject, draw, places, "removed", seeks, fill=fill, by=by)
+        for seeks in ("least", "largest")
+    ]
+    best = [area(_change(curve, whole), places) for curve in seen if curve is not None]
     orders = {"most relevant first": morf, "least relevant first": lerf}
     lines = Lines(f"share of {by} removed", "change of the probability", places, orders)
-    return Measurement(rows[order], evidence={"morf": morf, "lerf": lerf}, lines=lines)
+    return Measurement(
+        _judged(area(morf, places), area(lerf, places), order),
+        evidence={"morf": morf, "lerf": lerf},
+        lines=lines,
+        best=_judged(best[0], best[1], order) if best else None,
+    )
+
+
+def _change(found: Tensor, whole: Tensor) -> Tensor:
+    """The fraction that is lost or gained, of the larger of both."""
+    return (found - whole).abs() / found.maximum(whole).clamp_min(1e-300)
+
+
+def _judged(early: Tensor, late: Tensor, order: Order) -> Tensor:
+    """What is judged of the areas with the most and with the least relevant features first."""
+    return {"both": early - late, "morf": early, "lerf": 1 - late}[order]

@@ -12,7 +12,7 @@ from xattr_check.perturbation.fills import Fill
     family="faithfulness",
     # On the digits a blob in the centre has an area of 0.29 and edges 0.35, noise 0.49; integrated gradients,
     # gradcam and occlusion 0.12 to 0.15, input × gradient with a wrong sign or axis 0.4 and more.
-    gate=Beats(by=0.02, lower=True),
+    gate=Beats(by=0.1, lower=True),
     cites="petsiuk2018",
     reads="mean area under the deletion curve",
     bounds=(0, 1),

@@ -4,6 +4,7 @@ from xattr_check.core import Beats, Draw, Explainer, Lines, Measurement, Subject
 from xattr_check.core.units import By
 from xattr_check.perturbation.curves import ranked_outputs, whole_shares
 from xattr_check.perturbation.fills import Fill
+from xattr_check.perturbation.greedy import greedy_curve
 from xattr_check.perturbation.outputs import Output
 
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -43,4 +44,12 @@ def road(
     kept = [(share, 1.0) for share in places]
     curve = ranked_outputs(method, subject, draw, kept, fill=fill, by=by, output=output)
     lines = Lines(f"share of {by} imputed", "output for the target", places, {"": curve})
-    return Measurement(curve.mean(1), evidence={"curve": curve}, lines=lines)
+    best = None
+    if output == "probability":
+        best = greedy_curve(subject, draw, places, "removed", "least", fill=fill, by=by)
+    return Measurement(
+        curve.mean(1),
+        evidence={"curve": curve},
+        lines=lines,
+        best=None if best is None else best.mean(1),
+    )

@@ -17,7 +17,7 @@ SUBSETS = 64
     # On the digits edges come to 0.54, a blob in the centre to 0.21 and noise to 0; integrated gradients to
     # 0.84, occlusion to 0.79, gradcam to 0.65; a shifted or transposed map to 0.2. The margin has to tell a
     # detector of edges of another kind, such as the first layer's activations at 0.46, from an explanation.
-    gate=Beats(by=0.05),
+    gate=Beats(by=0.1),
     cites="ancona2018",
     reads="mean correlation of attribution sums with output changes over random sets of regions",
     bounds=(-1, 1),

@@ -2,8 +2,9 @@
 
 from xattr_check.core import Beats, Draw, Explainer, Measurement, Subject, axiom
 from xattr_check.core.units import By
-from xattr_check.perturbation.curves import ranked_outputs
+from xattr_check.perturbation.curves import ranked_outputs, shares
 from xattr_check.perturbation.fills import Fill
+from xattr_check.perturbation.greedy import greedy_curve
 
 
 @axiom(
@@ -38,4 +39,13 @@ def top_bottom_masking(
     """
     kept = [(0.0, 1.0), (share, 1.0), (0.0, 1 - share)]
     whole, top, bottom = ranked_outputs(method, subject, draw, kept, fill=fill, by=by).unbind(1)
-    return Measurement(bottom - top, evidence={"top": whole - top, "bottom": whole - bottom})
+    places = [place for place in shares(subject, by) if place < share]
+    most, least = (
+        greedy_curve(subject, draw, [*places, share], "removed", seeks, fill=fill, by=by)
+        for seeks in ("largest", "least")
+    )
+    return Measurement(
+        bottom - top,
+        evidence={"top": whole - top, "bottom": whole - bottom},
+        best=None if most is None or least is None else most[:, -1] - least[:, -1],
+    )

@@ -31,7 +31,7 @@ def heat_ratios(heat: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     # smoothgrad and occlusion to 0.4, sharper methods to 0.5 to 0.7; maps that are turned or shifted to 0.15.
     # By the number of features, with the largest heat as its unit, integrated gradients (0.07) come below
     # edges (0.11): few of their pixels come near the largest.
-    gate=Beats(by=0.02),
+    gate=Beats(by=0.03),
     cites="zhang2021",
     reads="mean share of the heat above a threshold that lies on the mask",
 )

@@ -9,7 +9,7 @@ from xattr_check.core import Beats, Draw, Explainer, Measurement, Subject
     # The masks of the digits take 0.07 of the image, edges come to 0.18 and a blob in the centre to 0.11;
     # smoothgrad, gradcam and occlusion to 0.29 to 0.36, sharper methods to 0.4 to 0.7; maps that are turned
     # or shifted to 0.13.
-    gate=Beats(by=0.02),
+    gate=Beats(by=0.03),
     cites="wang2020",
     cost="standard",
     reads="of the evidence for the target falls on the mask",

@@ -17,7 +17,7 @@ SAMPLES = 16
     family="variance",
     # On the digits noise comes to 0, a blob in the centre to 0.48 and edges to 0.58; integrated gradients to
     # 0.76, occlusion to 0.81, gradcam to 0.80; a shifted, flipped or transposed map to 0.27 to 0.35.
-    gate=Beats(by=0.05),
+    gate=Beats(by=0.1),
     cites="mosip2021",
     reads="mean rank correlation of the size of regions' attribution with their mean elementary effect",
     bounds=(-1, 1),

@@ -229,7 +229,7 @@ def test_the_pattern_counts_where_it_gives_most_of_what_is_recognised(
 def test_what_a_verdict_says(run: Run) -> None:
     verdict = judge("roar", sign_flipped, subject(), run)
     assert str(verdict).startswith("roar: ")
-    assert "than control 'random' (gate 0.05 below every control); accuracy " in str(verdict)
+    assert "than control 'random' (gate 15 % of the way below every control, here " in str(verdict)
     assert "at 10, 30, 50, 70, 90 %, " in str(verdict)
     assert str(verdict).endswith("from the place of the fill alone")
 

@@ -145,15 +145,16 @@ def test_valid_where_the_controls_do(judge: Any) -> None:
 def test_beats_is_judged_against_the_best_rival(judge: Any) -> None:
     levels = {"mine": 0.6, "random": 0.1, "edges": 0.4, "oracle": 0.9}
     gate = Beats(0.02)
-    verdict = judge(check(levels, spread=0.01, gate=gate, positive=("oracle",)))
-    assert verdict.status == "pass"
+    verdict = judge(check(levels, spread=0.01, gate=gate, bounds=(0, 1), positive=("oracle",)))
+    assert (verdict.status, verdict.best) == ("pass", 1)
     assert "better than control 'edges'" in str(verdict)
     assert set(verdict.controls) == {"random", "edges", "oracle"}
-    worse = judge(check({**levels, "mine": 0.2}, spread=0.01, gate=gate))
+    worse = judge(check({**levels, "mine": 0.2}, spread=0.01, gate=gate, bounds=(0, 1)))
     assert worse.status == "fail"
     assert "worse than control 'edges'" in str(worse)
     # Other draws, because the store keeps the controls of those above.
-    blind = judge(check({**levels, "oracle": 0.4}, spread=0.01, gate=gate, positive=("oracle",), inputs=16))
+    blinded = {**levels, "oracle": 0.4}
+    blind = judge(check(blinded, spread=0.01, gate=gate, bounds=(0, 1), positive=("oracle",), inputs=16))
     assert blind.status == "invalid"
     assert str(blind).startswith(
         "synthetic: the control 'oracle', which knows the truth, does not beat 'edges': "
@@ -161,16 +162,16 @@ def test_beats_is_judged_against_the_best_rival(judge: Any) -> None:
 
 
 def test_where_nobody_could_pass_nobody_fails(judge: Any) -> None:
-    """A control that is within the margin of the bound, or of the best that is known on these inputs."""
-    levels = {"mine": 1.0, "random": 0.99, "edges": 0.2}
+    """A control that is next to the bound, or to the best that is known on these inputs."""
+    levels = {"mine": 0.995, "random": 0.995, "edges": 0.2}
     verdict = judge(check(levels, spread=0.0, gate=Beats(0.02), bounds=(0, 1)))
     assert verdict.status == "invalid"
     assert str(verdict) == (
-        "synthetic: no map could pass: the control 'random' comes to 0.99, and the best of all to 1 "
-        "(gate 0.02 above every control); the check says nothing about 'images'"
+        "synthetic: no map could pass: the control 'random' comes to 0.995, and the best of all to 1 "
+        "(gate 2 % of the way above every control); the check says nothing about 'images'"
     )
     # Other draws, because the store keeps the controls of those above.
-    low = {"mine": 0.5, "random": 0.01, "edges": 0.3}
+    low = {"mine": 0.5, "random": 0.005, "edges": 0.3}
     lower = check(low, spread=0.0, gate=Beats(0.02, lower=True), bounds=(0, 1), inputs=16)
     assert judge(lower).status == "invalid"
 
@@ -207,14 +208,14 @@ def test_no_reference_there(judge: Any) -> None:
 
 
 def test_nothing_to_beat(judge: Any) -> None:
-    verdict = judge(check(gate=Beats(0.02), negative=("sonar",)))
+    verdict = judge(check(gate=Beats(0.02), bounds=(0, 1), negative=("sonar",)))
     assert verdict.status == "not_applicable"
     assert str(verdict) == "synthetic: 'images' allows none of the controls that are to be beaten"
 
 
 def test_lower_beats(judge: Any) -> None:
     levels = {"mine": 0.1, "random": 0.3, "edges": 0.4}
-    verdict = judge(check(levels, spread=0.01, gate=Beats(0.02, lower=True)))
+    verdict = judge(check(levels, spread=0.01, gate=Beats(0.02, lower=True), bounds=(0, 1)))
     assert verdict.status == "pass"
     assert "better than control 'random'" in str(verdict)
 

@@ -25,7 +25,7 @@ def measure(*_: object) -> Measurement:
 
 
 METHOD, OTHER = as_method(explain, "mymod:explain"), as_method(explain, "mymod:other")
-DELETION = Axiom("deletion", "It falls.", "faithfulness", Beats(0.1, lower=True), measure)
+DELETION = Axiom("deletion", "It falls.", "faithfulness", Beats(0.1, lower=True), measure, bounds=(0, 1))
 SUM = Axiom("completeness", "It sums.", "exact", AtMost(0.1), measure, claimed=True)
 CHECKS = {"deletion": DELETION, "completeness": SUM}
 BESIDE = Beside(CHECKS, {})

@@ -34,7 +34,7 @@ def ratio(rows: Tensor) -> Tensor:
 CHECKS = [
     declared("low", gate=AtMost(0.5)),
     declared("high", gate=AtLeast(0.5), family="other"),
-    declared("beaten", gate=Beats(by=0.02)),
+    declared("beaten", gate=Beats(by=0.02), bounds=(-10, 10)),
     declared("worst", gate=AtMost(0.0), statistic="max"),
     declared(
         "ratio", gate=AtMost(1), statistic=Batched(lambda rows: rows[..., 0].sum(1) / rows[..., 1].sum(1))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from xattr_check import Store, Subject
 from xattr_check.core.run import Draw, Run
 from xattr_check.perturbation.curves import area
-from xattr_check.perturbation.greedy import MOST, greedy_area
+from xattr_check.perturbation.greedy import MOST, Done, Seeks, greedy_curve
 
 COLUMNS = 4
 
@@ -36,11 +36,14 @@ def table(columns: int, count: int = 12, spread: float = 1.0) -> Subject:
 
 
 @pytest.mark.parametrize("done", ["removed", "shown"])
-def test_it_is_the_best_of_all_orders(done: str, tmp_path: Path) -> None:
+def test_it_is_the_best_of_all_orders(done: Done, tmp_path: Path) -> None:
     subject, run = table(COLUMNS), Run(store=Store(tmp_path))
     draw = next(run.draws("deletion", subject, 12))
     places = [number / COLUMNS for number in range(COLUMNS + 1)]
-    found = greedy_area(subject, draw, places, done, fill="zero", by="pixels")  # type: ignore[arg-type]
+    seeks: Seeks = "least" if done == "removed" else "largest"
+    best_curve = greedy_curve(subject, draw, places, done, seeks, fill="zero", by="pixels")
+    assert best_curve is not None
+    found = area(best_curve, places)
     areas = []
     for order in itertools.permutations(range(COLUMNS)):
         curve = []
@@ -58,7 +61,7 @@ def test_it_is_the_best_of_all_orders(done: str, tmp_path: Path) -> None:
 def test_of_many_units_nothing_is_known(tmp_path: Path) -> None:
     subject, run = table(MOST + 1), Run(store=Store(tmp_path))
     draw: Draw = next(run.draws("deletion", subject, 4))
-    assert greedy_area(subject, draw, [0.0, 0.5, 1.0], "removed", fill="mean", by="pixels") is None
+    assert greedy_curve(subject, draw, [0.0, 0.5, 1.0], "removed", "least", fill="mean", by="pixels") is None
 
 
 @pytest.mark.parametrize("check", ["deletion?fill=zero", "insertion?fill=zero", "sensitivity_n?fill=zero"])

@@ -52,7 +52,7 @@ def verdict(**given: Any) -> Verdict:
         "interval": Interval(0.5, 0.4, 0.6),
         "controls": {"random": 0.45, "edges": 0.4, "oracle": 0.1},
         "n": 4,
-        "scale": 0.02,
+        "best": 0.0,
         "fingerprint": "f",
         "code": "c",
         "draws": {"7": Drawn(rows, {"random": 0.45})},
@@ -163,10 +163,10 @@ def test_nothing_that_was_measured_is_no_crash() -> None:
 
 def test_the_gate_stands_beside_the_best_control() -> None:
     found = report_rows.Check("deletion", "faithfulness", [report_rows.Row("m", verdict(), source())], [], {})
-    assert found.bound == pytest.approx(0.38)  # edges; the oracle is no rival
-    higher = verdict(check="insertion", **of_gate(Beats(0.02)))
+    assert found.bound == pytest.approx(0.98 * 0.4)  # edges; the oracle is no rival
+    higher = verdict(check="insertion", best=1.0, **of_gate(Beats(0.02)))
     found = report_rows.Check("insertion", "faithfulness", [report_rows.Row("m", higher, source())], [], {})
-    assert found.bound == pytest.approx(0.47)
+    assert found.bound == pytest.approx(0.45 + 0.02 * 0.55)
     near = verdict(**of_gate(Within(0.15, of=("edges", "absent"), lower=True)))
     found = report_rows.Check("deletion", "faithfulness", [report_rows.Row("m", near, source())], [], {})
     assert found.bound == pytest.approx(near.controls["edges"] + 0.15)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from xattr_check import AtLeast, AtMost, Beats, Within
+from xattr_check.statistics.gate import Judgement
 from xattr_check.statistics.intervals import Interval, mean_interval
 
 finite = st.floats(-10, 10, allow_nan=False)
@@ -57,47 +58,65 @@ def rows(mean: float, seed: int = 0, n: int = 64) -> Tensor:
     return mean + 0.1 * (noise - noise.mean())
 
 
+BEST, LEAST = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+
+
 def test_beats_names_the_rival_that_decides() -> None:
     controls = {"random": rows(0.0, 1), "center": rows(0.5, 2)}
-    clear = Beats(0.02).judge(rows(1.0), controls, mean_interval)
+
+    def judged(mean: float) -> Judgement:
+        return Beats(0.1).judge(rows(mean), controls, mean_interval, best=BEST)
+
+    clear = judged(1.0)
     assert (clear.outcome, clear.rival) == ("pass", "center")
     assert clear.difference is not None
     assert clear.difference.value == pytest.approx(0.5)
-    between = Beats(0.02).judge(rows(0.25), controls, mean_interval)
-    assert (between.outcome, between.rival) == ("fail", "center")
-    close = Beats(0.02).judge(rows(0.53), controls, mean_interval)
-    assert (close.outcome, close.rival) == ("undecided", "center")
+    assert clear.line == pytest.approx(0.05)  # a tenth of the way from 0.5 to 1
+    assert (judged(0.25).outcome, judged(0.25).rival) == ("fail", "center")
+    assert (judged(0.56).outcome, judged(0.56).rival) == ("undecided", "center")
 
 
 @pytest.mark.parametrize("lower", [False, True])
 def test_a_method_does_not_beat_itself(lower: bool) -> None:
     own = rows(1.0)
-    judged = Beats(0.02, lower=lower).judge(own, {"itself": own}, mean_interval)
+    best = own.mean().reshape(1) * (0.5 if lower else 2)
+    judged = Beats(0.02, lower=lower).judge(own, {"itself": own}, mean_interval, best=best)
     assert judged.outcome == "fail"
-    assert judged.difference == Interval(0.0, 0.0, 0.0)
+    assert judged.difference is not None
+    assert judged.difference.value == pytest.approx(0, abs=1e-12)
 
 
 def test_lower_is_the_mirror_of_higher() -> None:
-    own, control = rows(0.2), rows(0.6, 1)
-    assert Beats(0.02, lower=True).judge(own, {"random": control}, mean_interval).outcome == "pass"
-    assert Beats(0.02).judge(own, {"random": control}, mean_interval).outcome == "fail"
-    assert Beats(0.02).judge(-own, {"random": -control}, mean_interval).outcome == "pass"
+    own, control = rows(0.2), {"random": rows(0.6, 1)}
+    assert Beats(0.02, lower=True).judge(own, control, mean_interval, best=LEAST).outcome == "pass"
+    assert Beats(0.02).judge(own, control, mean_interval, best=BEST).outcome == "fail"
+    mirrored = {"random": -control["random"]}
+    assert Beats(0.02).judge(-own, mirrored, mean_interval, best=LEAST).outcome == "pass"
 
 
 def test_pairing_removes_what_the_draws_share() -> None:
     """Inputs differ by far more than methods do; on the same inputs the difference is clear at once."""
     shared = 10 * rows(0.0, 3)
-    control = shared + 0.01 * rows(0.0, 4)
-    assert Beats(0.02).judge(shared + 0.1, {"random": control}, mean_interval).outcome == "pass"
+    control = {"random": shared + 0.01 * rows(0.0, 4)}
+    judged = Beats(0.02).judge(shared + 0.1, control, mean_interval, best=shared + 1)
+    assert judged.outcome == "pass"
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 100.0])
+def test_a_share_of_the_way_is_the_same_in_any_units(scale: float) -> None:
+    """Where the best is known row by row as well."""
+    for mean, outcome in ((0.9, "pass"), (0.62, "fail")):
+        own, control = scale * rows(mean), {"center": scale * rows(0.6)}
+        assert Beats(0.1).judge(own, control, mean_interval, best=scale * rows(1.0)).outcome == outcome
 
 
 @given(st.floats(-1, 1), st.floats(0, 1), st.booleans())
 def test_more_controls_never_help(gap: float, other: float, lower: bool) -> None:
-    gate = Beats(0.02, lower=lower)
+    gate, best = Beats(0.02, lower=lower), -2 * BEST if lower else 2 * BEST
     one = {"random": rows(0.0, 1)}
     more = {**one, "center": rows(other, 2)}
-    if gate.judge(rows(gap), more, mean_interval).outcome == "pass":
-        assert gate.judge(rows(gap), one, mean_interval).outcome == "pass"
+    if gate.judge(rows(gap), more, mean_interval, best=best).outcome == "pass":
+        assert gate.judge(rows(gap), one, mean_interval, best=best).outcome == "pass"
 
 
 def test_within_takes_the_reference_that_is_the_easiest_to_be_near() -> None:
@@ -142,8 +161,8 @@ def test_gates_as_text() -> None:
     assert [str(gate) for gate in (AtMost(0.25), AtLeast(0.5), Beats(0.02), Beats(0.02, lower=True))] == [
         "≤ 0.25",
         "≥ 0.5",
-        "0.02 above every control",
-        "0.02 below every control",
+        "2 % of the way above every control",
+        "2 % of the way below every control",
     ]
 
 
@@ -183,10 +202,11 @@ def test_the_control_that_decides_in_the_end(
     names = iter([None, *intervals])
 
     def estimate(samples: torch.Tensor, error_rate: float) -> Interval:
-        value, half = intervals.get(str(next(names)), (0.0, 0.0))
+        value, half = intervals.get(str(next(names)), (0.02, 0.0))
+        value -= 0.02  # what is judged is how far the margin is passed
         return Interval(value, value - half, value + half)
 
-    controls = {name: torch.zeros(3) for name in intervals}
-    found = Beats(0.02).judge(torch.zeros(3), controls, estimate)
+    controls = {name: torch.zeros(3, dtype=torch.float64) for name in intervals}
+    found = Beats(0.02).judge(torch.zeros(3), controls, estimate, best=BEST)
     assert (found.outcome, found.rival) == ("undecided", rival)
     assert found.shortfall(100).rows == pytest.approx(rows, rel=0.01)
