@@ -154,14 +154,14 @@ def test_unknown_model(folder):
 def test_unknown_weights(folder):
     assert message("torchvision:squeezenet1_1?weights=best", f"imagefolder:{folder}") == (
         "--xattr-model='torchvision:squeezenet1_1?weights=best': expected weights of squeezenet1_1 "
-        "(IMAGENET1K_V1, DEFAULT, none), came best"
+        "(IMAGENET1K_V1, DEFAULT, none, FILE.safetensors), came best"
     )
 
 
 def test_unknown_parameter(folder):
     assert message("torchvision:squeezenet1_1?pretrained=1", f"imagefolder:{folder}") == (
-        "--xattr-model='torchvision:squeezenet1_1?pretrained=1': expected ?weights=NAME and no other "
-        "parameter, came pretrained"
+        "--xattr-model='torchvision:squeezenet1_1?pretrained=1': expected weights, classes, and no "
+        "other parameter, came pretrained"
     )
 
 
@@ -175,8 +175,9 @@ def test_weights_that_cannot_be_downloaded(folder, monkeypatch, tmp_path):
         "--xattr-model='torchvision:squeezenet1_1': expected to load the weights "
         "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth, came <urlopen error no route to "
         "host>; "
-        "type torchvision:squeezenet1_1?weights=none for random weights, or mymod:make_model for a model "
-        "of your own"
+        "type torchvision:squeezenet1_1?weights=none for random weights, "
+        "torchvision:squeezenet1_1?weights=FILE.safetensors for those of a file, or mymod:make_model for a "
+        "model of your own"
     )
 
 
@@ -188,8 +189,8 @@ def test_a_factory_that_makes_no_module(folder, module):
 
 def test_a_model_spec_without_a_colon(folder):
     assert message("resnet50", f"imagefolder:{folder}") == (
-        "--xattr-model='resnet50': expected MODULE:CALLABLE, for example torchvision:resnet50 or "
-        "mymod:make_model"
+        "--xattr-model='resnet50': expected MODULE:CALLABLE, for example torchvision:resnet50, "
+        "timm:resnet18 or mymod:make_model"
     )
 
 
