@@ -19,7 +19,7 @@ Order = Literal["both", "morf", "lerf"]
     # On the digits a detector of edges comes to 0.45, a blob in the centre to 0.39 and noise to 0; good
     # methods to 0.75 and more; transposed, shifted or flipped maps to 0.33, the first layer's activations
     # to 0.50, which the margin has to tell from an explanation.
-    gate=Beats(by=0.1),
+    gate=Beats(by=0.2),
     cites="samek2017",
     reads="mean area between the output's changes, the most relevant features removed first or the least",
     bounds=(-1, 1),
