@@ -2,6 +2,7 @@
 
 import copy
 import copyreg
+from collections.abc import Mapping
 from typing import Any, Self
 
 
@@ -101,7 +102,14 @@ class UnknownInput(XattrError, LookupError):
 
 
 class Undefined(Exception):
-    """Raised by `measure` or `on` where the statistic has no meaning on this subject; carries the reason."""
+    """Raised by `measure` or `on` where the statistic has no meaning on this subject; carries the reason.
+
+    ask: parameters of the check with which it has one, where they are known.
+    """
+
+    def __init__(self, reason: str = "", ask: Mapping[str, Any] | None = None) -> None:
+        super().__init__(reason)
+        self.ask = dict(ask or {})
 
 
 class Invalid(Exception):

@@ -10,8 +10,11 @@ import pytest
 from pytest_xattr.summary import MARKUP
 
 if TYPE_CHECKING:
+    from xattr_check.battery.battery import Battery
     from xattr_check.config.settings import Settings
+    from xattr_check.core.verdict import Verdict
     from xattr_check.history.compare import Change
+    from xattr_check.history.confirmation import Confirmation
     from xattr_check.history.rules import Rule
     from xattr_check.history.saved import SavedRun
 
@@ -49,6 +52,7 @@ class Comparison:
         self.changes: Sequence[Change] = ()
         self.broken: Sequence[tuple[Rule, Change]] = ()
         self.idle: Sequence[Rule] = ()
+        self.confirmation: Confirmation | None = None
 
     def take(self, results: Sequence[Mapping[str, Any]]) -> None:
         """Compare the results of this run."""
@@ -61,6 +65,36 @@ class Comparison:
         self.changes = compare.compare(self.before.verdicts, after)
         self.broken = list(comparison_rules.broken(self.rules, self.changes))
         self.idle = comparison_rules.held_to_nothing(self.rules, self.changes)
+
+    def confirm(self, battery: "Battery", *, ended: bool) -> bool:
+        """Judge once more, by the seed of another saved run, what broke a rule, and drop what does not then.
+
+        ended: whether the run was cut short, so that nothing more is to be judged. Returns whether the user
+        let it come to its end: what is not judged again stays.
+        """
+        if not self.broken:
+            return True
+        from xattr_check.history import confirmation
+        from xattr_check.history import saved as history
+
+        if ended:
+            self.confirmation = confirmation.unconfirmed(self.broken, "the run ended before")
+            return True
+        settings = battery.settings
+        with warnings.catch_warnings():  # told when the comparison was prepared
+            warnings.simplefilter("ignore", history.HistoryWarning)
+            runs = history.saved_runs(Path(settings.storage))
+        run = confirmation.find_another(runs, self.before, self.broken, settings.seed)
+        if run is None:
+            wanted = confirmation.how_to_save(self.before, settings.seed)
+            reason = f"where the run before was saved, save one with {wanted}"
+            self.confirmation = confirmation.unconfirmed(self.broken, reason)
+            return True
+        keys = {(change.after.method, change.after.check) for _, change in self.broken}
+        after, whole = _judge_again(battery.by_seed(run.run["seed"]), keys)
+        self.confirmation = confirmation.confirm(self.broken, run, after)
+        self.broken = self.confirmation.upheld
+        return whole
 
     @property
     def closes(self) -> bool:
@@ -75,6 +109,27 @@ class Comparison:
             "changes": self.changes,
             "broken": self.broken,
             "idle": self.idle,
+            "confirmation": self.confirmation,
+        }
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What a program reads of it: the rules broken, with what another seed says of each."""
+        dropped = [] if self.confirmation is None else self.confirmation.dropped
+        known = {} if self.confirmation is None else self.confirmation.verdicts
+        return {
+            "run": str(self.before),
+            "confirmed_by": None if self.confirmation is None else self.confirmation.seed,
+            "broken": [
+                {
+                    "method": change.after.method,
+                    "check": change.after.check,
+                    "rule": rule.text,
+                    "confirmed": known.get((rule, id(change))),
+                }
+                for rule, change in (*self.broken, *dropped)
+            ],
+            "idle": [rule.text for rule in self.idle],
         }
 
     def write(self, reporter: "pytest.TerminalReporter") -> None:
@@ -88,13 +143,38 @@ class Comparison:
         if not self.changes:
             reporter.write_line("nothing is compared: no check of a method is in both runs", yellow=True)
         all_rows = reporter.config.option.verbose > 0
-        for line, colour in comparison_table.render_lines(self.changes, self.broken, all_rows=all_rows):
+        lines = comparison_table.render_lines(
+            self.changes, self.broken, confirmation=self.confirmation, all_rows=all_rows
+        )
+        for line, colour in lines:
             reporter.write_line(line, **MARKUP[colour])
         if self.broken:
             count = len({id(change) for _, change in self.broken})
             told = "1 change is" if count == 1 else f"{count} changes are"
             reporter.write_line(f"{told} not allowed, so the run fails", red=True)
+        for sentence in comparison_table.confirmation_sentences(self.confirmation):
+            reporter.write_line(sentence, yellow=True)
         for rule in self.idle:
             reporter.write_line(
                 f"{rule.text}: nothing that it speaks of was compared, so the run fails", red=True
             )
+
+
+def _judge_again(
+    battery: "Battery", keys: Set[tuple[str, str]]
+) -> "tuple[dict[tuple[str, str], Verdict], bool]":
+    """Verdicts of a battery on some methods and checks, and whether the user let it come to its end.
+
+    What cannot be judged has none: that is the check's own fault, which its item has told.
+    """
+    found: dict[tuple[str, str], Verdict] = {}
+    for method, check in battery.pairs:
+        if (method.name, check.name) in keys:
+            battery.run.progress(f"{check.name} of {method.name} once more, by seed {battery.settings.seed}")
+            try:
+                found[method.name, check.name] = battery.judge(method, check)
+            except KeyboardInterrupt:
+                return found, False
+            except Exception:
+                continue
+    return found, True

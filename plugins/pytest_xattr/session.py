@@ -221,10 +221,20 @@ class BatterySession:
         if self._save_fault and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if self.comparison is not None:
-            self.comparison.take(self._results)
-            if self.comparison.closes and session.exitstatus == pytest.ExitCode.OK:
-                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            self._compare(self.comparison, session)
+            content = {**content, "comparison": self.comparison.record}
         self._tell(content)
+
+    def _compare(self, compared: "comparison.Comparison", session: pytest.Session) -> None:
+        """Hold the run against the saved one; what breaks a rule, here, whichever worker judged it first."""
+        compared.take(self._results)
+        came_to_its_end = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        cut_short = not came_to_its_end or bool(session.shouldfail or session.shouldstop)
+        if not compared.confirm(self.battery, ended=cut_short):
+            session.exitstatus = pytest.ExitCode.INTERRUPTED
+        self.progress.clear()
+        if compared.closes and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def _document(self) -> dict[str, Any]:
         """What was measured, and how."""
@@ -243,23 +253,29 @@ class BatterySession:
     def _keep(self, content: dict[str, Any]) -> None:
         """Write it to the file that was asked for, and to the history."""
         from xattr_check.errors import UsageError
-        from xattr_check.history import document
         from xattr_check.history import saved as history
 
         settings = self.battery.settings
-        if settings.json is not None:
-            document.write(Path(settings.json), content)
+        self._write_json(content)
         if settings.saves and self.records:
             try:
                 self.saved = history.save(Path(settings.storage), content, self._pictures)
             except UsageError as error:  # a disk that became full must not cost the table as well
                 self._save_fault = str(error)
 
+    def _write_json(self, content: dict[str, Any]) -> None:
+        from xattr_check.history import document
+
+        if (file := self.battery.settings.json) is not None:
+            document.write(Path(file), content)
+
     def _tell(self, content: dict[str, Any]) -> None:
-        """Write what is for people, with the comparison."""
+        """Write what is for people, and with the comparison what was written without."""
         from xattr_check.storage.files import write_bytes
 
         settings = self.battery.settings
+        if self.comparison is not None:
+            self._write_json(content)
         compared = {} if self.comparison is None else self.comparison.for_reports
         if settings.markdown is not None:
             from xattr_check.report import markdown

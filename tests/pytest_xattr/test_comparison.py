@@ -2,10 +2,15 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+
+from xattr_check.battery.battery import Battery
+from xattr_check.storage.digest import derive_seed
 
 Judge = Any
 CHECKS = "--xattr-checks=fits, follows, promise, tossed"
@@ -69,6 +74,121 @@ def test_a_worse_one_turns_red(folder: pytest.Pytester, judge: Judge) -> None:
     )
     assert judge(CHECKS, "--xattr-compare=first").ret == pytest.ExitCode.OK
     assert judge(CHECKS, "--xattr-compare=first", "--xattr-compare-fail=follows:worse>90%").ret == 0
+
+
+# A column of some maps is lost: of all, or of those that the draw by seed 0 has and that by seed 1 has not.
+LOST = """
+def good(model, inputs, targets):
+    found = gradient(model, inputs, targets)
+    chosen = torch.tensor({chosen})
+    one = torch.randn(64, 6, generator=torch.Generator().manual_seed(0))[chosen, 0]
+    found[torch.isin(inputs[:, 0], one), 0] = 0.0
+    return found
+"""
+RULE = "--xattr-compare-fail=p<0.01"
+
+
+def lose_a_column(folder: pytest.Pytester, seeds: Sequence[int] = ()) -> None:
+    drawn = [
+        set(
+            torch.randperm(64, generator=torch.Generator().manual_seed(derive_seed("order", seed)))[
+                :32
+            ].tolist()
+        )
+        for seed in (0, 1)
+    ]
+    chosen = sorted(drawn[0] - drawn[1]) if seeds == [0] else list(range(64))
+    path = folder.path / "mymod.py"
+    path.write_text(path.read_text() + LOST.format(chosen=chosen))
+    sys.modules.pop("mymod", None)
+
+
+def save_two_draws(judge: Judge) -> None:
+    judge(CHECKS, "--xattr-save=main", "--xattr-seed=1")
+    judge(CHECKS, "--xattr-save=main")
+
+
+def told(outcome: pytest.RunResult) -> str:
+    return " ".join(outcome.stdout.str().split())
+
+
+def test_what_another_seed_breaks_as_well_stays_red(folder: pytest.Pytester, judge: Judge) -> None:
+    save_two_draws(judge)
+    lose_a_column(folder)
+    outcome = judge(CHECKS, "--xattr-compare=main", RULE, "--xattr-json=out.json")
+    assert outcome.ret == pytest.ExitCode.TESTS_FAILED
+    assert "not allowed by p<0.01, confirmed by seed 1 (p = 0.000" in told(outcome)
+    outcome.stdout.fnmatch_lines(["1 change is confirmed by seed 1 (main of 20*"])
+    comparison = json.loads((folder.path / "out.json").read_text())["comparison"]
+    assert comparison["confirmed_by"] == 1
+    assert {one["confirmed"] for one in comparison["broken"]} == {True}
+
+
+def test_what_one_seed_alone_breaks_is_told_and_fails_nothing(folder: pytest.Pytester, judge: Judge) -> None:
+    save_two_draws(judge)
+    lose_a_column(folder, [0])
+    files = ("--xattr-json=out.json", "--xattr-html=out.html", "--xattr-markdown=out.md")
+    outcome = judge(CHECKS, "--xattr-compare=main", RULE, *files)
+    assert outcome.ret == pytest.ExitCode.OK
+    assert "not allowed by p<0.01, not confirmed by seed 1" in told(outcome)
+    sentence = "1 change is not confirmed, and so not held against this run, by seed 1 (main of 20"
+    outcome.stdout.fnmatch_lines([f"{sentence}*"])
+    outcome.stdout.no_fnmatch_line("*so the run fails")
+    for name in ("out.html", "out.md"):
+        text = (folder.path / name).read_text()
+        assert "not confirmed by seed 1" in text
+        assert "fails the run" not in text
+    comparison = json.loads((folder.path / "out.json").read_text())["comparison"]
+    assert [one["confirmed"] for one in comparison["broken"]] == [False]
+
+
+def test_without_another_draw_it_is_red_and_what_to_save_is_said(
+    folder: pytest.Pytester, judge: Judge
+) -> None:
+    judge(CHECKS, "--xattr-save=main")
+    lose_a_column(folder, [0])
+    judge(CHECKS, "--xattr-save=main", "--xattr-seed=1")  # of what is judged: no witness
+    outcome = judge(CHECKS, "--xattr-compare=main", RULE)
+    assert outcome.ret == pytest.ExitCode.TESTS_FAILED
+    outcome.stdout.fnmatch_lines(
+        ["not confirmed on another draw: *save one with --xattr-seed=1 --xattr-save=main"]
+    )
+
+
+@pytest.mark.parametrize("how", ["first failure", "interrupted", "interrupted again", "a fault"])
+def test_what_cannot_be_judged_again_stays_red(
+    how: str, folder: pytest.Pytester, judge: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_two_draws(judge)
+    lose_a_column(folder, [0])
+    last = "tossed" if how == "interrupted" else "none"
+    folder.makeconftest(
+        "import pytest\n"
+        "@pytest.hookimpl(trylast=True)\n"
+        "def pytest_runtest_setup(item):\n"
+        f"    if item.name == {last!r}:\n"
+        "        raise KeyboardInterrupt\n"
+    )
+    if how in ("interrupted again", "a fault"):
+        kind = KeyboardInterrupt if how == "interrupted again" else ValueError
+        monkeypatch.setattr(Battery, "by_seed", lambda self, seed: Raising(self, kind))
+    options = ["-x", "--xattr-strict"] if how == "first failure" else []
+    outcome = judge(CHECKS, "--xattr-compare=main", RULE, *options, no_reraise_ctrlc=True)
+    interrupted = how.startswith("interrupted")
+    assert outcome.ret == (pytest.ExitCode.INTERRUPTED if interrupted else pytest.ExitCode.TESTS_FAILED)
+    reason = "the run ended before" if how in ("first failure", "interrupted") else "it was not judged again"
+    assert reason in told(outcome)
+    outcome.stdout.fnmatch_lines(["*not allowed, so the run fails"])
+
+
+class Raising:
+    """A battery whose check raises."""
+
+    def __init__(self, battery: Battery, kind: type[BaseException]) -> None:
+        self.pairs, self.run, self.settings, self.kind = battery.pairs, battery.run, battery.settings, kind
+
+    def judge(self, *_: Any) -> None:
+        raise self.kind
 
 
 def test_a_run_that_compares_nothing_is_no_pass(judge: Judge) -> None:

@@ -1,5 +1,6 @@
 """A battery: methods × checks on a subject, resolved and validated."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -212,6 +213,13 @@ class Battery:
         self.run.progress(f"loading {self.subject_label}")
         with self.settings.placing_mistakes():
             return subject_of(self.settings, self._subject).to(self.run.device)
+
+    def by_seed(self, seed: int) -> "Battery":
+        """The same on other draws: of this subject, with maps and draws of its own."""
+        other = copy.copy(self)
+        other.settings = replace(self.settings, seed=seed)
+        vars(other).pop("run", None)
+        return other
 
     def judge(self, method: Method, check: Axiom) -> Verdict:
         """The verdict on one pair."""

@@ -111,7 +111,7 @@ class _Trial:
             )
             judgement = self._judgement(self.controls)
         except Undefined as error:
-            return self._verdict("not_applicable", str(error))
+            return self._verdict("not_applicable", sentences.undefined(check, error))
         except MethodError as error:
             trace = sentences.own_frames(error.__cause__, check.measure)
             return replace(self._verdict("error", str(error)), trace=trace)

@@ -3,7 +3,7 @@
 import inspect
 import math
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xattr_check.core.arrays import Caller
@@ -11,6 +11,7 @@ from xattr_check.core.checks import Axiom
 from xattr_check.core.method import Method
 from xattr_check.core.run import BUDGETS, Run
 from xattr_check.core.subject import Subject
+from xattr_check.errors import Undefined
 from xattr_check.statistics.gate import Gate, Judgement, Shortfall
 from xattr_check.storage.sources import ENGINE, package_of
 
@@ -31,6 +32,14 @@ def figures(check: Axiom, judgement: Judgement, gate: Gate) -> str:
     # A share of the way is another number on every subject.
     here = "" if gate.bound is not None or gate.references else f", here {judgement.line:.2g}"
     return f"{text} (gate {gate}{here})".lstrip()
+
+
+def undefined(check: Axiom, error: Undefined) -> str:
+    """Why a check says nothing, and which variant of it would."""
+    if not error.ask:
+        return str(error)
+    plain = replace(check, name=check.name.partition("?")[0], parameters={})
+    return f"{error}: ask {plain.with_parameters({**check.parameters, **error.ask}).name}"
 
 
 @dataclass(frozen=True)

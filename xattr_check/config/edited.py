@@ -7,7 +7,6 @@ so that its classes stay the same objects.
 import ast
 import importlib
 import sys
-import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from typing import Any
 
 from xattr_check.storage.digest import digest
 from xattr_check.storage.sources import IMPORTED_TEXT, package_of
+from xattr_check.storage.surroundings import is_installed
 
 # The text of what is imported later, inside a function, as it was when it was first seen.
 _awaited: dict[str, str] = {}
@@ -226,13 +226,7 @@ def _is_own(file: Path, folders: tuple[Path, ...]) -> bool:
         return False
     package = package_of(file) if file.suffix else file
     declared = package is not None and package.name in _declared()
-    installed = {"site-packages", "dist-packages"} & set(file.parts) or _is_standard(file)
-    return not (declared or installed)
-
-
-def _is_standard(file: Path) -> bool:
-    paths = sysconfig.get_paths()
-    return any(file.is_relative_to(paths[key]) for key in ("stdlib", "platstdlib"))
+    return not (declared or is_installed(file))
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xattr_check.storage.digest import SCALARS, TensorStamp, describe_model, digest_model
+from xattr_check.storage.digest import SCALARS, TensorStamp, describe_model, digest_model, digest_surroundings
 
 TABLES = frozenset((dict, OrderedDict, list, tuple, set))
 Stamp = dict[tuple[str, str], Any]
@@ -18,11 +18,14 @@ class Identity:
     """The digest of a model, taken anew where the model is no longer what it was.
 
     That is seen without a look at the weights. What the model changes itself when it runs, such as a counter
-    or the activation that it kept last, makes no other model of it.
+    or the activation that it kept last, makes no other model of it. What its code reads besides, such as a
+    global, is noted once: where a method changed it and nothing put it back, the model is spoiled and not
+    another one, which its outputs tell.
     """
 
     def __init__(self) -> None:
         self._digest = ""
+        self._read = ""
         self._glance: _Glance | None = None
         self._stamp: Stamp = {}
         self._own: frozenset[tuple[str, str]] | None = None
@@ -42,7 +45,8 @@ class Identity:
             self._own = _own_changes(model, example)
             now, changed = _stamp(model), changed - self._own
         if changed or not self._digest:
-            self._digest = digest_model(model)
+            self._read = self._read or digest_surroundings(model)
+            self._digest = digest_model(model, self._read)
         self._stamp = now
         return self._digest
 

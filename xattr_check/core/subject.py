@@ -170,7 +170,7 @@ class Subject:
     def computes_as_before(self) -> bool:
         """Whether the model still gives the outputs that it gave when its digest was taken, but for rounding.
 
-        It does not where something changed that no digest tells, such as a global variable that it reads.
+        It does not where something changed that no digest tells, such as a file that it reads.
         """
         before, again = self._computed[self._model_digest()]
         try:

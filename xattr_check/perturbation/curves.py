@@ -18,6 +18,8 @@ from xattr_check.storage.digest import digest
 STEPS = 16
 # Without this much of the target's probability between both ends, there is nothing to attribute.
 LEAST_EFFECT = 0.1
+# What is asked for in place of a fill without effect, the first that has one.
+FILLS: tuple[Fill, ...] = ("mean", "zero", "reference", "blur", "noise")
 
 
 def shares(subject: Subject, by: By, steps: int = STEPS) -> list[float]:
@@ -61,7 +63,7 @@ def ranked_outputs(
     scores = method.scores(subject.model, draw.inputs, targets, units)
     other = absent(fill, subject, draw)
 
-    def under(ranks: Tensor, kept: Sequence[tuple[float, float]], targets: Tensor, output: Output) -> Tensor:
+    def under(ranks: Tensor, kept: Sequence[tuple[float, float]]) -> Tensor:
         ends = torch.tensor(kept, dtype=torch.float64, device=ranks.device).reshape(-1, 2) * units.count
         first, last = ends.round().long().unbind(1)
         return outputs_under(
@@ -69,31 +71,63 @@ def ranked_outputs(
             len(kept), output=output, memory=draw.run.memory,
         )  # fmt: skip
 
-    def ends(targets: Tensor, output: Output) -> Tensor:
-        """(n, 2): with all features and without any, whatever their order: the same for all methods."""
-        order = torch.zeros_like(scores, dtype=torch.int64)
-        return draw.shared(
-            "ends of curves", lambda: {"outputs": under(order, [(0, 1), (0, 0)], targets, output)},
-            fill=fill, targets=digest(targets), output=output,
-        )["outputs"]  # fmt: skip
-
-    def effect() -> float:
-        both = ends(draw.targets, "probability")
-        return float((both[:, 0] - both[:, 1]).mean())
-
-    # Of the first draw, for all of them: later ones must not turn a verdict into none.
-    found: float = draw.run.once(f"effect of removal, {fill}, {subject.fingerprint}", effect)
-    if found < LEAST_EFFECT:
-        raise Undefined(
-            f"without its features the target's probability falls by {found:.2f} on average, and should "
-            f"by {LEAST_EFFECT}: the model does not see them as evidence for its targets"
-        )
+    _expect_effect(subject, draw, fill)
     places = {(0.0, 1.0): 0, **{pair: 1 for pair in kept if pair[0] >= pair[1]}}
     partial = [pair for pair in kept if pair not in places]
     ranks = descending_ranks(scores, draw.generator("ties"))
-    found_all = torch.cat([ends(targets, output), under(ranks, partial, targets, output)], dim=1)
+    found = torch.cat([_ends(subject, draw, fill, targets, output), under(ranks, partial)], dim=1)
     places |= {pair: number for number, pair in enumerate(partial, start=2)}
-    return found_all[:, [places[pair] for pair in kept]]
+    return found[:, [places[pair] for pair in kept]]
+
+
+def _expect_effect(subject: Subject, draw: Draw, fill: Fill) -> None:
+    """Raise Undefined where a fill does not take the probability of the draw's targets down.
+
+    With another fill to ask for, the first that does, if there is one.
+    """
+    # Of the first draw, for all of them: later ones must not turn a verdict into none.
+    effects: dict[Fill, float] = draw.run.once(f"effects of removal, {subject.fingerprint}", dict)
+    if fill not in effects:
+        effects[fill] = _effect(subject, draw, fill)
+    if effects[fill] >= LEAST_EFFECT:
+        return
+    told = (
+        f"with fill={fill} in place of all features the target's probability falls by {effects[fill]:.2f} on "
+        f"average, and should by {LEAST_EFFECT}"
+    )
+    others = [one for one in FILLS if one != fill and (one != "reference" or subject.reference is not None)]
+    for other in others:
+        if other not in effects:
+            effects[other] = _effect(subject, draw, other)
+        if effects[other] >= LEAST_EFFECT:
+            raise Undefined(f"{told}; with fill={other} it falls by {effects[other]:.2f}", {"fill": other})
+    raise Undefined(
+        f"{told}, as with {', '.join(others)}: the model does not see its inputs as evidence for its targets"
+    )
+
+
+def _effect(subject: Subject, draw: Draw, fill: Fill) -> float:
+    """By how much the probability of the draw's targets falls without any features, on average."""
+    both = _ends(subject, draw, fill, draw.targets, "probability")
+    return float((both[:, 0] - both[:, 1]).mean())
+
+
+def _ends(subject: Subject, draw: Draw, fill: Fill, targets: Tensor, output: Output) -> Tensor:
+    """(n, 2): with all features and without any, whatever their order: the same for all methods."""
+
+    def mask_of(rows: Tensor, columns: Tensor) -> Tensor:
+        whole = (columns == 0).reshape(-1, *[1] * len(subject.spatial))
+        return whole.expand(-1, *subject.spatial)
+
+    def compute() -> dict[str, Tensor]:
+        other = absent(fill, subject, draw)
+        outputs = outputs_under(
+            subject.model, draw.inputs, targets, other, mask_of, 2, output=output, memory=draw.run.memory
+        )
+        return {"outputs": outputs}
+
+    found = draw.shared("ends of curves", compute, fill=fill, targets=digest(targets), output=output)
+    return found["outputs"]
 
 
 def area(curve: Tensor, places: Sequence[float]) -> Tensor:

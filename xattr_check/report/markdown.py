@@ -8,7 +8,9 @@ from itertools import groupby
 
 from xattr_check.core.verdict import Verdict
 from xattr_check.history.compare import Change
+from xattr_check.history.confirmation import Confirmation
 from xattr_check.history.rules import Rule
+from xattr_check.report.comparison import confirmation_sentences, confirmed_by
 from xattr_check.report.looks import LOOKS, needs_attention, status_name
 from xattr_check.report.standing import Standing
 from xattr_check.report.table import in_order, summary
@@ -25,12 +27,14 @@ def text(
     changes: Sequence[Change] = (),
     broken: Sequence[tuple[Rule, Change]] = (),
     idle: Sequence[Rule] = (),
+    confirmation: Confirmation | None = None,
     missing: int = 0,
 ) -> str:
     """The verdicts, those that need attention first and all of them folded, and what changed.
 
     compared: the run that changes are against. broken: rules of the comparison, with what broke them.
-    idle: rules that nothing could be held to. missing: results that an interrupted run lacks.
+    idle: rules that nothing could be held to. confirmation: what another seed says of the rules broken.
+    missing: results that an interrupted run lacks.
     """
     parts = [MARKER, f"## xattr-check: {_headline(verdicts, broken, idle)}"]
     if missing:
@@ -45,9 +49,11 @@ def text(
         if found:
             parts.append("\n".join(_table(found)))
     if compared:
-        parts += [f"### Compared with {escape(compared)}", "\n".join(_changes(changes, broken))]
+        table = "\n".join(_changes(changes, broken, confirmation))
+        parts += [f"### Compared with {escape(compared)}", table]
         if broken:
             parts.append("What a rule does not allow fails the run.")
+        parts += [f"{escape(told)}." for told in confirmation_sentences(confirmation)]
         parts += [
             f"`{rule.text}`: nothing that it speaks of was compared, so the run fails." for rule in idle
         ]
@@ -77,8 +83,11 @@ def _table(verdicts: Sequence[Verdict], *, with_method: bool = False) -> Iterato
         yield "| " + " | ".join(map(escape, [verdict.method, *cells] if with_method else cells)) + " |"
 
 
-def _changes(changes: Sequence[Change], broken: Sequence[tuple[Rule, Change]]) -> Iterator[str]:
-    rules = {id(change): rule.text for rule, change in reversed(broken)}
+def _changes(
+    changes: Sequence[Change], broken: Sequence[tuple[Rule, Change]], confirmation: Confirmation | None
+) -> Iterator[str]:
+    dropped, said = [] if confirmation is None else confirmation.dropped, confirmed_by(confirmation)
+    rules = {id(change): f"{rule.text}{said(rule, change)}" for rule, change in reversed([*broken, *dropped])}
     shown = [
         change
         for change in changes

@@ -10,9 +10,11 @@ import jinja2
 from PIL import Image
 
 from xattr_check.history.compare import Change
+from xattr_check.history.confirmation import Confirmation
 from xattr_check.history.rules import Rule
 from xattr_check.history.saved import SavedRun
 from xattr_check.report import standing
+from xattr_check.report.comparison import confirmation_sentences, confirmed_by
 from xattr_check.report.looks import LOOKS
 from xattr_check.report.rows import ReportedRun, Row, checks_of, rows_of
 from xattr_check.report.table import summary
@@ -31,13 +33,17 @@ def render(
     changes: Sequence[Change] = (),
     broken: Sequence[tuple[Rule, Change]] = (),
     idle: Sequence[Rule] = (),
+    confirmation: Confirmation | None = None,
 ) -> str:
     """The report as HTML.
 
     history: saved runs, the oldest first, for trends and for reference methods beside those that are shown.
     compared: the run that changes are against. broken: rules of the comparison, with what broke them.
-    idle: rules that nothing could be held to.
+    idle: rules that nothing could be held to. confirmation: what another seed says of the rules broken.
     """
+    dropped, said = [] if confirmation is None else confirmation.dropped, confirmed_by(confirmation)
+    told = [(f"{rule.text}{said(rule, one)}", one) for rule, one in (*broken, *dropped)]
+    stays = {id(change) for _, change in broken}
     rows = rows_of(sources)
     pictures = dict(_pictures(rows))
     checks = list(checks_of(rows, history))
@@ -64,7 +70,10 @@ def render(
         idle=idle,
         worse=list(dict.fromkeys(change.after.check for _, change in broken)),
         anchors={check.name: check.anchor for check in checks},
-        changes=[(change, [rule.text for rule, one in broken if one is change]) for change in changes],
+        changes=[
+            (change, [text for text, one in told if one is change], id(change) in stays) for change in changes
+        ],
+        confirmation=list(confirmation_sentences(confirmation)),
         looks=LOOKS,
     )
 

@@ -5,7 +5,9 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Mapping
-from types import BuiltinFunctionType, FunctionType, MethodType
+from contextvars import ContextVar
+from functools import partial
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+
+from xattr_check.storage.surroundings import surroundings
 
 
 def _bytes(tensor: Tensor) -> bytes:
@@ -47,18 +51,23 @@ def digest_rows(inputs: Tensor) -> list[int]:
     return [int.from_bytes(hashlib.blake2b(_bytes(row), digest_size=8).digest(), "big") >> 1 for row in rows]
 
 
-def digest_model(model: nn.Module) -> str:
+def digest_model(model: nn.Module, read: str | None = None) -> str:
     """Digest of the architecture as printed, of its own classes' source, and of all that its modules hold.
 
     That is every parameter and buffer, the plain attributes, such as a temperature, and the hooks by what
-    they do; whether the modules are in train mode does not count.
+    they do, and what the code of all these reads besides, such as a global; whether the modules are in train
+    mode does not count.
+
+    read: what `digest_surroundings` gave, where that is known already.
     """
     own = {type(module) for module in model.modules() if not type(module).__module__.startswith("torch.")}
-    held = describe_model(model, _content)
-    return digest(str(model), {str(kind): _source(kind) for kind in own}, held)
+    held, read = describe_model(model, _content), digest_surroundings(model) if read is None else read
+    return digest(str(model), {str(kind): _source(kind) for kind in own}, held, read)
 
 
 Tell = Callable[[Tensor], Any]
+# Modules that are being described: one may hold another that holds it.
+_open: ContextVar[frozenset[int]] = ContextVar("_open", default=frozenset())
 # Tables of functions that a module calls when it runs; their keys count up through a process.
 HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 SCALARS = frozenset((bool, int, float, str, type(None)))
@@ -71,10 +80,26 @@ def describe_model(model: nn.Module, tell: Tell) -> dict[str, dict[str, Any]]:
 
     It is the same in every process; an object counts by its class and its plain attributes.
     """
-    found = {name: _describe_module(module, tell) for name, module in model.named_modules()}
+    token = _open.set(_open.get() | {id(module) for module in model.modules()})
+    try:
+        found = {name: _describe_module(module, tell) for name, module in model.named_modules()}
+    finally:
+        _open.reset(token)
     if any("_parameters" not in vars(module) for module in model.modules()):  # compiled
         found["state"] = {name: tell(tensor) for name, tensor in model.state_dict().items()}
     return found
+
+
+def digest_surroundings(model: nn.Module) -> str:
+    """Digest of what the code of a model reads besides it; of what resists, the class counts."""
+
+    def told(value: Any) -> Any:
+        try:
+            return _describe(value, _content, 2)
+        except Exception:  # of whatever an object of the user's raises when it is looked at
+            return _name(type(value))
+
+    return digest({name: told(value) for name, value in surroundings(model).items()})
 
 
 def _describe_module(module: nn.Module, tell: Tell) -> dict[str, Any]:
@@ -101,21 +126,36 @@ def _describe(value: Any, tell: Tell, depth: int) -> Any:
     if isinstance(value, torch.dtype | torch.device | np.generic | complex | bytes | str):
         return str(value)
     if isinstance(value, set | frozenset):
-        return sorted(map(str, value))
+        return sorted(map(_key, value))
     if isinstance(value, FunctionType):
-        constants = [constant for constant in value.__code__.co_consts if type(constant) in SCALARS]
-        return [_name(value), value.__code__.co_code.hex(), *constants]
+        return [_name(value), *_describe_code(value.__code__)]
+    if isinstance(value, partial) and depth:
+        parts = [value.func, list(value.args), value.keywords]
+        return [_describe(part, tell, depth) for part in parts]
     if isinstance(value, type | MethodType | BuiltinFunctionType):
         return _name(value)
     if isinstance(value, nn.Module) and depth:
-        return describe_model(value, tell)
+        return _name(type(value)) if id(value) in _open.get() else describe_model(value, tell)
     # What torch's own objects hold may count up through a process.
     own = {} if type(value).__module__.startswith("torch.") else getattr(value, "__dict__", {})
     inside = value if isinstance(value, dict | Mapping) else own
     if not depth:
         return _name(type(value))
-    parts = {str(key): _describe(part, tell, depth - 1) for key, part in inside.items()}
-    return parts if inside is value else {"class": _name(type(value)), **parts}
+    told = {_key(key): _describe(part, tell, depth - 1) for key, part in inside.items()}
+    return told if inside is value else {"class": _name(type(value)), **told}
+
+
+def _describe_code(code: CodeType) -> list[Any]:
+    """What code does: its instructions with the names and the constants that they use."""
+    constants = [_describe_code(one) if isinstance(one, CodeType) else _key((one,)) for one in code.co_consts]
+    return [code.co_code.hex(), *code.co_names, *constants]
+
+
+def _key(value: Any) -> str:
+    """An object as a word that is the same in every process: without its place in memory, sets in order."""
+    if isinstance(value, frozenset):
+        return f"{{{', '.join(sorted(map(_key, value)))}}}"
+    return re.sub(r" at 0x[0-9a-f]+", "", value if isinstance(value, str) else repr(value))
 
 
 def _name(named: Any) -> str:

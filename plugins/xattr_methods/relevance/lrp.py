@@ -63,6 +63,12 @@ def lrp(
     low, high: the box; by default the range of each input, and zero.
     memory: bytes that one chunk of inputs may take, activations included.
 
+    Known of z⁺, and so of the default: through each layer all relevance passes by positive weights alone, the
+    products of which converge to a matrix of rank one, so that in a deep network maps depend less and less on
+    the layers above and on the target [sixt2020]. It may therefore fail parameter_randomization in a deep
+    convolutional network where `rule=epsilon`, which keeps the signs, passes: that is the rule and no defect
+    of the model.
+
     A BatchNorm counts as part of the linear layer before it, and passes all relevance where there is none.
     Additions and average pools share in proportion to the contributions (to the positive ones under
     `rule=zplus`), maxima give all to the winner, nonlinearities pass it on. Biases keep their share: the

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -229,15 +230,55 @@ class Deaf(nn.Module):
         return self.logits + 0 * inputs.flatten(1).sum(1, keepdim=True)
 
 
+NO_EFFECT = (
+    "with fill={} in place of all features the target's probability falls by 0.00 on average, "
+    "and should by 0.1"
+)
+
+
 @pytest.mark.parametrize("check", ["insertion", "deletion"])
 def test_a_model_that_ignores_its_input(check: str, run: Run) -> None:
     subject = Subject("deaf", Deaf(), torch.randn(12, 3, 12, 12), torch.zeros(12, dtype=torch.int64))
     verdict = judge(check, "xattr:gradient", subject, run)
     assert verdict.status == "not_applicable"
+    fill, others = ("blur", "mean, zero, noise") if check == "insertion" else ("mean", "zero, blur, noise")
     assert str(verdict) == (
-        f"{check}: without its features the target's probability falls by 0.00 on average, and should by "
-        "0.1: the model does not see them as evidence for its targets"
+        f"{check}: {NO_EFFECT.format(fill)}, as with {others}: "
+        "the model does not see its inputs as evidence for its targets"
     )
+
+
+class Bright(nn.Module):
+    """Tells whether an image is brighter than half, which a blur leaves as it is."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logit = 20 * (inputs.flatten(1).mean(1) - 0.5)
+        return torch.stack([logit, -logit], dim=1)
+
+
+def bright(**offers: Any) -> Subject:
+    levels = torch.tensor([0.9, 0.1]).repeat(8).reshape(16, 1, 1, 1)
+    inputs = (levels + 0.1 * torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    return Subject("bright", Bright(), inputs, torch.tensor([0, 1]).repeat(8), **offers)
+
+
+@pytest.mark.parametrize(
+    "check", ["insertion", "deletion", "degradation", "top_bottom_masking", "road", "completeness_soundness"]
+)
+def test_a_fill_with_an_effect_is_named_where_one_has_none(check: str, run: Run) -> None:
+    verdict = judge(f"{check}?fill=blur&by=regions", "xattr:gradient", bright(), run)
+    assert verdict.status == "not_applicable"
+    found = f"; with fill=mean it falls by 0.50: ask {check}?fill=mean&by=regions"
+    assert verdict.sentence == f"{NO_EFFECT.format('blur')}{found}"
+
+
+def test_the_first_fill_with_an_effect_is_named(run: Run) -> None:
+    """Dark images: neither their mean nor zero takes the target down, a bright reference does."""
+    dark = bright(reference=lambda n, generator: torch.ones(n, 1, 8, 8))
+    dark = replace(dark, inputs=dark.inputs[1::2], targets=dark.targets[1::2])
+    verdict = judge("insertion", "xattr:gradient", dark, run)
+    found = "; with fill=reference it falls by 1.00: ask insertion?fill=reference"
+    assert verdict.sentence == f"{NO_EFFECT.format('blur')}{found}"
 
 
 def test_sensitivity_n_of_a_model_that_ignores_its_input(run: Run) -> None:

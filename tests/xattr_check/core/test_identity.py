@@ -22,8 +22,8 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The digests that were computed."""
     found: list[str] = []
 
-    def counted(model: nn.Module) -> str:
-        found.append(digest_model(model))
+    def counted(model: nn.Module, read: str) -> str:
+        found.append(digest_model(model, read))
         return found[-1]
 
     monkeypatch.setattr(identity, "digest_model", counted)
