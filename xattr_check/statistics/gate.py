@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
 from torch import Tensor
@@ -207,15 +207,13 @@ class Beats(_Beside):
     ) -> Judgement:
         """Pass where it beats all of them, fail where it does not beat one of them.
 
-        The error rate is shared among the controls, since any one of them can fail the method. The guard
-        watches over passes alone: what is as good as its control differs from it by less than the margin,
-        of which a hundred rows can tell nothing for sure.
+        The error rate is shared among the controls, since any one of them can fail the method.
         """
         interval = guard(estimate(samples, ERROR_RATE), samples, False)
         sign = -1.0 if self.lower else 1.0
         differences = {name: sign * (samples - rival) for name, rival in controls.items()}
         gaps = {
-            name: _guarded_below(estimate(rows, ERROR_RATE / len(controls)), rows, guard)
+            name: guard(estimate(rows, ERROR_RATE / len(controls)), rows, True)
             for name, rows in differences.items()
         }
         lowest = min(gaps, key=lambda name: gaps[name].low)
@@ -232,11 +230,6 @@ class Beats(_Beside):
         rows = {name: _shortfall(gap, self.by, 1).rows for name, gap in gaps.items()}
         unbeaten = [name for name, gap in gaps.items() if gap.value <= self.by]
         return min(unbeaten, key=rows.__getitem__) if unbeaten else max(rows, key=rows.__getitem__)
-
-
-def _guarded_below(interval: Interval, rows: Tensor, guard: Guard) -> Interval:
-    """An interval of which the guard has moved the lower end alone."""
-    return replace(interval, low=guard(interval, rows, True).low)
 
 
 @dataclass(frozen=True)
