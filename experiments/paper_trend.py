@@ -59,7 +59,7 @@ def figures(results: Results, method: str) -> list[float]:
         published(null, "signed_ratio"),
         value(double),
         published(double, "published_overlap"),
-        value(single),
+        published(single, "published"),
         value(saturation),
         published(saturation, "spearman"),
     ]

@@ -125,7 +125,7 @@ def test_what_keeps_apart_what_the_features_do_fails_nothing(name: str, seed: in
     found = {check: judge(f"xattr:{name}", check, seed) for check in FEATURES}
     undecided = {check for check, v in found.items() if v.status == "undecided"}
     # gradcam's balance of 0.35 is known to ± 0.1 from 128 samples: not clear of 0.25 on one seed in five.
-    open_ones = {"class_sensitivity_single"} | ({"saturation"} if name == "gradcam" else set())
+    open_ones = {"saturation"} if name == "gradcam" else set()
     assert undecided <= open_ones, [str(v) for v in found.values()]
     assert {v.status for check, v in found.items() if check not in undecided} == {"pass"}
 
@@ -140,7 +140,8 @@ def test_gradients_through_all_layers_show_features_without_effect(
     """As in Table 1 of [khakzar2022]; guided_backprop is at the gate of `null_feature`."""
     found = {check: judge(f"xattr:{name}", check, seed) for check in FEATURES}
     assert found["class_sensitivity_double"].status == "fail"
-    assert found["class_sensitivity_single"].status in ("fail", "undecided")
+    # integrated_gradients comes to 0.32 ± 0.16 from 128 samples.
+    assert found["class_sensitivity_single"].status in ("pass", "undecided")
     assert found["null_feature"].status in (("fail",) if name != "guided_backprop" else ("fail", "undecided"))
     assert found["saturation"].status in ("not_applicable", "undecided", "pass")
 

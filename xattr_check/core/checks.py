@@ -17,7 +17,14 @@ from xattr_check.core.subject import Subject
 from xattr_check.errors import UsageError
 from xattr_check.statistics.betting import guarded
 from xattr_check.statistics.gate import AtMost, Beats, Gate
-from xattr_check.statistics.intervals import Interval, Statistic, bootstrap_interval, exact, mean_interval
+from xattr_check.statistics.intervals import (
+    Interval,
+    Statistic,
+    bootstrap_interval,
+    exact,
+    mean_interval,
+    skewed_high,
+)
 from xattr_check.statistics.shares import share_interval
 
 # In which order they are told; one of another package comes after them.
@@ -49,7 +56,7 @@ class Measurement:
     uninformative: str = ""
 
 
-Rows = Literal["numbers", "shares", "small"]
+Rows = Literal["numbers", "shares"]
 Measure = Callable[..., Measurement]  # (Explainer, Subject, Draw, *, parameters)
 Derive = Callable[[Subject, Run], Subject]
 
@@ -70,8 +77,7 @@ class Axiom:
     bounds: between which the statistic and each row lie, whatever the method; intervals are told within them,
         know what a rare row could be, and a Beats gate takes its margin from the better end.
     rows: `shares` where each is 0 or 1 and follows from an input alone: their mean has an exact interval, and
-        there are no more of them than inputs. `numbers` where they are spread between the bounds, `small`
-        where the gate is so near a bound that only their spread tells.
+        there are no more of them than inputs. `numbers` where they are spread between the bounds.
     needs: what a subject must offer.
     on: turns the subject into the one that is measured on, on the run's device, such as one with inputs made
         for its model; None for the subject itself. Asked once in a run; raises Undefined or Invalid. The
@@ -175,12 +181,17 @@ class Axiom:
     def guard(self, interval: Interval, samples: Tensor, paired: bool) -> Interval:
         """The interval of a mean with room for rare rows that were not seen.
 
-        paired: whether the rows are differences from those of a control.
+        paired: whether the rows are differences from those of a control, above which it is no better. Below
+        are bets; above, of the little by which it may be better, they tell nothing from a hundred rows, and
+        the skewness of those has to do.
         """
-        if self.statistic != "mean" or self.rows == "small" or (self._are_shares(samples) and not paired):
+        if self.statistic != "mean" or (self._are_shares(samples) and not paired):
             return interval
         low, high = self.bounds
-        return guarded(interval, samples, (low - high, high - low) if paired else (low, high))
+        if not paired:
+            return guarded(interval, samples, (low, high))
+        below = guarded(interval, samples, (low - high, high - low)).low
+        return replace(interval, low=below, high=skewed_high(interval, samples))
 
     def _are_shares(self, samples: Tensor) -> bool:
         # Beside others the rows that are judged are differences, which may be −1 as well.

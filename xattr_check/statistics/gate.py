@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
 import torch
@@ -216,9 +216,7 @@ class Beats(_Beside):
         """Pass where it beats all of them, fail where it does not beat one of them.
 
         best: needed. What is judged are differences from controls that went so much of the way themselves.
-        The error rate is shared among the controls, since any one of them can fail the method. The guard
-        watches over passes alone: what is as good as its control differs from it by less than the margin,
-        of which a hundred rows can tell nothing for sure.
+        The error rate is shared among the controls, since any one of them can fail the method.
         """
         if best is None:
             raise ValueError("expected the best that any map could reach, of which the margin is a share")
@@ -227,7 +225,7 @@ class Beats(_Beside):
         ahead = {name: torch.lerp(rival, best.expand_as(rival), self.by) for name, rival in controls.items()}
         leads = {name: sign * (samples - rows) for name, rows in ahead.items()}
         gaps = {
-            name: _guarded_below(estimate(rows, ERROR_RATE / len(controls)), rows, guard)
+            name: guard(estimate(rows, ERROR_RATE / len(controls)), rows, True)
             for name, rows in leads.items()
         }
 
@@ -248,11 +246,6 @@ class Beats(_Beside):
         rows = {name: _shortfall(gap, 0.0, 1).rows for name, gap in gaps.items()}
         unbeaten = [name for name, gap in gaps.items() if gap.value <= 0]
         return min(unbeaten, key=rows.__getitem__) if unbeaten else max(rows, key=rows.__getitem__)
-
-
-def _guarded_below(interval: Interval, rows: Tensor, guard: Guard) -> Interval:
-    """An interval of which the guard has moved the lower end alone."""
-    return replace(interval, low=guard(interval, rows, True).low)
 
 
 def _moved(interval: Interval, by: float) -> Interval:

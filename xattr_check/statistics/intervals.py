@@ -88,6 +88,26 @@ def mean_interval(samples: Tensor, error_rate: float = ERROR_RATE) -> Interval:
     return Interval(value, value - half, value + half)
 
 
+def skewed_high(interval: Interval, samples: Tensor) -> float:
+    """The upper end of an interval of the mean of samples (n,), moved out where their long tail is above.
+
+    The inverse of the cubic transformation of [hall1992], which takes the skewness out of a Student ratio.
+    The rows that were seen of a long tail foretell those that were not; nothing does where none was seen.
+    """
+    n = len(samples)
+    centred = samples.double() - samples.double().mean()
+    deviation = float(centred.square().mean().sqrt())
+    if n < 2 or not deviation > 0 or not math.isfinite(interval.high):
+        return interval.high
+    skew = float((centred / deviation).pow(3).mean()) / math.sqrt(n)
+    if skew <= 1e-6:
+        return interval.high
+    error = float(samples.std()) / math.sqrt(n)
+    normal = (interval.high - interval.value) / error
+    student = 3 * (1 - math.cbrt(1 - skew * (normal + skew / 6))) / skew
+    return max(interval.high, interval.value + error * student)
+
+
 def bootstrap_interval(
     samples: Tensor,
     statistic: Statistic,

@@ -89,7 +89,7 @@ def tell_apart(method: Explainer, maps: Tensor, others: Tensor, draw: Draw) -> M
         f"{int(draw.indices[worst])}"
     )
     beyond = (gaps > rounding).double()
-    return Measurement(beyond, finding, evidence={"distance": gaps}, last=_is_last(method, draw))
+    return Measurement(beyond, finding, evidence={"distance": gaps}, last=is_last(method, draw))
 
 
 def count_beyond(method: Explainer, amounts: Tensor, draw: Draw) -> Measurement:
@@ -107,10 +107,10 @@ def count_beyond(method: Explainer, amounts: Tensor, draw: Draw) -> Measurement:
         f"input {int(indices[worst])}"
     )
     beyond = (rows > steps(draw)).double()
-    return Measurement(beyond, finding, evidence={"amount": rows}, last=_is_last(method, draw))
+    return Measurement(beyond, finding, evidence={"amount": rows}, last=is_last(method, draw))
 
 
-def _is_last(method: Explainer, draw: Draw) -> bool:
+def is_last(method: Explainer, draw: Draw) -> bool:
     """Whether a quick run has no more than the first draw of a method whose maps take many passes."""
     return draw.run.budget == "quick" and _passes(method, draw) > AFFORDABLE
 

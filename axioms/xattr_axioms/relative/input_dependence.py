@@ -49,6 +49,7 @@ def hidden_evidence(subject: Subject, run: Run) -> Subject:
     cites="yang2019",
     reads="of the inputs have less evidence for their scene where an object hides it",
     bounds=(0, 1),
+    rows="shares",
     needs=NEEDS,
     on=hidden_evidence,
     # Noise and the input's magnitude come to one half, which a few inputs do not tell from the gate.

