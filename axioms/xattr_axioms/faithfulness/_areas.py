@@ -26,6 +26,6 @@ def measure_area(
     """
     kept = [(share, 1.0) if done == "removed" else (0.0, share) for share in places]
     curve = ranked_outputs(method, subject, draw, kept, fill=fill, by=by)
-    lines = Lines(f"share of {by} {done}", "probability of the target", places, {"": curve})
+    lines = Lines(f"share of {by} {done}", subject.output.noun, places, {"": curve})
     best = greedy_area(subject, draw, places, done, fill=fill, by=by)
     return Measurement(area(curve, places), evidence={"curve": curve}, lines=lines, best=best)
