@@ -103,7 +103,8 @@ class Explainer:
             chunk, chosen = inputs[start:stop], targets[start:stop]
             if len(inputs) > self.run.batch:
                 self.run.progress(f"{self.name}: maps of inputs {start + 1} to {stop} of {len(inputs)}")
-            parts.append(expect_usable(self.raw(model, chunk, chosen, seed), chunk))
+            maps = self.raw(model, chunk, chosen, seed)
+            parts.append(expect_usable(maps, chunk, self.subject.layout))
         return torch.cat(parts)
 
     def raw(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int = 0) -> Any:

@@ -18,6 +18,12 @@ Explain = Callable[..., Tensor]
 F = TypeVar("F", bound=Callable[..., Any])
 Role = Literal["negative", "positive"]
 ARGUMENTS = {"model", "inputs", "targets"}
+# What a function may ask for by the name of a parameter, as a test of pytest asks for fixtures.
+GIVEN: dict[str, Callable[[Subject], Any]] = {
+    "layout": lambda subject: subject.layout,
+    "explained": lambda subject: subject.output,
+    "subject": lambda subject: subject,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +37,9 @@ class Method:
     sensitivity: whether its sign is a direction, as a gradient's is, and not evidence for or against the
         target; checks that rank features then read its magnitude.
     control: `negative` for what no check may reward, `positive` for what knows the truth, else None.
-    needs: what a subject must offer for it (`image`, `mask`, …); with any need but `image`, the function
-        is given the subject as a keyword.
+    needs: what a subject must offer for it (`image`, `mask`, …).
+
+    A function that has a parameter called as one of `GIVEN` is given it by its name, unless it was fixed.
     """
 
     name: str
@@ -66,10 +73,24 @@ class Method:
         return lines[0] if lines else ""
 
     def bind(self, subject: Subject) -> "Method":
-        """The method as it runs on a subject: one that needs the truth is given the subject."""
-        if self.needs <= {"image"}:
-            return self
-        return replace(self, function=partial(self.function, subject=subject))
+        """The method as it runs on a subject, which it is given, or parts of it, where it asks by name."""
+        given = {name: of(subject) for name, of in GIVEN.items() if name in self._asked}
+        return replace(self, function=partial(self.function, **given)) if given else self
+
+    @property
+    def _asked(self) -> set[str]:
+        """The parameters that it has besides model, inputs and targets, and that nothing is fixed for."""
+        fixed: set[str] = set()
+        function = self.function
+        while isinstance(function, partial):
+            fixed |= set(function.keywords)
+            function = function.func
+        try:
+            parameters = inspect.signature(function).parameters.values()
+        except (TypeError, ValueError):  # builtins have none
+            return set()
+        named = {one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
+        return named - ARGUMENTS - fixed
 
     def with_parameters(self, name: str, parameters: dict[str, Any]) -> "Method":
         """The method with keyword parameters fixed, under a new name. Raises UsageError for unknown ones."""

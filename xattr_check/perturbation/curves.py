@@ -11,12 +11,13 @@ from xattr_check.core.subject import Subject
 from xattr_check.core.units import By, Units
 from xattr_check.errors import Undefined
 from xattr_check.perturbation.fills import Fill, absent
-from xattr_check.perturbation.outputs import Output, descending_ranks, outputs_under, ranked_masks
+from xattr_check.perturbation.outputs import Quantity, descending_ranks, outputs_under, ranked_masks
 from xattr_check.storage.digest import digest
 
 # Points of a curve besides its start: 64 pixels each at 32 × 32. Twice as many move an area by < 0.01.
 STEPS = 16
-# Without this much of the target's probability between both ends, there is nothing to attribute.
+# Without this much of the target's probability between both ends, as the subject's output has it, there is
+# nothing to attribute.
 LEAST_EFFECT = 0.1
 
 
@@ -45,7 +46,7 @@ def ranked_outputs(
     fill: Fill,
     by: By,
     targets: Tensor | None = None,
-    output: Output = "probability",
+    output: Quantity = "probability",
 ) -> Tensor:
     """(n, K) float64: a target's output where only features of some ranks are left, for each input.
 
@@ -61,15 +62,17 @@ def ranked_outputs(
     scores = method.scores(subject.model, draw.inputs, targets, units)
     other = absent(fill, subject, draw)
 
-    def under(ranks: Tensor, kept: Sequence[tuple[float, float]], targets: Tensor, output: Output) -> Tensor:
+    def under(
+        ranks: Tensor, kept: Sequence[tuple[float, float]], targets: Tensor, output: Quantity
+    ) -> Tensor:
         ends = torch.tensor(kept, dtype=torch.float64, device=ranks.device).reshape(-1, 2) * units.count
         first, last = ends.round().long().unbind(1)
         return outputs_under(
             subject.model, draw.inputs, targets, other, ranked_masks(units.spread(ranks), first, last),
-            len(kept), output=output, memory=draw.run.memory,
+            len(kept), output=output, memory=draw.run.memory, layout=subject.layout, explained=subject.output,
         )  # fmt: skip
 
-    def ends(targets: Tensor, output: Output) -> Tensor:
+    def ends(targets: Tensor, output: Quantity) -> Tensor:
         """(n, 2): with all features and without any, whatever their order: the same for all methods."""
         order = torch.zeros_like(scores, dtype=torch.int64)
         return draw.shared(
@@ -79,13 +82,13 @@ def ranked_outputs(
 
     def effect() -> float:
         both = ends(draw.targets, "probability")
-        return float((both[:, 0] - both[:, 1]).mean())
+        return subject.output.effect(both[:, 0], both[:, 1])
 
     # Of the first draw, for all of them: later ones must not turn a verdict into none.
     found: float = draw.run.once(f"effect of removal, {fill}, {subject.fingerprint}", effect)
     if found < LEAST_EFFECT:
         raise Undefined(
-            f"without its features the target's probability falls by {found:.2f} on average, and should "
+            f"without its features the {subject.output.noun} changes by {found:.2f} on average, and should "
             f"by {LEAST_EFFECT}: the model does not see them as evidence for its targets"
         )
     places = {(0.0, 1.0): 0, **{pair: 1 for pair in kept if pair[0] >= pair[1]}}

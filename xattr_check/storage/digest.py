@@ -53,7 +53,8 @@ def digest_model(model: nn.Module) -> str:
     That is every parameter and buffer, the plain attributes, such as a temperature, and the hooks by what
     they do; whether the modules are in train mode does not count.
     """
-    own = {type(module) for module in model.modules() if not type(module).__module__.startswith("torch.")}
+    kinds = {base for module in model.modules() for base in type(module).__mro__}
+    own = {kind for kind in kinds if not kind.__module__.startswith(("torch.", "builtins"))}
     held = describe_model(model, _content)
     return digest(str(model), {str(kind): _source(kind) for kind in own}, held)
 

@@ -34,7 +34,7 @@ def agreement(rows: Tensor) -> Tensor:
     reads="rank correlation of the share on a feature for its class and for one that it never changes",
     statistic=Batched(agreement),
     bounds=(-1, 1),
-    needs=("image",),
+    needs=("image", "classes"),
     on=generated("single"),
     negative=("random", "edges", "input_magnitude", "center", "constant"),
     positive=("oracle",),
