@@ -16,13 +16,13 @@ def label_correlation(model: nn.Module, inputs: Tensor, targets: Tensor, *, subj
     """
     rows, mean, deviation = _standardised(subject.inputs.double())
     label, _, _ = _standardised((subject.targets[:, None] == targets).double())
-    correlation = label.T @ rows / len(rows)
+    correlation = (label.T @ rows.flatten(1) / len(rows)).reshape(inputs.shape)
     maps: Tensor = correlation * (inputs.double() - mean) / deviation
     return maps.to(inputs)
 
 
 def _standardised(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows (N, D) over their mean and deviation (D,); zeros where all are the same."""
+    """Rows (N, *F) over their mean and deviation (*F); zeros where all are the same."""
     mean, deviation = rows.mean(0), rows.std(0, correction=0)
     deviation = deviation.where(deviation > 0, torch.ones_like(deviation))
     return (rows - mean) / deviation, mean, deviation
