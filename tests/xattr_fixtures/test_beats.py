@@ -32,7 +32,7 @@ def test_shapes(subject, channels):
     assert subject.inputs.shape == (300, channels, 96)
     assert subject.truth["mask"].shape == (300, 1, 96)
     assert (subject.truth["mask"].sum((1, 2)) == data.WAVE).all()
-    assert subject.targets.bincount().tolist() == pytest.approx([100] * 3, abs=10)
+    assert subject.targets.bincount().tolist() == pytest.approx([100] * 3, abs=20)
 
 
 def test_accuracy(subject, channels):
@@ -51,8 +51,17 @@ def test_the_wave_is_in_one_channel_and_within_the_mask(made):
 
 def test_the_wave_is_anywhere(subject):
     when = subject.truth["mask"].float().mean((0, 1))
-    assert when[8:88].min() > 0.04
+    assert when[8:76].min() > 0.04
     assert when.max() < 0.3
+
+
+def test_no_map_without_a_model_finds_the_wave(subject):
+    mask = subject.truth["mask"][:, 0]
+    for name in ("edges", "input_magnitude", "center", "local_energy"):
+        control = registry.controls()[name].bind(subject)
+        maps = control(subject.model, subject.inputs, subject.targets).sum(1)
+        highest = maps.argmax(1, keepdim=True)
+        assert mask.gather(1, highest).float().mean() < 0.5, name
 
 
 def test_without_the_wave_there_is_none(subject, made):
