@@ -38,6 +38,7 @@ class Method:
         target; checks that rank features then read its magnitude.
     control: `negative` for what no check may reward, `positive` for what knows the truth, else None.
     needs: what a subject must offer for it (`image`, `mask`, …).
+    bound: the parameters that the subject it runs on has given.
 
     A function that has a parameter called as one of `GIVEN` is given it by its name, unless it was fixed.
     """
@@ -49,6 +50,7 @@ class Method:
     sensitivity: bool = False
     control: Role | None = None
     needs: frozenset[str] = frozenset()
+    bound: frozenset[str] = frozenset()
 
     def __call__(self, model: nn.Module, inputs: Tensor, targets: Tensor, **parameters: Any) -> Tensor:
         """Attributions of inputs (N, *F) for targets (N,); of an array, a tensor is made."""
@@ -74,12 +76,15 @@ class Method:
 
     def bind(self, subject: Subject) -> "Method":
         """The method as it runs on a subject, which it is given, or parts of it, where it asks by name."""
-        given = {name: of(subject) for name, of in GIVEN.items() if name in self._asked}
-        return replace(self, function=partial(self.function, **given)) if given else self
+        asked = self._asked
+        given = {name: of(subject) for name, of in GIVEN.items() if name in asked}
+        if not given:
+            return self
+        return replace(self, function=partial(self.function, **given), bound=frozenset(given))
 
     @property
     def _asked(self) -> set[str]:
-        """The parameters that it has besides model, inputs and targets, and that nothing is fixed for."""
+        """The parameters that it has besides model, inputs and targets, and that a user fixed nothing for."""
         fixed: set[str] = set()
         function = self.function
         while isinstance(function, partial):
@@ -90,7 +95,7 @@ class Method:
         except (TypeError, ValueError):  # builtins have none
             return set()
         named = {one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
-        return named - ARGUMENTS - fixed
+        return named - ARGUMENTS - (fixed - self.bound)
 
     def with_parameters(self, name: str, parameters: dict[str, Any]) -> "Method":
         """The method with keyword parameters fixed, under a new name. Raises UsageError for unknown ones."""

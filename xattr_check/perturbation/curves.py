@@ -88,8 +88,8 @@ def ranked_outputs(
     found: float = draw.run.once(f"effect of removal, {fill}, {subject.fingerprint}", effect)
     if found < LEAST_EFFECT:
         raise Undefined(
-            f"without its features the {subject.output.noun} changes by {found:.2f} on average, and should "
-            f"by {LEAST_EFFECT}: the model does not see them as evidence for its targets"
+            f"without its features the {subject.output.noun} {subject.output.falls} by {found:.2f} on "
+            f"average, and should by {LEAST_EFFECT}: the model does not see them as evidence for its targets"
         )
     places = {(0.0, 1.0): 0, **{pair: 1 for pair in kept if pair[0] >= pair[1]}}
     partial = [pair for pair in kept if pair not in places]

@@ -14,14 +14,16 @@ class Output(ABC):
 
     Its explained score is that output itself, for every kind; what differs is how it is read.
 
-    name: how a subject asks for it. noun: what `probability` gives, in words.
+    name: how a subject asks for it. noun: what `probability` gives, in words. falls: what it
+        does when all features go.
     offers: what a check may need of a subject: `probability`, that of a label, and `accuracy`.
     spoiled_by: operations after which a value is no logit, by their name in torch's graph.
     made_by: operations by which a model's own output is brought into this form.
     """
 
     name: ClassVar[str]
-    noun: ClassVar[str] = "probability of the target"
+    noun: ClassVar[str] = "target's probability"
+    falls: ClassVar[str] = "falls"
     offers: ClassVar[frozenset[str]] = frozenset({"probability", "accuracy"})
     spoiled_by: ClassVar[frozenset[str]] = frozenset({"Sigmoid", "Softmax", "SafeSoftmax"})
     made_by: ClassVar[tuple[str, ...]] = ()

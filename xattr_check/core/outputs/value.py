@@ -20,7 +20,8 @@ class Value(Output):
     deviation: Tensor
 
     name = "value"
-    noun = "place of the value among those of all inputs"
+    noun = "target's place among the values of all inputs"
+    falls = "moves"
     offers = frozenset()
     spoiled_by = frozenset()
 
