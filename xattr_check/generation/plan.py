@@ -74,9 +74,10 @@ class Plan:
     ) -> "Plan":
         """The plan for a subject, with what is not said chosen to suit it. Raises UsageError."""
         wrong = partial(UsageError, option="subject", value=subject.name)
-        if not subject.is_image:
+        if subject.layout.name != "image" or subject.output.name != "classes":
             raise wrong(
-                "features are generated for images (N, C, H, W)", came=str(tuple(subject.inputs.shape))
+                "features are generated for images (N, C, H, W) and their classes",
+                came=f"{subject.output.name} of {tuple(subject.inputs.shape)}",
             )
         size = (subject.spatial[0], subject.spatial[1])
         chosen = default_side(size) if side is None else side
