@@ -105,6 +105,10 @@ class MethodError(XattrError):
     """The method under test broke its contract: it raised, hung, or returned unusable maps."""
 
 
+class ContextError(XattrError, ValueError):
+    """A model was called without its other inputs, or with rows that cannot be those of its inputs."""
+
+
 class UnknownInput(XattrError, LookupError):
     """The truth was asked for about an input that is not the subject's own."""
 

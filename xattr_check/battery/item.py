@@ -145,6 +145,9 @@ class _Trial:
         given, on = self.item.subject, self.item.check.on
         if on is None:
             return given
+        if given.context:
+            told = f"needs inputs of its own, for which {given.name!r} has no {', '.join(given.context)}"
+            raise Undefined(told)
 
         def make() -> tuple[object, Subject | Undefined | Invalid]:
             try:
@@ -238,7 +241,8 @@ class _Trial:
             return {}
         worst = rows.argsort(descending=self.gate.better == "lower", stable=True)[:WORST]
         try:
-            maps = explainer(self.subject.model, draw.inputs, draw.targets)
+            with draw.scope():
+                maps = explainer(self.subject.model, draw.inputs, draw.targets)
         except MethodError:  # of a check that asks for other maps; this one is none of its business
             return {}
         chosen = worst.to(draw.inputs.device)

@@ -131,7 +131,8 @@ class Axiom:
 
     def __call__(self, method: Explainer, subject: Subject, draw: Draw) -> Measurement:
         """Measure one draw."""
-        return self.measure(method, subject, draw, **self.parameters)
+        with draw.scope():
+            return self.measure(method, subject, draw, **self.parameters)
 
     @property
     def options(self) -> dict[str, inspect.Parameter]:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xattr_check.core.context import IDS, Contextual, chosen, current
 from xattr_check.core.layouts import Layout
 from xattr_check.core.outputs import Output
 from xattr_check.core.state import full_precision
@@ -95,8 +96,9 @@ def examine(model: nn.Module, inputs: Tensor, layout: Layout, output: type[Outpu
     Raises SubjectError for what cannot be judged.
     """
     rows = inputs[:ROWS]
-    with full_precision(inputs.device):
-        first, writes = _first(model, rows[:1])
+    with full_precision(inputs.device), chosen(slice(ROWS)):
+        with chosen(slice(1)):
+            first, writes = _first(model, rows[:1])
         outputs = _expect_logits(first)
         tolerance = _Tolerance.of(model, rows, first)
         together = _expect_batches(model, rows)
@@ -105,6 +107,8 @@ def examine(model: nn.Module, inputs: Tensor, layout: Layout, output: type[Outpu
         _expect_same(model, rows, together, tolerance)
         _expect_alone(model, rows, together, tolerance)
         _expect_layout(model, rows, layout)
+        if isinstance(model, Contextual):
+            _expect_context(model, rows, together)
         return Examination(outputs, writes, _fault_of_gradient(model, rows, output))
 
 
@@ -208,10 +212,12 @@ def _expect_same(model: nn.Module, rows: Tensor, logits: Tensor, tolerance: _Tol
 
 def _expect_alone(model: nn.Module, rows: Tensor, logits: Tensor, tolerance: _Tolerance) -> None:
     """Raise SubjectError for a model of which an input's logits depend on the others in its batch."""
-    alone = torch.cat([call(model, row) for row in rows.split(1)])
-    mixed = call(model, rows.flip(0)).flip(0)
+    order = torch.arange(len(rows))
+    alone = torch.cat([_of(model, rows, one) for one in order.split(1)])
+    mixed = _of(model, rows, order.flip(0)).flip(0)
     # One input has no mates: copies of it that are scaled are.
-    amid = call(model, torch.cat([2 * rows[:1], rows[:1], -rows[:1]]))[1:2]
+    with chosen(order[:1]):
+        amid = call(model, torch.cat([2 * rows[:1], rows[:1], -rows[:1]]))[1:2]
     pairs = ((logits, alone), (logits, mixed), (logits[:1], amid))
     gap = max(tolerance.difference(one, other) for one, other in pairs)
     if gap:
@@ -225,6 +231,37 @@ def _expect_alone(model: nn.Module, rows: Tensor, logits: Tensor, tolerance: _To
             f"logits that differ by {gap:.2g} of the largest in another batch",
             f"give {norms[0]!r} running statistics" if norms else "",
         )
+
+
+def _of(model: nn.Module, rows: Tensor, order: Tensor) -> Any:
+    """What a model returns for some rows, with their other inputs."""
+    with chosen(order):
+        return call(model, rows[order.to(rows.device)])
+
+
+def _expect_context(model: Contextual, rows: Tensor, logits: Tensor) -> None:
+    """Raise SubjectError for other inputs that the model does not use: those of other rows change nothing."""
+    index = current()
+    for name, table in model.xattr_context.tables.items():
+        if index is None or name == IDS:
+            continue
+        own = table[index]
+        # For each row the next one that is not the same, where there is one.
+        flat = table.flatten(1) if table.ndim > 1 else table[:, None]
+        other = own.clone()
+        for row in range(len(index)):
+            differing = (flat != flat[index[row]]).any(1).nonzero()
+            other[row] = table[int(differing[0])] if len(differing) else own[row]
+        if torch.equal(other, own):
+            continue
+        with torch.no_grad():
+            changed = model(rows.clone(), **{name: other.to(rows.device)})
+        if torch.equal(changed, logits):
+            raise _unfit(
+                f"a model that uses context {name!r}",
+                "the same outputs with those of other rows",
+                f"leave {name!r} out of context, or make the model's forward read it",
+            )
 
 
 def _expect_layout(model: nn.Module, rows: Tensor, layout: Layout) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xattr_check.core.context import chosen, current, rows
 from xattr_check.core.faults import expect_usable
 from xattr_check.core.method import Method
 from xattr_check.core.run import Run
@@ -67,8 +68,11 @@ class Explainer:
         seed: varies the global generators; only a stochastic method's maps depend on it.
         Raises MethodError where the method raises, hangs, or returns something else.
         """
-        name = self.run.model_digest(model, inputs[:1])
-        key = digest(id(self), name, inputs, targets, seed)
+        if self.subject.context and current() is None:
+            with rows(self.subject.locate(inputs)):
+                return self(model, inputs, targets, seed)
+        name = self._digest(model, inputs)
+        key = digest(id(self), name, inputs, targets, seed, *([current()] if self.subject.context else []))
         found = self.run.maps.get(key)
         if found is None:
             try:
@@ -76,11 +80,15 @@ class Explainer:
             except MethodError as error:
                 found = error
             # Maps of a model that could not be put back are nobody else's.
-            if self.run.model_digest(model, inputs[:1]) == name:
+            if self._digest(model, inputs) == name:
                 self.run.maps.put(key, found)
         if isinstance(found, MethodError):
             raise found
         return found
+
+    def _digest(self, model: nn.Module, inputs: Tensor) -> str:
+        with chosen(slice(1)):
+            return self.run.model_digest(model, inputs[:1])
 
     def scores(self, model: nn.Module, inputs: Tensor, targets: Tensor, units: Units | None = None) -> Tensor:
         """(N, P) float64: how much evidence each unit is; pixels in the order of the subject's `spatial`.
@@ -99,12 +107,13 @@ class Explainer:
 
     def _compute(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int) -> Tensor:
         parts = []
-        for rows in torch.arange(len(inputs)).split(self.run.batch):
-            start, stop = int(rows[0]), int(rows[-1]) + 1
-            chunk, chosen = inputs[start:stop], targets[start:stop]
+        for start in range(0, len(inputs), self.run.batch):
+            stop = min(start + self.run.batch, len(inputs))
+            chunk, asked = inputs[start:stop], targets[start:stop]
             if len(inputs) > self.run.batch:
                 self.run.progress(f"{self.name}: maps of inputs {start + 1} to {stop} of {len(inputs)}")
-            maps = self.raw(model, chunk, chosen, seed)
+            with chosen(slice(start, stop)):
+                maps = self.raw(model, chunk, asked, seed)
             parts.append(expect_usable(maps, chunk, self.subject.layout))
         return torch.cat(parts)
 
@@ -146,6 +155,8 @@ class Explainer:
             raise self._hung from None
         except UnknownInput as error:
             raise Undefined(f"the method knows the truth of other inputs: {error}") from None
+        except Undefined:
+            raise
         except Declined as error:
             declined = Undefined(f"the method declines the model: {error}")
             if model is self.subject.model:  # and not a copy, which may be of other operations
@@ -196,7 +207,8 @@ class Explainer:
     def _fails_alone(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int, row: int) -> bool:
         before, limit = Snapshot(model), TimeLimit(self.run.timeout)
         try:
-            self._call(model, inputs[row : row + 1].clone(), targets[row : row + 1].clone(), seed, limit)
+            with chosen(slice(row, row + 1)):
+                self._call(model, inputs[row : row + 1].clone(), targets[row : row + 1].clone(), seed, limit)
         except (Exception, SystemExit, TimedOut) as error:
             if error is limit.interruption:
                 raise

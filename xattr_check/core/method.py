@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from xattr_check.core.adapter import adapt, library_of
 from xattr_check.core.arrays import Caller, as_tensor, form_of
+from xattr_check.core.serving import BY_ROW, Serving
 from xattr_check.core.subject import Subject
 from xattr_check.errors import UsageError
 from xattr_check.storage.sources import text_digest
@@ -18,6 +19,8 @@ Explain = Callable[..., Tensor]
 F = TypeVar("F", bound=Callable[..., Any])
 Role = Literal["negative", "positive"]
 ARGUMENTS = {"model", "inputs", "targets"}
+# What a function may call its inputs that takes ids of tokens, and not their embeddings.
+IDS_OF_TOKENS = {"ids", "input_ids", "token_ids"}
 # What a function may ask for by the name of a parameter, as a test of pytest asks for fixtures.
 GIVEN: dict[str, Callable[[Subject], Any]] = {
     "layout": lambda subject: subject.layout,
@@ -38,6 +41,8 @@ class Method:
         target; checks that rank features then read its magnitude.
     control: `negative` for what no check may reward, `positive` for what knows the truth, else None.
     needs: what a subject must offer for it (`image`, `mask`, …).
+    keeps_rows: whether it calls models with other inputs in a scope of their rows, `chosen` of
+        core/context.py, as what is in `perturbation` does.
     bound: the parameters that the subject it runs on has given.
 
     A function that has a parameter called as one of `GIVEN` is given it by its name, unless it was fixed.
@@ -50,6 +55,7 @@ class Method:
     sensitivity: bool = False
     control: Role | None = None
     needs: frozenset[str] = frozenset()
+    keeps_rows: bool = False
     bound: frozenset[str] = frozenset()
 
     def __call__(self, model: nn.Module, inputs: Tensor, targets: Tensor, **parameters: Any) -> Tensor:
@@ -78,9 +84,30 @@ class Method:
         """The method as it runs on a subject, which it is given, or parts of it, where it asks by name."""
         asked = self._asked
         given = {name: of(subject) for name, of in GIVEN.items() if name in asked}
-        if not given:
-            return self
-        return replace(self, function=partial(self.function, **given), bound=frozenset(given))
+        function = partial(self.function, **given) if given else self.function
+        by_row = asked & set(BY_ROW) - (set() if subject.tokens else {"embedding", "baseline"})
+        if subject.context:
+            takes_ids = subject.tokens and ("embedding" in by_row or self._inputs_name in IDS_OF_TOKENS)
+            if takes_ids:
+                by_row -= {"baseline"}  # which is embedded
+            function = Serving(function, subject, takes_ids, self.keeps_rows, frozenset(by_row))
+        elif "context" in asked:
+            function = partial(function, context={})
+            given["context"] = {}
+        return (
+            replace(self, function=function, bound=frozenset(given))
+            if function is not self.function
+            else self
+        )
+
+    @property
+    def _inputs_name(self) -> str:
+        """What the function calls its inputs, empty where it does not tell."""
+        try:
+            named = list(inspect.signature(self.function).parameters)
+        except (TypeError, ValueError):  # builtins have none
+            return ""
+        return "inputs" if "inputs" in named else named[1] if len(named) > 1 else ""
 
     @property
     def _asked(self) -> set[str]:
@@ -124,6 +151,7 @@ def method(
     sensitivity: bool = False,
     control: Role | None = None,
     needs: Iterable[str] = (),
+    keeps_rows: bool = False,
 ) -> Callable[[Explain], Method]:
     """Declare a reference method; the function's name is the method's."""
 
@@ -136,6 +164,7 @@ def method(
             sensitivity=sensitivity,
             control=control,
             needs=frozenset(needs),
+            keeps_rows=keeps_rows,
         )
 
     return declare
@@ -201,8 +230,9 @@ def as_method(function: Any, name: str | None = None) -> Method:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # builtins have none
         signature = None
-    keywords = signature is not None and not _binds(signature, "model", "inputs", "targets")
-    if keywords and not _binds(signature, model=0, inputs=0, targets=0):
+    given = _given_by_name(signature)
+    keywords = signature is not None and not _binds(signature, "model", "inputs", "targets", **given)
+    if keywords and not _binds(signature, model=0, inputs=0, targets=0, **given):
         raise wrong(
             expected="a function that is called as explain(model, inputs, targets)",
             came=f"{getattr(function, '__name__', type(function).__name__)}{signature}",
@@ -215,6 +245,14 @@ def as_method(function: Any, name: str | None = None) -> Method:
         stochastic=getattr(function, "__xattr_stochastic__", False),
         sensitivity=getattr(function, "__xattr_sensitivity__", False),
     )
+
+
+def _given_by_name(signature: inspect.Signature | None) -> dict[str, None]:
+    """What a function of that signature needs by name, and is given by the subject that it runs on."""
+    if signature is None:
+        return {}
+    needed = [name for name, one in signature.parameters.items() if one.default is one.empty]
+    return {name: None for name in needed if name in (*GIVEN, *BY_ROW)}
 
 
 def _binds(signature: inspect.Signature | None, *arguments: Any, **keywords: Any) -> bool:

@@ -3,6 +3,7 @@
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -10,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from xattr_check.core.context import rows
 from xattr_check.core.identity import Identity
 from xattr_check.core.subject import Subject
 from xattr_check.errors import MethodError
@@ -121,6 +123,16 @@ class Draw:
     subject: Subject
     indices: Tensor
     seed: int
+
+    def scope(self) -> AbstractContextManager[None]:
+        """In which models find the other inputs of the draw's rows."""
+        return rows(self.indices.cpu()) if self.subject.context else nullcontext()
+
+    @property
+    def valid(self) -> Tensor | None:
+        """(n, P) bool, which features are no padding; None where all of them are none."""
+        found = self.subject.valid
+        return None if found is None else found[self.indices.to(found.device)]
 
     @cached_property
     def inputs(self) -> Tensor:

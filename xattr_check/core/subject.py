@@ -10,13 +10,15 @@ from typing import Any, Generic, TypeVar, overload
 import torch
 from torch import Tensor, nn
 
+from xattr_check.core.context import IDS, Context, Contextual, rows, with_context
 from xattr_check.core.examination import Examination, call, careful, examine, expect_watchable
 from xattr_check.core.identity import Identity
-from xattr_check.core.layouts import Beside, Layout, layout_of
+from xattr_check.core.layouts import Beside, Layout, Tokens, layout_of
 from xattr_check.core.outputs import KINDS, Classes, Output, Value
 from xattr_check.core.recipe import Recipe
 from xattr_check.core.returned import Returned, Select, reading_of, returning
 from xattr_check.core.state import full_precision
+from xattr_check.core.tokens import MASK, expect_context, valid_tokens, vocabulary_of
 from xattr_check.errors import SubjectError, UnknownInput
 from xattr_check.storage.digest import digest, digest_model, digest_rows
 
@@ -52,7 +54,8 @@ class Subject:
 
     name: how reports call it.
     model: maps (N, *F) to outputs (N, K); put into eval mode here, its weights are never changed.
-    inputs: (N, *F) float, as the model expects them.
+    inputs: (N, *F) float, as the model expects them; or (N, T) int64, ids of tokens, of which the embeddings
+        (N, T, E) are made that `inputs` are from then on, with the ids in `context["ids"]`.
     targets: (N,) int64, the output that is explained for each input: zeros where there is one alone.
     layout: what a feature of the inputs is: `image` (C, H, W), `columns` (D,), `volume` (C, D, H, W), which
         their number of axes tells, `signal` (C, T) or `embeddings` (T, E), between which it does not.
@@ -62,6 +65,11 @@ class Subject:
         `value`, real numbers, read as their place among those of all inputs.
     select: which part of what the model returns its outputs are, where that is no tensor: a field's name, its
         place, or a function. One output (N,) is read as (N, 1).
+    context: other inputs of the model by name, (N, …) each: it is called as model(inputs, **context).
+    embedding: the module that embeds ids, or its name. absence: the id that stands for no word, by default
+        that of the embedding's padding. padding: the id that fills texts up, by default the same; it is never
+        ranked, removed or counted, and neither is what `attention_mask` of the context leaves out.
+    valid: (N, T) bool, which tokens are no padding; None where all are words.
     reference: (n, generator) -> (n, *F), what absence looks like; drawn anew at every call.
     regions: (*spatial) int64, the group of each feature, or None.
     truth: tensors known to be true of the inputs, by rows; `mask` (N, 1, H, W) bool: what makes the target,
@@ -93,6 +101,11 @@ class Subject:
     layout: Resolved[Layout] = Resolved()
     output: Resolved[Output] = Resolved()
     select: Select | None = None
+    context: Mapping[str, Tensor] = field(default_factory=dict)
+    embedding: str | nn.Module | None = None
+    absence: int | None = None
+    padding: int | None = None
+    valid: Tensor | None = field(init=False, repr=False, default=None)
     examination: Examination = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -101,11 +114,10 @@ class Subject:
             raise wrong("model to be a torch.nn.Module", type(self.model).__name__)
         if not isinstance(self.inputs, Tensor) or self.inputs.ndim < 2 or len(self.inputs) == 0:
             raise wrong("inputs (N, *F) with N ≥ 1", _shape_of(self.inputs))
-        if not self.inputs.is_floating_point():
-            hint = "pass inputs.float(), or for ids of tokens their embeddings (N, T, E)"
-            raise wrong("float inputs", str(self.inputs.dtype), hint)
         try:
+            beside = self._resolve_context()
             object.__setattr__(self, "layout", layout_of(self.inputs, vars(self)["layout"]))
+            object.__setattr__(self, "valid", self._resolve_valid())
         except SubjectError as error:
             raise error.about("subject", self.name) from None
         if not bool(torch.isfinite(self.inputs).all()):
@@ -121,13 +133,15 @@ class Subject:
         for key, value in self.truth.items():
             if len(value) != len(self.inputs):
                 raise wrong(f"truth {key!r} with {len(self.inputs)} rows", str(len(value)))
+            if self.tokens and value.shape == self.inputs.shape[:2]:
+                object.__setattr__(self, "truth", {**self.truth, key: self.layout.maps(value)})
         if self.causal and "mask" not in self.truth:
             raise wrong("truth 'mask' where causal=True", "none")
         kind = self._kind_of_output()
         models = {"": self.model, **self.siblings}
         fit: dict[str, nn.Module] = {}
         for name, model in models.items():
-            fit[name], examined = self._fit(name, model, kind)
+            fit[name], examined = self._fit(name, model, kind, beside)
             if not name:
                 object.__setattr__(self, "examination", examined)
         object.__setattr__(self, "model", fit.pop(""))
@@ -151,28 +165,110 @@ class Subject:
         if isinstance(given, Output):
             return given
         if kind is Value:
-            with torch.no_grad(), full_precision(self.inputs.device):
-                return Value.of(torch.cat([self.model(rows) for rows in self.inputs.split(CHUNK)]))
+            return Value.of(self.outputs_of_all())
         return (kind or Classes)()
 
+    def outputs_of_all(self) -> Tensor:
+        """(N, K): what the model returns for its inputs."""
+        found = []
+        with torch.no_grad(), full_precision(self.inputs.device):
+            for some in torch.arange(len(self.inputs)).split(CHUNK):
+                with rows(some):
+                    found.append(self.model(self.inputs[some.to(self.inputs.device)]))
+        return torch.cat(found)
+
+    def _resolve_context(self) -> Context | None:
+        """The other inputs that models are to find, None for none; ids become their embeddings."""
+        if isinstance(self.model, Contextual):  # of another subject, which this one is made of
+            return None
+        context = dict(self.context)
+        expect_context(context, len(self.inputs))
+        named = vars(self)["layout"]
+        if self.inputs.is_floating_point():
+            if named == Tokens.name or self.embedding is not None:
+                raise self._mistake("ids of tokens (N, T) as int64, with embedding=", str(self.inputs.dtype))
+            return Context(context) if context else None
+        if named not in (None, Tokens.name):
+            raise self._mistake(
+                f"float inputs for layout={named!r}", str(self.inputs.dtype), "pass inputs.float()"
+            )
+        ids = self.inputs
+        found = vocabulary_of(self.model, ids, self.embedding, self.absence, self.padding)
+        context[IDS] = ids
+        with torch.no_grad():
+            embedded = torch.cat(
+                [self.model.get_submodule(found.embedding)(some) for some in ids.split(CHUNK)]
+            )
+        values = {"inputs": embedded.detach(), "context": context, "layout": Tokens.name, **vars(found)}
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+        return Context(context, found.embedding)
+
+    def _resolve_valid(self) -> Tensor | None:
+        """(N, T): which tokens are no padding."""
+        mask = self.context.get(MASK)
+        if mask is not None and mask.shape != (len(self.inputs), *self.layout.spatial):
+            mask = None
+        if not self.tokens:
+            return None if mask is None else valid_tokens(mask, None, mask)
+        return valid_tokens(self.context[IDS], self.padding, mask)
+
+    @property
+    def tokens(self) -> bool:
+        """Whether inputs are embedded ids of tokens."""
+        return self.layout.name == Tokens.name
+
+    def without_words(self, inputs: Tensor, index: Tensor) -> Tensor:
+        """(n, *F): inputs, rows of these numbers, with what stands for no word in all places but padding."""
+        none = self.layout.mean(self.inputs) if self.absent_word is None else self.absent_word
+        return self.where_valid(none.to(inputs).expand_as(inputs), inputs, index)
+
+    def where_valid(self, values: Tensor, others: Tensor, index: Tensor) -> Tensor:
+        """Values (n, *F) of rows of these numbers, and others (n, *F) on padding."""
+        if self.valid is None:
+            return values
+        valid = self.layout.expand(self.valid[index.to(self.valid.device)])
+        return torch.where(valid, values, others)
+
+    @cached_property
+    def absent_word(self) -> Tensor | None:
+        """(E,): the embedding of the id that stands for no word; None where there is none."""
+        if not isinstance(self.model, Contextual) or self.absence is None:
+            return None
+        return self.model.xattr_embed(torch.tensor([self.absence], device=self.inputs.device))[0]
+
     def _fit(
-        self, sibling: str, model: nn.Module, kind: type[Output] | None
+        self, sibling: str, model: nn.Module, kind: type[Output] | None, beside: Context | None
     ) -> tuple[nn.Module, Examination]:
         """The model, or a sibling, as it is called here, and what is known of it. Raises SubjectError."""
         with suppress(NotImplementedError):  # an exported model is in the mode that it was exported in
             model.eval()
         try:
             expect_watchable(model)
+            model = model if beside is None else with_context(model, beside)
+            inputs = (
+                self.own_inputs(model, self.inputs, torch.arange(len(self.inputs)))
+                if sibling
+                else self.inputs
+            )
             if not isinstance(model, Returned):
-                with full_precision(self.inputs.device):
-                    returned = call(model, self.inputs[:1])
+                with full_precision(self.inputs.device), rows(torch.arange(1)):
+                    returned = call(model, inputs[:1])
                 reading = reading_of(returned, self.select, kind.name if kind else None)
                 model = model if reading is None else returning(model, reading)
-            examined = examine(model, self.inputs, self.layout, kind or Classes)
+            with rows(torch.arange(len(inputs))):
+                examined = examine(model, inputs, self.layout, kind or Classes)
             return careful(model) if examined.writes else model, examined
         except SubjectError as error:
             name = f"{self.name}, sibling {sibling}" if sibling else self.name
             raise error.about("subject", name) from error.__cause__
+
+    def own_inputs(self, model: nn.Module, inputs: Tensor, index: Tensor) -> Tensor:
+        """Inputs (n, *F), rows of these numbers, as a sibling is given them: ids in its own embedding."""
+        if not self.tokens or not isinstance(model, Contextual):
+            return inputs
+        ids = self.context[IDS]
+        return model.xattr_embed(ids[index.to(ids.device)])
 
     def _mistake(self, expected: str, came: str, hint: str = "") -> SubjectError:
         """The error of this subject."""
@@ -198,6 +294,7 @@ class Subject:
         names |= {"recipe"} if self.recipe is not None else set()
         names |= {"regions"} if self.regions is not None else set()
         names |= {"causal"} if self.causal else set()
+        names |= {"context"} if self.context else set()
         return frozenset(names)
 
     @property
@@ -212,7 +309,10 @@ class Subject:
         regions = self.regions if self.regions is not None else ""
         absent = "" if self.reference is None else self.reference(2, torch.Generator().manual_seed(0))
         meant = [self.layout.name, self.output.name]
-        return digest(self.inputs, self.targets, dict(self.truth), siblings, regions, absent, meant)
+        parts = [self.inputs, self.targets, dict(self.truth), siblings, regions, absent, meant]
+        if self.context:
+            parts += [dict(self.context), self.absence, self.padding]
+        return digest(*parts)
 
     @cached_property
     def _identity(self) -> Identity:
@@ -224,13 +324,14 @@ class Subject:
         return {}
 
     def _model_digest(self) -> str:
-        found = self._identity.digest(self.model, self.inputs[:1])
+        with rows(torch.arange(1)):
+            found = self._identity.digest(self.model, self.inputs[:1])
         if found not in self._computed:
             self._computed[found] = self._first_outputs(), self._first_outputs()
         return found
 
     def _first_outputs(self) -> Tensor:
-        with torch.no_grad(), full_precision(self.inputs.device):
+        with torch.no_grad(), full_precision(self.inputs.device), rows(torch.arange(1)):
             outputs: Tensor = self.model(self.inputs[:1].clone())
         return outputs
 
@@ -275,6 +376,7 @@ class Subject:
             regions=None if self.regions is None else self.regions.to(device),
             truth={key: value.to(device) for key, value in self.truth.items()},
             siblings={key: self._copy_to(value, device) for key, value in self.siblings.items()},
+            context={key: value.to(device) for key, value in self.context.items()},
             output=self.output.to(device),
         )
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from xattr_check.core.layouts import Layout
+from xattr_check.core.run import Draw
 from xattr_check.core.subject import Subject
 
 By = Literal["pixels", "channels", "regions"]
@@ -47,6 +48,12 @@ class Units:
         apart = self.index.shape == self.layout.shape
         flat = self.layout.numbers(maps) if apart else self.layout.scores(maps)
         return flat.new_zeros(len(flat), self.count).index_add_(1, self.index.flatten(), flat)
+
+    def valid(self, draw: Draw) -> Tensor | None:
+        """(n, count) bool, which units of a draw's inputs hold something that is no padding; None for all."""
+        if draw.valid is None:
+            return None
+        return self.sums(self.layout.maps(draw.valid.double())) > 0
 
     def spread(self, values: Tensor) -> Tensor:
         """(m, *index.shape): values (m, count) of the units, at all features of each."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from xattr_check.core.context import chosen
 from xattr_check.errors import Undefined
 
 # Parts of the names of operations that multiply what they are given by a matrix of weights.
@@ -57,7 +58,7 @@ def layers(model: nn.Module, inputs: Tensor) -> list[Layer]:
     one = inputs[:1].detach().clone().requires_grad_()  # with a gradient, no layers are fused
     weights = weights_of(model)
     meetings = Meetings(weights, one)
-    with torch.enable_grad(), meetings:
+    with torch.enable_grad(), meetings, chosen(slice(1)):
         outputs = model(one)
     if meetings.foreign:
         raise Undefined(f"{meetings.foreign[0]}, which cannot be randomised")
@@ -68,7 +69,9 @@ def layers(model: nn.Module, inputs: Tensor) -> list[Layer]:
         if name in parameters or name in meetings.mapped
     }
     hidden = [name for name in parameters if name not in order]
-    if hidden and _matter(model, hidden, one.detach()):
+    with chosen(slice(1)):
+        matter = bool(hidden) and _matter(model, hidden, one.detach())
+    if matter:
         order |= {name: meetings.read.get(name, -1) for name in hidden}
     return _joined(order, meetings.mapped)
 

@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.spectral_norm import SpectralNorm
 
+from xattr_check.core.context import chosen as some_rows
 from xattr_check.errors import Invalid, Undefined
 from xattr_check.networks.layers import Layer, copied, layers, weights_of
 
@@ -54,7 +55,8 @@ def randomized(model: nn.Module, chosen: Sequence[Layer], inputs: Tensor, seed: 
         _replace(fresh, names)
         _find_spectral_norms(fresh, inputs)
         _estimate_statistics(fresh, inputs)
-        _expect_other_outputs(model, fresh, inputs[:SEEN], [layer.name for layer in chosen])
+        with some_rows(slice(SEEN)):
+            _expect_other_outputs(model, fresh, inputs[:SEEN], [layer.name for layer in chosen])
     return fresh
 
 
@@ -110,7 +112,8 @@ def _find_spectral_norms(model: nn.Module, inputs: Tensor) -> None:
     for norm in norms:
         norm.training = True
     for _ in range(POWER_STEPS if norms else 0):
-        model(inputs[:1])
+        with some_rows(slice(1)):
+            model(inputs[:1])
     for norm in norms:
         norm.training = False
 
@@ -124,9 +127,10 @@ def _estimate_statistics(model: nn.Module, inputs: Tensor) -> None:
         norm.reset_running_stats()
         norm.momentum = None  # a cumulative mean over the batches
         norm.train()
-    for batch in inputs.split(64):
-        if len(batch) > 1:
-            model(batch)
+    for some in torch.arange(len(inputs)).split(64):
+        if len(some) > 1:
+            with some_rows(some):
+                model(inputs[some.to(inputs.device)])
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xattr_check.core.context import Contextual
 from xattr_check.errors import Undefined
 
 Plain = Callable[[Tensor], Tensor]
@@ -43,14 +44,16 @@ class Rewritten:
         self.model.xattr_rewritten = key  # type: ignore[assignment]
 
         # Functions, and not methods of this object: a method that copies the model must not copy it as well.
-        def forward(module: nn.Module, inputs: Tensor) -> Tensor:
+        def forward(module: nn.Module, inputs: Any = None, **given: Any) -> Tensor:
             self.whole += 1
+            if isinstance(module, Contextual):
+                inputs, given = module.xattr_floats(inputs, given)
             modules = dict(module._modules)
 
             def plain(inputs: Tensor) -> Tensor:
                 module._modules.pop(BESIDE, None)  # a container calls all its children
                 try:
-                    logits: Tensor = type(module).forward(module, inputs)
+                    logits: Tensor = type(module).forward(module, inputs, **given)
                 finally:
                     module._modules.clear()
                     module._modules.update(modules)

@@ -64,9 +64,14 @@ def ranked_outputs(
     scores = method.scores(subject.model, draw.inputs, targets, units)
     other = absent(fill, subject, draw)
 
+    valid = units.valid(draw)
+    if valid is not None:  # padding comes last, and is not among those that shares are of
+        scores = scores.masked_fill(~valid, -torch.inf)
+
     def under(ranks: Tensor, kept: Sequence[tuple[float, float]]) -> Tensor:
-        ends = torch.tensor(kept, dtype=torch.float64, device=ranks.device).reshape(-1, 2) * units.count
-        first, last = ends.round().long().unbind(1)
+        ends = torch.tensor(kept, dtype=torch.float64, device=ranks.device).reshape(-1, 2)
+        counts = units.count if valid is None else valid.sum(1, keepdim=True)[:, None]
+        first, last = (ends * counts).round().long().unbind(-1)
         return outputs_under(
             subject.model, draw.inputs, targets, other, ranked_masks(units.spread(ranks), first, last),
             len(kept), output=output, memory=draw.run.memory, layout=subject.layout, explained=subject.output,

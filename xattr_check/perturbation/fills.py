@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from xattr_check.core.context import current
 from xattr_check.core.layouts import Beside, blurred
 from xattr_check.core.run import Draw
 from xattr_check.core.subject import Subject
@@ -46,23 +47,36 @@ def fixed(fill: Fixed, subject: Subject, draw: Draw) -> Tensor:
     fill: `mean`, the data's, by channel or by column; `zero`, which for normalised images is about the mean
         again and not black; `blur`, the input under a Gaussian an eighth of its smallest side wide, the mean
         where features have no neighbours, as columns; `noise`, normal, with the data's mean and deviation;
-        `reference`, drawn from the subject's own, black among them where that is black.
+        `reference`, drawn from the subject's own, black among them where that is black. Of tokens, the id
+        that stands for no word is in place of the mean and the blur, and `noise` is other words at random.
+        Padding stays what it is.
 
     Raises Undefined for `reference` where the subject has none.
     """
     inputs = draw.inputs
     if fill == "zero":
-        return torch.zeros_like(inputs)
+        return subject.where_valid(torch.zeros_like(inputs), inputs, draw.indices)
     if fill == "reference":
         if subject.reference is None:
             raise Undefined(f"needs reference, which subject {subject.name!r} does not offer")
-        return subject.reference(len(inputs), draw.generator("fill")).to(inputs)
+        found = subject.reference(len(inputs), draw.generator("fill")).to(inputs)
+        return subject.where_valid(found, inputs, draw.indices)
     if fill == "blur" and isinstance(subject.layout, Beside):
         # The blur of [petsiuk2018], sigma 15 at 224 pixels, keeps digits legible at 32; an eighth does not.
         # At 224 it is 28 for no such reason, but gates and orders have not been measured there with less.
         return blurred(inputs, min(subject.spatial) / 8)
+    if subject.tokens:
+        return _other_words(subject, draw) if fill == "noise" else subject.without_words(inputs, draw.indices)
     mean = mean_fill(subject, inputs)
-    return mean + _noise(subject, draw) if fill == "noise" else mean
+    found = mean + _noise(subject, draw) if fill == "noise" else mean
+    return subject.where_valid(found, inputs, draw.indices)
+
+
+def _other_words(subject: Subject, draw: Draw) -> Tensor:
+    """(n, T, E): words of the subject's texts at random, each as often as it comes in them; padding stays."""
+    words = subject.inputs.flatten(0, 1) if subject.valid is None else subject.inputs[subject.valid]
+    drawn = torch.randint(len(words), draw.inputs.shape[:2], generator=draw.generator("fill"))
+    return subject.where_valid(words[drawn.to(words.device)], draw.inputs, draw.indices)
 
 
 def _noise(subject: Subject, draw: Draw) -> Tensor:
@@ -72,5 +86,11 @@ def _noise(subject: Subject, draw: Draw) -> Tensor:
 
 
 def mean_fill(subject: Subject, inputs: Tensor) -> Tensor:
-    """The mean of the subject's inputs, by channel for images and by column otherwise, as inputs (N, *F)."""
+    """The mean of the subject's inputs, by channel for images and by column otherwise, as inputs (N, *F).
+
+    Of tokens, what stands for no word; padding is told by the rows of the present scope.
+    """
+    index = current()
+    if subject.tokens and index is not None:
+        return subject.without_words(inputs, index.expand(len(inputs)))
     return subject.layout.mean(subject.inputs).expand_as(inputs)

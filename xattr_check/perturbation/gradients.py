@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
+from xattr_check.core.context import chosen
 from xattr_check.perturbation.chunks import Chunks
 from xattr_check.perturbation.outputs import probe
 
@@ -57,7 +58,8 @@ def in_chunks(
     size = len(inputs) if memory is None else chunk_size(model, inputs, memory)
 
     def explained(rows: slice) -> Tensor:
-        return explain(lay_out(model, inputs[rows]), *(one[rows] for one in (targets, *others)))
+        with chosen(rows):
+            return explain(lay_out(model, inputs[rows]), *(one[rows] for one in (targets, *others)))
 
     maps = [one for _, one in Chunks(size).over(explained, len(inputs))]
     return torch.cat(maps).contiguous()
@@ -74,7 +76,9 @@ def gradients_at(
 
     def slopes_at(rows: slice, numbers: slice) -> Tensor:
         where = points(rows, numbers)
-        flat = lay_out(model, where.flatten(0, 1))
-        return slopes(model, flat, targets[rows].repeat(len(where))).reshape(where.shape)
+        which = torch.arange(rows.start, rows.stop).repeat(len(where))
+        with chosen(which):
+            flat = lay_out(model, where.flatten(0, 1))
+            return slopes(model, flat, targets[rows].repeat(len(where))).reshape(where.shape)
 
     return Chunks(chunk_size(model, inputs, memory)).over_pairs(slopes_at, len(inputs), count)

@@ -33,10 +33,11 @@ def greedy_curve(
     seeks: the least or the largest probability. At each of the places the units are taken that bring it about
         best, given those that were taken before.
 
-    None where there are too many units to ask the model about each. It is the same for all methods.
+    None where there are too many units to ask the model about each, or where inputs are of several lengths.
+    It is the same for all methods.
     """
     units = Units.of(subject, by)
-    if units.count > MOST:
+    if units.count > MOST or subject.valid is not None:
         return None
 
     def compute() -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from xattr_check.core.context import chosen
 from xattr_check.core.layouts import Layout, fastest_format, layout_of
 from xattr_check.core.outputs import Output, output_of, score
 from xattr_check.perturbation.chunks import Chunks
@@ -57,7 +58,8 @@ def probe(model: nn.Module, inputs: Tensor) -> Probe:
         leaves = [module for module in model.modules() if not list(module.children())]
         handles = [module.register_forward_hook(count) for module in leaves]
         try:
-            model(inputs[:1].clone())
+            with chosen(slice(1)):
+                model(inputs[:1].clone())
         finally:
             for handle in handles:
                 handle.remove()
@@ -74,7 +76,8 @@ def _layout(model: nn.Module, inputs: Tensor) -> torch.memory_format:
     fastest = fastest_format(inputs) if inputs.device.type == "cpu" else torch.contiguous_format
     if fastest != torch.contiguous_format:
         try:
-            model(inputs[:2].contiguous(memory_format=fastest))
+            with chosen(slice(2)):
+                model(inputs[:2].contiguous(memory_format=fastest))
         except RuntimeError:
             return torch.contiguous_format
     return fastest
@@ -118,7 +121,8 @@ def outputs_under(
             perturbed = torch.where(keep, inputs[rows], other)
         else:
             perturbed = torch.lerp(other, inputs[rows], keep.to(inputs.dtype))
-        logits = model(perturbed.contiguous(memory_format=cost.layout))
+        with chosen(rows):
+            logits = model(perturbed.contiguous(memory_format=cost.layout))
         if output == "correct":
             return meant.correct(logits, targets[rows]).double()
         return (meant.probability if output == "probability" else score)(logits, targets[rows])
@@ -138,12 +142,16 @@ def shared_masks(keep: Tensor) -> MaskOf:
 def ranked_masks(ranks: Tensor, first: Tensor, last: Tensor) -> MaskOf:
     """Masks that keep the features of some ranks.
 
-    ranks: (N, *F) or (N, *spatial) int64, 0 for the first. first, last: (K,) int64, from where to where.
+    ranks: (N, *F) or (N, *spatial) int64, 0 for the first. first, last: (K,) int64, from where to where, or
+        (N, K) for each input its own.
     """
 
     def mask_of(rows: Tensor, columns: Tensor) -> Tensor:
         own = ranks[rows]
-        ends = (end[columns].reshape(-1, *[1] * (own.ndim - 1)) for end in (first, last))
+        ends = (
+            (end[columns] if end.ndim == 1 else end[rows, columns]).reshape(-1, *[1] * (own.ndim - 1))
+            for end in (first, last)
+        )
         return (own >= next(ends)) & (own < next(ends))
 
     return mask_of

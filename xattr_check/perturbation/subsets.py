@@ -1,5 +1,7 @@
 """Changes of a model's output when random sets of features are removed."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,39 @@ def random_subsets(count: int, size: int, units: int, generator: torch.Generator
     """(count, units) bool: subsets of that size, uniformly at random."""
     chosen = torch.rand(count, units, generator=generator).topk(size, dim=1, sorted=False).indices
     return torch.zeros(count, units, dtype=torch.bool).scatter_(1, chosen, True)
+
+
+def subsets_of(draw: Draw, units: Units, sizes: Sequence[int], count: int) -> Tensor:
+    """Bool, so many random sets of each size: (K, units) for all inputs, or (n, K, units).
+
+    Where inputs have padding it is in no set, each input has sets of its own, and sizes are of as large a
+    share of its units.
+    """
+    valid = units.valid(draw)
+    if valid is None:
+        drawn = [random_subsets(count, size, units.count, draw.generator("subsets", size)) for size in sizes]
+        return torch.cat(drawn)
+    found = []
+    for row, among in zip(draw.indices.tolist(), valid.cpu(), strict=True):
+        streams = {size: draw.generator("subsets", size, row) for size in sizes}
+        drawn = [random_subsets_among(among, n / units.count, count, stream) for n, stream in streams.items()]
+        found.append(torch.cat(drawn))
+    return torch.stack(found)
+
+
+def random_subsets_among(valid: Tensor, share: float, count: int, generator: torch.Generator) -> Tensor:
+    """(count, units) bool: subsets of those valid (units,), as large a share of them, one at least."""
+    places = valid.nonzero().flatten()
+    size = min(len(places), max(1, round(len(places) * share)))
+    found = torch.zeros(count, len(valid), dtype=torch.bool)
+    found[:, places] = random_subsets(count, size, len(places), generator)
+    return found
+
+
+def sums_over(by_unit: Tensor, removed: Tensor) -> Tensor:
+    """(n, K): sums of scores (n, units) over sets (K, units), or (n, K, units) of each input."""
+    sets = removed.to(by_unit)
+    return by_unit @ sets.T if sets.ndim == 2 else torch.einsum("np,nkp->nk", by_unit, sets)
 
 
 def output_changes(subject: Subject, draw: Draw, units: Units, removed: Tensor, fill: Fill) -> Tensor:

@@ -13,8 +13,12 @@ from xattr_check.imports import imported
 def spearman(first: Tensor, second: Tensor) -> Tensor:
     """(N,) float64 rank correlation of the rows of first and second (N, P), ties at their mean rank.
 
-    Two constant rows are the same map: 1. A constant row tells nothing about another: 0.
+    Two constant rows are the same map: 1. A constant row tells nothing about another: 0. Places at which
+    either is NaN are left out.
     """
+    if bool((first.isnan() | second.isnan()).any()):
+        pairs = zip(first, second, ~(first.isnan() | second.isnan()), strict=True)
+        return torch.cat([spearman(one[both][None], other[both][None]) for one, other, both in pairs])
     return correlation(ranks(first), ranks(second))
 
 

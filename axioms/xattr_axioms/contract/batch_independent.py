@@ -5,6 +5,7 @@ from torch import Tensor
 
 from xattr_axioms.contract._calls import ROUNDING, distance, least_over_neighbours, repeat, tolerance, within
 from xattr_check.core import Draw, Explainer, Measurement, Subject, Undefined, contract
+from xattr_check.core.context import chosen
 
 BATCH = 7
 
@@ -24,7 +25,10 @@ def batch_independent(method: Explainer, subject: Subject, draw: Draw) -> Measur
         raise Undefined(f"needs two inputs at least, subject {subject.name!r} has one")
 
     def maps_of(inputs: Tensor, batches: tuple[Tensor, ...]) -> Tensor:
-        parts = [repeat(method, subject.model, inputs[rows], draw.targets[rows]) for rows in batches]
+        parts = []
+        for rows in batches:
+            with chosen(rows):
+                parts.append(repeat(method, subject.model, inputs[rows], draw.targets[rows]))
         return torch.cat(parts, dim=1)[:, torch.cat(batches).argsort()]
 
     def apart(batches: tuple[Tensor, ...]) -> Tensor:

@@ -23,6 +23,9 @@ def depends_on_input(method: Explainer, subject: Subject, draw: Draw) -> Measure
     if all(slope is not None and all_alike(slope, rounding) for slope in gradients):
         raise Undefined(f"the gradient of {subject.name!r} is the same at all inputs drawn")
     for targets in chosen:
-        if not all_alike(repeat(method, subject.model, draw.inputs, targets), rounding):
+        maps = repeat(method, subject.model, draw.inputs, targets)
+        if draw.valid is not None:  # padding, on which there is nothing, tells texts of two lengths apart
+            maps = maps * subject.layout.expand(draw.valid.all(0)).to(maps)
+        if not all_alike(maps, rounding):
             return violation("")
     return violation(f"expected a map for each input, came the same for {count} different inputs")

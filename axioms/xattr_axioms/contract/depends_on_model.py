@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from xattr_axioms.contract._calls import distance, distance_beyond_factor, seeded, slopes, steps
 from xattr_check.core import Draw, Explainer, Measurement, Subject, Undefined, contract, violation
+from xattr_check.core.context import first_rows
 from xattr_check.errors import MethodError
 from xattr_check.networks.layers import Layer
 from xattr_check.networks.randomize import every_layer, randomized
@@ -51,7 +52,9 @@ def _copy(subject: Subject, chosen: list[Layer], draw: Draw, number: int) -> nn.
     seed = draw.generator("copy", number).initial_seed()
 
     def compute() -> nn.Module:
-        return randomized(subject.model, chosen, subject.inputs[:256], seed)
+        inputs = subject.inputs[:256]
+        with first_rows(len(inputs)):
+            return randomized(subject.model, chosen, inputs, seed)
 
     found: nn.Module = draw.run.once(f"depends_on_model {subject.fingerprint} {seed}", compute)
     return found

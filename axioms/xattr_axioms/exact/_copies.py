@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from xattr_axioms.contract._calls import STEPS, distance, repeat, steps, tolerance
 from xattr_check.core import Draw, Explainer, Invalid, Measurement, Subject, Undefined
+from xattr_check.core.context import chosen, first_rows
 from xattr_check.errors import MethodError
 from xattr_check.networks.rewrite import Compute, Rewritten
 from xattr_check.networks.usage import Passes
@@ -125,7 +126,8 @@ def _passes(method: Explainer, draw: Draw) -> float:
             with passes.through(draw.subject.model):
                 return method.method(*arguments)
 
-        method.calling(counted).raw(draw.subject.model, draw.inputs[:2], draw.targets[:2])
+        with chosen(slice(2)):
+            method.calling(counted).raw(draw.subject.model, draw.inputs[:2], draw.targets[:2])
         return (passes.forwards + passes.backwards) / len(draw.inputs[:2])
 
     found: float = draw.run.once(f"passes {id(method)} {draw.subject.fingerprint}", count)
@@ -163,7 +165,7 @@ def with_network(
 def sample_outputs(subject: Subject) -> tuple[Tensor, Tensor]:
     """Some of the subject's inputs (n, P), flat, and the model's outputs on them (n, K)."""
     inputs = subject.inputs[:ESTIMATE]
-    with torch.no_grad():
+    with torch.no_grad(), first_rows(len(inputs)):
         return inputs.flatten(1), subject.model(inputs.clone())
 
 

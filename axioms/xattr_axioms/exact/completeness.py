@@ -5,6 +5,7 @@ from torch import Tensor
 
 from xattr_axioms.exact._copies import ESTIMATE, INPUTS, MORE, SHARE, is_last, stream
 from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, Undefined, axiom
+from xattr_check.core.context import first_rows
 from xattr_check.core.precision import coarseness
 
 # Relative gap beyond which a pair's sums do not tell its outputs. A quadrature of 50 points comes to 0.012 of
@@ -36,7 +37,9 @@ def completeness(method: Explainer, subject: Subject, draw: Draw) -> Measurement
     evidence has it, (n,).
     """
     beside = _partners(subject, draw)[draw.indices]
+    # With the other inputs of x, and its padding, so that the baseline is the same as well.
     others = subject.inputs[beside.to(subject.inputs.device)]
+    others = subject.where_valid(others, draw.inputs, draw.indices)
     targets = draw.targets[:, None]
     sums, outputs, other_sums, other_outputs = (
         values
@@ -79,7 +82,10 @@ def _typical_change(subject: Subject, draw: Draw) -> float:
     def compute() -> float:
         first, others = subject.inputs[:ESTIMATE], subject.inputs[_partners(subject, draw)[:ESTIMATE]]
         targets = subject.targets[:ESTIMATE, None]
-        changes = _outputs(subject, first).gather(1, targets) - _outputs(subject, others).gather(1, targets)
+        with first_rows(len(first)):
+            others = subject.where_valid(others, first, torch.arange(len(first)))
+            outputs, beside = _outputs(subject, first), _outputs(subject, others)
+        changes = outputs.gather(1, targets) - beside.gather(1, targets)
         return float(changes.abs().mean())
 
     found: float = draw.run.once(f"typical change {subject.fingerprint}", compute)

@@ -37,6 +37,8 @@ def sensitivity(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     inputs of a pair lie on either side of the range, so that whatever the method's baseline is, it differs
     in output from one of them.
     """
+    if subject.context:
+        raise Undefined(f"one region is not all that {subject.name!r} depends on: it has other inputs")
     cells = Units.of(subject, "regions").index
     names = cells.unique()
     order = torch.randperm(len(names), generator=draw.generator("regions")).to(names.device)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from xattr_axioms.contract._calls import repeat
 from xattr_axioms.exact._copies import INPUTS, MORE, SHARE, count_beyond, explain_copy, make_copy
-from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, axiom
+from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, Undefined, axiom
 from xattr_check.networks.rewrite import Plain
 
 
@@ -41,6 +41,8 @@ def symmetry(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
         gap, size = ((scores - centre).abs() * chosen).sum(1), (scores.abs() * chosen).sum(1)
         shares = (gap / size.clamp_min(1e-300)).where(chosen.any(1), torch.nan)
         return count_beyond(method, shares, draw)
+    if subject.valid is not None:
+        raise Undefined(f"a mirror would put padding of {subject.name!r} in the place of words")
     mirrored = subject.layout.mirrored
 
     def compute(plain: Plain, inputs: Tensor, _: None) -> Tensor:

@@ -5,7 +5,13 @@ import torch
 from xattr_check.core import Beats, Draw, Explainer, Measurement, Subject, Undefined, axiom
 from xattr_check.core.units import By, Units
 from xattr_check.perturbation.fills import Fill
-from xattr_check.perturbation.subsets import output_changes, random_subsets, same_everywhere
+from xattr_check.perturbation.subsets import (
+    output_changes,
+    random_subsets,
+    random_subsets_among,
+    same_everywhere,
+    sums_over,
+)
 from xattr_check.statistics.similarity import correlation
 
 SUBSETS = 64
@@ -47,15 +53,21 @@ def faithfulness_correlation(
     if units.count < 4:
         raise Undefined(f"needs at least 4 features, this subject has {units.count}")
     number = min(units.count - 1, max(1, round(units.count * size)))
+    valid = units.valid(draw)
     removed = torch.stack(
         [
             random_subsets(subsets, number, units.count, draw.generator("subsets", index))
-            for index in draw.indices.tolist()
+            if valid is None
+            else random_subsets_among(valid[row].cpu(), size, subsets, draw.generator("subsets", index))
+            for row, index in enumerate(draw.indices.tolist())
         ]
     )
     change = output_changes(subject, draw, units, removed, fill)
     by_unit = method.scores(subject.model, draw.inputs, draw.targets, units)
-    members = removed.nonzero()[:, 2].reshape(len(by_unit), -1).to(by_unit.device)
-    sums = by_unit.gather(1, members).reshape(len(by_unit), subsets, number).sum(2)
+    if valid is None:
+        members = removed.nonzero()[:, 2].reshape(len(by_unit), -1).to(by_unit.device)
+        sums = by_unit.gather(1, members).reshape(len(by_unit), subsets, number).sum(2)
+    else:
+        sums = sums_over(by_unit, removed)
     rows = torch.where((change == change[:, :1]).all(1), 0.0, correlation(sums, change))
     return Measurement(rows, same_everywhere(by_unit))

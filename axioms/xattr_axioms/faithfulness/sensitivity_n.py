@@ -5,7 +5,7 @@ import torch
 from xattr_check.core import Beats, Draw, Explainer, Lines, Measurement, Subject, Undefined, axiom
 from xattr_check.core.units import By, Units
 from xattr_check.perturbation.fills import Fill
-from xattr_check.perturbation.subsets import output_changes, random_subsets, same_everywhere
+from xattr_check.perturbation.subsets import output_changes, same_everywhere, subsets_of, sums_over
 from xattr_check.statistics.similarity import correlation
 
 SUBSETS = 64
@@ -44,12 +44,10 @@ def sensitivity_n(
     if units.count < 4:
         raise Undefined(f"needs at least 4 regions, this subject has {units.count}")
     sizes = sorted({max(1, round(units.count * share)) for share in (1 / 32, 1 / 8, 1 / 3)})
-    removed = torch.cat(
-        [random_subsets(subsets, size, units.count, draw.generator("subsets", size)) for size in sizes]
-    )
+    removed = subsets_of(draw, units, sizes, subsets)
     change = output_changes(subject, draw, units, removed, fill)
     by_unit = method.scores(subject.model, draw.inputs, draw.targets, units)
-    sums = by_unit @ removed.to(by_unit).T
+    sums = sums_over(by_unit, removed)
     rows = torch.stack(
         [
             # An output that never changes agrees with nothing, not even with attributions that never do.

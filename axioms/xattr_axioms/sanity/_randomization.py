@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from xattr_check.core import Draw, Explainer, Lines, Measurement, Subject, Within
+from xattr_check.core.context import chosen, first_rows
 from xattr_check.networks.layers import Layer, copied, weights_of
 from xattr_check.networks.randomize import randomized
 from xattr_check.statistics.similarity import (
@@ -46,11 +47,14 @@ NEAR = Within(0.15, of=("gradient", "occlusion"), lower=True)
 def maps_of(method: Explainer, model: nn.Module, draw: Draw, rows: Tensor | None = None) -> Tensor:
     """(2, n, P) float64 maps of the draw's inputs, or of some of its rows: with their signs, and magnitudes.
 
-    For their targets, summed over channels; magnitudes before that where the method's sign is a direction.
+    For their targets, summed over channels; magnitudes before that where the method's sign is a direction. On
+    padding they are NaN, which counts in no correlation.
     """
-    chosen = torch.arange(len(draw.inputs)) if rows is None else rows
-    asked = model, draw.inputs[chosen], draw.targets[chosen]
-    return torch.stack([method.signed(*asked), method.scores(*asked).abs()])
+    some = torch.arange(len(draw.inputs)) if rows is None else rows
+    asked = model, draw.inputs[some], draw.targets[some]
+    with chosen(some):
+        found = torch.stack([method.signed(*asked), method.scores(*asked).abs()])
+    return found if draw.valid is None else found.masked_fill(~draw.valid[some], torch.nan)
 
 
 def shares(draw: Draw) -> Sequence[Tensor]:
@@ -95,7 +99,9 @@ class Randomised:
         """The copy of that number."""
         subject = self.draw.subject
         seed = derive_seed(self.draw.seed, "weights", share, self.step)
-        return randomized(subject.model, self.chosen, subject.inputs[:ESTIMATE], seed)
+        inputs = subject.inputs[:ESTIMATE]
+        with first_rows(len(inputs)):
+            return randomized(subject.model, self.chosen, inputs, seed)
 
 
 @dataclass(frozen=True)

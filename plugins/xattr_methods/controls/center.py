@@ -7,7 +7,7 @@ from xattr_check.core.method import method
 from xattr_methods._arguments import neighbours_of
 
 
-@method(control="negative", needs=("neighbours",))
+@method(control="negative", needs=("neighbours",), keeps_rows=True)
 def center(
     model: nn.Module, inputs: Tensor, targets: Tensor, *, layout: Layout | str | None = None
 ) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from xattr_check.core.method import method
 
 
-@method(control="negative")
+@method(control="negative", keeps_rows=True)
 def constant(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """One for every feature, (N, *F)."""
     return torch.ones_like(inputs)

@@ -7,7 +7,7 @@ from xattr_check.core.method import method
 from xattr_check.core.subject import Subject
 
 
-@method(control="positive", needs=("mask",))
+@method(control="positive", needs=("mask",), keeps_rows=True)
 def oracle(model: nn.Module, inputs: Tensor, targets: Tensor, *, subject: Subject) -> Tensor:
     """The subject's mask of what makes the target, (N, 1, H, W) of images. No model is asked.
 

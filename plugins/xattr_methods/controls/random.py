@@ -9,7 +9,7 @@ from xattr_check.storage.digest import derive_seed, digest_rows
 from xattr_methods._arguments import laid_out
 
 
-@method(control="negative")
+@method(control="negative", keeps_rows=True)
 def random(
     model: nn.Module, inputs: Tensor, targets: Tensor, *, seed: int = 0, layout: Layout | str | None = None
 ) -> Tensor:

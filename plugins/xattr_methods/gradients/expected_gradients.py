@@ -31,7 +31,11 @@ def backgrounds(
     return torch.randn(samples, *inputs.shape[1:], generator=generator, dtype=torch.float64).to(inputs)
 
 
-@method(claims=("dummy", "linearity", "implementation_invariance", "dead_neurons"), needs=("reference",))
+@method(
+    claims=("dummy", "linearity", "implementation_invariance", "dead_neurons"),
+    needs=("reference",),
+    keeps_rows=True,
+)
 def expected_gradients(
     model: nn.Module,
     inputs: Tensor,

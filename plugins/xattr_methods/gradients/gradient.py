@@ -18,6 +18,7 @@ from xattr_check.perturbation.gradients import in_chunks, slopes
         "dead_neurons",
     ),
     sensitivity=True,
+    keeps_rows=True,
 )
 def gradient(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """Signed gradient of the target's logit with respect to the input, (N, *F). [simonyan2014]"""

@@ -6,7 +6,9 @@ from xattr_check.core.method import method
 from xattr_methods.gradients.gradient import gradient
 
 
-@method(claims=("dummy", "linearity", "symmetry", "implementation_invariance", "dead_neurons"))
+@method(
+    claims=("dummy", "linearity", "symmetry", "implementation_invariance", "dead_neurons"), keeps_rows=True
+)
 def input_x_gradient(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """Gradient times input, (N, *F): the first-order effect of setting a value to zero. [shrikumar2017]"""
     return gradient(model, inputs, targets) * inputs

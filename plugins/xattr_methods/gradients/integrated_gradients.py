@@ -54,7 +54,8 @@ def column(values: Tensor, like: Tensor) -> Tensor:
         "symmetry",
         "implementation_invariance",
         "dead_neurons",
-    )
+    ),
+    keeps_rows=True,
 )
 def integrated_gradients(
     model: nn.Module,

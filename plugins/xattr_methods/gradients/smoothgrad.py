@@ -27,6 +27,7 @@ def neighbours(
 @method(
     claims=("dummy", "linearity", "implementation_invariance", "input_shift_invariance", "dead_neurons"),
     sensitivity=True,
+    keeps_rows=True,
 )
 def smoothgrad(
     model: nn.Module,

@@ -8,7 +8,9 @@ from xattr_check.perturbation.gradients import MEMORY, gradients_at
 from xattr_methods.gradients.smoothgrad import neighbours
 
 
-@method(claims=("dummy", "implementation_invariance", "input_shift_invariance", "dead_neurons"))
+@method(
+    claims=("dummy", "implementation_invariance", "input_shift_invariance", "dead_neurons"), keeps_rows=True
+)
 def smoothgrad_squared(
     model: nn.Module,
     inputs: Tensor,

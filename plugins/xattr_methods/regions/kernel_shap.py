@@ -51,7 +51,10 @@ def kernel_coalitions(count: int, samples: int, generator: torch.Generator) -> t
     return torch.cat(coalitions), torch.cat(weights)
 
 
-@method(claims=("completeness", "sensitivity", "linearity", "implementation_invariance", "dead_neurons"))
+@method(
+    claims=("completeness", "sensitivity", "linearity", "implementation_invariance", "dead_neurons"),
+    keeps_rows=True,
+)
 def kernel_shap(
     model: nn.Module,
     inputs: Tensor,

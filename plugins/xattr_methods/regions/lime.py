@@ -18,7 +18,7 @@ def proximity(present: Tensor, width: float) -> Tensor:
     return torch.exp(-(distance**2) / (2 * width**2))
 
 
-@method(claims=("linearity", "implementation_invariance", "dead_neurons"))
+@method(claims=("linearity", "implementation_invariance", "dead_neurons"), keeps_rows=True)
 def lime(
     model: nn.Module,
     inputs: Tensor,

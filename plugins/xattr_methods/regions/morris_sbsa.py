@@ -15,7 +15,7 @@ from xattr_methods._arguments import expect_at_least
 from xattr_methods.regions._game import Game
 
 
-@method()
+@method(keeps_rows=True)
 def morris_sbsa(
     model: nn.Module,
     inputs: Tensor,

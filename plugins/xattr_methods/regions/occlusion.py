@@ -57,7 +57,7 @@ class Windows:
         return found / covered
 
 
-@method(claims=("sensitivity", "linearity", "implementation_invariance", "dead_neurons"))
+@method(claims=("sensitivity", "linearity", "implementation_invariance", "dead_neurons"), keeps_rows=True)
 def occlusion(
     model: nn.Module,
     inputs: Tensor,

@@ -42,7 +42,10 @@ def arrivals(count: int, permutations: int, antithetic: bool, generator: torch.G
     return ranks[:permutations]
 
 
-@method(claims=("completeness", "sensitivity", "linearity", "implementation_invariance", "dead_neurons"))
+@method(
+    claims=("completeness", "sensitivity", "linearity", "implementation_invariance", "dead_neurons"),
+    keeps_rows=True,
+)
 def shapley(
     model: nn.Module,
     inputs: Tensor,

@@ -13,7 +13,7 @@ from xattr_check.statistics.sobol import saltelli, sobol_indices
 from xattr_methods.regions._game import Game
 
 
-@method(claims=("variance_decomposition",))
+@method(claims=("variance_decomposition",), keeps_rows=True)
 def sobol_sbsa(
     model: nn.Module,
     inputs: Tensor,

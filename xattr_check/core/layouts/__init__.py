@@ -13,12 +13,24 @@ from xattr_check.core.layouts.columns import Columns
 from xattr_check.core.layouts.embeddings import Embeddings
 from xattr_check.core.layouts.image import Image
 from xattr_check.core.layouts.signal import Signal
+from xattr_check.core.layouts.tokens import Tokens
 from xattr_check.core.layouts.volume import Volume
 from xattr_check.errors import LayoutError
 
-__all__ = ["KINDS", "Beside", "Image", "Layout", "blurred", "fastest_format", "grid", "is_image", "layout_of"]
+__all__ = [
+    "KINDS",
+    "Beside",
+    "Image",
+    "Layout",
+    "Tokens",
+    "blurred",
+    "fastest_format",
+    "grid",
+    "is_image",
+    "layout_of",
+]
 
-# In the order in which they are named to users.
+# In the order in which they are named to users; tokens are ids, and told by that.
 KINDS: tuple[type[Layout], ...] = (Image, Columns, Embeddings, Signal, Volume)
 
 
@@ -67,7 +79,8 @@ def _fitting(inputs: Tensor) -> list[type[Layout]]:
 
 
 def _named(name: str) -> type[Layout]:
-    for kind in KINDS:
+    known: tuple[type[Layout], ...] = (*KINDS, Tokens)
+    for kind in known:
         if kind.name == name:
             return kind
-    raise LayoutError(expected=f"layout= one of {', '.join(kind.name for kind in KINDS)}", came=repr(name))
+    raise LayoutError(expected=f"layout= one of {', '.join(kind.name for kind in known)}", came=repr(name))

@@ -1,0 +1,175 @@
+"""Other inputs of a model, row by row: how they follow the inputs that they belong to.
+
+A model with other inputs is called as it is everywhere else, `model(inputs)`, in a scope that says which of
+the subject's rows the inputs are. A batch that is not of so many rows is refused, and never guessed.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from xattr_check.errors import ContextError, SubjectError
+from xattr_check.storage.digest import digest
+
+# The name under which ids of tokens are among a model's other inputs.
+IDS = "ids"
+# The rows of each scope, the innermost last; None where a method was given its rows, and has to pass them.
+_scopes: list[Tensor | None] = []
+
+
+@contextmanager
+def rows(index: Tensor | None) -> Iterator[None]:
+    """A scope in which inputs are these rows (n,) int64 of the subject's; None leaves that open."""
+    _scopes.append(index)
+    try:
+        yield
+    finally:
+        _scopes.pop()
+
+
+@contextmanager
+def chosen(which: Tensor | slice) -> Iterator[None]:
+    """A scope of some rows of the present one, by their place there; as it is where there is none."""
+    known = current()
+    if known is None:
+        yield
+        return
+    # One row stands for a batch of any size.
+    with rows(known if len(known) == 1 else known[which if isinstance(which, slice) else which.cpu()]):
+        yield
+
+
+def first_rows(count: int) -> AbstractContextManager[None]:
+    """A scope in which inputs are so many of the subject's, the first of them."""
+    return rows(torch.arange(count))
+
+
+def current() -> Tensor | None:
+    """(n,) int64: which of the subject's rows inputs are here, on the CPU; None where that is not known."""
+    return _scopes[-1] if _scopes else None
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """Other inputs of a model, for each of the subject's rows.
+
+    tables: (N, …) each, by the names that the model's forward function gives them; `ids` (N, T) where its
+        inputs are embedded tokens.
+    embedding: the name of the module that embeds the ids; empty where inputs are no tokens.
+    """
+
+    tables: Mapping[str, Tensor]
+    embedding: str = ""
+
+    def of(self, names: set[str], count: int, device: torch.device) -> dict[str, Tensor]:
+        """The rows of the present scope for so many inputs. Raises ContextError where they are not known."""
+        index = current()
+        if index is None:
+            raise ContextError(
+                f"the model has other inputs ({', '.join(sorted(names))}): call model(inputs, **context) "
+                "with the rows that a parameter called `context` is given"
+            )
+        if len(index) == 1:
+            index = index.expand(count)
+        if len(index) != count:
+            raise ContextError(
+                f"came a batch of {count} inputs where {len(index)} rows of other inputs "
+                f"({', '.join(sorted(names))}) belong to it"
+            )
+        return {name: self.tables[name][index.to(self.tables[name].device)].to(device) for name in names}
+
+
+class Contextual(nn.Module):
+    """A model that finds its other inputs by itself: mixed into a class of its own.
+
+    Inputs are the model's own, or embedded tokens (n, T, E) in place of ids, which are put where its
+    embedding returns them; `inputs_embeds=` and `input_ids=` are other names of them, those of transformers.
+    """
+
+    xattr_context: ClassVar[Context]
+
+    def forward(
+        self,
+        inputs: Tensor | None = None,
+        **context: Any,
+    ) -> Any:
+        """What the model returns; other inputs that are not given are those of the present scope."""
+        given, context = _one_of(inputs, context)
+        embedded = bool(self.xattr_context.embedding) and given.is_floating_point()
+        needed = set(self.xattr_context.tables) - (set() if embedded else {IDS})
+        if missing := needed - context.keys():
+            context |= self.xattr_context.of(missing, len(given), given.device)
+        ids = context.pop(IDS, None)
+        if not embedded:
+            return super().forward(given, **context)
+        handle = self.xattr_embedding.register_forward_hook(_putting(given))
+        try:
+            return super().forward(ids, **context)
+        finally:
+            handle.remove()
+
+    @property
+    def xattr_embedding(self) -> nn.Module:
+        """The module that embeds ids."""
+        return self.get_submodule(self.xattr_context.embedding)
+
+    def xattr_floats(self, inputs: Tensor | None, context: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        """Inputs by whatever name, and other inputs, where ids are embedded and among the others."""
+        given, context = _one_of(inputs, context)
+        if given.is_floating_point() or not self.xattr_context.embedding:
+            return given, context
+        return self.xattr_embedding(given), {**context, IDS: given}
+
+    @torch.no_grad()
+    def xattr_embed(self, ids: Tensor) -> Tensor:
+        """(n, T, E): the embeddings of ids (n, T)."""
+        found: Tensor = self.xattr_embedding(ids)
+        return found.detach().clone()
+
+
+def _one_of(inputs: Tensor | None, context: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+    """Inputs by whatever name they come, and the others."""
+    others = {name: value for name, value in context.items() if name not in ("inputs_embeds", "input_ids")}
+    named = (inputs, context.get("inputs_embeds"), context.get("input_ids"))
+    given = next((one for one in named if one is not None), None)
+    if given is None:
+        raise TypeError("expected inputs, came none")
+    return given, others
+
+
+def _putting(embedded: Tensor) -> Any:
+    """A hook that puts embedded tokens where the embedding of their ids would be."""
+
+    def put(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+        # A copy: models add positions in place.
+        return embedded.clone() if output.shape == embedded.shape else output
+
+    return put
+
+
+def with_context(model: nn.Module, context: Context) -> nn.Module:
+    """The model, of a class that finds its other inputs: an object that holds the very same modules.
+
+    Raises SubjectError for a model whose forward function is not that of its class.
+    """
+    if "forward" in vars(model):
+        raise SubjectError(
+            option="subject",
+            expected="a model whose forward function is that of its class, where it has other inputs or ids",
+            came="one that is compiled, or was given another",
+            hint="wrap it in a module",
+        )
+    own = type(model)
+    names = {"xattr_context": context, "__module__": own.__module__, "__doc__": own.__doc__}
+    kind = type(own.__name__, (Contextual, own), names)
+    # By which models are told apart.
+    kind.__qualname__ = f"{own.__qualname__}[{context.embedding} {digest(dict(context.tables))}]"
+    twin: nn.Module = object.__new__(kind)
+    vars(twin).update(
+        {name: value.copy() if isinstance(value, dict) else value for name, value in vars(model).items()}
+    )
+    return twin

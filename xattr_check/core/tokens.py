@@ -1,0 +1,112 @@
+"""Ids of tokens: the module that embeds them, which of them are words, and which stands for none."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from xattr_check.core.context import IDS
+from xattr_check.errors import SubjectError
+
+MASK = "attention_mask"
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What the ids of a model are.
+
+    embedding: the name of the module that embeds them.
+    absence: the id that stands for no word; None where there is none, and the mean of all words has to.
+    padding: the id of what fills texts up, None where nothing does.
+    """
+
+    embedding: str
+    absence: int | None
+    padding: int | None
+
+
+def vocabulary_of(
+    model: nn.Module, ids: Tensor, embedding: str | nn.Module | None, absence: int | None, padding: int | None
+) -> Vocabulary:
+    """What ids (N, T) are to a model. Raises SubjectError for ids that it does not know."""
+    name, module = _embedding(model, embedding)
+    if ids.ndim != 2:
+        raise _wrong("ids of tokens (N, T)", str(tuple(ids.shape)))
+    if ids.dtype != torch.int64:
+        raise _wrong("ids of tokens as int64", str(ids.dtype), "pass inputs.long()")
+    size = module.num_embeddings
+    if int(ids.min()) < 0 or int(ids.max()) >= size:
+        row = int(((ids < 0) | (ids >= size)).any(1).nonzero()[0])
+        hint = "the tokenizer has to be that of the model"
+        raise _wrong(
+            f"ids in 0…{size - 1}, the words of {name!r}",
+            f"{int(ids.min())}…{int(ids.max())}, first in row {row}", hint,
+        )  # fmt: skip
+    known = {"absence": absence, "padding": padding}
+    for told, one in known.items():
+        if one is not None and not 0 <= one < size:
+            raise _wrong(f"{told}= an id in 0…{size - 1}", str(one))
+    fills = module.padding_idx if padding is None else padding
+    stands = next((one for one in (absence, module.padding_idx, padding) if one is not None), None)
+    return Vocabulary(name, stands, fills)
+
+
+def valid_tokens(ids: Tensor, padding: int | None, mask: Tensor | None) -> Tensor | None:
+    """(N, T) bool, which tokens are no padding; None where all are words.
+
+    mask: (N, T), zero where a token is padding; it goes before the id. Raises SubjectError where padding is
+    inside a text, or where a text is nothing else.
+    """
+    if mask is not None:
+        valid, told = mask != 0, f"context {MASK!r}"
+    elif padding is not None:
+        valid, told = ids != padding, f"id {padding} as padding"
+        # Behind the last word and before the first one: each is seen from its end.
+        inside = ~valid & (valid.cumsum(1) > 0) & (valid.flip(1).cumsum(1).flip(1) > 0)
+        if bool(inside.any()):
+            row = int(inside.any(1).nonzero()[0])
+            raise _wrong(
+                f"{told} before or behind a text", f"it inside the text of row {row}, as a word",
+                "say padding= another id, or give context={'attention_mask': …}",
+            )  # fmt: skip
+    else:
+        return None
+    if not bool(valid.any(1).all()):
+        raise _wrong(f"words in every text, with {told}", f"none in row {int((~valid.any(1)).nonzero()[0])}")
+    return None if bool(valid.all()) else valid
+
+
+def expect_context(context: dict[str, Tensor], count: int) -> None:
+    """Raise SubjectError for other inputs that are not one row for each of so many inputs."""
+    for name, table in context.items():
+        if name in (IDS, "input_ids", "inputs_embeds"):
+            raise _wrong("ids as inputs, and other inputs as context", f"context {name!r}")
+        if not isinstance(table, Tensor):
+            raise _wrong(f"context {name!r} as a tensor ({count}, …)", type(table).__name__)
+        if table.ndim == 0 or len(table) != count:
+            raise _wrong(f"context {name!r} with {count} rows, one for each input", str(tuple(table.shape)))
+
+
+def _embedding(model: nn.Module, given: str | nn.Module | None) -> tuple[str, nn.Embedding]:
+    """The module that embeds ids, with its name. Raises SubjectError."""
+    modules = dict(model.named_modules())
+    known = [repr(name) for name, one in modules.items() if isinstance(one, nn.Embedding)]
+    choices = f"one of {', '.join(known)}" if known else "of which the model has none"
+    if given is None:
+        raise _wrong(
+            "float inputs, or for ids of tokens embedding= the name of the module that embeds them",
+            "whole numbers", f"say embedding= {choices}, or pass inputs.float()",
+        )  # fmt: skip
+    names = [name for name, one in modules.items() if one is given or name == given]
+    if not names:
+        raise _wrong(f"embedding= the name of an nn.Embedding, {choices}", repr(given)[:60])
+    found = modules[names[0]]
+    if not isinstance(found, nn.Embedding):
+        raise _wrong(
+            f"embedding= the name of an nn.Embedding, {choices}", f"{names[0]!r}, a {type(found).__name__}"
+        )
+    return names[0], found
+
+
+def _wrong(expected: str, came: str, hint: str = "") -> SubjectError:
+    return SubjectError(option="subject", expected=expected, came=came, hint=hint)
