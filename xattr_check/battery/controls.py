@@ -10,6 +10,7 @@ from torch import Tensor
 
 from xattr_check.core.checks import Axiom
 from xattr_check.core.explainer import Explainer
+from xattr_check.core.layouts.embeddings import Embeddings
 from xattr_check.core.method import Method
 from xattr_check.core.run import Draw, Run
 from xattr_check.core.subject import Subject
@@ -56,9 +57,11 @@ class Controls:
         else:
             wanted = set(self.check.negative)
         wanted |= set(self.check.positive)
+        # Over the numbers of an embedding a gradient sums up to nothing behind a LayerNorm.
+        directions = self.sensitivity or isinstance(self.subject.layout, Embeddings)
         self.methods = [one for name, one in allowed.items() if name in wanted]
         self.references = [
-            replace(allowed[name], sensitivity=allowed[name].sensitivity and self.sensitivity)
+            replace(allowed[name], sensitivity=allowed[name].sensitivity and directions)
             for name in self.gate.references
             if name in allowed
         ]

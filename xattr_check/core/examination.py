@@ -247,7 +247,7 @@ def _expect_context(model: Contextual, rows: Tensor, logits: Tensor) -> None:
             continue
         own = table[index]
         # For each row the next one that is not the same, where there is one.
-        flat = table.flatten(1) if table.ndim > 1 else table[:, None]
+        flat = table.reshape(len(table), -1)
         other = own.clone()
         for row in range(len(index)):
             differing = (flat != flat[index[row]]).any(1).nonzero()

@@ -57,7 +57,7 @@ class Serving:
             )
             for some in (slice(row, row + 1) for row in range(len(inputs)))
         ]
-        whole = all(isinstance(part, Tensor) and part.ndim and len(part) == 1 for part in parts)
+        whole = all(isinstance(part, Tensor) and part.shape[:1] == (1,) for part in parts)
         return torch.cat(parts) if whole and len({part.shape for part in parts}) == 1 else parts[0]
 
     def _part(
@@ -97,6 +97,7 @@ class Serving:
         if self.subject.tokens and maps.shape == inputs.shape[:2]:
             maps = maps.unsqueeze(2)
         valid = self.subject.valid
-        if valid is None or maps.shape[:2] != inputs.shape[:2] or maps.ndim != 3:
+        if valid is None or maps.shape[1:] not in self.subject.layout.map_shapes:
             return maps
-        return maps.masked_fill(~valid[index.to(valid.device)].unsqueeze(2).to(maps.device), 0)
+        kept = self.subject.layout.expand(valid[index.to(valid.device)]).to(maps.device)
+        return maps.masked_fill(~kept, 0)

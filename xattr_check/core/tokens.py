@@ -29,7 +29,7 @@ def vocabulary_of(
     model: nn.Module, ids: Tensor, embedding: str | nn.Module | None, absence: int | None, padding: int | None
 ) -> Vocabulary:
     """What ids (N, T) are to a model. Raises SubjectError for ids that it does not know."""
-    name, module = _embedding(model, embedding)
+    name, module = _embedding(model, embedding, ids.dtype)
     if ids.ndim != 2:
         raise _wrong("ids of tokens (N, T)", str(tuple(ids.shape)))
     if ids.dtype != torch.int64:
@@ -83,20 +83,21 @@ def expect_context(context: dict[str, Tensor], count: int) -> None:
             raise _wrong("ids as inputs, and other inputs as context", f"context {name!r}")
         if not isinstance(table, Tensor):
             raise _wrong(f"context {name!r} as a tensor ({count}, …)", type(table).__name__)
-        if table.ndim == 0 or len(table) != count:
+        if not table.shape or len(table) != count:
             raise _wrong(f"context {name!r} with {count} rows, one for each input", str(tuple(table.shape)))
 
 
-def _embedding(model: nn.Module, given: str | nn.Module | None) -> tuple[str, nn.Embedding]:
+def _embedding(
+    model: nn.Module, given: str | nn.Module | None, dtype: torch.dtype
+) -> tuple[str, nn.Embedding]:
     """The module that embeds ids, with its name. Raises SubjectError."""
     modules = dict(model.named_modules())
     known = [repr(name) for name, one in modules.items() if isinstance(one, nn.Embedding)]
     choices = f"one of {', '.join(known)}" if known else "of which the model has none"
     if given is None:
-        raise _wrong(
-            "float inputs, or for ids of tokens embedding= the name of the module that embeds them",
-            "whole numbers", f"say embedding= {choices}, or pass inputs.float()",
-        )  # fmt: skip
+        asked = f"say embedding= {choices}" if known else "a model with an nn.Embedding"
+        hint = f"pass inputs.float(), or for ids of tokens {asked}"
+        raise _wrong("float inputs", str(dtype), hint)
     names = [name for name, one in modules.items() if one is given or name == given]
     if not names:
         raise _wrong(f"embedding= the name of an nn.Embedding, {choices}", repr(given)[:60])

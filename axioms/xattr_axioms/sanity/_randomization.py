@@ -34,6 +34,8 @@ VARIATION = 1e-3
 # Below this likeness to the maps of such a network, maps are noise. On eight subjects right methods came to
 # 0.98 and more.
 LEAST_RELIABILITY = 0.5
+# Signed sums below this share of the magnitudes are rounding.
+CANCELLED = 1e-4
 # What depends on the outputs of a model alone, nearby and far away: how alike its maps stay is how much two
 # networks have in common, which differs by architecture, task and step. Against the larger of the two on
 # the same networks, seed 0: input × gradient, integrated gradients, deeplift, gradcam and lrp with the ε
@@ -153,9 +155,19 @@ def without_noise(likeness: Tensor, method: Explainer, before: Tensor, draw: Dra
         name: float(likeness_above_chance(one, other, spearman).mean())
         for name, one, other in zip(RANKS, before, after, strict=True)
     }
-    if min(reliabilities["spearman"], reliabilities[reading(method)]) < LEAST_RELIABILITY:
+    read = {reading(method)} if _cancel(before) else {"spearman", reading(method)}
+    if min(reliabilities[name] for name in read) < LEAST_RELIABILITY:
         return torch.ones_like(likeness)
     return (likeness / reliabilities[reading(method)]).clamp(max=1)
+
+
+def _cancel(maps: Tensor) -> bool:
+    """Whether signed maps, of (2, n, P) with magnitudes, are what rounding leaves of numbers that cancel.
+
+    The sum over an embedding of the gradient behind a LayerNorm is: nothing, of which noise says nothing.
+    """
+    signed, magnitudes = (float(one.nan_to_num().norm()) for one in maps)
+    return signed <= CANCELLED * magnitudes
 
 
 def curves(before: Tensor, steps: Iterator[Tensor], subject: Subject) -> dict[str, Tensor]:

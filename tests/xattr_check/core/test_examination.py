@@ -342,7 +342,7 @@ def test_an_exported_model_is_judged() -> None:
 def test_ids_are_no_floats() -> None:
     assert refused(nn.Embedding(5, 3), torch.zeros(12, 4, dtype=torch.int64)) == (
         "expected float inputs, came torch.int64; "
-        "pass inputs.float(), or for ids of tokens their embeddings (N, T, E)"
+        "pass inputs.float(), or for ids of tokens say embedding= one of ''"
     )
 
 

@@ -37,7 +37,7 @@ class Pair(nn.Module):
         (
             {"inputs": INPUTS.byte()},
             "expected float inputs, came torch.uint8; "
-            "pass inputs.float(), or for ids of tokens their embeddings (N, T, E)",
+            "pass inputs.float(), or for ids of tokens a model with an nn.Embedding",
         ),
         ({"targets": TARGETS[:4]}, "expected targets (5,), one for each input, came (4,)"),
         ({"targets": TARGETS[:, None]}, "expected targets (5,), one for each input, came (5, 1)"),

@@ -1,0 +1,216 @@
+"""No input is ever given the other inputs of another one, whatever a check or a method does to a batch."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import xattr_check
+from xattr_check import Subject, run_battery
+from xattr_check.core.context import current, rows
+from xattr_check.core.method import as_method
+from xattr_check.errors import ContextError, SubjectError
+
+COUNT, WORDS, LENGTH = 40, 12, 6
+MISMATCHES: list[int] = []
+
+
+class Tagged(nn.Module):
+    """Reads words, and compares the tag of each text, its last id, with the one that came as context.
+
+    The tag is padding, and so nothing changes it but noise.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(WORDS + COUNT, 16)
+        self.first, self.relu, self.last = nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 3)
+
+    def forward(self, input_ids: Tensor, *, attention_mask: Tensor, tag: Tensor) -> Tensor:
+        embedded = self.words(input_ids)
+        own = embedded[:, -1].detach() - embedded[:, -1].detach().mean(1, keepdim=True)
+        known = own.norm(dim=1) > 1e-3  # a check may leave out any place of a copy
+        read = (own @ self.words.weight[WORDS:].detach().T).abs().argmax(1)
+        MISMATCHES.extend((known & (read != tag.long())).nonzero().flatten().tolist())
+        kept = embedded * attention_mask[..., None]
+        found: Tensor = self.last(self.relu(self.first(kept)).mean(1)) + 0.1 * tag[:, None].cos()
+        return found
+
+
+@pytest.fixture
+def tagged() -> Subject:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Tagged()
+        with torch.no_grad():  # tags at right angles to one another, as far as there is room
+            model.words.weight[WORDS:] = nn.functional.normalize(torch.randn(COUNT, 16), dim=1) * 4
+            model.words.weight[WORDS:] -= model.words.weight[WORDS:].mean(1, keepdim=True)
+        ids = torch.randint(WORDS, (COUNT, LENGTH))
+        ids[:, -1] = WORDS + torch.arange(COUNT)
+        mask = torch.ones_like(ids)
+        mask[:, -1] = 0
+        mask[::2, -2] = 0
+        targets = torch.randint(3, (COUNT,))
+        context = {"attention_mask": mask, "tag": torch.arange(COUNT).float()}
+        made = Subject("tagged", model, ids, targets, context=context, embedding="words", absence=0)
+    MISMATCHES.clear()  # of those that are made to see whether the model uses its context
+    return made
+
+
+def shuffling(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Input × gradient, of a batch that is turned round and repeated."""
+    leaves = inputs.flip(0).repeat(2, 1, 1).requires_grad_()
+    model(leaves).gather(1, targets.flip(0).repeat(2)[:, None]).sum().backward()
+    return (leaves.grad * leaves)[: len(inputs)].flip(0).detach()
+
+
+def by_ids(model: nn.Module, ids: Tensor, targets: Tensor, embedding: nn.Module) -> Tensor:
+    """The same, as one who explains models of transformers writes it."""
+    leaves = embedding(ids).detach().requires_grad_()
+    outputs = model(inputs_embeds=leaves)
+    (slopes,) = torch.autograd.grad(outputs.gather(1, targets[:, None]).sum(), leaves)
+    return (slopes * leaves).sum(2).detach()
+
+
+def with_context(model: nn.Module, inputs: Tensor, targets: Tensor, context: dict[str, Tensor]) -> Tensor:
+    """The same, of a batch whose other inputs it is given."""
+    order = torch.randperm(len(inputs))
+    leaves = inputs[order].requires_grad_()
+    outputs = model(leaves, **{name: table[order] for name, table in context.items()})
+    (slopes,) = torch.autograd.grad(outputs.gather(1, targets[order][:, None]).sum(), leaves)
+    return (slopes * leaves)[order.argsort()].detach()
+
+
+WRITTEN = {"plain": shuffling, "ids": by_ids, "context": with_context}
+REFERENCE = (
+    "occlusion",
+    "integrated_gradients?steps=3",
+    "smoothgrad?samples=2",
+    "rise?masks=16",
+    "lime?samples=16",
+)
+
+
+@pytest.mark.parametrize("method", [*WRITTEN, *REFERENCE])
+def test_rows_follow_their_inputs_through_every_check(method: str, tagged: Subject, tmp_path: Path) -> None:
+    function = WRITTEN.get(method, f"xattr:{method}")
+    asked = {"budget": "standard"} if method == "occlusion" else {}
+    if method in REFERENCE[1:]:  # of which no check asks anything else
+        asked = {"checks": "shape or batch_independent or sensitivity_n"}
+    results = run_battery(function, tagged, storage=tmp_path, **asked)
+    assert not MISMATCHES
+    assert [(one.check, one.sentence) for one in results if one.status in ("error", "invalid")] == []
+    assert "shape" in {one.check for one in results if one.status == "pass"}
+    assert current() is None
+
+
+def test_all_ways_to_write_a_method_give_the_same_maps(tagged: Subject) -> None:
+    some = torch.tensor([3, 7, 8])
+    inputs, targets = tagged.inputs[some], tagged.targets[some]
+    with rows(some):
+        plain, ids, context = (
+            as_method(one).bind(tagged)(tagged.model, inputs, targets).sum(2) for one in WRITTEN.values()
+        )
+    torch.testing.assert_close(plain, ids)
+    torch.testing.assert_close(plain, context)
+    assert not plain[~tagged.valid[some]].any()
+    assert plain[tagged.valid[some]].all()
+
+
+def test_a_batch_that_cannot_be_placed_is_refused(tagged: Subject) -> None:
+    with pytest.raises(ContextError, match="call model\\(inputs, \\*\\*context\\)"):
+        tagged.model(tagged.inputs[:2])
+    with rows(torch.arange(3)), pytest.raises(ContextError, match="batch of 2 inputs where 3 rows"):
+        tagged.model(tagged.inputs[:2])
+
+
+class Beside(nn.Module):
+    """An image beside a table of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.head = nn.Linear(27, 8), nn.Linear(10, 2)
+
+    def forward(self, images: Tensor, table: Tensor, ignored: Tensor | None = None) -> Tensor:
+        found: Tensor = self.head(torch.cat([self.read(images.flatten(1)).relu(), table], 1))
+        return found
+
+
+def test_a_table_beside_an_image(tmp_path: Path) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, images, table = Beside(), torch.randn(20, 3, 3, 3), torch.randn(20, 2)
+    targets = torch.arange(20) % 2
+    subject = Subject("beside", model, images, targets, context={"table": table})
+    checks = "contract or exact or parameter_randomization"
+    results = run_battery("xattr:integrated_gradients", subject, checks=checks, storage=tmp_path)
+    assert {one.status for one in results if one.check != "parameter_randomization"} <= {
+        "pass", "fail", "not_applicable", "undecided",
+    }  # fmt: skip
+    assert not [one for one in results if one.failed and one.required]
+    with pytest.raises(SubjectError, match="expected a model that uses context 'ignored'"):
+        Subject("b", model, images, targets, context={"table": table, "ignored": torch.randn(20, 1)})
+    with pytest.raises(
+        SubjectError, match=r"context 'table' with 20 rows, one for each input, came \(19, 2\)"
+    ):
+        Subject("b", model, images, targets, context={"table": table[1:]})
+
+
+def mistake(**given: object) -> str:
+    ids = given.pop("ids", torch.arange(1, 9).reshape(2, 4))
+    model = nn.Sequential(nn.Embedding(10, 4), nn.Flatten(), nn.Linear(16, 2))
+    with pytest.raises(SubjectError) as caught:
+        Subject("text", model, ids, torch.zeros(2).long(), **given)
+    return str(caught.value)
+
+
+MISTAKES = {
+    "ids in 0…9, the words of '0', came 1…12, first in row 1": {
+        "ids": torch.tensor([[1, 2, 3, 4], [1, 2, 3, 12]]),
+        "embedding": "0",
+    },
+    "id 3 as padding before or behind a text, came it inside the text of row 0": {
+        "embedding": "0",
+        "padding": 3,
+    },
+    "embedding= the name of an nn.Embedding, one of '0', came 'words'": {"embedding": "words"},
+    "embedding= the name of an nn.Embedding, one of '0', came '2', a Linear": {"embedding": "2"},
+    "float inputs, came torch.int64; pass inputs.float(), or for ids of tokens say embedding= one of '0'": {},
+    "absence= an id in 0…9, came 10": {"embedding": "0", "absence": 10},
+    "ids of tokens as int64, came torch.int32": {
+        "ids": torch.ones(2, 4, dtype=torch.int32),
+        "embedding": "0",
+    },
+    "ids of tokens (N, T) as int64, with embedding=, came torch.float32": {
+        "ids": torch.ones(2, 4),
+        "layout": "tokens",
+    },
+    "float inputs for layout='columns'": {"layout": "columns", "embedding": "0"},
+    "ids as inputs, and other inputs as context, came context 'input_ids'": {
+        "embedding": "0",
+        "context": {"input_ids": torch.ones(2, 4).long()},
+    },
+}
+
+
+@pytest.mark.parametrize("told", MISTAKES)
+def test_each_mistake_is_one_sentence(told: str) -> None:
+    sentence = mistake(**MISTAKES[told])
+    assert sentence.startswith("subject 'text': expected ")
+    assert told in sentence
+
+
+def test_controls_of_tokens(tagged: Subject) -> None:
+    methods = xattr_check.methods()
+    some = torch.arange(COUNT)
+    with rows(some):
+        rarity, position = (
+            methods[name].bind(tagged)(tagged.model, tagged.inputs, tagged.targets)[..., 0]
+            for name in ("word_rarity", "position")
+        )
+    ids, words = tagged.context["ids"], tagged.context["ids"][tagged.valid]
+    share = float((words == ids[0, 0]).sum()) / len(words)
+    assert float(rarity[0, 0]) == pytest.approx(-torch.tensor(share).log().item())
+    assert (position[:, 0] > position[:, 1]).all()
+    assert not rarity[~tagged.valid].any()
