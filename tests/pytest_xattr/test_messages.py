@@ -133,7 +133,7 @@ SUBJECTS = {
 
 def test_subjects_that_do_not_hold_together(importable: pytest.Pytester) -> None:
     found = {
-        spec: mistake(lambda: Battery(Settings(subject=spec), ["mymod:good"]).subject)  # noqa: B023
+        spec: mistake(lambda: Battery(Settings(subjects=[spec]), ["mymod:good"]).prepare())  # noqa: B023
         for spec in SUBJECTS
     }
     assert other_than(SUBJECTS, found) == {}
@@ -249,8 +249,9 @@ FILES = {
     "gates:\n\tfits: 3\n": "{path}:2: not YAML: a tab where YAML takes spaces alone",
     "seed: 1\n---\nseed: 2\n": "{path}:2: not YAML: but found another document",
     "? [a]\n: b\n": "{path}:1: expected a name in the file, came a list",
-    "subjects: [digits]\n": "{path}:1: subjects: a run has one subject: expected subject: NAME",
-    "subject:\n  name: digits\n": "{path}:2: subject: expected a text, came a mapping",
+    "subject:\n  name: digits\n": (
+        "{path}:2: subject: expected a text, or for several subjects: a list of them, came a mapping"
+    ),
     "seed: 1\ndevice: tpu0\n": "{path}:2: --xattr-device='tpu0': expected auto, cpu, cuda or cuda:N",
     "seed: 1\ntimeout: -1\n": "{path}:2: --xattr-timeout=-1: expected seconds greater than 0",
     "seed: 1\nmodel: a:b\n": "{path}:2: --xattr-model: expected --xattr-data beside it",

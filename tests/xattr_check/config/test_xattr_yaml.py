@@ -48,7 +48,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     )
     assert found == Settings(
         methods=["mymod:explain"],
-        subject="digits",
+        subjects=["digits"],
         checks="(contract) or (sanity)",
         budget="standard",
         seed=3,
@@ -78,11 +78,11 @@ def test_options_win_where_they_are_given() -> None:
 
 
 def test_subject_and_model_take_each_others_place() -> None:
-    model = Settings(subject="digits").override(model="torchvision:resnet50", data="imagefolder:here")
+    model = Settings(subjects=["digits"]).override(model="torchvision:resnet50", data="imagefolder:here")
     assert model.subject is None
     assert model.override(subject="digits").model is None
     with pytest.raises(UsageError, match="came both"):
-        Settings(subject="digits", model="torchvision:resnet50", data="imagefolder:here")
+        Settings(subjects=["digits"], model="torchvision:resnet50", data="imagefolder:here")
 
 
 def judged(found: Settings, method: Method, check: Axiom) -> tuple[bool, str | None]:

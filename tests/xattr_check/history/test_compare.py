@@ -73,7 +73,7 @@ def verdict(
 
 
 def change(before: Verdict, after: Verdict) -> Change:
-    (found,) = compare({(before.method, before.check): before}, {(after.method, after.check): after})
+    (found,) = compare({before.key: before}, {after.key: after})
     return found
 
 
@@ -173,11 +173,11 @@ def test_worse_is_what_stays_so_among_all_checks_of_the_method() -> None:
     rows = noise(24)
     slight = verdict("low", rows), verdict("low", rows + 0.3 + 0.5 * noise(24, 3))
     assert change(*slight).clear
-    before, after = {("mymod:explain", "low"): slight[0]}, {("mymod:explain", "low"): slight[1]}
+    before, after = {slight[0].key: slight[0]}, {slight[1].key: slight[1]}
     for number in range(20):
-        name = f"high?{number=}"
-        before[("mymod:explain", name)] = replace(verdict("high", noise(24, number)), check=name)
-        after[("mymod:explain", name)] = replace(verdict("high", noise(24, 40 + number)), check=name)
+        for run, seed in ((before, number), (after, 40 + number)):
+            other = replace(verdict("high", noise(24, seed)), check=f"high?{number=}")
+            run[other.key] = other
     found = compare(before, after)[0]
     assert found.difference is not None
     assert found.difference.low > 0
@@ -239,7 +239,7 @@ def test_a_run_of_the_first_version_kept_no_rows() -> None:
 
 def test_what_one_run_alone_has_is_not_compared() -> None:
     one = verdict("low", noise(8))
-    assert compare({}, {("mymod:explain", "low"): one}) == []
+    assert compare({}, {one.key: one}) == []
 
 
 RULES = {
