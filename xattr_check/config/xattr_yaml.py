@@ -16,6 +16,9 @@ from xattr_check.errors import UsageError
 from xattr_check.statistics.gate import AtLeast, AtMost, Beats, Gate, Within
 from xattr_check.wording import nearest
 
+# What a file may say: all settings, of which one subject may go by the name of its option.
+FILE_KEYS = {item.name for item in fields(Settings)} - {"by_subject", "others", "places"} | {"subject"}
+
 
 def of_folder(folder: Path) -> Settings:
     """The settings of the xattr.yaml in a folder, the usual ones where there is none. Raises UsageError."""
@@ -38,10 +41,9 @@ def read(path: Path) -> Settings:
         return Settings()
     values: dict[str, Any] = {}
     places: dict[tuple[str, ...], str] = {}
-    known = {item.name for item in fields(Settings)} - {"by_subject", "others", "places"} | {"subject"}
     for key, where, child in entries(path, node, "the file"):
-        if key not in known:
-            raise mistake_at(path, where, f"unknown key {key!r}", hint=nearest(key, known))
+        if key not in FILE_KEYS:
+            raise mistake_at(path, where, f"unknown key {key!r}", hint=nearest(key, FILE_KEYS))
         name = "subjects" if key == "subject" else key
         if name in values:
             problem = "expected either subject or subjects, came both"

@@ -105,11 +105,11 @@ class Check:
     """
 
     name: str
-    subject: str
     family: str
     rows: Sequence[Row]
     others: Sequence[charts.Dot]
     trends: Mapping[str, Sequence[charts.Point]]
+    subject: str = ""
 
     @property
     def anchor(self) -> str:
@@ -238,7 +238,7 @@ def checks_of(rows: Sequence[Row], history: Sequence[SavedRun]) -> Iterator[Chec
         if own := by_check.get((name, subject)):
             shown = subject if len(subjects) > 1 else ""
             references, trends = list(_references(own, history)), _trends(own, history)
-            yield Check(name, shown, own[0].verdict.family, own, references, trends)
+            yield Check(name, own[0].verdict.family, own, references, trends, shown)
 
 
 def _alike(verdict: Verdict) -> Verdict:

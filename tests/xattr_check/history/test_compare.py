@@ -237,6 +237,18 @@ def test_a_run_of_the_first_version_kept_no_rows() -> None:
     )
 
 
+def test_each_subject_is_compared_with_itself_and_corrected_alone() -> None:
+    """As many rows as there are subjects, and the p of one is that of a run of it alone."""
+    rows = noise(24)
+    before = [verdict("low", rows, subject=name) for name in ("digits", "beats")]
+    after = [replace(one, draws={"0": Drawn(rows + 0.5 * noise(24, 3), {})}) for one in before]
+    both = compare({one.key: one for one in before}, {one.key: one for one in after})
+    assert [(one.before.subject, one.after.subject) for one in both] == [(one.subject,) * 2 for one in before]
+    (alone,) = compare({one.key: one for one in before}, {after[1].key: after[1]})
+    assert alone == both[1]
+    assert alone.corrected == alone.p < 1
+
+
 def test_what_one_run_alone_has_is_not_compared() -> None:
     one = verdict("low", noise(8))
     assert compare({}, {one.key: one}) == []
