@@ -269,7 +269,7 @@ def test_node_id_beside_paths(folder: pytest.Pytester, judge: Run) -> None:
 def test_collect_only_loads_no_subject(judge: Run) -> None:
     outcome = judge("--collect-only", "-q", "--xattr-subject=mymod:broken_subject")
     assert outcome.ret == pytest.ExitCode.OK
-    outcome.stdout.fnmatch_lines(["xattr::mymod:good::fits"])
+    outcome.stdout.fnmatch_lines(["xattr::mymod:broken_subject::mymod:good::fits"])
 
 
 # What is told, and where.

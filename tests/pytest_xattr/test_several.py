@@ -123,6 +123,19 @@ def test_what_is_held_on_one_subject_is_its_own(folder: pytest.Pytester) -> None
     }
 
 
+def test_what_is_said_of_a_subject_that_is_not_judged_on_has_to_be_of_one(
+    folder: pytest.Pytester, judge: Run
+) -> None:
+    (folder.path / "xattr.yaml").write_text(
+        "subjects:\n  mymod:other:\n  analytic:\n  analytc: {claims: []}\n"
+    )
+    outcome = judge(BASIC)
+    assert outcome.ret == pytest.ExitCode.USAGE_ERROR
+    outcome.stderr.fnmatch_lines(
+        ["ERROR: *xattr.yaml:4: subjects: no subject 'analytc'; the nearest are analytic"]
+    )
+
+
 def test_a_subject_is_made_once_and_let_go_of_in_turn(folder: pytest.Pytester) -> None:
     folder.makepyfile(
         counted="import mymod, weakref\n"

@@ -148,9 +148,10 @@ def _reason(expected: PerMethod, method: Method, check: Axiom) -> str | None:
 
 def _expect_subjects(settings: Settings, judged: Sequence[NamedSubject]) -> None:
     """Raise UsageError where a file says something of a subject that cannot be there."""
-    known = registry.subjects()
-    for name in settings.by_subject.keys() - {subject.label for subject in judged}:
-        if ":" not in name and name.partition("?")[0] not in known:
+    others = [name for name in settings.by_subject if name not in {subject.label for subject in judged}]
+    for name in (one for one in others if ":" not in one):
+        known = registry.subjects()
+        if name.partition("?")[0] not in known:
             place = settings.place_of("subjects", name)
             raise UsageError(
                 f"no subject {name!r}", option="subjects", hint=nearest(name, known), place=place

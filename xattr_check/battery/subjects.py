@@ -16,16 +16,21 @@ from xattr_check.errors import UsageError
 class NamedSubject:
     """A subject by what names it.
 
-    label: its spec, or a name of what was given in place of one.
-    load: makes it. is_installed: whether an installed package declares it, so that it holds together.
+    label: its spec, or a name of what was given in place of one. load: makes it.
     name: as its verdicts have it; until it was loaded once, the label.
     """
 
-    def __init__(self, label: str, load: Callable[[], Subject], *, is_installed: bool = False) -> None:
-        self.label, self.name, self.is_installed = label, label, is_installed
-        self._load = load
+    def __init__(self, label: str, load: Callable[[], Subject], *, is_spec: bool = False) -> None:
+        self.label, self.name = label, label
+        self._load, self._is_spec = load, is_spec
         self._loaded: Subject | None = None
         self._device: torch.device | None = None
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether an installed package declares it, so that it holds together."""
+        # What is the user's own has a module, and no package need be imported to tell.
+        return self._is_spec and ":" not in self.label and self.label in registry.subjects()
 
     @property
     def is_loaded(self) -> bool:
@@ -53,19 +58,22 @@ class NamedSubject:
 def name_subjects(settings: Settings, given: Iterable[Any] = ()) -> list[NamedSubject]:
     """The subjects given, specs, factories or Subjects; else those of the settings, else the default one."""
     if settings.model is not None:
-        load = partial(registry.subjects()["torchvision"], model=settings.model, data=settings.data)
-        return [NamedSubject(f"{settings.model} with {settings.data}", load)]
+        return [NamedSubject(f"{settings.model} with {settings.data}", partial(_load_by_name, settings))]
     found: dict[str, NamedSubject] = {}
     for one in list(given) or settings.subjects or [DEFAULT_SUBJECT]:
         if isinstance(one, str):
-            installed = one in registry.subjects()
-            found[one] = NamedSubject(one, partial(load_subject, one), is_installed=installed)
+            found[one] = NamedSubject(one, partial(load_subject, one), is_spec=True)
         else:
             name = str(getattr(one, "name", None) or getattr(one, "__name__", None) or one)
             names = [name, *(f"{name}#{number}" for number in range(2, len(found) + 2))]
             label = next(label for label in names if label not in found)
             found[label] = NamedSubject(label, partial(load_subject, one))
     return list(found.values())
+
+
+def _load_by_name(settings: Settings) -> Subject:
+    """The subject of a model and data that the settings name."""
+    return registry.subjects()["torchvision"](model=settings.model, data=settings.data)
 
 
 def only_subject(settings: Settings) -> NamedSubject:

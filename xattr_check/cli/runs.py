@@ -55,7 +55,7 @@ def add_history(parser: Parser) -> None:
 def add_leaderboard(parser: Parser) -> None:
     """Declare the arguments of `leaderboard`."""
     parser.description = (
-        "Judge all reference methods on a subject, on all cores, save the run under the name "
+        "Judge all reference methods on a subject, or on several, on all cores, save the run under the name "
         f"{LEADERBOARD!r}, and rank them. An xattr.yaml in the working directory counts."
     )
     parser.add_argument(

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from xattr_check.config.xattr_yaml import FILE_KEYS, read
+from xattr_check.statistics.gate import Beats
 
 GATES = (Path(__file__).parents[3] / "docs" / "gates.md").read_text()
 
@@ -14,8 +15,10 @@ def test_every_key_has_its_row() -> None:
 
 
 def test_the_example_can_be_read(tmp_path: Path) -> None:
-    (example,) = re.findall(r"```yaml\n(.*?)```", GATES, re.S)
+    example, several = re.findall(r"```yaml\n(.*?)```", GATES, re.S)
     (tmp_path / "xattr.yaml").write_text(example)
     found = read(tmp_path / "xattr.yaml")
     assert sorted(found.gates) == ["cost", "deletion"]
+    (tmp_path / "xattr.yaml").write_text(several)
+    assert read(tmp_path / "xattr.yaml").on("mymod:make_subject").gates["deletion"] == Beats(0.3)
     assert found.compare_fail == "p<0.01 and worse>5%, any:pass->fail"
