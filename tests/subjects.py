@@ -1,5 +1,7 @@
 """Small subjects with random weights, for tests."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -56,7 +58,7 @@ def tokens(count: int = 12, seed: int = 0) -> Subject:
         model = nn.Sequential(nn.Flatten(), nn.Linear(20, 16), nn.Tanh(), nn.Linear(16, 3))
         inputs = torch.randn(count, 5, 4)
         targets = model(inputs).argmax(1)
-    return Subject("tokens", model, inputs, targets)
+    return Subject("tokens", model, inputs, targets, layout="embeddings")
 
 
 def sharp(subject: Subject) -> Subject:
@@ -68,4 +70,4 @@ def sharp(subject: Subject) -> Subject:
         last.weight *= 20
         last.bias *= 20
         targets = subject.model(subject.inputs).argmax(1)
-    return Subject(subject.name, subject.model, subject.inputs, targets)
+    return replace(subject, targets=targets)

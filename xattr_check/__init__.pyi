@@ -11,7 +11,7 @@ from .core.registry import checks, fixture, methods, subjects
 from .core.run import Draw, Run
 from .core.subject import Subject
 from .core.verdict import Verdict
-from .errors import Invalid, MethodError, SubjectError, Undefined, UsageError, XattrError
+from .errors import Declined, Invalid, MethodError, SubjectError, Undefined, UsageError, XattrError
 from .generation.subjects import generated
 from .statistics.gate import AtLeast, AtMost, Beats, Within
 from .storage.store import Store
@@ -21,6 +21,7 @@ __all__ = [
     "AtMost",
     "Axiom",
     "Beats",
+    "Declined",
     "Draw",
     "Explainer",
     "Invalid",

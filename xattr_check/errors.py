@@ -93,6 +93,14 @@ class SubjectError(UsageError):
     """A subject does not hold together: no inputs, mismatched targets, a model of the wrong rank."""
 
 
+class LayoutError(SubjectError, ValueError):
+    """The axes of inputs do not fit the layout that was given, or may mean two things where none was."""
+
+
+class Declined(XattrError, ValueError):
+    """Raised by a method for a model that it does not serve; carries why, in one sentence."""
+
+
 class MethodError(XattrError):
     """The method under test broke its contract: it raised, hung, or returned unusable maps."""
 

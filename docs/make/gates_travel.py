@@ -2,10 +2,12 @@
 
     python docs/make/gates_travel.py                     # the page, from the figures as they are
     python docs/make/gates_travel.py --measure cancer,wine [--seeds 0] [--minutes 20]
+    python docs/make/gates_travel.py --measure cancer --checks retrained    # those that changed, once more
 
 Right and broken methods under the same gates on the subjects of experiments/eight_subjects.py. Right ones
 take the quick checks of three families, broken ones only the check that names their defect. Figures are
-kept after each method, so that a run may be killed; the next one goes on from there.
+kept after each method, so that a run may be killed; the next one goes on from there. With --checks, the
+figures of other checks stay as they are, and so does the stamp, which tells how old they may be.
 """
 
 import argparse
@@ -33,6 +35,7 @@ from torch import Tensor, nn
 
 import xattr_check
 from xattr_check import Subject, Verdict, run_battery
+from xattr_check.config.selection import select
 from xattr_check.storage.digest import derive_seed, digest_model, digest_rows
 from xattr_methods import gradient, integrated_gradients
 
@@ -42,8 +45,8 @@ RIGHT = (
     "gradient", "input_x_gradient", "integrated_gradients", "occlusion", "deeplift", "lrp?rule=epsilon",
     "gradcam",
 )  # fmt: skip
-# What takes longer on a subject is not judged by the families that are left.
-PATIENCE = 60
+# Seconds of processor time: what takes longer on a subject is not judged by the families that are left.
+PATIENCE = 240
 # By subject, seed and method: seconds, and what each check said.
 Figures = dict[str, dict[str, Any]]
 Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]
@@ -122,36 +125,58 @@ def figure(verdict: Verdict, expected: str) -> dict[str, Any]:
     return found
 
 
-def right(method: str, subject: Subject, **options: Any) -> Iterator[Verdict]:
-    """What the quick checks say of a right method, family by family, as long as it is quick."""
-    started = time.perf_counter()
+def right(method: str, subject: Subject, checks: str, **options: Any) -> Iterator[Verdict]:
+    """What the quick checks say of a right method, family by family, as long as it is quick.
+
+    checks: those asked for, all where it is empty.
+    """
+    if checks:
+        yield from run_battery(f"xattr:{method}", subject, checks=checks, **options)
+        return
+    started = time.process_time()
     for family in FAMILIES:
-        if time.perf_counter() - started < PATIENCE:
+        if time.process_time() - started < PATIENCE:
             yield from run_battery(f"xattr:{method}", subject, checks=family, **options)
 
 
 def measure(
-    figures: Figures, subject: Subject, seed: int, storage: str, save: Callable[[], None], until: float
+    figures: Figures,
+    subject: Subject,
+    seed: int,
+    storage: str,
+    save: Callable[[], None],
+    until: float,
+    checks: str = "",
 ) -> None:
-    """Judge what has no figures yet, until a time of the clock."""
+    """Judge what has no figures yet, until a time of the clock; or anew by these checks what has some."""
+    known = xattr_check.checks()
+    asked = {check.name for check in select(checks, known, "quick")} if checks else set(known)
     stamp = Stamp.now("gates_travel")
-    broken = BROKEN if subject.is_image else ANYWHERE
+    broken = BROKEN if subject.layout.name == "image" else ANYWHERE
     for method in (*RIGHT, *broken):
         name = key(subject.name, seed, method)
-        if name in figures or (method == "gradcam" and not subject.is_image):
+        applies = subject.layout.name == "image" or method != "gradcam"
+        if (
+            (name in figures) != bool(checks)
+            or not applies
+            or (method in BROKEN and broken[method][1] not in asked)
+        ):
             continue
         if time.time() > until:
             return
         started = time.perf_counter()
         if method in RIGHT:
-            found = list(right(method, subject, seed=seed, storage=storage))
+            found = list(right(method, subject, checks, seed=seed, storage=storage))
         else:
             explain, check = broken[method]
             found = list(run_battery(explain, subject, seed=seed, storage=storage, checks=check))
         seconds = round(time.perf_counter() - started, 1)
         expected = "pass" if method in RIGHT else "fail"
-        checks = {one.check: figure(one, expected) for one in found}
-        figures[name] = {**asdict(stamp), "seconds": seconds, "checks": checks}
+        said = {one.check: figure(one, expected) for one in found}
+        if checks:
+            figures[name]["checks"] |= said
+        else:
+            figures[name] = {**asdict(stamp), "seconds": seconds, "checks": said}
         save()
         print(f"{seconds:6.1f} s  {name}: {dict(Counter(one.status for one in found))}", file=sys.stderr)
 
@@ -230,6 +255,7 @@ def main(given: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--measure", metavar="SUBJECTS", default="", help="names with commas between them")
     parser.add_argument("--seeds", default="0")
+    parser.add_argument("--checks", metavar="EXPR", default="", help="these alone, of what has figures")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="no method is begun after them")
     parser.add_argument("--figures", type=Path, default=FIGURES)
     parser.add_argument("--write", type=Path, default=DOCS / "gates_travel.md")
@@ -244,7 +270,7 @@ def main(given: Sequence[str] | None = None) -> None:
         for name in filter(None, arguments.measure.split(",")):
             subject = getattr(eight_subjects, name)()
             for seed in map(int, arguments.seeds.split(",")):
-                measure(figures, subject, seed, storage, save, until)
+                measure(figures, subject, seed, storage, save, until, arguments.checks)
     write(arguments.write, "gates_travel", oldest(figures), **values(figures))
 
 

@@ -22,6 +22,7 @@ from pages import DOCS, Stamp, write
 from torch import Tensor
 
 from xattr_check import load_subject
+from xattr_check.core.layouts import grid
 from xattr_check.perturbation.fills import mean_fill
 from xattr_check.perturbation.regions import SemanticMap
 from xattr_check.statistics.similarity import spearman
@@ -104,9 +105,9 @@ def rows(subjects: list[str], designs: list[Design], inputs: int) -> Iterator[st
         order = torch.randperm(len(subject.inputs), generator=torch.Generator().manual_seed(SEED))[:inputs]
         some, targets = subject.inputs[order], subject.targets[order]
         for design in designs:
-            outputs = SemanticMap.grid(subject.spatial, design.cells).outputs(
+            outputs = SemanticMap.of(grid(subject.spatial, design.cells)[None]).outputs(
                 subject.model, some, targets, mean_fill(subject, some), 2 * design.rows,
-                output="logit", memory=2**29,
+                output="logit", memory=2**29, layout=subject.layout,
             )  # fmt: skip
             yield measured(subject.name, design, outputs)
 

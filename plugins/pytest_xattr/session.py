@@ -116,10 +116,11 @@ class BatterySession:
         if self.is_worker or self.config.option.collectonly:
             return
         controls_workers = self.config.pluginmanager.has_plugin("dsession")
+        first = self.battery.subjects[0]
         with usage_errors():
             self.battery.prepare()
-            if not (controls_workers or self.battery.is_on_several):
-                self.battery.load(self.battery.subjects[0])
+            if not (self.battery.is_on_several or (controls_workers and first.is_installed)):
+                self.battery.load(first)
         if controls_workers:
             for subject in self.battery.subjects:
                 subject.release()

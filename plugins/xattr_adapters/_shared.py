@@ -3,7 +3,7 @@
 import copy
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from warnings import catch_warnings, simplefilter
 
@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xattr_check.core.axes import layout_of
+from xattr_check.core import layouts
+from xattr_check.core.layouts import Beside, Layout, layout_of
 from xattr_check.core.state import preserved_generators
-from xattr_check.errors import UsageError
+from xattr_check.errors import LayoutError, UsageError
 from xattr_check.wording import nearest
+from xattr_methods._arguments import laid_out
 
 OWN = ("model", "inputs", "targets")
 
@@ -104,18 +106,24 @@ def one_by_one(
     return torch.cat(maps)
 
 
-def summed(name: str, values: Tensor, inputs: Tensor, mode: str) -> Tensor:
+def summed(name: str, values: Tensor, inputs: Tensor, mode: str, layout: Layout | str | None) -> Tensor:
     """Values of a layer as maps of inputs: summed over channels, in the size of the inputs.
 
-    values: (N, K, h, w) for images, (N, T, K) for tokens, (N, D) for columns. Raises ValueError for others.
+    values: (N, K, h, w) for images, (N, K, t) for signals, (N, T, K) for tokens, (N, D) for columns.
+    mode: of the interpolation; `bilinear` stands for linear of whatever has neighbours.
+    Raises ValueError for others.
     """
-    layout, own = layout_of(inputs), layout_of(values)
-    if layout.is_image and own.is_image:
-        cells = values.sum(1, keepdim=True)
-        smooth = {"align_corners": False} if mode in ("bilinear", "bicubic") else {}
-        return functional.interpolate(cells, size=inputs.shape[2:], mode=mode, **smooth)
-    if (own.channels, own.spatial) == (layout.channels, layout.spatial):
-        return values if own.channels is None else values.sum(own.channels, keepdim=True)
+    axes = laid_out(name, inputs, layout)
+    with suppress(LayoutError):
+        own = layout_of(values, axes)
+        if isinstance(axes, Beside):
+            cells = values.sum(1, keepdim=True)
+            if mode == "bilinear":
+                return axes.enlarged(cells)
+            smooth = {"align_corners": False} if mode == "bicubic" else {}
+            return functional.interpolate(cells, size=axes.spatial, mode=mode, **smooth)
+        if own.spatial == axes.spatial:
+            return values if own.channels is None else values.sum(own.channels, keepdim=True)
     raise ValueError(
         f"{name}: expected a layer whose output is laid out as the input {tuple(inputs.shape)} is, "
         f"came {tuple(values.shape)}; name another layer behind @"
@@ -127,18 +135,11 @@ def full(value: Any, inputs: Tensor) -> Tensor:
     return torch.as_tensor(value).to(inputs).expand_as(inputs)
 
 
-def grid(cells: int, inputs: Tensor) -> Tensor:
+def grid(cells: int, inputs: Tensor, layout: Layout | str | None = None) -> Tensor:
     """(1, *F) int64: the number of the square that a pixel is in, of cells × cells, alike for all channels.
 
-    For columns and tokens, of the `cells` equal parts that a column or a token is in.
+    For columns, tokens and signals, of the `cells` equal parts that a column, a token or a time is in.
     """
-
-    def parts(length: int) -> Tensor:
-        return torch.arange(length, device=inputs.device) * min(cells, length) // length
-
-    if layout_of(inputs).is_image:
-        down, across = parts(inputs.shape[2]), parts(inputs.shape[3])
-        numbers = down[:, None] * (int(across[-1]) + 1) + across
-    else:
-        numbers = parts(inputs.shape[1]).reshape(-1, *[1] * (inputs.ndim - 2))
-    return numbers.expand_as(inputs[:1]).contiguous()
+    axes = laid_out("feature_mask", inputs, layout)
+    _, numbers = layouts.grid(axes.spatial, cells).unique(return_inverse=True)
+    return axes.expand(numbers[None]).to(inputs.device).expand_as(inputs[:1]).contiguous()

@@ -21,11 +21,11 @@ from xattr_adapters._shared import (
     unknown,
 )
 from xattr_check.core.adapter import import_library
-from xattr_check.core.axes import layout_of
+from xattr_check.core.layouts import Layout
 from xattr_check.core.method import Method
 from xattr_check.errors import UsageError
 from xattr_check.perturbation.gradients import MEMORY, chunk_size, in_chunks
-from xattr_methods._arguments import expect_images
+from xattr_methods._arguments import expect_images, laid_out
 from xattr_methods.activations._watch import layer_named
 
 # What draws from the global generators, by the names of the classes and of those they are derived from.
@@ -112,6 +112,7 @@ def _method(library: Any, kind: Any, layer: str | None, instance: Any) -> Method
         memory: int = MEMORY,
         seed: int = 0,
         interpolate_mode: str = "bilinear",
+        layout: Layout | str | None = None,
         **parameters: Any,
     ) -> Tensor:
         if name == "GuidedGradCam":
@@ -129,7 +130,7 @@ def _method(library: Any, kind: Any, layer: str | None, instance: Any) -> Method
         size = chunk_size(model, inputs, memory)
 
         def attributions(inputs: Tensor, targets: Tensor) -> Tensor:
-            given = _arguments(made, inputs, targets, parameters, size)
+            given = _arguments(made, inputs, targets, parameters, size, layout)
             with quiet():
                 found = made.attribute(inputs, **given)
             if isinstance(found, tuple | list) and len(found) == 1:
@@ -138,13 +139,13 @@ def _method(library: Any, kind: Any, layer: str | None, instance: Any) -> Method
                 raise ValueError(f"{spec}: expected one tensor of attributions, came {type(found).__name__}")
             found = found.detach().to(inputs.dtype)
             layer_values = of_layer or (tunnel and found.shape[1:] != inputs.shape[1:])
-            return summed(spec, found, inputs, interpolate_mode) if layer_values else found
+            return summed(spec, found, inputs, interpolate_mode, layout) if layer_values else found
 
         if sampled:
             return one_by_one(attributions, inputs, targets, seed)
         return in_chunks(attributions, model, inputs, targets, memory)
 
-    also: dict[str, Any] = {"memory": MEMORY}
+    also: dict[str, Any] = {"memory": MEMORY, "layout": None}
     also |= {"seed": 0} if sampled else {}
     also |= {"interpolate_mode": "bilinear"} if of_layer or name == "GuidedGradCam" else {}
     also |= {"attribution_method": "Saliency"} if tunnel and instance is None else {}
@@ -172,7 +173,12 @@ def _make(kind: Any, model: nn.Module, layer: str | None, parameters: dict[str, 
 
 
 def _arguments(
-    made: Any, inputs: Tensor, targets: Tensor, parameters: dict[str, Any], size: int
+    made: Any,
+    inputs: Tensor,
+    targets: Tensor,
+    parameters: dict[str, Any],
+    size: int,
+    layout: Layout | str | None,
 ) -> dict[str, Any]:
     """The arguments of `attribute`, those that it needs and was not given filled in.
 
@@ -194,9 +200,9 @@ def _arguments(
     elif isinstance(given.get("baselines"), list):
         given["baselines"] = full(given["baselines"], inputs)
     if isinstance(given.get("feature_mask"), int):
-        given["feature_mask"] = grid(given["feature_mask"], inputs)
+        given["feature_mask"] = grid(given["feature_mask"], inputs, layout)
     if "sliding_window_shapes" in known:
-        given.update(_windows(given, inputs))
+        given.update(_windows(given, laid_out("captum:Occlusion", inputs, layout)))
     return given
 
 
@@ -212,19 +218,17 @@ def _known(kind: type) -> set[str]:
     return found
 
 
-def _windows(given: dict[str, Any], inputs: Tensor) -> dict[str, Any]:
+def _windows(given: dict[str, Any], layout: Layout) -> dict[str, Any]:
     """Windows and strides of Occlusion for one input, (*F): whole channels, and whole embeddings.
 
     By default a quarter of the shorter side of an image, by half of that; one column or token.
     """
-    layout = layout_of(inputs)
-    side = min(layout.spatial) if layout.is_image else 4
-    window = given.get("sliding_window_shapes", max(1, side // 4))
+    window = given.get("sliding_window_shapes", layout.window)
     if isinstance(window, int):
-        window = layout.window(window)
-    step = given.get("strides", max(1, min(window[-2:]) // 2) if layout.is_image else 1)
+        window = layout.window_shape(window)
+    step = given.get("strides", layout.stride_of(min(window[axis] for axis in layout.ranked)))
     if isinstance(step, int):
-        step = layout.window(step)
+        step = layout.window_shape(step)
     return {"sliding_window_shapes": tuple(window), "strides": tuple(step)}
 
 

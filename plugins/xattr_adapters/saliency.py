@@ -20,7 +20,7 @@ from xattr_adapters._shared import (
 )
 from xattr_check.core.adapter import import_library
 from xattr_check.core.arrays import as_array
-from xattr_check.core.axes import layout_of
+from xattr_check.core.layouts import is_image
 from xattr_check.core.method import Method
 from xattr_check.errors import UsageError
 from xattr_check.perturbation.gradients import MEMORY, chunk_size
@@ -126,13 +126,13 @@ def _method(core: Any, spec: str, kind: Any, layer: str | None, instance: Any) -
 
 def channels_last(inputs: Tensor) -> Any:
     """Inputs (N, *F) as an array, images as (N, H, W, C)."""
-    found = inputs.detach().movedim(1, -1) if layout_of(inputs).is_image else inputs.detach()
+    found = inputs.detach().movedim(1, -1) if is_image(inputs) else inputs.detach()
     return np.ascontiguousarray(as_array(found))
 
 
 def channels_first(found: Tensor, inputs: Tensor) -> Tensor:
     """The map of one input (1, *F), from (H, W, C), (H, W) or *F."""
-    if layout_of(inputs).is_image:
+    if is_image(inputs):
         found = found.movedim(-1, 0) if found.ndim == 3 else found.unsqueeze(0)
     return found.unsqueeze(0)
 
@@ -144,7 +144,7 @@ def _calls(
 
     def call(values: Any, call_model_args: Any = None, expected_keys: Any = ()) -> dict[str, Any]:
         inputs = torch.from_numpy(np.asarray(values)).to(like)
-        if layout_of(like).is_image:
+        if is_image(like):
             inputs = inputs.movedim(-1, 1)
         inputs = inputs.contiguous().requires_grad_()
         if layer is None:

@@ -2,13 +2,33 @@
 
 from torch import Tensor
 
-from xattr_check.core.axes import layout_of
+from xattr_check.core.layouts import Beside, Layout, is_image, layout_of
+from xattr_check.errors import LayoutError
 
 
 def expect_images(name: str, inputs: Tensor) -> None:
     """Raise ValueError in the name of a method for inputs that are not images."""
-    if not layout_of(inputs).is_image:
+    if not is_image(inputs):
         raise ValueError(f"{name}: expected images (N, C, H, W), came {tuple(inputs.shape)}")
+
+
+def neighbours_of(name: str, inputs: Tensor, layout: Layout | str | None) -> Beside:
+    """The layout of images, signals or volumes. Raises ValueError in the name of a method for others."""
+    found = laid_out(name, inputs, layout)
+    if not isinstance(found, Beside):
+        raise ValueError(
+            f"{name}: expected images (N, C, H, W), signals or volumes, "
+            f"came {found.name} {tuple(inputs.shape)}"
+        )
+    return found
+
+
+def laid_out(name: str, inputs: Tensor, layout: Layout | str | None) -> Layout:
+    """The layout of inputs. Raises ValueError in the name of a method where it is in doubt or another one."""
+    try:
+        return layout_of(inputs, layout)
+    except LayoutError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def expect_at_least(name: str, least: int, **numbers: int) -> None:

@@ -101,7 +101,7 @@ def not_a_subject():
 @contract(statement="Maps have the shape of the inputs.")
 def fits(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     maps = method.raw(subject.model, draw.inputs, draw.targets)
-    return violation(shape_fault(maps, draw.inputs))
+    return violation(shape_fault(maps, draw.inputs, subject.layout))
 
 
 @axiom(

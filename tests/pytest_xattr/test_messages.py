@@ -116,8 +116,7 @@ SUBJECTS = {
     "mymod:no_inputs": "subject 'empty': expected inputs (N, *F) with N ≥ 1, came (0, 6)",
     "mymod:few_targets": "subject 'short': expected targets (4,), one for each input, came (3,)",
     "mymod:wrong_rank": (
-        "subject 'flat': expected the model to return logits (1, K) for one input, came (6,); wrap the model "
-        "in a module that returns them"
+        "subject 'flat': expected the model to return outputs (1, K) for one input, came (6, 1)"
     ),
     "mymod:number": (
         "--xattr-subject='mymod:number': expected a Subject or a function that returns one, came int"

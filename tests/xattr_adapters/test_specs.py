@@ -217,10 +217,11 @@ def test_tied_weights_stay_tied() -> None:
 
 def test_values_of_layers_become_maps() -> None:
     pictures, tokens = torch.zeros(2, 3, 8, 6), torch.zeros(2, 5, 4)
-    assert summed("a", torch.ones(2, 7, 4, 3), pictures, "nearest").shape == (2, 1, 8, 6)
-    assert summed("a", torch.ones(2, 5, 7), tokens, "bilinear").shape == (2, 5, 1)
+    assert summed("a", torch.ones(2, 7, 4, 3), pictures, "nearest", None).shape == (2, 1, 8, 6)
+    assert summed("a", torch.ones(2, 5, 7), tokens, "bilinear", "embeddings").shape == (2, 5, 1)
+    assert summed("a", torch.ones(2, 5, 7), tokens, "bilinear", "signal").shape == (2, 1, 4)
     with pytest.raises(ValueError, match=r"^a: expected a layer whose output is laid out as the input"):
-        summed("a", torch.ones(2, 7), pictures, "bilinear")
+        summed("a", torch.ones(2, 7), pictures, "bilinear", None)
 
 
 def test_squares_of_a_grid() -> None:
@@ -228,7 +229,8 @@ def test_squares_of_a_grid() -> None:
     assert squares.shape == (1, 2, 4, 6)
     assert squares[0, 0].tolist() == [[0, 0, 0, 1, 1, 1]] * 2 + [[2, 2, 2, 3, 3, 3]] * 2
     assert grid(2, torch.zeros(3, 5)).tolist() == [[0, 0, 0, 1, 1]]
-    assert grid(9, torch.zeros(3, 2, 4)).tolist() == [[[0] * 4, [1] * 4]]
+    assert grid(9, torch.zeros(3, 2, 4), "embeddings").tolist() == [[[0] * 4, [1] * 4]]
+    assert grid(2, torch.zeros(3, 2, 4), "signal").tolist() == [[[0, 0, 1, 1]] * 2]
 
 
 def test_parameters_are_those_of_the_callables() -> None:

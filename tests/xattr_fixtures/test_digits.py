@@ -5,8 +5,9 @@ from torch import nn
 
 from xattr_check.core import registry
 from xattr_fixtures import _digits_data as data
-from xattr_fixtures import digits as _digits
-from xattr_fixtures import train
+from xattr_fixtures import _digits_training as training
+from xattr_fixtures._training import accuracy
+from xattr_fixtures._weights import WEIGHTS
 
 
 @pytest.fixture(scope="module")
@@ -47,41 +48,39 @@ def test_two_loads_agree(subject):
 
 
 def test_object_accuracy(networks):
-    assert train.on_battery(networks["object"]) >= 0.98
+    assert training.on_battery(networks["object"]) >= 0.98
 
 
 def test_the_retrained_network_names_digits_as_well(networks):
-    assert train.on_battery(networks["retrained"]) >= 0.98
+    assert training.on_battery(networks["retrained"]) >= 0.98
 
 
 def test_scene_accuracy(networks):
-    assert train.on_battery(networks["scene"], "scenes") >= 0.95
+    assert training.on_battery(networks["scene"], "scenes") >= 0.95
 
 
 def test_shuffled_labels_are_memorized_and_useless(networks):
-    composites, labels = data.shuffled_composites()
-    images = data.normalize(composites.images)
-    assert train.accuracy(networks["shuffled_labels"], images, torch.from_numpy(labels)) >= 0.95
-    assert train.on_battery(networks["shuffled_labels"]) < 0.2
+    assert accuracy(networks["shuffled_labels"], *training.memorized()) >= 0.95
+    assert training.on_battery(networks["shuffled_labels"]) < 0.2
 
 
 def test_spurious_network_follows_the_tint(networks):
     aligned, permuted = (
-        train.on_battery(networks["spurious"], colors=colors) for colors in ("aligned", "permuted")
+        training.on_battery(networks["spurious"], colors=colors) for colors in ("aligned", "permuted")
     )
     assert aligned >= 0.98
     assert permuted < aligned - 0.5
 
 
 def test_object_network_ignores_the_tint(networks):
-    assert train.on_battery(networks["object"], colors="aligned") >= 0.98
-    assert train.on_battery(networks["object"], colors="permuted") >= 0.98
+    assert training.on_battery(networks["object"], colors="aligned") >= 0.98
+    assert training.on_battery(networks["object"], colors="permuted") >= 0.98
 
 
-@pytest.mark.parametrize("name", train.DIGITS)
+@pytest.mark.parametrize("name", training.NETWORKS)
 def test_networks_stay_small(name, networks):
     assert sum(parameter.numel() for parameter in networks[name].parameters()) <= 150_000
-    assert (_digits.WEIGHTS / f"digits_{name}.safetensors").stat().st_size <= 1_000_000
+    assert (WEIGHTS / f"digits_{name}.safetensors").stat().st_size <= 1_000_000
 
 
 def test_network_structure(subject):

@@ -80,6 +80,8 @@ def explain(name: str, model: nn.Module, case: Case, **parameters: Any) -> Tenso
     given = few | OWN.get(name, {}) | parameters
     if takes(name, "background"):
         given["background"] = case.background
+    if takes(name, "layout") and case.inputs.ndim == 3:
+        given["layout"] = "embeddings"
     return METHODS[name](model, case.inputs, case.targets, **given)
 
 
@@ -247,7 +249,8 @@ CLAIMED = {"linearity": "linearity", "dummy": "dummy", "dummy pixels": "dummy"}
 
 def kinds_of(what: str, name: str) -> list[str]:
     """The kinds of inputs that a property is about and a method takes."""
-    return [kind for kind in PROPERTIES[what][1] if kind == "images" or "image" not in METHODS[name].needs]
+    pixels = METHODS[name].needs & {"image", "neighbours"}
+    return [kind for kind in PROPERTIES[what][1] if kind == "images" or not pixels]
 
 
 def held() -> Iterator[object]:

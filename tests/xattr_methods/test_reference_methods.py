@@ -138,7 +138,7 @@ def test_gradcam_says_what_it_cannot_explain(images) -> None:
         ValueError, match=r"layer='third': expected a module of the model, for example one of first"
     ):
         gradcam(model, inputs, targets, layer="third")
-    with pytest.raises(ValueError, match=r"expected images \(N, C, H, W\), came \(3, 5\)"):
+    with pytest.raises(ValueError, match=r"signals or volumes, came columns \(3, 5\)"):
         gradcam(nn.Linear(5, 2), torch.randn(3, 5), targets)
     with pytest.raises(ValueError, match="no module of this model"):
         gradcam(nn.Sequential(nn.Flatten(), nn.Linear(192, 4)), inputs.float(), targets)
@@ -169,7 +169,10 @@ def test_occlusion_of_columns_and_tokens() -> None:
     targets = torch.tensor([0, 1, 1])
     torch.testing.assert_close(occlusion(model, x, targets), weights[targets] * x)
     tokens = nn.Sequential(nn.Flatten(), nn.Linear(10, 2)).double()
-    assert occlusion(tokens, torch.randn(3, 5, 2, dtype=torch.float64), targets).shape == (3, 5, 1)
+    inputs = torch.randn(3, 5, 2, dtype=torch.float64)
+    assert occlusion(tokens, inputs, targets, layout="embeddings").shape == (3, 5, 1)
+    with pytest.raises(ValueError, match="occlusion: what their axes mean cannot be told; expected layout="):
+        occlusion(tokens, inputs, targets)
 
 
 CONTROLS = {name: one for name, one in xattr_check.methods().items() if one.control is not None}

@@ -233,7 +233,8 @@ class _Trial:
         """Evidence for a picture of the draw's worst inputs, where there is none and a row is an input."""
         check, rows = self.item.check, self.samples[-1]
         one_each = rows.ndim == 1 and len(rows) == len(draw.inputs) and check.sequential
-        if not one_each or check.claimed or "composite" in self.evidence or not self.subject.is_image:
+        shown = self.subject.layout.name == "image" and "composite" not in self.evidence
+        if not one_each or check.claimed or not shown:
             return {}
         worst = rows.argsort(descending=self.gate.better == "lower", stable=True)[:WORST]
         try:

@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xattr_check.core.layouts import Layout
+from xattr_check.core.outputs import Output
 from xattr_check.core.state import full_precision
 from xattr_check.errors import SubjectError
 
 # So many inputs tell.
 ROWS = 8
-# What reads a batch (N, C, L) along its last axis.
+# What reads a batch (N, A, B) along its last axis, as a signal is.
 ALONG_THE_LAST = (
     nn.Conv1d,
     nn.ConvTranspose1d,
@@ -25,8 +27,18 @@ ALONG_THE_LAST = (
     nn.AdaptiveAvgPool1d,
     nn.AdaptiveMaxPool1d,
 )
+# What reads it, batch first, along the axis before, with the last for the numbers of an embedding.
+ALONG_THE_FIRST = (nn.RNNBase, nn.MultiheadAttention, nn.TransformerEncoderLayer)
+# The kinds of layout that a module is for, and which modules show that it is the other one.
+READERS = {
+    "embeddings": (ALONG_THE_LAST, "signal", "along their last axis"),
+    "signal": (ALONG_THE_FIRST, "embeddings", "as tokens, each with the numbers of an embedding"),
+}
 # Operations after which a value is what it was.
-PASSED_ON = ("ToCopy", "View", "UnsafeView", "ReshapeAlias", "Alias", "Clone", "Squeeze", "Unsqueeze")
+PASSED_ON = (
+    *("ToCopy", "View", "UnsafeView", "ReshapeAlias", "Alias", "Clone", "Squeeze", "Unsqueeze"),
+    *("Select", "Slice", "Index"),
+)
 NORMALISED = {"Sigmoid": "a sigmoid", "Softmax": "a softmax", "SafeSoftmax": "a softmax"}
 
 
@@ -34,7 +46,7 @@ NORMALISED = {"Sigmoid": "a sigmoid", "Softmax": "a softmax", "SafeSoftmax": "a 
 class Examination:
     """What is known of a model.
 
-    outputs: how many logits it returns for an input.
+    outputs: how many numbers it returns for an input.
     writes: whether it changes the tensor that it is called on.
     undifferentiable: why it has no gradient, an empty string where it has one.
     """
@@ -66,27 +78,34 @@ class _Tolerance:
         return gap / largest if gap > self.relative * largest else 0.0
 
 
-def examine(model: nn.Module, inputs: Tensor) -> Examination:
+def expect_watchable(model: nn.Module) -> None:
+    """Raise SubjectError for a model whose modules cannot be watched."""
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        hint = "give the module that it was made of"
+        raise _unfit("a model whose modules can be watched", "a scripted or traced one", hint)
+
+
+def examine(model: nn.Module, inputs: Tensor, layout: Layout, output: type[Output]) -> Examination:
     """Whether a model in eval mode is a function of one input, and which.
 
     inputs: (N, *F), of which the first few are asked, in ordinary forward passes: what a model makes at its
         first pass, such as weights of lazy modules or a table, must be of use afterwards.
+    layout: what a feature of them is said to be. output: what its outputs are said to mean.
 
     Raises SubjectError for what cannot be judged.
     """
-    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
-        hint = "give the module that it was made of"
-        raise _unfit("a model whose modules can be watched", "a scripted or traced one", hint)
     rows = inputs[:ROWS]
     with full_precision(inputs.device):
         first, writes = _first(model, rows[:1])
         outputs = _expect_logits(first)
         tolerance = _Tolerance.of(model, rows, first)
-        together = _expect_batches(model, rows, tolerance)
+        together = _expect_batches(model, rows)
+        if output.spoiled_by:
+            _expect_no_shares(together, tolerance)
         _expect_same(model, rows, together, tolerance)
         _expect_alone(model, rows, together, tolerance)
-        _expect_no_signal(model, rows)
-        return Examination(outputs, writes, _fault_of_gradient(model, rows))
+        _expect_layout(model, rows, layout)
+        return Examination(outputs, writes, _fault_of_gradient(model, rows, output))
 
 
 def careful(model: nn.Module) -> nn.Module:
@@ -111,7 +130,7 @@ def _unfit(expected: str, came: str, hint: str = "") -> SubjectError:
     return SubjectError(option="subject", expected=expected, came=came, hint=hint)
 
 
-def _call(model: nn.Module, rows: Tensor) -> Any:
+def call(model: nn.Module, rows: Tensor) -> Any:
     """What a model returns for a copy of some inputs. Raises SubjectError where it raises."""
     return _first(model, rows)[0]
 
@@ -137,41 +156,38 @@ def _line(error: BaseException) -> str:
 
 
 def _expect_logits(logits: Any) -> int:
-    """How many logits there are. Raises SubjectError for what is none."""
-    expected = "the model to return logits (1, K) for one input"
+    """How many outputs there are. Raises SubjectError for what is none."""
+    expected = "the model to return outputs (1, K) for one input"
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 1:
         came = str(tuple(logits.shape)) if isinstance(logits, Tensor) else type(logits).__name__
         raise _unfit(expected, came, "wrap the model in a module that returns them")
     if not logits.is_floating_point():
         raise _unfit(f"{expected}, floats", str(logits.dtype), "wrap the model in a module that returns them")
-    if logits.shape[1] < 2:
-        raise _unfit(
-            "at least two outputs, of which one is explained against the others",
-            "one",
-            "for one logit z return torch.cat([torch.zeros_like(z), z], 1), which has the same probability; "
-            "a model of real values is not judged",
-        )
     return logits.shape[1]
 
 
-def _expect_batches(model: nn.Module, rows: Tensor, tolerance: _Tolerance) -> Tensor:
-    """Logits (n, K) of a batch. Raises SubjectError for what is none."""
-    logits = _call(model, rows)
+def _expect_batches(model: nn.Module, rows: Tensor) -> Tensor:
+    """Outputs (n, K) of a batch. Raises SubjectError for what is none."""
+    logits = call(model, rows)
     if not isinstance(logits, Tensor) or len(logits) != len(rows) or logits.ndim != 2:
         came = str(tuple(logits.shape)) if isinstance(logits, Tensor) else type(logits).__name__
-        raise _unfit(f"logits ({len(rows)}, K) for {len(rows)} inputs", came)
+        raise _unfit(f"outputs ({len(rows)}, K) for {len(rows)} inputs", came)
     if not bool(torch.isfinite(logits).all()):
         row = int((~torch.isfinite(logits)).any(1).nonzero()[0])
-        raise _unfit("finite logits", f"NaN or infinite ones, first in row {row}")
+        raise _unfit("finite outputs", f"NaN or infinite ones, first in row {row}")
+    return logits
+
+
+def _expect_no_shares(logits: Tensor, tolerance: _Tolerance) -> None:
+    """Raise SubjectError for logits that are probabilities already."""
     sums = logits.double().sum(1)
     if bool((logits >= 0).all()) and bool(((sums - 1).abs() < tolerance.relative).all()):
         raise _not_logits("probabilities that sum to one, as those of a softmax")
-    return logits
 
 
 def _not_logits(came: str) -> SubjectError:
     return _unfit(
-        "the model to return logits, of which probabilities are made by a softmax",
+        "the model to return logits, of which probabilities are made here",
         came,
         "leave out its last operation, or return the logarithm of a softmax",
     )
@@ -179,7 +195,7 @@ def _not_logits(came: str) -> SubjectError:
 
 def _expect_same(model: nn.Module, rows: Tensor, logits: Tensor, tolerance: _Tolerance) -> None:
     """Raise SubjectError for a model that returns something else for the same inputs."""
-    if gap := tolerance.difference(logits, _call(model, rows)):
+    if gap := tolerance.difference(logits, call(model, rows)):
         training = [name for name, module in model.named_modules() if module.training]
         raise _unfit(
             "a model that returns the same for the same inputs",
@@ -192,10 +208,10 @@ def _expect_same(model: nn.Module, rows: Tensor, logits: Tensor, tolerance: _Tol
 
 def _expect_alone(model: nn.Module, rows: Tensor, logits: Tensor, tolerance: _Tolerance) -> None:
     """Raise SubjectError for a model of which an input's logits depend on the others in its batch."""
-    alone = torch.cat([_call(model, row) for row in rows.split(1)])
-    mixed = _call(model, rows.flip(0)).flip(0)
+    alone = torch.cat([call(model, row) for row in rows.split(1)])
+    mixed = call(model, rows.flip(0)).flip(0)
     # One input has no mates: copies of it that are scaled are.
-    amid = _call(model, torch.cat([2 * rows[:1], rows[:1], -rows[:1]]))[1:2]
+    amid = call(model, torch.cat([2 * rows[:1], rows[:1], -rows[:1]]))[1:2]
     pairs = ((logits, alone), (logits, mixed), (logits[:1], amid))
     gap = max(tolerance.difference(one, other) for one, other in pairs)
     if gap:
@@ -211,29 +227,35 @@ def _expect_alone(model: nn.Module, rows: Tensor, logits: Tensor, tolerance: _To
         )
 
 
-def _expect_no_signal(model: nn.Module, rows: Tensor) -> None:
-    """Raise SubjectError for inputs (N, C, L) that are read along the last axis, as signals are."""
+def _expect_layout(model: nn.Module, rows: Tensor, layout: Layout) -> None:
+    """Raise SubjectError where a module of the model reads the inputs as another layout than is said."""
+    if layout.name not in READERS:
+        return
+    kinds, other, how = READERS[layout.name]
     readers: list[str] = []
-    if rows.ndim == 3:
-        with _watching(model, ALONG_THE_LAST, readers, tuple(rows.shape)):
-            _call(model, rows)
+    with _watching(model, kinds, readers, rows):
+        call(model, rows)
     if readers:
         raise _unfit(
-            "images (N, C, H, W), columns (N, D) or tokens (N, T, E)",
-            f"signals {tuple(rows.shape[1:])}, which {readers[0]!r} reads along their last axis",
-            f"give them as {rows.shape[2]} tokens, inputs.transpose(1, 2), to a model that turns them back",
+            f"a model that reads {layout.told}{layout.axes} for layout={layout.name!r}",
+            f"one whose {readers[0]!r} reads its inputs {how}",
+            f"say layout={other!r}",
         )
 
 
 @contextmanager
 def _watching(
-    model: nn.Module, kinds: tuple[type[nn.Module], ...], readers: list[str], shape: tuple[int, ...]
+    model: nn.Module, kinds: tuple[type[nn.Module], ...], readers: list[str], rows: Tensor
 ) -> Iterator[None]:
-    """Note the modules of some kinds that are called on a tensor of a shape."""
+    """Note the modules of some kinds, batch first, that are called on inputs (n, A, B) as they are."""
 
     def note(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-            if inputs and isinstance(inputs[0], Tensor) and tuple(inputs[0].shape) == shape:
+            first = inputs[0] if inputs else None
+            if not isinstance(first, Tensor) or not getattr(module, "batch_first", True):
+                return
+            # With axes of one size, a batch that was turned has the same shape.
+            if first.shape == rows.shape and (rows.shape[1] != rows.shape[2] or torch.equal(first, rows)):
                 readers.append(name or type(module).__name__)
 
         return hook
@@ -247,7 +269,7 @@ def _watching(
             handle.remove()
 
 
-def _fault_of_gradient(model: nn.Module, rows: Tensor) -> str:
+def _fault_of_gradient(model: nn.Module, rows: Tensor, output: type[Output]) -> str:
     """Why the logits have no gradient, or an empty string. Raises SubjectError for probabilities."""
     cut = "its logits do not depend on its inputs by operations that have one"
     leaves = rows.clone().requires_grad_()
@@ -256,7 +278,7 @@ def _fault_of_gradient(model: nn.Module, rows: Tensor) -> str:
             logits = model(leaves.clone())
             if not logits.requires_grad:
                 return cut
-            if (last := _last_operation(logits)) in NORMALISED:
+            if (last := _last_operation(logits, (*PASSED_ON, *output.made_by))) in output.spoiled_by:
                 raise _not_logits(f"what {NORMALISED[last]} makes of them")
             weights = torch.linspace(1, 2, logits.numel(), dtype=logits.dtype, device=logits.device)
             total = (logits.flatten() * weights).sum()
@@ -271,12 +293,12 @@ def _fault_of_gradient(model: nn.Module, rows: Tensor) -> str:
     return "it is zero everywhere, as that of a step"
 
 
-def _last_operation(logits: Tensor) -> str:
+def _last_operation(logits: Tensor, passed_on: tuple[str, ...]) -> str:
     """The name of the operation that made the logits, before those that leave values as they are."""
     function = logits.grad_fn
     while function is not None:
         name = function.name().rstrip("0123456789").removesuffix("Backward")
-        if name not in PASSED_ON:
+        if name not in passed_on:
             return name
         function = function.next_functions[0][0] if function.next_functions else None
     return ""

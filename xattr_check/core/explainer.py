@@ -16,7 +16,7 @@ from xattr_check.core.state import preserved_generators
 from xattr_check.core.subject import Subject
 from xattr_check.core.timeout import TimedOut, TimeLimit
 from xattr_check.core.units import Units
-from xattr_check.errors import MethodError, Undefined, UnknownInput
+from xattr_check.errors import Declined, MethodError, Undefined, UnknownInput
 from xattr_check.storage.digest import derive_seed, digest
 
 # Signs of an error's message that are told: whole tensors may be printed in one.
@@ -36,6 +36,7 @@ class Explainer:
         self.subject = subject
         self.run = run
         self._hung: MethodError | None = None
+        self._declined: Undefined | None = None
 
     @classmethod
     def of(cls, method: Method, subject: Subject, run: Run) -> "Explainer":
@@ -103,7 +104,8 @@ class Explainer:
             chunk, chosen = inputs[start:stop], targets[start:stop]
             if len(inputs) > self.run.batch:
                 self.run.progress(f"{self.name}: maps of inputs {start + 1} to {stop} of {len(inputs)}")
-            parts.append(expect_usable(self.raw(model, chunk, chosen, seed), chunk))
+            maps = self.raw(model, chunk, chosen, seed)
+            parts.append(expect_usable(maps, chunk, self.subject.layout))
         return torch.cat(parts)
 
     def raw(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int = 0) -> Any:
@@ -125,10 +127,12 @@ class Explainer:
         before: where the method raises, this is put back before it is asked about single inputs.
 
         Raises Undefined where a method that is given the truth is asked about inputs of which there is none,
-        and where it comes to nothing on a model that has no gradient.
+        where it declines the model, and where it comes to nothing on a model that has no gradient.
         """
         if self._hung is not None:
             raise self._hung
+        if self._declined is not None:
+            raise self._declined
         limit = TimeLimit(self.run.timeout)
         try:
             maps = self._call(model, inputs, targets, seed, limit)
@@ -142,6 +146,11 @@ class Explainer:
             raise self._hung from None
         except UnknownInput as error:
             raise Undefined(f"the method knows the truth of other inputs: {error}") from None
+        except Declined as error:
+            declined = Undefined(f"the method declines the model: {error}")
+            if model is self.subject.model:  # and not a copy, which may be of other operations
+                self._declined = declined
+            raise declined from None
         except (Exception, SystemExit) as error:
             if error is limit.interruption:
                 raise

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xattr_check.core.axes import layout_of
+from xattr_check.core.layouts import Layout
 from xattr_check.errors import MethodError
 
 
@@ -36,9 +36,9 @@ def describe(maps: Any, count: int) -> str:
     return f"{type(maps).__name__} {' '.join(repr(maps).split()):.40}"
 
 
-def shape_fault(maps: Any, inputs: Tensor) -> str:
-    """Why maps are not a dense tensor of a shape that fits inputs, or an empty string."""
-    wanted = [(len(inputs), *shape) for shape in layout_of(inputs).map_shapes]
+def shape_fault(maps: Any, inputs: Tensor, layout: Layout) -> str:
+    """Why maps are not a dense tensor of a shape that fits inputs of a layout, or an empty string."""
+    wanted = [(len(inputs), *shape) for shape in layout.map_shapes]
     if is_dense(maps) and tuple(maps.shape) in wanted:
         return ""
     shapes = " or ".join(_shape(shape, len(inputs)) for shape in wanted)
@@ -63,9 +63,9 @@ def finite_fault(maps: Tensor) -> str:
     return f"{kind} in the maps of {len(bad)} of {len(maps)} inputs (first: number {bad[0]} of the batch)"
 
 
-def expect_usable(maps: Any, inputs: Tensor) -> Tensor:
+def expect_usable(maps: Any, inputs: Tensor, layout: Layout) -> Tensor:
     """The maps that a method returned, detached. Raises MethodError for what is wrong with them."""
-    if fault := shape_fault(maps, inputs) or type_fault(maps, inputs) or finite_fault(maps):
+    if fault := shape_fault(maps, inputs, layout) or type_fault(maps, inputs) or finite_fault(maps):
         raise MethodError(fault)
     found: Tensor = maps.detach()
     return found

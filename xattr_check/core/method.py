@@ -18,6 +18,12 @@ Explain = Callable[..., Tensor]
 F = TypeVar("F", bound=Callable[..., Any])
 Role = Literal["negative", "positive"]
 ARGUMENTS = {"model", "inputs", "targets"}
+# What a function may ask for by the name of a parameter, as a test of pytest asks for fixtures.
+GIVEN: dict[str, Callable[[Subject], Any]] = {
+    "layout": lambda subject: subject.layout,
+    "explained": lambda subject: subject.output,
+    "subject": lambda subject: subject,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +37,10 @@ class Method:
     sensitivity: whether its sign is a direction, as a gradient's is, and not evidence for or against the
         target; checks that rank features then read its magnitude.
     control: `negative` for what no check may reward, `positive` for what knows the truth, else None.
-    needs: what a subject must offer for it (`image`, `mask`, …); with any need but `image`, the function
-        is given the subject as a keyword.
+    needs: what a subject must offer for it (`image`, `mask`, …).
+    bound: the parameters that the subject it runs on has given.
+
+    A function that has a parameter called as one of `GIVEN` is given it by its name, unless it was fixed.
     """
 
     name: str
@@ -42,6 +50,7 @@ class Method:
     sensitivity: bool = False
     control: Role | None = None
     needs: frozenset[str] = frozenset()
+    bound: frozenset[str] = frozenset()
 
     def __call__(self, model: nn.Module, inputs: Tensor, targets: Tensor, **parameters: Any) -> Tensor:
         """Attributions of inputs (N, *F) for targets (N,); of an array, a tensor is made."""
@@ -66,10 +75,27 @@ class Method:
         return lines[0] if lines else ""
 
     def bind(self, subject: Subject) -> "Method":
-        """The method as it runs on a subject: one that needs the truth is given the subject."""
-        if self.needs <= {"image"}:
+        """The method as it runs on a subject, which it is given, or parts of it, where it asks by name."""
+        asked = self._asked
+        given = {name: of(subject) for name, of in GIVEN.items() if name in asked}
+        if not given:
             return self
-        return replace(self, function=partial(self.function, subject=subject))
+        return replace(self, function=partial(self.function, **given), bound=frozenset(given))
+
+    @property
+    def _asked(self) -> set[str]:
+        """The parameters that it has besides model, inputs and targets, and that a user fixed nothing for."""
+        fixed: set[str] = set()
+        function = self.function
+        while isinstance(function, partial):
+            fixed |= set(function.keywords)
+            function = function.func
+        try:
+            parameters = inspect.signature(function).parameters.values()
+        except (TypeError, ValueError):  # builtins have none
+            return set()
+        named = {one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
+        return named - ARGUMENTS - (fixed - self.bound)
 
     def with_parameters(self, name: str, parameters: dict[str, Any]) -> "Method":
         """The method with keyword parameters fixed, under a new name. Raises UsageError for unknown ones."""

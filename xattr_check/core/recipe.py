@@ -18,15 +18,16 @@ Pool = Callable[[], Mapping[str, Tensor]]
 class Recipe:
     """What networks are trained on, and how.
 
-    network: () -> an untrained network that maps (N, *F) to logits (N, K), its weights from torch's global
-        generator; without BatchNorm, whose statistics would tie a network to its batches. So retraining as it
-        was published with a ResNet cannot be repeated to the letter.
+    network: () -> an untrained network that returns what the subject's model does, its weights from torch's
+        global generator; without BatchNorm, whose statistics would tie a network to its batches. So
+        retraining as it was published with a ResNet cannot be repeated to the letter.
     pool: () -> `inputs` (M, *F) and `targets` (M,), like the subject's own and none of them; what else there
         is becomes truth of the pool, such as `mask` (M, 1, H, W) bool. Made when a check asks for it.
     epochs, batch: how often the pool is gone through, and in batches of how many.
     optimizer, rate, momentum, decay: of torch.optim; for AdamW the momentum is its first beta.
     one_cycle: whether the rate rises to `rate` over a fifth of the steps and then falls to nothing.
-    shift: pixels by which a batch of images is rolled at random, either way along both sides.
+    shift: pixels by which a batch of images is rolled at random, either way along both sides; times, or
+        voxels. Columns and tokens stay where they are.
     """
 
     network: Callable[[], nn.Module]

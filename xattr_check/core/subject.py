@@ -3,22 +3,47 @@
 import copy
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
 
-from xattr_check.core.axes import Layout, layout_of
-from xattr_check.core.examination import Examination, careful, examine
+from xattr_check.core.examination import Examination, call, careful, examine, expect_watchable
 from xattr_check.core.identity import Identity
+from xattr_check.core.layouts import Beside, Layout, layout_of
+from xattr_check.core.outputs import KINDS, Classes, Output, Value
 from xattr_check.core.recipe import Recipe
+from xattr_check.core.returned import Returned, Select, reading_of, returning
 from xattr_check.core.state import full_precision
 from xattr_check.errors import SubjectError, UnknownInput
 from xattr_check.storage.digest import digest, digest_model, digest_rows
 
 Reference = Callable[[int, torch.Generator], Tensor]
+T = TypeVar("T")
+# Inputs whose values are asked for at once.
+CHUNK = 256
+
+
+class Resolved(Generic[T]):
+    """A field that is given by name or left out, and is the object itself once the subject is made."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, subject: None, owner: type) -> None: ...
+
+    @overload
+    def __get__(self, subject: "Subject", owner: type) -> T: ...
+
+    def __get__(self, subject: "Subject | None", owner: type) -> T | None:
+        # A dataclass asks the class for what the field is by default.
+        return None if subject is None else vars(subject)[self.name]
+
+    def __set__(self, subject: "Subject", value: T | str | None) -> None:
+        vars(subject)[self.name] = value
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +51,17 @@ class Subject:
     """What a method is judged on.
 
     name: how reports call it.
-    model: maps (N, *F) to logits (N, K), K ≥ 2; put into eval mode here, its weights are never changed. The
-        logits are taken to be of classes that exclude one another: a probability is their softmax, which is
-        wrong for labels of which several hold at once, and there is no target that is a real number.
-    inputs: (N, *F) float, as the model expects them: (N, C, H, W) images, (N, D) columns, (N, T, E) tokens.
-    targets: (N,) int64, the output that is explained for each input.
+    model: maps (N, *F) to outputs (N, K); put into eval mode here, its weights are never changed.
+    inputs: (N, *F) float, as the model expects them.
+    targets: (N,) int64, the output that is explained for each input: zeros where there is one alone.
+    layout: what a feature of the inputs is: `image` (C, H, W), `columns` (D,), `volume` (C, D, H, W), which
+        their number of axes tells, `signal` (C, T) or `embeddings` (T, E), between which it does not.
+    output: what the outputs mean: `classes`, logits of classes that exclude one another, whose probability is
+        the softmax, by default where there are several; `labels`, logits of labels of which several may hold,
+        the sigmoid; `margin`, one logit z of two classes, explained by −z for target 0 and by z for target 1;
+        `value`, real numbers, read as their place among those of all inputs.
+    select: which part of what the model returns its outputs are, where that is no tensor: a field's name, its
+        place, or a function. One output (N,) is read as (N, 1).
     reference: (n, generator) -> (n, *F), what absence looks like; drawn anew at every call.
     regions: (*spatial) int64, the group of each feature, or None.
     truth: tensors known to be true of the inputs, by rows; `mask` (N, 1, H, W) bool: what makes the target,
@@ -43,7 +74,8 @@ class Subject:
         verified when they are used. What is not there is generated.
     examination: what is known of the model.
 
-    A model that writes to its inputs is replaced by a copy that is called on copies of them.
+    A model that writes to its inputs is replaced by a copy that is called on copies of them; one whose
+    outputs have to be read from what it returns, by an object with the same modules that returns them.
     Raises SubjectError where these do not fit together.
     """
 
@@ -58,6 +90,9 @@ class Subject:
     siblings: Mapping[str, nn.Module] = field(default_factory=dict)
     recipe: Recipe | None = None
     generated: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    layout: Resolved[Layout] = Resolved()
+    output: Resolved[Output] = Resolved()
+    select: Select | None = None
     examination: Examination = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -69,37 +104,72 @@ class Subject:
         if not self.inputs.is_floating_point():
             hint = "pass inputs.float(), or for ids of tokens their embeddings (N, T, E)"
             raise wrong("float inputs", str(self.inputs.dtype), hint)
-        if not self.layout.is_known:
-            kinds = "images (N, C, H, W), columns (N, D) or tokens (N, T, E)"
-            raise wrong(kinds, f"{_shape_of(self.inputs)}; volumes are not judged")
+        try:
+            object.__setattr__(self, "layout", layout_of(self.inputs, vars(self)["layout"]))
+        except SubjectError as error:
+            raise error.about("subject", self.name) from None
         if not bool(torch.isfinite(self.inputs).all()):
             row = int((~torch.isfinite(self.inputs)).flatten(1).any(1).nonzero()[0])
             raise wrong("finite inputs", f"NaN or infinite values, first in row {row}")
         if not isinstance(self.targets, Tensor) or self.targets.shape != self.inputs.shape[:1]:
             raise wrong(f"targets ({len(self.inputs)},), one for each input", _shape_of(self.targets))
         if self.targets.dtype != torch.int64:
-            raise wrong("int64 targets", str(self.targets.dtype), "pass targets.long()")
+            hint = "pass targets.long()"
+            if self.targets.is_floating_point():
+                hint = "for real values say output='value', with torch.zeros(N).long() for the only one"
+            raise wrong("int64 targets, which output is explained", str(self.targets.dtype), hint)
         for key, value in self.truth.items():
             if len(value) != len(self.inputs):
                 raise wrong(f"truth {key!r} with {len(self.inputs)} rows", str(len(value)))
         if self.causal and "mask" not in self.truth:
             raise wrong("truth 'mask' where causal=True", "none")
+        kind = self._kind_of_output()
         models = {"": self.model, **self.siblings}
-        examined = {name: self._examine(name, model) for name, model in models.items()}
-        low, high = int(self.targets.min()), int(self.targets.max())
-        if low < 0 or high >= examined[""].outputs:
-            raise wrong(f"targets in 0…{examined[''].outputs - 1}, the model's outputs", f"{low}…{high}")
-        fit = {name: careful(model) if examined[name].writes else model for name, model in models.items()}
-        object.__setattr__(self, "examination", examined[""])
+        fit: dict[str, nn.Module] = {}
+        for name, model in models.items():
+            fit[name], examined = self._fit(name, model, kind)
+            if not name:
+                object.__setattr__(self, "examination", examined)
         object.__setattr__(self, "model", fit.pop(""))
         object.__setattr__(self, "siblings", fit)
+        object.__setattr__(self, "output", self._resolve_output(kind))
+        count, low, high = self.examination.outputs, int(self.targets.min()), int(self.targets.max())
+        if low < 0 or high >= count:
+            raise wrong(f"targets in 0…{count - 1}, the model's outputs", f"{low}…{high}")
 
-    def _examine(self, sibling: str, model: nn.Module) -> Examination:
-        """What is known of the model, or of a sibling. Raises SubjectError for what cannot be judged."""
+    def _kind_of_output(self) -> type[Output] | None:
+        """What the outputs are said to mean, None where nothing is said. Raises SubjectError."""
+        given: Output | str | None = vars(self)["output"]
+        kinds = {kind.name: kind for kind in KINDS}
+        if isinstance(given, str) and given not in kinds:
+            raise self._mistake(f"output= one of {', '.join(kinds)}", repr(given))
+        return kinds[given] if isinstance(given, str) else None if given is None else type(given)
+
+    def _resolve_output(self, kind: type[Output] | None) -> Output:
+        """What the outputs mean; values are read by those of all inputs."""
+        given: Output | str | None = vars(self)["output"]
+        if isinstance(given, Output):
+            return given
+        if kind is Value:
+            with torch.no_grad(), full_precision(self.inputs.device):
+                return Value.of(torch.cat([self.model(rows) for rows in self.inputs.split(CHUNK)]))
+        return (kind or Classes)()
+
+    def _fit(
+        self, sibling: str, model: nn.Module, kind: type[Output] | None
+    ) -> tuple[nn.Module, Examination]:
+        """The model, or a sibling, as it is called here, and what is known of it. Raises SubjectError."""
         with suppress(NotImplementedError):  # an exported model is in the mode that it was exported in
             model.eval()
         try:
-            return examine(model, self.inputs)
+            expect_watchable(model)
+            if not isinstance(model, Returned):
+                with full_precision(self.inputs.device):
+                    returned = call(model, self.inputs[:1])
+                reading = reading_of(returned, self.select, kind.name if kind else None)
+                model = model if reading is None else returning(model, reading)
+            examined = examine(model, self.inputs, self.layout, kind or Classes)
+            return careful(model) if examined.writes else model, examined
         except SubjectError as error:
             name = f"{self.name}, sibling {sibling}" if sibling else self.name
             raise error.about("subject", name) from error.__cause__
@@ -109,25 +179,21 @@ class Subject:
         return SubjectError(option="subject", value=self.name, expected=expected, came=came, hint=hint)
 
     @property
-    def layout(self) -> Layout:
-        """What the axes of its inputs mean."""
-        return layout_of(self.inputs)
-
-    @property
     def is_image(self) -> bool:
         """Whether inputs are (N, C, H, W)."""
-        return self.layout.is_image
+        return self.layout.name == "image"
 
     @property
     def spatial(self) -> tuple[int, ...]:
-        """The features that are ranked: (H, W) for images, (D,) for columns, (T,) for tokens."""
+        """The features, which are ranked: (H, W) of images, (D,) of columns, (T,) of tokens and signals."""
         return self.layout.spatial
 
     @cached_property
     def offers(self) -> frozenset[str]:
         """What a check or a control may need of a subject."""
         names = {f"sibling {name}" for name in self.siblings} | set(self.truth)
-        names |= {"image"} if self.is_image else set()
+        names |= {self.layout.name, self.output.name, *self.output.offers}
+        names |= {"neighbours"} if isinstance(self.layout, Beside) else set()
         names |= {"reference"} if self.reference is not None else set()
         names |= {"recipe"} if self.recipe is not None else set()
         names |= {"regions"} if self.regions is not None else set()
@@ -145,7 +211,8 @@ class Subject:
         siblings = {name: digest_model(model) for name, model in self.siblings.items()}
         regions = self.regions if self.regions is not None else ""
         absent = "" if self.reference is None else self.reference(2, torch.Generator().manual_seed(0))
-        return digest(self.inputs, self.targets, dict(self.truth), siblings, regions, absent)
+        meant = [self.layout.name, self.output.name]
+        return digest(self.inputs, self.targets, dict(self.truth), siblings, regions, absent, meant)
 
     @cached_property
     def _identity(self) -> Identity:
@@ -200,18 +267,15 @@ class Subject:
         """
         if self.inputs.device == device:
             return self
-        return Subject(
-            name=self.name,
+        return replace(
+            self,
             model=self._copy_to(self.model, device),
             inputs=self.inputs.to(device),
             targets=self.targets.to(device),
-            reference=self.reference,
             regions=None if self.regions is None else self.regions.to(device),
             truth={key: value.to(device) for key, value in self.truth.items()},
-            causal=self.causal,
             siblings={key: self._copy_to(value, device) for key, value in self.siblings.items()},
-            recipe=self.recipe,
-            generated=self.generated,
+            output=self.output.to(device),
         )
 
     def _copy_to(self, model: nn.Module, device: torch.device) -> nn.Module:

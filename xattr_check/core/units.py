@@ -6,12 +6,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from xattr_check.core.axes import Layout, grid
+from xattr_check.core.layouts import Layout
 from xattr_check.core.subject import Subject
 
 By = Literal["pixels", "channels", "regions"]
-# Cells on a side of an image whose subject has no regions of its own.
-CELLS = 8
 
 
 @dataclass(frozen=True)
@@ -31,15 +29,16 @@ class Units:
         """The units of a subject, on its device.
 
         by: `pixels`, with columns and tokens for what is no image; `channels`, every number by itself;
-            `regions`, the subject's own, else a grid on images, else single columns or tokens.
+            `regions`, the subject's own, else those of its layout: a grid on images, signals and volumes,
+            single columns or tokens.
         """
         layout = subject.layout
         shape = layout.shape if by == "channels" else layout.spatial
         index = torch.arange(torch.Size(shape).numel()).reshape(shape)
         if by == "regions" and subject.regions is not None:
             index = subject.regions
-        elif by == "regions" and layout.is_image:
-            index = grid(shape, CELLS)
+        elif by == "regions":
+            index = layout.regions()
         names, index = index.unique(return_inverse=True)
         return cls(index.to(subject.inputs.device), len(names), layout)
 

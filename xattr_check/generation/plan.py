@@ -74,10 +74,12 @@ class Plan:
     ) -> "Plan":
         """The plan for a subject, with what is not said chosen to suit it. Raises UsageError."""
         wrong = partial(UsageError, option="subject", value=subject.name)
-        if not subject.is_image:
+        if subject.layout.name != "image":
             raise wrong(
                 "features are generated for images (N, C, H, W)", came=str(tuple(subject.inputs.shape))
             )
+        if subject.output.name != "classes":
+            raise wrong("features are generated for classes", came=f"output={subject.output.name!r}")
         size = (subject.spatial[0], subject.spatial[1])
         chosen = default_side(size) if side is None else side
         if side is None and not scenario.saturating and scenario.features > 2:

@@ -7,10 +7,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
-from torch.nn import functional
 
-from xattr_check.core.axes import layout_of
+from xattr_check.core.layouts import Beside, Layout, fastest_format, layout_of
+from xattr_check.core.outputs import output_of
 from xattr_check.core.recipe import Recipe
+from xattr_check.core.returned import read_like
 from xattr_check.core.run import Run
 from xattr_check.core.subject import Subject
 from xattr_check.errors import Invalid, SubjectError, Undefined
@@ -56,6 +57,8 @@ def retrainable(subject: Subject, run: Run) -> Retrainable:
             reference=subject.reference,
             regions=subject.regions,
             truth={name: rows.to(run.device) for name, rows in made.items()},
+            layout=subject.layout,
+            output=subject.output,
         )
     except KeyError as error:
         raise Invalid(f"the recipe's pool: expected 'inputs' and 'targets', {error} is missing") from None
@@ -70,14 +73,21 @@ def retrainable(subject: Subject, run: Run) -> Retrainable:
 class Networks:
     """R networks of a recipe, trained side by side on the device of the pool.
 
+    subject: their inputs are laid out as its own, and their outputs read and meant; None for classes.
     seeds: (R,) what each begins with; equal seeds are equal networks.
     On a GPU they are one computation over stacked parameters; on a CPU, where that is slower, they take
     turns within each step.
     """
 
-    def __init__(self, recipe: Recipe, seeds: Sequence[int], device: torch.device) -> None:
+    def __init__(
+        self, recipe: Recipe, seeds: Sequence[int], device: torch.device, subject: Subject | None = None
+    ) -> None:
         self.recipe = recipe
+        self.layout = None if subject is None else subject.layout
+        self.output = output_of(None if subject is None else subject.output)
         networks = [recipe.untrained(seed).to(device) for seed in seeds]
+        if subject is not None:
+            networks = [read_like(network, subject.model) for network in networks]
         self.skeleton = networks[0]
         self.parameters, _ = stack_module_state(networks)
         self.device = device
@@ -108,12 +118,10 @@ class Networks:
             torch.manual_seed(derive_seed("dropout", order))
             for _ in range(recipe.epochs):
                 for rows in torch.randperm(len(targets), generator=generator).split(recipe.batch):
-                    seen = _rolled(versions(rows.to(self.device)), recipe.shift, generator)
+                    seen = _rolled(versions(rows.to(self.device)), self.layout, recipe.shift, generator)
                     wanted = targets[rows.to(self.device)].expand(len(seen), -1)
                     # The sum over networks: none of them is in another one's gradient.
-                    loss = functional.cross_entropy(
-                        self(seen).flatten(0, 1), wanted.flatten(), reduction="sum"
-                    )
+                    loss = self.output.loss(self(seen).flatten(0, 1), wanted.flatten())
                     descent.step(loss / len(rows))
         self.skeleton.eval()
 
@@ -121,17 +129,25 @@ class Networks:
     def correct(self, versions: Versions, targets: Tensor) -> Tensor:
         """(R, N) bool: whether each network names the targets (N,) of its versions of inputs."""
         parts = torch.arange(len(targets), device=self.device).split(CHUNK)
-        return torch.cat([self(versions(rows)).argmax(2) == targets[rows] for rows in parts], dim=1)
+        return torch.cat([self._correct(self(versions(rows)), targets[rows]) for rows in parts], dim=1)
+
+    def _correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(R, n) bool of outputs (R, n, K)."""
+        wanted = targets.expand(len(outputs), -1)
+        return self.output.correct(outputs.flatten(0, 1), wanted.flatten()).reshape(wanted.shape)
 
 
-def _rolled(seen: Tensor, shift: int, generator: torch.Generator) -> Tensor:
-    """Images (R, B, C, H, W) rolled by up to shift pixels, all of them alike."""
-    if not shift or not layout_of(seen[0]).is_image:
+def _rolled(seen: Tensor, layout: Layout | None, shift: int, generator: torch.Generator) -> Tensor:
+    """Inputs (R, B, *F) rolled by up to shift features on each side, all of them alike."""
+    if not shift:
         return seen
-    by = torch.randint(-shift, shift + 1, (2,), generator=generator).tolist()
-    return seen.roll(by, (3, 4))
+    layout = layout_of(seen[0], layout)
+    if not isinstance(layout, Beside):
+        return seen
+    by = torch.randint(-shift, shift + 1, (len(layout.ranked),), generator=generator).tolist()
+    return seen.roll(by, layout.ranked)
 
 
 def _lay_out(inputs: Tensor) -> Tensor:
     """Inputs (B, *F) in the memory format in which a CPU is fastest."""
-    return inputs.contiguous(memory_format=layout_of(inputs).memory_format)
+    return inputs.contiguous(memory_format=fastest_format(inputs))

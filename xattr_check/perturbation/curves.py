@@ -11,12 +11,13 @@ from xattr_check.core.subject import Subject
 from xattr_check.core.units import By, Units
 from xattr_check.errors import Undefined
 from xattr_check.perturbation.fills import Fill, absent
-from xattr_check.perturbation.outputs import Output, descending_ranks, outputs_under, ranked_masks
+from xattr_check.perturbation.outputs import Quantity, descending_ranks, outputs_under, ranked_masks
 from xattr_check.storage.digest import digest
 
 # Points of a curve besides its start: 64 pixels each at 32 × 32. Twice as many move an area by < 0.01.
 STEPS = 16
-# Without this much of the target's probability between both ends, there is nothing to attribute.
+# Without this much of the target's probability between both ends, as the subject's output has it, there is
+# nothing to attribute.
 LEAST_EFFECT = 0.1
 # What is asked for in place of a fill without effect, the first that has one.
 FILLS: tuple[Fill, ...] = ("mean", "zero", "reference", "blur", "noise")
@@ -47,7 +48,7 @@ def ranked_outputs(
     fill: Fill,
     by: By,
     targets: Tensor | None = None,
-    output: Output = "probability",
+    output: Quantity = "probability",
 ) -> Tensor:
     """(n, K) float64: a target's output where only features of some ranks are left, for each input.
 
@@ -68,7 +69,7 @@ def ranked_outputs(
         first, last = ends.round().long().unbind(1)
         return outputs_under(
             subject.model, draw.inputs, targets, other, ranked_masks(units.spread(ranks), first, last),
-            len(kept), output=output, memory=draw.run.memory,
+            len(kept), output=output, memory=draw.run.memory, layout=subject.layout, explained=subject.output,
         )  # fmt: skip
 
     _expect_effect(subject, draw, fill)
@@ -92,15 +93,18 @@ def _expect_effect(subject: Subject, draw: Draw, fill: Fill) -> None:
     if effects[fill] >= LEAST_EFFECT:
         return
     told = (
-        f"with fill={fill} in place of all features the target's probability falls by {effects[fill]:.2f} on "
-        f"average, and should by {LEAST_EFFECT}"
+        f"with fill={fill} in place of all features the {subject.output.noun} {subject.output.falls} by "
+        f"{effects[fill]:.2f} on average, and should by {LEAST_EFFECT}"
     )
     others = [one for one in FILLS if one != fill and (one != "reference" or subject.reference is not None)]
     for other in others:
         if other not in effects:
             effects[other] = _effect(subject, draw, other)
         if effects[other] >= LEAST_EFFECT:
-            raise Undefined(f"{told}; with fill={other} it falls by {effects[other]:.2f}", {"fill": other})
+            raise Undefined(
+                f"{told}; with fill={other} it {subject.output.falls} by {effects[other]:.2f}",
+                {"fill": other},
+            )
     raise Undefined(
         f"{told}, as with {', '.join(others)}: the model does not see its inputs as evidence for its targets"
     )
@@ -109,10 +113,10 @@ def _expect_effect(subject: Subject, draw: Draw, fill: Fill) -> None:
 def _effect(subject: Subject, draw: Draw, fill: Fill) -> float:
     """By how much the probability of the draw's targets falls without any features, on average."""
     both = _ends(subject, draw, fill, draw.targets, "probability")
-    return float((both[:, 0] - both[:, 1]).mean())
+    return subject.output.effect(both[:, 0], both[:, 1])
 
 
-def _ends(subject: Subject, draw: Draw, fill: Fill, targets: Tensor, output: Output) -> Tensor:
+def _ends(subject: Subject, draw: Draw, fill: Fill, targets: Tensor, output: Quantity) -> Tensor:
     """(n, 2): with all features and without any, whatever their order: the same for all methods."""
 
     def mask_of(rows: Tensor, columns: Tensor) -> Tensor:
@@ -122,8 +126,9 @@ def _ends(subject: Subject, draw: Draw, fill: Fill, targets: Tensor, output: Out
     def compute() -> dict[str, Tensor]:
         other = absent(fill, subject, draw)
         outputs = outputs_under(
-            subject.model, draw.inputs, targets, other, mask_of, 2, output=output, memory=draw.run.memory
-        )
+            subject.model, draw.inputs, targets, other, mask_of, 2, output=output, memory=draw.run.memory,
+            layout=subject.layout, explained=subject.output,
+        )  # fmt: skip
         return {"outputs": outputs}
 
     found = draw.shared("ends of curves", compute, fill=fill, targets=digest(targets), output=output)

@@ -4,8 +4,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from xattr_check.core.layouts import Beside, blurred
 from xattr_check.core.run import Draw
 from xattr_check.core.subject import Subject
 from xattr_check.errors import Undefined
@@ -29,7 +29,7 @@ def absent(fill: Fill, subject: Subject, draw: Draw) -> Absent:
     """
     if fill != "imputed":
         return fixed(fill, subject, draw)
-    if not subject.is_image:
+    if subject.layout.name != "image":  # the systems are of rows and columns
         raise Undefined("fill=imputed takes pixels from those around them, and these inputs are no images")
     inputs, mean, noise = draw.inputs, mean_fill(subject, draw.inputs), IMPUTED_NOISE * _noise(subject, draw)
 
@@ -44,9 +44,9 @@ def fixed(fill: Fixed, subject: Subject, draw: Draw) -> Tensor:
     """(n, *F), what stands for the removed features of a draw's inputs.
 
     fill: `mean`, the data's, by channel or by column; `zero`, which for normalised images is about the mean
-        again and not black; `blur`, the image under a Gaussian an eighth of its smaller side wide, the mean
-        for what is no image; `noise`, normal, with the data's mean and deviation; `reference`, drawn from the
-        subject's own, black among them where that is black.
+        again and not black; `blur`, the input under a Gaussian an eighth of its smallest side wide, the mean
+        where features have no neighbours, as columns; `noise`, normal, with the data's mean and deviation;
+        `reference`, drawn from the subject's own, black among them where that is black.
 
     Raises Undefined for `reference` where the subject has none.
     """
@@ -57,7 +57,7 @@ def fixed(fill: Fixed, subject: Subject, draw: Draw) -> Tensor:
         if subject.reference is None:
             raise Undefined(f"needs reference, which subject {subject.name!r} does not offer")
         return subject.reference(len(inputs), draw.generator("fill")).to(inputs)
-    if fill == "blur" and subject.is_image:
+    if fill == "blur" and isinstance(subject.layout, Beside):
         # The blur of [petsiuk2018], sigma 15 at 224 pixels, keeps digits legible at 32; an eighth does not.
         # At 224 it is 28 for no such reason, but gates and orders have not been measured there with less.
         return blurred(inputs, min(subject.spatial) / 8)
@@ -69,19 +69,6 @@ def _noise(subject: Subject, draw: Draw) -> Tensor:
     """(n, *F): normal noise with the deviation of the subject's inputs, by channel or by column."""
     noise = torch.randn(draw.inputs.shape, generator=draw.generator("fill")).to(draw.inputs)
     return noise * subject.layout.deviation(subject.inputs)
-
-
-def blurred(inputs: Tensor, sigma: float) -> Tensor:
-    """Images (N, C, H, W) under a Gaussian of sigma pixels, reflected at the border; as they are for none."""
-    if sigma <= 0:
-        return inputs
-    radius = min(int(3 * sigma + 0.5), min(inputs.shape[2:]) - 1)
-    steps = torch.arange(-radius, radius + 1, dtype=inputs.dtype, device=inputs.device)
-    kernel = torch.exp(-0.5 * (steps / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).expand(inputs.shape[1], 1, -1)
-    padded = functional.pad(inputs, (radius, radius, radius, radius), mode="reflect")
-    rows = functional.conv2d(padded, kernel[:, :, None, :], groups=inputs.shape[1])
-    return functional.conv2d(rows, kernel[:, :, :, None], groups=inputs.shape[1])
 
 
 def mean_fill(subject: Subject, inputs: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ def _curve(
 
         return outputs_under(
             subject.model, draw.inputs, draw.targets, other, mask_of, len(more), output="probability",
-            memory=draw.run.memory,
+            memory=draw.run.memory, layout=subject.layout, explained=subject.output,
         )  # fmt: skip
 
     curve = []

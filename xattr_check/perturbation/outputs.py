@@ -12,10 +12,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from xattr_check.core.axes import layout_of
+from xattr_check.core.layouts import Layout, fastest_format, layout_of
+from xattr_check.core.outputs import Output, output_of, score
 from xattr_check.perturbation.chunks import Chunks
 
-Output = Literal["probability", "logit", "correct"]
+# What is asked of a target: how much the outputs say that it holds, its output, or whether they name it.
+Quantity = Literal["probability", "logit", "correct"]
 # Maps flat indices of inputs (m,) and masks (m,) to keep masks (m, *spatial): bool, or float shares, where 0
 # is the fill, 1 the input, and 2 goes as far beyond the input as the input is from the fill.
 MaskOf = Callable[[Tensor, Tensor], Tensor]
@@ -69,7 +71,7 @@ def _layout(model: nn.Module, inputs: Tensor) -> torch.memory_format:
 
     Not for a model that cannot take it, such as one that calls `view` on its activations.
     """
-    fastest = layout_of(inputs).memory_format if inputs.device.type == "cpu" else torch.contiguous_format
+    fastest = fastest_format(inputs) if inputs.device.type == "cpu" else torch.contiguous_format
     if fastest != torch.contiguous_format:
         try:
             model(inputs[:2].contiguous(memory_format=fastest))
@@ -87,27 +89,30 @@ def outputs_under(
     mask_of: MaskOf,
     masks: int,
     *,
-    output: Output,
+    output: Quantity,
     memory: int,
+    layout: Layout | str | None = None,
+    explained: Output | str | None = None,
 ) -> Tensor:
-    """(N, masks) float64: the target's output on every input under every mask.
+    """(N, masks) float64: what is asked of the target on every input under every mask.
 
     inputs: (N, *F); fill: what stands where a mask is False.
     mask_of: builds the keep masks of a chunk of pairs; a mask of shares mixes inputs and fill.
-    output: the softmax probability of the target, whatever the model means its logits to be, its logit, or 1
-        where it has the largest of all, else 0.
+    output: the probability of the target, by what the model's outputs mean, its logit, or 1 where it is the
+        one that they name, else 0.
+    layout: of the inputs; guessed where that leaves no doubt. explained: what outputs mean, classes if None.
     memory: bytes that one chunk may take, activations included. When the device runs out of memory
         nevertheless, the chunk is halved and the work goes on.
     """
     count = len(inputs)
     pairs = count * masks
-    cost, layout = probe(model, inputs), layout_of(inputs)
+    cost, axes, meant = probe(model, inputs), layout_of(inputs, layout), output_of(explained)
     results = torch.empty(pairs, dtype=torch.float64, device=inputs.device)
 
     def outputs_of(some: slice) -> Tensor:
         flat = torch.arange(some.start, some.stop, device=inputs.device)
         rows, columns = flat // masks, flat % masks
-        keep = layout.expand_any(mask_of(rows, columns))
+        keep = axes.expand_any(mask_of(rows, columns))
         other = fill[rows] if isinstance(fill, Tensor) else fill(rows, keep)
         if keep.dtype == torch.bool:
             perturbed = torch.where(keep, inputs[rows], other)
@@ -115,11 +120,8 @@ def outputs_under(
             perturbed = torch.lerp(other, inputs[rows], keep.to(inputs.dtype))
         logits = model(perturbed.contiguous(memory_format=cost.layout))
         if output == "correct":
-            right: Tensor = logits.argmax(1) == targets[rows]
-            return right.double()
-        values = logits.softmax(1) if output == "probability" else logits
-        chosen: Tensor = values.gather(1, targets[rows, None])
-        return chosen.squeeze(1)
+            return meant.correct(logits, targets[rows]).double()
+        return (meant.probability if output == "probability" else score)(logits, targets[rows])
 
     fitting = memory // cost.bytes
     size = min(CHUNK, fitting) if inputs.device.type == "cpu" else fitting

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from xattr_check.core.axes import grid
+from xattr_check.core.layouts import Layout
+from xattr_check.core.outputs import Output
 from xattr_check.imports import imported
-from xattr_check.perturbation.outputs import Output, outputs_under
+from xattr_check.perturbation.outputs import Quantity, outputs_under
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,6 @@ class SemanticMap:
         """Regions by whole numbers of any value, (1 or N, *spatial)."""
         names, index = ids.unique(return_inverse=True)
         return cls(index, len(names))
-
-    @classmethod
-    def grid(cls, spatial: tuple[int, ...], cells: int) -> "SemanticMap":
-        """cells × cells on images (H, W), or so many runs of columns or tokens; one for each at most."""
-        return cls.of(grid(spatial, cells)[None])
 
     @classmethod
     def single(cls, spatial: tuple[int, ...]) -> "SemanticMap":
@@ -89,8 +85,10 @@ class SemanticMap:
         fill: Tensor,
         gains: Tensor,
         *,
-        output: Output,
+        output: Quantity,
         memory: int,
+        layout: Layout | str | None = None,
+        explained: Output | str | None = None,
     ) -> Tensor:
         """(N, K) float64: the target's output on every input under every row of gains (K, count).
 
@@ -107,4 +105,6 @@ class SemanticMap:
             len(placed),
             output=output,
             memory=memory,
+            layout=layout,
+            explained=explained,
         )

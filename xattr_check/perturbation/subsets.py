@@ -37,7 +37,7 @@ def output_changes(subject: Subject, draw: Draw, units: Units, removed: Tensor, 
 
         outputs = outputs_under(
             subject.model, draw.inputs, draw.targets, absent(fill, subject, draw), mask_of, sets.shape[-2],
-            output="logit", memory=draw.run.memory,
+            output="logit", memory=draw.run.memory, layout=subject.layout,
         )  # fmt: skip
         return {"changes": outputs[:, :1] - outputs[:, 1:]}
 

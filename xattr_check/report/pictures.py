@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
-from xattr_check.core.axes import layout_of
+from xattr_check.core.layouts import is_image
 from xattr_check.core.verdict import Verdict
 from xattr_check.storage.digest import safe_name
 from xattr_check.storage.files import written
@@ -167,7 +167,7 @@ def _lettered(evidence: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _check(evidence: Mapping[str, Tensor]) -> None:
     composite = evidence["composite"]
-    if not layout_of(composite).is_image:
+    if not is_image(composite):
         raise ValueError(f"composite: expected (k, C, H, W), came {tuple(composite.shape)}")
     k, _, *spatial = composite.shape
     expected: dict[str, tuple[int, ...]] = {"map_": (k, *spatial), "mask_": (k, 1, *spatial), "target_": (k,)}

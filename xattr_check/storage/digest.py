@@ -60,7 +60,8 @@ def digest_model(model: nn.Module, read: str | None = None) -> str:
 
     read: what `digest_surroundings` gave, where that is known already.
     """
-    own = {type(module) for module in model.modules() if not type(module).__module__.startswith("torch.")}
+    kinds = {base for module in model.modules() for base in type(module).__mro__}
+    own = {kind for kind in kinds if not kind.__module__.startswith(("torch.", "builtins"))}
     held, read = describe_model(model, _content), digest_surroundings(model) if read is None else read
     return digest(str(model), {str(kind): _source(kind) for kind in own}, held, read)
 

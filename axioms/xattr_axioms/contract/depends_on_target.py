@@ -17,6 +17,8 @@ def depends_on_target(method: Explainer, subject: Subject, draw: Draw) -> Measur
     factor, the maps may be the same, and so may unsigned ones where the factor is negative.
     """
     outputs = subject.examination.outputs
+    if outputs < 2:
+        raise Undefined(f"the model of {subject.name!r} has one output, and so there is one target")
     own = slopes(subject.model, draw.inputs, draw.targets)
     maps = seeded(method, subject.model, draw.inputs, draw.targets)
     unsigned = bool((maps >= 0).all())

@@ -25,7 +25,7 @@ def deterministic(method: Explainer, subject: Subject, draw: Draw) -> Measuremen
             first, second = method.raw(subject.model, inputs, draw.targets), None
         if second is None:
             second = method.raw(subject.model, inputs, draw.targets, seed=0 if declared else 1)
-        maps = [expect_usable(part, inputs).double()[None] for part in (first, second)]
+        maps = [expect_usable(part, inputs, subject.layout).double()[None] for part in (first, second)]
         return distance(maps[0], maps[1], rounding)
 
     apart_by = least_over_neighbours(apart, draw, rounding)

@@ -11,5 +11,5 @@ def dtype_and_device(method: Explainer, subject: Subject, draw: Draw) -> Measure
     """Integers lose the sign or wrap around; a map elsewhere cannot be compared with its input."""
     maps = watch(method, draw).maps
     if not is_dense(maps):
-        raise MethodError(shape_fault(maps, draw.inputs))
+        raise MethodError(shape_fault(maps, draw.inputs, subject.layout))
     return violation(type_fault(maps, draw.inputs))

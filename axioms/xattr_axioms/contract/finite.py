@@ -11,7 +11,7 @@ def finite(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     """One NaN, and every mean over the map is NaN."""
     maps = watch(method, draw).maps
     if not is_dense(maps) or not maps.ndim:
-        raise MethodError(shape_fault(maps, draw.inputs))
+        raise MethodError(shape_fault(maps, draw.inputs, subject.layout))
     if fault := type_fault(maps, draw.inputs):
         raise MethodError(fault)
     return violation(finite_fault(maps))

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from xattr_axioms.contract._calls import repeat
 from xattr_axioms.exact._copies import INPUTS, MORE, SHARE, explain_copy, make_copy, tell_apart
-from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, axiom
+from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, Undefined, axiom
 from xattr_check.networks.rewrite import Plain
 
 
@@ -29,6 +29,8 @@ def linearity(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     f is the target's output, h the next one. What does not look at the function it explains gives the same
     map to all three, and is off by all of it.
     """
+    if subject.examination.outputs < 2:
+        raise Undefined(f"the model of {subject.name!r} has one output, and so no difference of two")
 
     def compute(plain: Plain, inputs: Tensor, _: None) -> Tensor:
         logits = plain(inputs)

@@ -47,7 +47,7 @@ def sensitivity(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
         zeros = torch.zeros_like(draw.inputs)
         outputs = outputs_under(
             subject.model, draw.inputs, targets, zeros, shared_masks(kept), len(kept), output="logit",
-            memory=draw.run.memory,
+            memory=draw.run.memory, layout=subject.layout,
         )  # fmt: skip
         return {"outputs": outputs}
 

@@ -41,13 +41,13 @@ def symmetry(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
         gap, size = ((scores - centre).abs() * chosen).sum(1), (scores.abs() * chosen).sum(1)
         shares = (gap / size.clamp_min(1e-300)).where(chosen.any(1), torch.nan)
         return count_beyond(method, shares, draw)
-    last = 3 if subject.is_image else 1
+    mirrored = subject.layout.mirrored
 
     def compute(plain: Plain, inputs: Tensor, _: None) -> Tensor:
-        return plain((inputs + inputs.flip(last)) / 2)
+        return plain((inputs + mirrored(inputs)) / 2)
 
     copy = make_copy(draw, "mirror", lambda: (compute, None))
-    inputs = (draw.inputs + draw.inputs.flip(last)) / 2
+    inputs = (draw.inputs + mirrored(draw.inputs)) / 2
     maps = explain_copy(method, copy, inputs, draw.targets, draw).mean(0)
-    gap, size = (maps - maps.flip(last)).abs().flatten(1).sum(1), 2 * maps.abs().flatten(1).sum(1)
+    gap, size = (maps - mirrored(maps)).abs().flatten(1).sum(1), 2 * maps.abs().flatten(1).sum(1)
     return count_beyond(method, gap / size.clamp_min(1e-300), draw)

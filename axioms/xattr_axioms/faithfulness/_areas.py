@@ -25,7 +25,7 @@ def measure_area(
     """
     kept = [(share, 1.0) if done == "removed" else (0.0, share) for share in places]
     curve = ranked_outputs(method, subject, draw, kept, fill=fill, by=by)
-    lines = Lines(f"share of {by} {done}", "probability of the target", places, {"": curve})
+    lines = Lines(f"share of {by} {done}", subject.output.noun, places, {"": curve})
     seeks: Seeks = "least" if done == "removed" else "largest"
     best = greedy_curve(subject, draw, places, done, seeks, fill=fill, by=by)
     most = None if best is None else area(best, places)

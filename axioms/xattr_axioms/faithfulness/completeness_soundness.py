@@ -23,6 +23,7 @@ LEAST = 0.01
     reads="mean of completeness and soundness, the lesser of both over all labels",
     bounds=(0, 1),
     claimed=True,
+    needs=("probability",),
     positive=("oracle",),
     cost="standard",
 )

@@ -23,6 +23,8 @@ Order = Literal["both", "morf", "lerf"]
     cites="samek2017",
     reads="mean area between the output's changes, the most relevant features removed first or the least",
     bounds=(-1, 1),
+    # A fraction of a probability, which a value is not.
+    needs=("probability",),
     positive=("oracle",),
     # In the middle between deletion and insertion, whose verdicts it repeats.
     cost="standard",

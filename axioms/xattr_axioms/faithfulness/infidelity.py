@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from xattr_check.core import Beats, Draw, Explainer, Measurement, Subject, axiom
+from xattr_check.core.layouts import Beside
 from xattr_check.core.units import By, Units
 from xattr_check.perturbation.fills import Fixed, fixed
 from xattr_check.perturbation.subsets import output_changes, random_subsets
@@ -12,27 +13,29 @@ PARTS = 64
 
 
 def random_parts(subject: Subject, by: By, units: int, count: int, generator: torch.Generator) -> Tensor:
-    """(count, units) bool: squares a quarter of an image's side wide, anywhere, in all channels or in one.
+    """(count, units) bool: windows, squares of an image, anywhere, in all channels or in one.
 
-    A sixteenth of the regions, which is as much of an image; a quarter of what is no image.
+    They take a sixteenth of an input, and so do regions; a quarter of what has no neighbours, as columns.
     """
-    if by == "regions" or not subject.is_image:
+    layout = subject.layout
+    if by == "regions" or not isinstance(layout, Beside):
         share = 16 if by == "regions" else 4
         return random_subsets(count, max(1, units // share), units, generator)
-    side = max(1, min(subject.spatial) // 4)
+    side = layout.window
 
     def within(length: int) -> Tensor:
         start = torch.randint(length - side + 1, (count, 1), generator=generator)
         place = torch.arange(length)
         return (place >= start) & (place < start + side)
 
-    rows, columns = (within(length) for length in subject.spatial)
-    squares = rows[:, :, None] & columns[:, None, :]
+    parts = torch.ones(count, dtype=torch.bool)
+    for axis, length in enumerate(layout.spatial):
+        parts = parts[..., None] & within(length).reshape(count, *[1] * axis, length)
     if by == "channels":
         channels = subject.inputs.shape[1]
         chosen = torch.randint(channels, (count, 1), generator=generator) == torch.arange(channels)
-        squares = chosen[:, :, None, None] & squares[:, None]
-    return squares.flatten(1)
+        parts = chosen.reshape(count, channels, *[1] * len(layout.spatial)) & layout.expand(parts)
+    return parts.flatten(1)
 
 
 @axiom(

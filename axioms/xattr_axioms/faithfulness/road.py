@@ -5,7 +5,7 @@ from xattr_check.core.units import By
 from xattr_check.perturbation.curves import ranked_outputs, whole_shares
 from xattr_check.perturbation.fills import Fill
 from xattr_check.perturbation.greedy import greedy_curve
-from xattr_check.perturbation.outputs import Output
+from xattr_check.perturbation.outputs import Quantity
 
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
 
@@ -32,7 +32,7 @@ def road(
     *,
     fill: Fill = "imputed",
     by: By = "pixels",
-    output: Output = "probability",
+    output: Quantity = "probability",
 ) -> Measurement:
     """The target's probability without 10, 30, 50, 70 and 90 % of the features, the mean for each input.
 

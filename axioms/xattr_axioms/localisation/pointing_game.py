@@ -1,9 +1,8 @@
 """The pointing game."""
 
-from torch.nn import functional
-
 from xattr_axioms.localisation._masks import foreground, heat, localisation
 from xattr_check.core import Beats, Draw, Explainer, Measurement, Subject
+from xattr_check.core.layouts import Beside
 
 # Of the shorter side: 15 pixels at 240, as published; 2 at 32. A coarse map points next to a thin stroke.
 TOLERANCE = 1 / 16
@@ -23,9 +22,7 @@ def pointing_game(method: Explainer, subject: Subject, draw: Draw) -> Measuremen
     """Whether the maximum of the map hits the mask, 0 or 1; the share that does, where several places tie."""
     found, told = heat(method, subject, draw)
     mask = foreground(subject, draw)
-    if subject.is_image:
-        reach = round(min(subject.spatial) * TOLERANCE)
-        images = mask.double().reshape(-1, 1, *subject.spatial)
-        mask = functional.max_pool2d(images, 2 * reach + 1, stride=1, padding=reach).flatten(1) > 0
+    if isinstance(subject.layout, Beside):
+        mask = subject.layout.dilated(mask, round(min(subject.spatial) * TOLERANCE))
     highest = found == found.amax(1, keepdim=True)
     return Measurement((highest & mask).sum(1) / highest.sum(1), told)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from xattr_axioms.localisation._masks import foreground
 from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, Undefined, axiom
-from xattr_check.core.axes import layout_of
+from xattr_check.core.layouts import Layout
 
 # Steps of Adam, of a tenth of a standard deviation of the inputs. Twice as many halve what is left.
 STEPS, RATE = 30, 0.1
@@ -18,7 +18,12 @@ SAME = 0.1
 
 
 def unchanging(
-    model: nn.Module, inputs: Tensor, mask: Tensor, every: Tensor, generator: torch.Generator
+    model: nn.Module,
+    inputs: Tensor,
+    mask: Tensor,
+    every: Tensor,
+    layout: Layout,
+    generator: torch.Generator,
 ) -> Tensor:
     """(n, *F) a perturbation of masked features that leaves all outputs of the model as they were.
 
@@ -26,7 +31,7 @@ def unchanging(
     starts as noise of that deviation and stays as large; what is optimised is the distance of the outputs, as
     in [yang2019].
     """
-    spread = layout_of(every).deviation(every)
+    spread = layout.deviation(every)
     noise = torch.randn(inputs.shape, generator=generator).to(inputs)
     delta = (noise * spread * mask).requires_grad_()
     sizes = delta.detach().flatten(1).norm(dim=1)
@@ -87,7 +92,8 @@ def input_independence(method: Explainer, subject: Subject, draw: Draw) -> Measu
         everywhere = mask[:, :, None].expand_as(layout.by_feature(draw.inputs))
         where = layout.from_features(everywhere).to(draw.inputs)
         with torch.enable_grad():
-            delta = unchanging(subject.model, draw.inputs, where, subject.inputs, draw.generator("noise"))
+            noise = draw.generator("noise")
+            delta = unchanging(subject.model, draw.inputs, where, subject.inputs, layout, noise)
         order = shuffled(layout.by_feature(delta), mask, draw.generator("order"))
         other = layout.from_features(order)
         low, high = subject.inputs.amin(), subject.inputs.amax()

@@ -16,7 +16,7 @@ def expect_contrast(subject: Subject, run: Run) -> Subject:
         (subject.siblings["scene"], subject.truth["scene"]),
     ):
         shown, bare = (
-            logits(model, images, run).softmax(1).gather(1, targets[:, None])
+            subject.output.probability(logits(model, images, run), targets)
             for images in (subject.inputs, subject.truth["background"])
         )
         falls.append(float((shown - bare).mean()))

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from xattr_check.core import Draw, Explainer, Lines, Measurement, Subject, Undefined
-from xattr_check.core.axes import layout_of
+from xattr_check.core.layouts import Layout
 from xattr_check.core.units import Units
 from xattr_check.networks.retrain import Networks, Retrainable, Versions
 from xattr_check.perturbation.fills import mean_fill
@@ -60,7 +60,10 @@ def retrained(method: Explainer, subject: Subject, draw: Draw, *, best: bool) ->
     ]
     draw.run.progress(f"training {len(PERCENTAGES)} networks on what {method.name} leaves of the inputs")
     fill = mean_fill(subject, draw.inputs[:1])[0]
-    left = [_fill(one, fill, kept_of) for one, kept_of in zip((pool.inputs, draw.inputs), keep, strict=True)]
+    left = [
+        _fill(one, fill, _masks(subject.pool.layout, kept_of))
+        for one, kept_of in zip((pool.inputs, draw.inputs), keep, strict=True)
+    ]
     correct = _correct(subject, left, draw.targets, len(PERCENTAGES), draw.seed)
     accuracy = correct.double().mean(1)
     evidence = {
@@ -142,7 +145,7 @@ def _known_from_the_fill(method: Explainer, subject: Retrainable, draw: Draw, ke
     def compute() -> Tensor:
         draw.run.progress(f"training {len(PERCENTAGES)} networks on the place of the fill alone")
         places = [
-            _places(one, kept_of)
+            _places(one, _masks(subject.pool.layout, kept_of))
             for one, kept_of in zip((subject.pool.inputs, draw.inputs), keep, strict=True)
         ]
         return _correct(subject, places, draw.targets, len(PERCENTAGES), draw.seed)
@@ -156,25 +159,24 @@ def _correct(
 ) -> Tensor:
     """(R, n) bool: which targets (n,) networks name that were trained on versions of the pool."""
     seeds = [derive_seed("network", seed, number) for number in range(count)]
-    networks = Networks(subject.training, seeds, subject.pool.inputs.device)
+    networks = Networks(subject.training, seeds, subject.pool.inputs.device, subject)
     networks.train(versions[0], subject.pool.targets, derive_seed("order", seed))
     return networks.correct(versions[1], targets)
 
 
-def _fill(inputs: Tensor, fill: Tensor, keep: Tensor) -> Versions:
-    """Versions of inputs (N, *F) with fill (*F) where keep (R, N, P) is False."""
-    return lambda rows: torch.where(_as_masks(keep[:, rows], inputs), inputs[rows], fill)
+def _fill(inputs: Tensor, fill: Tensor, masks: Tensor) -> Versions:
+    """Versions of inputs (N, *F) with fill (*F) where masks (R, N, …) are False."""
+    return lambda rows: torch.where(masks[:, rows], inputs[rows], fill)
 
 
-def _places(inputs: Tensor, keep: Tensor) -> Versions:
-    """Versions of inputs (N, *F) that are 1 where keep (R, N, P) is True and −1 elsewhere."""
+def _places(inputs: Tensor, masks: Tensor) -> Versions:
+    """Versions of inputs (N, *F) that are 1 where masks (R, N, …) are True and −1 elsewhere."""
     one = torch.ones_like(inputs[:1])
-    return lambda rows: torch.where(_as_masks(keep[:, rows], inputs), one, -one)
+    return lambda rows: torch.where(masks[:, rows], one, -one)
 
 
-def _as_masks(keep: Tensor, inputs: Tensor) -> Tensor:
-    """(R, B, P) as masks of inputs (B, *F): one for all channels, or for all of a token's embedding."""
-    layout = layout_of(inputs)
+def _masks(layout: Layout, keep: Tensor) -> Tensor:
+    """(R, N, P) as masks of inputs: one for all channels, or for all of a token's embedding."""
     return layout.expand(keep.unflatten(-1, layout.spatial))
 
 

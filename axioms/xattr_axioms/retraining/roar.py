@@ -18,7 +18,7 @@ from xattr_check.networks.retrain import retrainable
     reads="accuracy of networks trained without the regions ranked highest, mean over 10 to 90 % of them, "
     "over inputs and for the networks of this run",
     bounds=(0, 1),
-    needs=("recipe",),
+    needs=("recipe", "accuracy"),
     on=retrainable,
     presumes=("depends_on_input", "depends_on_model"),
     negative=("random",),

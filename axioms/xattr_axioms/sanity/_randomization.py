@@ -169,7 +169,7 @@ def curves(before: Tensor, steps: Iterator[Tensor], subject: Subject) -> dict[st
         "spearman": (lambda maps: maps[0], either_sign),
         "spearman_magnitude": (lambda maps: maps[1], spearman),
     }
-    if subject.is_image:
+    if subject.layout.name == "image":  # both compare pictures
         kinds["ssim"] = images, ssim
         kinds["hog"] = lambda maps: oriented_gradients(images(maps)), correlation
     first = {name: view(before) for name, (view, _) in kinds.items()}

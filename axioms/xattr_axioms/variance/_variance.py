@@ -12,9 +12,9 @@ from xattr_check.perturbation.subsets import same_everywhere
 from xattr_check.statistics.similarity import spearman
 from xattr_check.storage.digest import digest
 
-# On a side of an image, and their square on columns or tokens. A design costs samples × (regions + 2) forward
-# passes for each input, so that 8 × 8 regions cost 3.7 times as much.
-CELLS = 4
+# About so many, 4 × 4 on an image. A design costs samples × (regions + 2) forward passes for each input, so
+# that 8 × 8 regions cost 3.7 times as much.
+COUNT = 16
 # A subject's own regions are taken where they are no more.
 MOST = 32
 LEAST = 4
@@ -26,7 +26,7 @@ RELIABLE = 0.5
 
 def regions_of(subject: Subject) -> SemanticMap:
     """The subject's own regions where they are few, else a grid, on its device. Raises Undefined."""
-    found = SemanticMap.grid(subject.spatial, CELLS if subject.is_image else CELLS**2)
+    found = SemanticMap.of(subject.layout.coarse(COUNT)[None])
     if subject.regions is not None:
         own = SemanticMap.of(subject.regions[None])
         found = own if own.count <= MOST else found
@@ -46,7 +46,7 @@ def outputs_of(subject: Subject, draw: Draw, regions: SemanticMap, design: Tenso
         fill = mean_fill(subject, draw.inputs)
         outputs = regions.outputs(
             subject.model, draw.inputs, draw.targets, fill, GAIN * design, output="logit",
-            memory=draw.run.memory,
+            memory=draw.run.memory, layout=subject.layout,
         )  # fmt: skip
         return {"outputs": outputs}
 

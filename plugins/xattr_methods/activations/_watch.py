@@ -11,14 +11,24 @@ from torch.overrides import TorchFunctionMode
 
 from xattr_methods.gradients.guided_backprop import RELUS
 
-# What leads to an activation (N, C, h, w), as a function or inside a module of torch.
-SPATIAL: set[Callable[..., Any]] = RELUS | {
+# An activation, by how many axes it has.
+CELLS = {3: "(N, C, t)", 4: "(N, C, h, w)", 5: "(N, C, d, h, w)"}
+# What makes an activation (N, C, *cells), as a function or inside a module of torch.
+LAID_OUT: set[Callable[..., Any]] = {
+    *(functional.conv1d, functional.conv2d, functional.conv3d, functional.conv_transpose1d),
+    *(functional.conv_transpose2d, functional.conv_transpose3d, functional.batch_norm),
+    *(functional.group_norm, functional.instance_norm, functional.local_response_norm),
+    *(functional.max_pool1d, functional.max_pool2d, functional.max_pool3d),
+    *(functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d),
+    *(functional.adaptive_avg_pool1d, functional.adaptive_avg_pool2d, functional.adaptive_avg_pool3d),
+    *(functional.adaptive_max_pool1d, functional.adaptive_max_pool2d, functional.adaptive_max_pool3d),
+    functional.interpolate,
+}
+# What passes one on, whatever its axes are.
+PASSES: set[Callable[..., Any]] = RELUS | {
     *(functional.gelu, functional.silu, functional.elu, functional.celu, functional.selu, functional.mish),
     *(functional.relu6, functional.leaky_relu, functional.prelu, functional.hardswish, functional.hardtanh),
-    *(functional.softplus, functional.conv2d, functional.conv_transpose2d, functional.batch_norm),
-    *(functional.group_norm, functional.instance_norm, functional.local_response_norm),
-    *(functional.max_pool2d, functional.avg_pool2d, functional.adaptive_avg_pool2d),
-    *(functional.adaptive_max_pool2d, functional.interpolate, functional.pad, torch.cat),
+    *(functional.softplus, functional.pad, torch.cat),
     *(torch.sigmoid, torch.tanh, torch.add, Tensor.add, Tensor.add_),
 }
 
@@ -33,9 +43,9 @@ def is_torchs(module: nn.Module) -> bool:
     return type(module).__module__.startswith("torch.nn.")
 
 
-def is_spatial(output: Any) -> bool:
-    """Whether an output is an activation (N, C, h, w) of more than one cell."""
-    return isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1
+def is_spatial(output: Any, axes: int = 4) -> bool:
+    """Whether an output is an activation (N, C, h, w), or of so many axes, of more than one cell."""
+    return isinstance(output, Tensor) and output.ndim == axes and output.shape[2:].numel() > 1
 
 
 def last_spatial_layer(model: nn.Module, inputs: Tensor) -> str:
@@ -76,13 +86,16 @@ class Watch(TorchFunctionMode):
     """What a model computes on its way to the logits.
 
     activations: outputs of a layer, one for each time that it is called; or, where none is named, only the
-    last activation (N, C, h, w) of more than one cell, of a module or of a function called beside modules.
+    last activation (N, C, *cells) of more than one cell, of a module or of a function called beside modules.
     classifier: weight and bias of the last linear map.
+    axes: how many an activation has, as many as the inputs. With four, nothing else can be meant; with three
+    it may be tokens, so that it begins with a function whose axes are known.
     """
 
-    def __init__(self, layer: str | None) -> None:
+    def __init__(self, layer: str | None, axes: int = 4) -> None:
         super().__init__()
         self.layer = layer
+        self.axes = axes
         self.activations: list[Any] = []
         self.classifier: tuple[Tensor, Tensor | None] | None = None
 
@@ -91,15 +104,23 @@ class Watch(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        if func in SPATIAL:
+        if func in LAID_OUT:
+            self.note(result, known=True)
+        elif func in PASSES:
             self.note(result)
         elif func is functional.linear:
             self.classifier = weight_and_bias(*args, **kwargs)
         return result
 
-    def note(self, output: Any) -> None:
-        """Keep an output, if it is spatial and no layer is named."""
-        if not self.layer and is_spatial(output):
+    def note(self, output: Any, *, known: bool = False) -> None:
+        """Keep an output, if it is spatial and no layer is named. known: whether its axes are."""
+        if self.layer or not is_spatial(output, self.axes):
+            return
+        if (
+            known
+            or self.axes != 3
+            or (self.activations and self.activations[0].shape[2:] == output.shape[2:])
+        ):
             self.activations = [output]
 
     def keep(self, output: Any) -> Any:
@@ -109,11 +130,11 @@ class Watch(TorchFunctionMode):
         return output.clone() if isinstance(output, Tensor) else output
 
     def activation(self, call: int) -> Tensor:
-        """The activation (N, C, h, w) of that call of the layer. Raises ValueError where there is none."""
-        kept = self.activations
+        """The activation (N, C, *cells) of that call of the layer. Raises ValueError where there is none."""
+        kept, cells = self.activations, CELLS[self.axes]
         if not self.layer and not kept:
             raise ValueError(
-                "no module of this model returns (N, C, h, w) with more than one cell, and no function does"
+                f"no module of this model returns {cells} with more than one cell, and no function does"
             )
         if not -len(kept) <= call < len(kept):
             raise ValueError(
@@ -121,9 +142,9 @@ class Watch(TorchFunctionMode):
                 f"came {len(kept)} of them"
             )
         found = kept[call]
-        if not isinstance(found, Tensor) or found.ndim != 4:
+        if not isinstance(found, Tensor) or found.ndim != self.axes:
             came = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-            raise ValueError(f"layer={self.layer!r}: expected a layer that returns (N, C, h, w), came {came}")
+            raise ValueError(f"layer={self.layer!r}: expected a layer that returns {cells}, came {came}")
         return found
 
 
@@ -135,9 +156,11 @@ def weight_and_bias(
 
 
 @contextmanager
-def watch_model(model: nn.Module, layer: str | None, classifier: bool = False) -> Iterator[Watch]:
+def watch_model(
+    model: nn.Module, layer: str | None, classifier: bool = False, axes: int = 4
+) -> Iterator[Watch]:
     """Watch a model as it runs; for its classifier, too, if asked. Raises ValueError for an unknown layer."""
-    watch = Watch(layer)
+    watch = Watch(layer, axes)
     if layer:
         hooked = [layer_named(model, layer)]
     else:  # torch's own are seen by their functions, at less expense
@@ -160,13 +183,13 @@ def watch_model(model: nn.Module, layer: str | None, classifier: bool = False) -
 def activation_and_gradient(
     model: nn.Module, inputs: Tensor, targets: Tensor, layer: str | None = None, call: int = -1
 ) -> tuple[Tensor, Tensor]:
-    """A layer's output (N, C, h, w) and the gradient of the target's logit with respect to it.
+    """A layer's output (N, C, *cells) and the gradient of the target's logit with respect to it.
 
     layer: a module's name; by default the last activation of more than one cell, of whatever makes it. call:
     which of its calls counts, for a module that is called several times. Raises ValueError where there is
     no such activation, or where the logit does not depend on it.
     """
-    with watch_model(model, layer) as watch:
+    with watch_model(model, layer, axes=inputs.ndim) as watch:
         logits = model(inputs.detach().requires_grad_())
     activation = watch.activation(call)
     selected = logits.gather(1, targets[:, None]).sum()
@@ -177,8 +200,3 @@ def activation_and_gradient(
             "name another with layer=NAME"
         )
     return activation.detach(), gradients
-
-
-def enlarge(cells: Tensor, inputs: Tensor) -> Tensor:
-    """Maps of cells (N, 1, h, w) in the size of the inputs (N, C, H, W), bilinear."""
-    return functional.interpolate(cells, size=inputs.shape[2:], mode="bilinear", align_corners=False)

@@ -3,13 +3,14 @@
 import torch
 from torch import Tensor, nn
 
+from xattr_check.core.layouts import Layout
 from xattr_check.core.method import method
 from xattr_check.perturbation.gradients import MEMORY, in_chunks
-from xattr_methods._arguments import expect_images
-from xattr_methods.activations._watch import enlarge, watch_model
+from xattr_methods._arguments import neighbours_of
+from xattr_methods.activations._watch import watch_model
 
 
-@method(claims=("input_shift_invariance", "dead_neurons"), needs=("image",))
+@method(claims=("input_shift_invariance", "dead_neurons"), needs=("neighbours",))
 def cam(
     model: nn.Module,
     inputs: Tensor,
@@ -18,19 +19,20 @@ def cam(
     layer: str | None = None,
     call: int = -1,
     memory: int = MEMORY,
+    layout: Layout | str | None = None,
 ) -> Tensor:
     """Activations under the classifier weighted by the target's row of it, signed, (N, 1, H, W). [zhou2016]
 
     The mean of the cells, plus the classifier's bias, is the logit; this is verified for each input.
-    layer, call, memory: as for gradcam. No gradient is taken. Bilinear to the size of the input.
-    Raises ValueError for inputs that are not images, and for a model whose logits are not a linear map of
+    layer, call, memory: as for gradcam. No gradient is taken. Linear between the cells.
+    Raises ValueError for inputs without neighbours, and for a model whose logits are not a linear map of
     the activation's global average.
     """
-    expect_images("cam", inputs)
+    axes = neighbours_of("cam", inputs, layout)
 
     @torch.no_grad()
     def explain(inputs: Tensor, targets: Tensor) -> Tensor:
-        with watch_model(model, layer, classifier=True) as watch:
+        with watch_model(model, layer, classifier=True, axes=inputs.ndim) as watch:
             logits = model(inputs).gather(1, targets[:, None])
         activation = watch.activation(call)
         weight, bias = watch.classifier or (None, None)
@@ -40,15 +42,15 @@ def cam(
                 f"cam: expected a linear classifier of the {activation.shape[1]} channels of the activation, "
                 f"came {came}; use gradcam, or name the layer under the classifier with layer=NAME"
             )
-        cells = torch.einsum("nchw,nc->nhw", activation, weight[targets]).unsqueeze(1)
-        averaged = cells.mean((2, 3)) + (0 if bias is None else bias[targets, None])
+        cells = torch.einsum("nc...,nc->n...", activation, weight[targets]).unsqueeze(1)
+        averaged = cells.mean(axes.ranked) + (0 if bias is None else bias[targets, None])
         gap = (averaged - logits).abs()
-        scale = logits.abs() + cells.abs().mean((2, 3))
+        scale = logits.abs() + cells.abs().mean(axes.ranked)
         if bool((gap > scale * torch.finfo(logits.dtype).eps ** 0.5).any()):
             raise ValueError(
                 "cam: expected logits that are a linear map of the activation's global average, came logits "
                 f"{float(gap.max()):.3g} away from it; use gradcam, or name another layer with layer=NAME"
             )
-        return enlarge(cells, inputs)
+        return axes.enlarged(cells)
 
     return in_chunks(explain, model, inputs, targets, memory)

@@ -11,10 +11,11 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
+from xattr_check.core.layouts import Image
 from xattr_check.core.method import method
 from xattr_check.perturbation.gradients import MEMORY, in_chunks
 from xattr_methods._arguments import expect_images
-from xattr_methods.activations._watch import enlarge, is_spatial, weight_and_bias
+from xattr_methods.activations._watch import is_spatial, weight_and_bias
 
 # Functions (input, weight, bias, …); a bias runs along the last dimension of a linear map, or along channels.
 WEIGHTED: set[Callable[..., Any]] = {
@@ -186,11 +187,12 @@ def fullgrad(model: nn.Module, inputs: Tensor, targets: Tensor, *, memory: int =
     Raises ValueError for inputs that are not images, and where full_gradients does.
     """
     expect_images("fullgrad", inputs)
+    images = Image(tuple(inputs.shape[1:]))
 
     def explain(inputs: Tensor, targets: Tensor) -> Tensor:
         terms = full_gradients(model, inputs, targets)
         layers = [term for term in (terms.input, *terms.biases) if is_spatial(term)]
-        return torch.stack([enlarge(_rescaled(term), inputs) for term in layers]).sum(0)
+        return torch.stack([images.enlarged(_rescaled(term)) for term in layers]).sum(0)
 
     # The terms take as much memory again as the activations that they belong to.
     return in_chunks(explain, model, inputs, targets, memory // 2)

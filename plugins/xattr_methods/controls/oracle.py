@@ -9,7 +9,7 @@ from xattr_check.core.subject import Subject
 
 @method(control="positive", needs=("mask",))
 def oracle(model: nn.Module, inputs: Tensor, targets: Tensor, *, subject: Subject) -> Tensor:
-    """The subject's mask of what makes the target, (N, 1, H, W). No model is asked.
+    """The subject's mask of what makes the target, (N, 1, H, W) of images. No model is asked.
 
     Where the subject knows of another target, and that one is explained, it is the mask of what makes that.
     """
@@ -18,5 +18,5 @@ def oracle(model: nn.Module, inputs: Tensor, targets: Tensor, *, subject: Subjec
     mask = truth["mask"][rows]
     if "other_target" in truth:
         other = targets.to(rows.device) == truth["other_target"][rows]
-        mask = torch.where(other[:, None, None, None], truth["other_mask"][rows], mask)
+        mask = torch.where(other.reshape(-1, *[1] * (mask.ndim - 1)), truth["other_mask"][rows], mask)
     return mask.to(inputs)

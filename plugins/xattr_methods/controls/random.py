@@ -3,16 +3,19 @@
 import torch
 from torch import Tensor, nn
 
-from xattr_check.core.axes import layout_of
+from xattr_check.core.layouts import Beside, Layout
 from xattr_check.core.method import method
 from xattr_check.storage.digest import derive_seed, digest_rows
+from xattr_methods._arguments import laid_out
 
 
 @method(control="negative")
-def random(model: nn.Module, inputs: Tensor, targets: Tensor, *, seed: int = 0) -> Tensor:
+def random(
+    model: nn.Module, inputs: Tensor, targets: Tensor, *, seed: int = 0, layout: Layout | str | None = None
+) -> Tensor:
     """Normal noise that depends on the input's bits alone, (N, 1, H, W), (N, D) or (N, T, E)."""
-    layout = layout_of(inputs)
-    shape = layout.map_shape if layout.is_image else layout.shape
+    axes = laid_out("random", inputs, layout)
+    shape = axes.map_shape if isinstance(axes, Beside) else axes.shape
     generator = torch.Generator()
     rows = []
     for row in digest_rows(inputs):

@@ -5,25 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from xattr_check.core.axes import layout_of
-from xattr_check.perturbation.outputs import Output
+from xattr_check.core.layouts import Layout
+from xattr_check.core.outputs import Output, output_of
+from xattr_check.perturbation.outputs import Quantity
 from xattr_check.perturbation.regions import SemanticMap
-from xattr_methods._arguments import expect_at_least, expect_output
-
-
-def spatial_of(name: str, inputs: Tensor) -> tuple[int, ...]:
-    """(H, W) of images, (D,) of columns, (T,) of tokens. Raises ValueError in the name of a method."""
-    layout = layout_of(inputs)
-    if not layout.is_known:
-        raise ValueError(
-            f"{name}: expected inputs (N, C, H, W), (N, D) or (N, T, E), came {tuple(inputs.shape)}"
-        )
-    return layout.spatial
-
-
-def as_maps(values: Tensor, inputs: Tensor) -> Tensor:
-    """Values (N, *P) as maps of inputs: (N, 1, H, W), (N, D) or (N, T, 1), in their precision."""
-    return layout_of(inputs).maps(values.to(inputs.dtype))
+from xattr_methods._arguments import expect_at_least, expect_output, laid_out
 
 
 def fill_of(inputs: Tensor, baseline: float | Tensor) -> Tensor:
@@ -39,6 +25,7 @@ class Game:
 
     regions: those of each input, or one set of them for all.
     fill: (N, *F), what stands where a feature is absent.
+    layout: of the inputs. explained: what the model's outputs mean.
     """
 
     model: nn.Module
@@ -46,8 +33,10 @@ class Game:
     targets: Tensor
     regions: SemanticMap
     fill: Tensor
-    output: Output
+    output: Quantity
     memory: int
+    layout: Layout
+    explained: Output
 
     @classmethod
     def of(
@@ -57,19 +46,24 @@ class Game:
         inputs: Tensor,
         targets: Tensor,
         regions: str | Tensor,
-        cells: int,
+        cells: int | None,
         baseline: float | Tensor,
-        output: Output,
+        output: Quantity,
         memory: int,
+        layout: Layout | str | None = None,
+        explained: Output | str | None = None,
     ) -> "Game":
         """The game that a method's parameters ask for.
 
-        regions: `grid`, cells × cells on an image, or `single`, every feature by itself, as columns and
-            tokens always are; or int64 ids of any value, (*spatial), (1, *spatial) or (N, *spatial).
+        regions: `grid`, so many cells on each side of an image, a signal or a volume, or `single`, every
+            feature by itself, as columns and tokens always are; or int64 ids of any value, (*spatial),
+            (1, *spatial) or (N, *spatial).
+        cells: None for as many as the layout has by default.
 
         Raises ValueError in the name of the method.
         """
-        spatial = spatial_of(name, inputs)
+        axes = laid_out(name, inputs, layout)
+        spatial = axes.spatial
         expect_output(name, output)
         if isinstance(regions, Tensor):
             shaped = regions if regions.ndim > len(spatial) else regions.unsqueeze(0)
@@ -79,15 +73,18 @@ class Game:
                     f"came {regions.dtype} {tuple(regions.shape)}"
                 )
             found = SemanticMap.of(shaped)
-        elif regions == "single" or (regions == "grid" and len(spatial) == 1):
+        elif regions == "single":
             found = SemanticMap.single(spatial)
         elif regions == "grid":
-            expect_at_least(name, 1, cells=cells)
-            found = SemanticMap.grid(spatial, cells)
+            if cells is not None:
+                expect_at_least(name, 1, cells=cells)
+            found = SemanticMap.of(axes.regions(cells)[None])
         else:
             raise ValueError(f"{name}: expected regions 'grid', 'single' or a tensor, came {regions!r}")
         fill = fill_of(inputs, baseline)
-        return cls(model, inputs, targets, found.to(inputs.device), fill, output, memory)
+        return cls(
+            model, inputs, targets, found.to(inputs.device), fill, output, memory, axes, output_of(explained)
+        )
 
     @property
     def count(self) -> int:
@@ -103,7 +100,7 @@ class Game:
         distinct, place = coalitions.to(self.inputs.device).unique(dim=0, return_inverse=True)
         found = self.regions.outputs(
             self.model, self.inputs, self.targets, self.fill, distinct, output=self.output,
-            memory=self.memory,
+            memory=self.memory, layout=self.layout, explained=self.explained,
         )  # fmt: skip
         return found[:, place]
 
@@ -111,7 +108,7 @@ class Game:
         """Maps of values (N, count), each at all features of its region."""
         # A region that an input does not have is never asked for.
         index = self.regions.index.flatten(1).expand(len(self.inputs), -1)
-        return as_maps(values.gather(1, index), self.inputs)
+        return self.layout.maps(values.gather(1, index).to(self.inputs.dtype))
 
     def spread(self, values: Tensor) -> Tensor:
         """Maps of values (N, count), each spread evenly over its region, so that sums stay what they are."""

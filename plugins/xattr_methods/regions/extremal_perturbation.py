@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from xattr_check.core.layouts import blurred
 from xattr_check.core.method import method
-from xattr_check.perturbation.fills import blurred
 from xattr_check.perturbation.gradients import MEMORY, in_chunks
 from xattr_methods._arguments import expect_above, expect_at_least, expect_images
 

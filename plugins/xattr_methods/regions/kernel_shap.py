@@ -5,9 +5,11 @@ import math
 import torch
 from torch import Tensor, nn
 
+from xattr_check.core.layouts import Layout
 from xattr_check.core.method import method
+from xattr_check.core.outputs import Output
 from xattr_check.perturbation.gradients import MEMORY
-from xattr_check.perturbation.outputs import Output
+from xattr_check.perturbation.outputs import Quantity
 from xattr_methods._arguments import expect_at_least
 from xattr_methods.regions._game import Game
 
@@ -56,19 +58,22 @@ def kernel_shap(
     targets: Tensor,
     *,
     regions: str | Tensor = "grid",
-    cells: int = 8,
+    cells: int | None = None,
     samples: int = 2048,
     baseline: float | Tensor = 0.0,
-    output: Output = "logit",
+    output: Quantity = "logit",
     seed: int = 0,
     memory: int = MEMORY,
+    layout: Layout | str | None = None,
+    explained: Output | str | None = None,
 ) -> Tensor:
     """Shapley values as the weighted linear fit to the outputs of coalitions of regions. [lundberg2017]
 
     Returns (N, 1, H, W), (N, D) or (N, T, 1); a region's value is spread evenly over its features.
 
-    regions: `grid`, cells × cells on an image, or `single`, every feature by itself; or int64 ids (*spatial),
+    regions: `grid`, so many cells on a side, or `single`, every feature by itself; or int64 ids (*spatial),
         (1, *spatial) or (N, *spatial). Columns and tokens are regions of their own.
+    cells: by default 8 on a side of an image, 4 of a volume, 32 runs of a signal.
     samples: coalitions, besides the empty and the full one; the same for all inputs. Where they are all
         there are, the values are exact; else a draw's bias is of the order of 1 / samples, and complementary
         pairs cancel much of its noise [covert2021].
@@ -76,9 +81,12 @@ def kernel_shap(
     output: `logit` or `probability`.
 
     Completeness (local accuracy, Prop. 1 of [lundberg2017]) is a constraint of the fit, and exact.
+    layout, explained: what a feature of the inputs is, and what the model's outputs mean: by default classes.
     Raises ValueError for parameters that do not fit the inputs, and for samples too few for the regions.
     """
-    game = Game.of("kernel_shap", model, inputs, targets, regions, cells, baseline, output, memory)
+    game = Game.of(
+        "kernel_shap", model, inputs, targets, regions, cells, baseline, output, memory, layout, explained
+    )
     count = game.count
     expect_at_least("kernel_shap", min(4 * count, 2**count - 2), samples=samples)
     generator = torch.Generator().manual_seed(seed)

@@ -3,9 +3,11 @@
 import torch
 from torch import Tensor, nn
 
+from xattr_check.core.layouts import Layout
 from xattr_check.core.method import method
+from xattr_check.core.outputs import Output
 from xattr_check.perturbation.gradients import MEMORY
-from xattr_check.perturbation.outputs import Output
+from xattr_check.perturbation.outputs import Quantity
 from xattr_methods._arguments import expect_at_least
 from xattr_methods.regions._game import Game
 
@@ -23,14 +25,16 @@ def lime(
     targets: Tensor,
     *,
     regions: str | Tensor = "grid",
-    cells: int = 8,
+    cells: int | None = None,
     samples: int = 1000,
     width: float = 0.25,
     penalty: float = 1.0,
     baseline: float | Tensor = 0.0,
-    output: Output = "logit",
+    output: Quantity = "logit",
     seed: int = 0,
     memory: int = MEMORY,
+    layout: Layout | str | None = None,
+    explained: Output | str | None = None,
 ) -> Tensor:
     """Coefficients of a ridge regression of the target's output on which regions are present. [ribeiro2016]
 
@@ -38,8 +42,9 @@ def lime(
     explanation of the paper is sparse, of K regions that are selected first. Here none is left out: the ridge
     is the last step of the authors' code.
 
-    regions: `grid`, cells × cells on an image, or `single`, every feature by itself; or int64 ids (*spatial),
+    regions: `grid`, so many cells on a side, or `single`, every feature by itself; or int64 ids (*spatial),
         (1, *spatial) or (N, *spatial), such as superpixels. Columns and tokens are regions of their own.
+    cells: by default 8 on a side of an image, 4 of a volume, 32 runs of a signal.
     samples: the input, and variants in which each region is present with probability ½; the same for all
         inputs. width: of the exponential kernel on the cosine distance, exp(−D² / 2 width²), which weights
         them, as in the authors' code; the σ of the paper's exp(−D² / σ²) is √2 times that.
@@ -47,10 +52,13 @@ def lime(
     baseline: what stands for an absent region, a number or broadcastable to inputs.
     output: `logit`, or `probability` as in the paper, where other classes come in.
 
+    layout, explained: what a feature of the inputs is, and what the model's outputs mean: by default classes.
     Raises ValueError for parameters that do not fit the inputs.
     """
     expect_at_least("lime", 2, samples=samples)
-    game = Game.of("lime", model, inputs, targets, regions, cells, baseline, output, memory)
+    game = Game.of(
+        "lime", model, inputs, targets, regions, cells, baseline, output, memory, layout, explained
+    )
     generator = torch.Generator().manual_seed(seed)
     present = torch.rand(samples, game.count, generator=generator, dtype=torch.float64) < 0.5
     present[0] = True

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from xattr_check.core.layouts import blurred
 from xattr_check.core.method import method
-from xattr_check.perturbation.fills import blurred
+from xattr_check.core.outputs import Output, output_of
 from xattr_check.perturbation.gradients import MEMORY, in_chunks
 from xattr_check.perturbation.outputs import outputs_under
 from xattr_methods._arguments import expect_above, expect_at_least, expect_images
@@ -46,6 +47,7 @@ def meaningful_perturbation(
     jitter: int | None = None,
     seed: int = 0,
     memory: int = MEMORY,
+    explained: Output | str | None = None,
 ) -> Tensor:
     """How much the smallest smooth mask that brings the target's probability down blurs a pixel. [fong2017]
 
@@ -56,6 +58,7 @@ def meaningful_perturbation(
     blur: deviation in pixels of the blurred image; jitter: how many shifts of the image are tried in either
         direction, one in each step; both in proportion to the authors' 10 and 4 for 224 × 224 by default.
     seed: of the shifts, the same for all inputs.
+    explained: what the model's outputs mean, classes by default.
 
     The mask starts as the smallest disk in the centre that takes away 99 % of what blurring everything does,
     and is optimised by Adam, whose rate falls to nothing so that it settles. Where blurring everything leaves
@@ -66,6 +69,7 @@ def meaningful_perturbation(
     shifts = max(1, round(JITTER * min(inputs.shape[2:]) / SIDE)) if jitter is None else jitter
     expect_at_least("meaningful_perturbation", 1, iterations=iterations, jitter=shifts)
     height, width = inputs.shape[2:]
+    meant = output_of(explained)
     share = min(height, width) / SIDE
     sigma = BLUR * share if blur is None else blur
     expect_above("meaningful_perturbation", 0, blur=sigma)
@@ -82,7 +86,7 @@ def meaningful_perturbation(
         shown = torch.cat([torch.ones_like(disks[:1]), disks, torch.zeros_like(disks[:1])])
         outputs = outputs_under(
             model, inputs, targets, fill, lambda rows, columns: shown[columns], len(shown),
-            output="probability", memory=memory,
+            output="probability", memory=memory, explained=meant,
         )  # fmt: skip
         whole, nothing = outputs[:, :1], outputs[:, -1:]
         enough = outputs <= nothing + (1 - SUPPRESSED) * (whole - nothing)
@@ -101,7 +105,7 @@ def meaningful_perturbation(
         for down, right in drawn:
             window = (..., slice(down, down + height), slice(right, right + width))
             shown = torch.lerp(wide_fill[window], wide[window], enlarged(masks))
-            probability = model(shown).softmax(1).gather(1, chosen[:, None]).squeeze(1)
+            probability = meant.probability(model(shown), chosen)
             hidden = (1 - masks).flatten(1).sum(1)
             # Each input has a loss of its own; one backward pass serves them all.
             loss = (probability + sparsity * hidden + smoothness * variation(masks)).sum()

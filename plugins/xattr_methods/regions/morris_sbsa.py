@@ -5,9 +5,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from xattr_check.core.layouts import Layout
 from xattr_check.core.method import method
+from xattr_check.core.outputs import Output
 from xattr_check.perturbation.gradients import MEMORY
-from xattr_check.perturbation.outputs import Output
+from xattr_check.perturbation.outputs import Quantity
 from xattr_check.statistics.morris import elementary_effects, screening, trajectories
 from xattr_methods._arguments import expect_at_least
 from xattr_methods.regions._game import Game
@@ -21,14 +23,16 @@ def morris_sbsa(
     *,
     statistic: Literal["magnitude", "mean", "deviation"] = "magnitude",
     regions: str | Tensor = "grid",
-    cells: int = 8,
+    cells: int | None = None,
     samples: int = 16,
     levels: int = 4,
     gain: float = 2.0,
     baseline: float | Tensor = 0.0,
-    output: Output = "logit",
+    output: Quantity = "logit",
     seed: int = 0,
     memory: int = MEMORY,
+    layout: Layout | str | None = None,
+    explained: Output | str | None = None,
 ) -> Tensor:
     """Mean elementary effect of a region's gain while the others have gains of any size. [mosip2021]
 
@@ -36,8 +40,9 @@ def morris_sbsa(
 
     statistic: `magnitude`, μ*, which has no sign; `mean`, μ, positive where more of the region makes more of
         the target; or `deviation`, σ, how much the effect depends on the other regions and on the gain.
-    regions: `grid`, cells × cells on an image, or `single`, every feature by itself; or int64 ids (*spatial),
+    regions: `grid`, so many cells on a side, or `single`, every feature by itself; or int64 ids (*spatial),
         (1, *spatial) or (N, *spatial), such as superpixels. Columns and tokens are regions of their own.
+    cells: by default 8 on a side of an image, 4 of a volume, 32 runs of a signal.
     samples: trajectories, N; with D regions there are N (D + 1) forward passes for each input, at the same
         gains for all inputs. levels: of the grid of gains, even.
     gain: the largest one; at 0 a region is the baseline, at 1 as it is. An effect is the change of the output
@@ -45,6 +50,7 @@ def morris_sbsa(
     baseline: what a region fades to, a number or broadcastable to inputs.
     output: `logit` or `probability`.
 
+    layout, explained: what a feature of the inputs is, and what the model's outputs mean: by default classes.
     Raises ValueError for parameters that do not fit the inputs.
     """
     if statistic not in ("magnitude", "mean", "deviation"):
@@ -52,7 +58,9 @@ def morris_sbsa(
             f"morris_sbsa: expected statistic 'magnitude', 'mean' or 'deviation', came {statistic!r}"
         )
     expect_at_least("morris_sbsa", 2, samples=samples)
-    game = Game.of("morris_sbsa", model, inputs, targets, regions, cells, baseline, output, memory)
+    game = Game.of(
+        "morris_sbsa", model, inputs, targets, regions, cells, baseline, output, memory, layout, explained
+    )
     design = gain * trajectories(game.count, samples, torch.Generator().manual_seed(seed), levels)
     found = screening(elementary_effects(design, game.outcomes(design)))
     values: Tensor = getattr(found, statistic)

@@ -6,29 +6,33 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from xattr_check.core.layouts import Beside, Layout
 from xattr_check.core.method import method
+from xattr_check.core.outputs import Output
 from xattr_check.perturbation.gradients import MEMORY
-from xattr_check.perturbation.outputs import Output, outputs_under, shared_masks
-from xattr_methods._arguments import expect_at_least, expect_output
-from xattr_methods.regions._game import as_maps, fill_of, spatial_of
+from xattr_check.perturbation.outputs import Quantity, outputs_under, shared_masks
+from xattr_methods._arguments import expect_at_least, expect_output, laid_out
+from xattr_methods.regions._game import fill_of
 
 
 class SoftMasks:
     """Random masks, made when they are asked for: every share has the expectation `keep`.
 
-    Images: cells × cells that are kept at random, enlarged bilinearly by one cell more than the image has,
-    and cut out at a random place. Columns and tokens are kept or not, each by itself.
+    Images, signals and volumes: so many cells on each side that are kept at random, enlarged linearly by one
+    cell more than the image has, and cut out at a random place. Columns and tokens are kept or not, each by
+    itself.
     """
 
     def __init__(
-        self, inputs: Tensor, spatial: tuple[int, ...], masks: int, cells: int, keep: float, seed: int
+        self, inputs: Tensor, layout: Layout, masks: int, cells: int, keep: float, seed: int
     ) -> None:
         generator = torch.Generator().manual_seed(seed)
-        shape = (cells, cells) if len(spatial) == 2 else spatial
+        smooth, spatial = isinstance(layout, Beside), layout.spatial
+        shape = (cells,) * len(spatial) if smooth else spatial
         bits = torch.rand(masks, *shape, generator=generator, dtype=torch.float64) < keep
         self.bits = bits.to(inputs)
         self.windows, self.shifts = [], []
-        for side in spatial if len(spatial) == 2 else ():
+        for side in spatial if smooth else ():
             cell = math.ceil(side / cells)
             # What each cell gives to each pixel, at each of the shifts: (shifts, cells, side).
             enlarged = functional.interpolate(
@@ -40,10 +44,11 @@ class SoftMasks:
 
     def __getitem__(self, numbers: Tensor) -> Tensor:
         """(m, *spatial): the masks of those numbers (m,)."""
-        if not self.windows:
-            return self.bits[numbers]
-        down, across = (w[s[numbers]] for w, s in zip(self.windows, self.shifts, strict=True))
-        return down.mT @ self.bits[numbers] @ across
+        found = self.bits[numbers]
+        for axis, (windows, shifts) in enumerate(zip(self.windows, self.shifts, strict=True), start=1):
+            weights = windows[shifts[numbers]]  # (m, cells, side)
+            found = torch.einsum("m...c,mcs->m...s", found.movedim(axis, -1), weights).movedim(-1, axis)
+        return found
 
 
 @method(claims=("implementation_invariance", "dead_neurons"))
@@ -57,9 +62,11 @@ def rise(
     keep: float = 0.5,
     centred: bool = False,
     baseline: float | Tensor = 0.0,
-    output: Output = "probability",
+    output: Quantity = "probability",
     seed: int = 0,
     memory: int = MEMORY,
+    layout: Layout | str | None = None,
+    explained: Output | str | None = None,
 ) -> Tensor:
     """Mean of random masks, weighted by the target's probability under them, over their mean. [petsiuk2018]
 
@@ -73,28 +80,31 @@ def rise(
     baseline: what a mask fades to, a number or broadcastable to inputs.
     output: `probability` as in the paper, or `logit`.
 
+    layout, explained: what a feature of the inputs is, and what the model's outputs mean: by default classes.
     Raises ValueError for parameters that do not fit the inputs.
     """
-    spatial = spatial_of("rise", inputs)
+    axes = laid_out("rise", inputs, layout)
+    features = math.prod(axes.spatial)
     expect_at_least("rise", 1, masks=masks, cells=cells)
     if not 0 < keep < 1:
         raise ValueError(f"rise: expected keep between 0 and 1, came {keep}")
     expect_output("rise", output)
-    drawn = SoftMasks(inputs, spatial, masks, cells, keep, seed)
+    drawn = SoftMasks(inputs, axes, masks, cells, keep, seed)
     fill = fill_of(inputs, baseline)
-    weighted = torch.zeros(len(inputs), math.prod(spatial), dtype=torch.float64, device=inputs.device)
+    weighted = torch.zeros(len(inputs), features, dtype=torch.float64, device=inputs.device)
     kept, mean = torch.zeros_like(weighted[:1]), torch.zeros_like(weighted[:, :1])
     # Each mask is made once, however many inputs and chunks of inputs there are.
-    at_once = max(1, memory // (32 * math.prod(spatial)))
+    at_once = max(1, memory // (32 * features))
     for numbers in torch.arange(masks, device=inputs.device).split(at_once):
         shares = drawn[numbers]
         outputs = outputs_under(
-            model, inputs, targets, fill, shared_masks(shares), len(shares), output=output, memory=memory
-        )
+            model, inputs, targets, fill, shared_masks(shares), len(shares), output=output, memory=memory,
+            layout=axes, explained=explained,
+        )  # fmt: skip
         weights = shares.flatten(1).double()
         weighted += outputs @ weights
         kept += weights.sum(0)
         mean += outputs.sum(1, keepdim=True) / masks
     if centred:
         weighted -= mean * kept
-    return as_maps(weighted / (masks * keep), inputs)
+    return axes.maps((weighted / (masks * keep)).to(inputs.dtype))

@@ -5,9 +5,11 @@ import math
 import torch
 from torch import Tensor, nn
 
+from xattr_check.core.layouts import Layout
 from xattr_check.core.method import method
+from xattr_check.core.outputs import Output
 from xattr_check.perturbation.gradients import MEMORY
-from xattr_check.perturbation.outputs import Output
+from xattr_check.perturbation.outputs import Quantity
 from xattr_methods._arguments import expect_at_least
 from xattr_methods.regions._game import Game
 
@@ -47,21 +49,24 @@ def shapley(
     targets: Tensor,
     *,
     regions: str | Tensor = "grid",
-    cells: int = 8,
+    cells: int | None = None,
     permutations: int = 32,
     antithetic: bool = True,
     exact: int = 12,
     baseline: float | Tensor = 0.0,
-    output: Output = "logit",
+    output: Quantity = "logit",
     seed: int = 0,
     memory: int = MEMORY,
+    layout: Layout | str | None = None,
+    explained: Output | str | None = None,
 ) -> Tensor:
     """Mean gain of the target's output when a region joins the others in random order. [strumbelj2010]
 
     Returns (N, 1, H, W), (N, D) or (N, T, 1); a region's value is spread evenly over its features.
 
-    regions: `grid`, cells × cells on an image, or `single`, every feature by itself; or int64 ids (*spatial),
+    regions: `grid`, so many cells on a side, or `single`, every feature by itself; or int64 ids (*spatial),
         (1, *spatial) or (N, *spatial). Columns and tokens are regions of their own.
+    cells: by default 8 on a side of an image, 4 of a volume, 32 runs of a signal.
     exact: up to so many regions all coalitions are evaluated, and the values are exact [shapley1953].
     permutations: orders that are drawn where there are more, the same for all inputs; antithetic: every
         second one is the reverse of the one before it, which cancels much of the noise [mitchell2022].
@@ -69,10 +74,13 @@ def shapley(
     output: `logit` or `probability`.
 
     Completeness is the efficiency of [shapley1953]; it holds in every order, and so with few of them.
+    layout, explained: what a feature of the inputs is, and what the model's outputs mean: by default classes.
     Raises ValueError for parameters that do not fit the inputs.
     """
     expect_at_least("shapley", 1, permutations=permutations)
-    game = Game.of("shapley", model, inputs, targets, regions, cells, baseline, output, memory)
+    game = Game.of(
+        "shapley", model, inputs, targets, regions, cells, baseline, output, memory, layout, explained
+    )
     count = game.count
     if count <= exact:
         coalitions = subsets(count)

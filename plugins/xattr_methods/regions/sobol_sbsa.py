@@ -4,9 +4,11 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from xattr_check.core.layouts import Layout
 from xattr_check.core.method import method
+from xattr_check.core.outputs import Output
 from xattr_check.perturbation.gradients import MEMORY
-from xattr_check.perturbation.outputs import Output
+from xattr_check.perturbation.outputs import Quantity
 from xattr_check.statistics.sobol import saltelli, sobol_indices
 from xattr_methods.regions._game import Game
 
@@ -19,13 +21,15 @@ def sobol_sbsa(
     *,
     index: Literal["total", "first"] = "total",
     regions: str | Tensor = "grid",
-    cells: int = 8,
+    cells: int | None = None,
     samples: int = 64,
     gain: float = 2.0,
     baseline: float | Tensor = 0.0,
-    output: Output = "logit",
+    output: Quantity = "logit",
     seed: int = 0,
     memory: int = MEMORY,
+    layout: Layout | str | None = None,
+    explained: Output | str | None = None,
 ) -> Tensor:
     """Share of the output's variance that a region makes while all regions fade in and out. [sbsa2022]
 
@@ -34,8 +38,9 @@ def sobol_sbsa(
 
     index: `total`, S_T, a region's share with all its interactions, or `first`, S₁, its share by itself.
         Total indices add up to one or more, first-order ones to one or less.
-    regions: `grid`, cells × cells on an image, or `single`, every feature by itself; or int64 ids (*spatial),
+    regions: `grid`, so many cells on a side, or `single`, every feature by itself; or int64 ids (*spatial),
         (1, *spatial) or (N, *spatial), such as superpixels. Columns and tokens are regions of their own.
+    cells: by default 8 on a side of an image, 4 of a volume, 32 runs of a signal.
     samples: N, a power of two, which the paper's 50 is not; with D regions there are N (D + 2) forward passes
         for each input, at the same gains for all inputs. The standard error of S₁ is about √(2 S_T / N), and
         that of S₁/S_T grows as S_T falls: of 64 regions that share the variance, S₁ is noise at this N, while
@@ -44,11 +49,14 @@ def sobol_sbsa(
     baseline: what a region fades to, a number or broadcastable to inputs.
     output: `logit` or `probability`.
 
+    layout, explained: what a feature of the inputs is, and what the model's outputs mean: by default classes.
     Raises ValueError for parameters that do not fit the inputs.
     """
     if index not in ("total", "first"):
         raise ValueError(f"sobol_sbsa: expected index 'total' or 'first', came {index!r}")
-    game = Game.of("sobol_sbsa", model, inputs, targets, regions, cells, baseline, output, memory)
+    game = Game.of(
+        "sobol_sbsa", model, inputs, targets, regions, cells, baseline, output, memory, layout, explained
+    )
     design = saltelli(game.count, samples, seed)
     found = sobol_indices(game.outcomes(gain * design), game.count)
     return game.spread(found.total if index == "total" else found.first)

@@ -7,6 +7,7 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
+from xattr_check.errors import Declined
 from xattr_check.perturbation.gradients import in_chunks
 from xattr_methods.relevance._calls import CONVOLUTIONS, Call
 from xattr_methods.relevance._linear_layers import Layer, layer_of, merged, safe
@@ -260,7 +261,7 @@ def propagate(
         if rules.first and not any(
             propagation.reads_input(one.source) for one in propagation.layers.values()
         ):
-            raise ValueError(
+            raise Declined(
                 f"{name}: no linear layer of this model reads the input, for the rule {rules.first!r}"
             )
         chosen = targets[:, None]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+from xattr_check.errors import Declined
 from xattr_methods.relevance._calls import CONSTANT, ESCAPES, Call, described, kind_of, laid_apart, named
 
 Pairs = Iterable[tuple[Tensor, Tensor]]
@@ -44,7 +45,7 @@ class Tape(TorchFunctionMode):
         with torch.set_grad_enabled(not self.values), self:
             output = self._current(self.model(self.input))
         if not isinstance(output, Tensor) or id(output) not in self._known:
-            raise ValueError(
+            raise Declined(
                 f"{self.method}: the model's output was computed out of sight of torch functions, as by "
                 "TorchScript; pass the model in plain PyTorch, or use xattr:integrated_gradients instead"
             )
@@ -175,6 +176,6 @@ class Tape(TorchFunctionMode):
             if isinstance(module, nn.Module) and id(module) in names:
                 where = f", which {names[id(module)]} ({type(module).__name__}) calls"
             frame = frame.f_back  # type: ignore[assignment]
-        raise ValueError(
+        raise Declined(
             f"{self.method}: there is no rule for {what}{where}; use xattr:integrated_gradients instead"
         )

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from xattr_check.core.axes import layout_of
+from xattr_check.core.layouts import is_image
 from xattr_check.core.method import method
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_methods.relevance._rules import RECTIFIERS, Bound, Rules, propagate
@@ -33,7 +33,7 @@ def deep_taylor(
     BatchNorm is made one map with the linear layer before it. Raises ValueError where the model has other
     nonlinearities than ReLUs, or calls a function without a rule.
     """
-    chosen = input_rule or ("box" if layout_of(inputs).is_image else "wsquare")
+    chosen = input_rule or ("box" if is_image(inputs) else "wsquare")
     if chosen not in INPUT_RULES:
         raise ValueError(
             f"deep_taylor: expected input_rule= one of {', '.join(INPUT_RULES)}, came {chosen!r}"

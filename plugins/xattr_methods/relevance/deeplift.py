@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from xattr_check.core.method import method
+from xattr_check.errors import Declined
 from xattr_check.perturbation.chunks import Chunks
 from xattr_check.perturbation.gradients import MEMORY, chunk_size, lay_out
 from xattr_methods.relevance._calls import Call
@@ -45,7 +46,7 @@ def run_there(here: Tape, row: Tensor) -> Tape:
         there.run(lay_out(here.model, row.expand(rows, *row.shape[1:])))
         if goes_with(here, there):
             return there
-    raise ValueError(
+    raise Declined(
         f"{here.method}: the model calls other functions for the baseline than for the inputs; "
         "use xattr:integrated_gradients instead"
     )
@@ -147,8 +148,8 @@ def deeplift(
     A nonlinearity has the multiplier Δy / Δx, and its derivative where Δx is rounding; a maximum hands its
     rise to the input's winner and its fall to the baseline's. The multipliers start at the logit.
     Completeness (summation to delta, § 3.1 there) holds up to rounding.
-    Raises ValueError where the model multiplies activations, calls softmax, LayerNorm, an LSTM or another
-    function without a rule.
+    Raises Declined, a ValueError, where the model multiplies activations, calls softmax, LayerNorm, an LSTM
+    or another function without a rule.
     """
     rows = baseline_rows("deeplift", inputs, baseline)
     return contributions("deeplift", model, inputs, targets, [rows], rule, memory)

@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from xattr_check.core.axes import layout_of
+from xattr_check.core.layouts import Layout
 from xattr_check.core.method import method
 from xattr_check.perturbation.gradients import MEMORY, in_chunks
+from xattr_methods._arguments import neighbours_of
 from xattr_methods.activations._watch import watch_model
 from xattr_methods.relevance._calls import Call
 from xattr_methods.relevance._rules import RECTIFIERS, Bound, Propagation, Rules, bounds_of
@@ -27,6 +27,7 @@ def excitation_backprop(
     call: int = -1,
     low: Bound = None,
     memory: int = MEMORY,
+    layout: Layout | str | None = None,
 ) -> Tensor:
     """Probability that each feature wins, when each unit passes the win to one input, (N, *F). [zhang2018]
 
@@ -36,7 +37,7 @@ def excitation_backprop(
     contrastive: subtract what a unit with the negated weights of the target would win, at the last layer. The
         map is signed then; the paper shows its positive part.
     layer, call: a module's name, at which to stop, as the paper does, and which of its calls if there are
-        several: the map is that of its output, summed over channels, bilinear to the size of the input,
+        several: the map is that of its output, summed over channels, linear to the size of the input,
         (N, 1, H, W).
     low: the features' lower bound; by default the least value of each input, or zero if that is less.
     memory: bytes that one chunk of inputs may take, activations included.
@@ -44,16 +45,12 @@ def excitation_backprop(
     BatchNorm is made one map with the linear layer before it; additions and pools share as layers do. Raises
     ValueError where the model has other nonlinearities than ReLUs, or calls a function without a rule.
     """
-    if layer is not None and not layout_of(inputs).is_image:
-        raise ValueError(
-            f"excitation_backprop: expected images (N, C, H, W) for layer=, came {tuple(inputs.shape)}; "
-            "leave it out for a map of the input"
-        )
+    axes = neighbours_of("excitation_backprop, layer=", inputs, layout) if layer is not None else None
     rules = Rules("zplus", "zplus", "zplus", first="shifted", bias=False, passed=RECTIFIERS)
 
     def explained(inputs: Tensor, targets: Tensor, low: Tensor, high: Tensor) -> Tensor:
         tape = Tape("excitation_backprop", model, rules.accepts)
-        with watch_model(model, layer) if layer else nullcontext() as watch:
+        with watch_model(model, layer, axes=inputs.ndim) if layer else nullcontext() as watch:
             logits = tape.run(inputs.detach()).detach()
         propagation = Propagation(tape, rules, low, high)
         start = torch.zeros_like(logits).scatter(1, targets[:, None], 1.0)
@@ -61,11 +58,7 @@ def excitation_backprop(
         return tape.backward(start, rule, at=watch.activation(call) if watch else None)
 
     joined = in_chunks(explained, model, inputs, targets, memory // 2, *bounds_of(inputs, low, None))
-    if layer is None:
-        return joined
-    return functional.interpolate(
-        joined.sum(1, keepdim=True), size=inputs.shape[2:], mode="bilinear", align_corners=False
-    )
+    return joined if axes is None else axes.enlarged(joined.sum(1, keepdim=True))
 
 
 def _contrasting(propagation: Propagation) -> Any:

@@ -75,7 +75,7 @@ def lrp(
     relevance sums to the logit in networks without biases alone, up to ε, and for αβ where each unit has
     contributions of both signs. A comparison with zennit needs its SequentialMergeBatchNorm, a Sum module for
     each addition, and the logit in place of 1 to start from; its rules other than ε are stabilised as well.
-    Raises ValueError where the model calls a function for which there is no rule, as softmax or an LSTM.
+    Raises Declined, a ValueError, where the model calls a function for which there is no rule, as softmax.
     """
     dense, convolution, first = read_composite(composite) if rule is None else read_rule(rule)
     if "alphabeta" in (convolution, dense) and abs(alpha - beta - 1) > 1e-9:

@@ -40,7 +40,7 @@ SUBJECTS: dict[str, Callable[[], Subject]] = {
 
 def maps_of(method: str, subject: Subject, draw: Draw) -> np.ndarray:
     """One score for each feature, (n, P): magnitudes for a sensitivity, summed over channels."""
-    maps = load_method(method)(subject.model, draw.inputs, draw.targets).double()
+    maps = load_method(method).bind(subject)(subject.model, draw.inputs, draw.targets).double()
     if load_method(method).sensitivity:
         maps = maps.abs()
     if maps.ndim > 2:

@@ -317,7 +317,8 @@ def test_regions_are_removed_whole_and_best_first() -> None:
 
 def made_of(inputs: Tensor) -> Subject:
     model = nn.Sequential(nn.Flatten(), nn.Linear(inputs[0].numel(), 2))
-    return Subject("any", model, inputs, torch.zeros(len(inputs), dtype=torch.int64))
+    targets = torch.zeros(len(inputs), dtype=torch.int64)
+    return Subject("any", model, inputs, targets, layout="embeddings" if inputs.ndim == 3 else None)
 
 
 def columns_of(count: int, seed: int) -> dict[str, Tensor]:

@@ -332,7 +332,7 @@ def test_without_options_it_makes_what_runs_of_pytest_look_for(monkeypatch: pyte
         (
             ["--scenario=null"],
             {"subject": "one_output"},
-            "subject 'colours': expected at least two outputs, of which one is explained against the others",
+            "subject 'colours': expected output='margin' for one logit of two classes, or output='value'",
         ),
         (["--scenario=null"], {"subject": "nothing"}, f"--xattr-subject='{HERE}:nothing': "),
         (["--scenario=null", "--reference=subject"], {}, "subject 'colours': has no reference of its own"),

@@ -36,13 +36,13 @@ class Called(nn.Module):
         return logits if self.after is None else self.after(logits)
 
 
-def made(model: nn.Module, inputs: Tensor = INPUTS) -> Subject:
-    return Subject("mine", model, inputs, torch.arange(len(inputs)) % 2)
+def made(model: nn.Module, inputs: Tensor = INPUTS, layout: str | None = None) -> Subject:
+    return Subject("mine", model, inputs, torch.arange(len(inputs)) % 2, layout=layout)
 
 
-def refused(model: nn.Module, inputs: Tensor = INPUTS) -> str:
+def refused(model: nn.Module, inputs: Tensor = INPUTS, layout: str | None = None) -> str:
     with pytest.raises(SubjectError) as raised:
-        made(model, inputs)
+        made(model, inputs, layout)
     assert "\n" not in str(raised.value)
     return str(raised.value).removeprefix("subject 'mine': ")
 
@@ -125,7 +125,7 @@ def test_a_norm_without_statistics_is_named() -> None:
 )
 def test_probabilities_are_told_from_logits(after: Callable[[Tensor], Tensor], came: str) -> None:
     assert refused(Called(after=after)).startswith(
-        f"expected the model to return logits, of which probabilities are made by a softmax, came {came}"
+        f"expected the model to return logits, of which probabilities are made here, came {came}"
     )
 
 
@@ -145,17 +145,17 @@ def test_what_only_resembles_probabilities_is_none(after: Callable[[Tensor], Ten
 @pytest.mark.parametrize(
     ("after", "told"),
     [
-        (
-            lambda z: z[:, :1],
-            "expected at least two outputs, of which one is explained against the others, came one",
-        ),
+        (lambda z: z[:, :1], "expected output='margin' for one logit of two classes, or output='value' for"),
         (
             lambda z: z.argmax(1, keepdim=True).expand(-1, 3),
-            "expected the model to return logits (1, K) for one ",
+            "expected the model to return outputs (1, K) for one ",
         ),
-        (lambda z: z / 0, "expected finite logits, came NaN or infinite ones, first in row 0"),
-        (lambda z: {"logits": z}, "expected the model to return logits (1, K) for one input, came dict"),
-        (lambda z: z if len(z) == 1 else z[:1], "expected logits (8, K) for 8 inputs, came (1, 3)"),
+        (lambda z: z / 0, "expected finite outputs, came NaN or infinite ones, first in row 0"),
+        (
+            lambda z: {"logits": z},
+            "expected the model to return a tensor of outputs (N, K), came dict of 'logits'",
+        ),
+        (lambda z: z if len(z) == 1 else z[:1], "expected outputs (8, K) for 8 inputs, came (1, 3)"),
         (lambda z: z.reshape(1, 3), "the model cannot run on its inputs (8, 6): shape '[1, 3]' is invalid"),
     ],
 )
@@ -163,24 +163,35 @@ def test_what_is_no_table_of_logits(after: Callable[[Tensor], Any], told: str) -
     assert refused(Called(after=after)).startswith(told)
 
 
-@pytest.mark.parametrize("shape", [(12, 1, 4, 4, 4), (12, 1, 2, 2, 2, 2)])
-def test_volumes_are_refused(shape: tuple[int, ...]) -> None:
-    assert refused(nn.Flatten(), torch.zeros(shape)) == (
-        f"expected images (N, C, H, W), columns (N, D) or tokens (N, T, E), came {shape}; "
-        "volumes are not judged"
-    )
-
-
 @pytest.mark.parametrize(
     "first", [nn.Conv1d(4, 5, 3), nn.BatchNorm1d(4), nn.Sequential(nn.Identity(), nn.AvgPool1d(3))]
 )
-def test_signals_are_refused(first: nn.Module) -> None:
+def test_signals_are_no_embeddings(first: nn.Module) -> None:
     model = nn.Sequential(first, nn.Flatten(), nn.LazyLinear(3))
-    told = refused(model, torch.randn(12, 4, 60))
-    assert told.startswith(
-        "expected images (N, C, H, W), columns (N, D) or tokens (N, T, E), came signals (4, 60)"
+    inputs = torch.randn(12, 4, 60)
+    told = refused(model, inputs, "embeddings")
+    assert told.startswith("expected a model that reads tokens × numbers (N, T, E) for layout=")
+    assert told.endswith("reads its inputs along their last axis; say layout='signal'")
+    assert made(model, inputs, "signal").layout.spatial == (60,)
+
+
+class Recurrent(nn.Module):
+    """Tokens through a recurrent network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.head = nn.GRU(3, 5, batch_first=True), nn.Linear(5, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.read(inputs)[0][:, -1])
+        return logits
+
+
+def test_embeddings_are_no_signals() -> None:
+    told = refused(Recurrent(), torch.randn(12, 7, 3), "signal")
+    assert told.endswith(
+        "'read' reads its inputs as tokens, each with the numbers of an embedding; say layout='embeddings'"
     )
-    assert told.endswith("; give them as 60 tokens, inputs.transpose(1, 2), to a model that turns them back")
 
 
 class Transposed(nn.Module):
@@ -196,7 +207,7 @@ class Transposed(nn.Module):
 
 
 def test_tokens_are_no_signals() -> None:
-    assert made(Transposed(), TOKENS).examination == Examination(3)
+    assert made(Transposed(), TOKENS, "embeddings").examination == Examination(3)
 
 
 class Tabled(nn.Module):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from xattr_check import MethodError, Subject, load_method
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.faults import finite_fault, shape_fault, type_fault
+from xattr_check.core.layouts import layout_of
 from xattr_check.core.run import Run
 from xattr_check.core.state import ModelState, generator_states
 from xattr_check.core.units import By, Units
@@ -226,21 +227,23 @@ def test_an_error_is_remembered(run: Run) -> None:
     ],
 )
 def test_shapes(make: Callable[..., Subject], shapes: list[tuple[int, ...]], sentence: str) -> None:
-    inputs = make(count=4).inputs
+    subject = make(count=4)
+    inputs, layout = subject.inputs, subject.layout
     for shape in shapes:
-        assert shape_fault(torch.zeros(shape), inputs) == ""
+        assert shape_fault(torch.zeros(shape), inputs, layout) == ""
     for shape in [(1,), (4,), tuple(inputs.shape[1:]), (3, *inputs.shape[1:])]:
-        assert shape_fault(torch.zeros(shape), inputs)
-    assert shape_fault(torch.zeros(1), inputs) == sentence
+        assert shape_fault(torch.zeros(shape), inputs, layout)
+    assert shape_fault(torch.zeros(1), inputs, layout) == sentence
 
 
 def test_other_faults() -> None:
     inputs = torch.zeros(3, 4)
-    assert shape_fault(None, inputs) == "expected a tensor (N, 4), came NoneType None"
-    assert shape_fault((inputs, inputs), inputs) == (
+    layout = layout_of(inputs)
+    assert shape_fault(None, inputs, layout) == "expected a tensor (N, 4), came NoneType None"
+    assert shape_fault((inputs, inputs), inputs, layout) == (
         "expected a tensor (N, 4), came a tuple of 2; return the map alone"
     )
-    assert shape_fault(inputs.to_sparse(), inputs) == (
+    assert shape_fault(inputs.to_sparse(), inputs, layout) == (
         "expected a tensor (N, 4), came a tensor of layout torch.sparse_coo; return .to_dense() of it"
     )
     assert type_fault(inputs.half(), inputs) == ""

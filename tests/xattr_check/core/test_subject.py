@@ -42,7 +42,10 @@ class Pair(nn.Module):
         ({"targets": TARGETS[:4]}, "expected targets (5,), one for each input, came (4,)"),
         ({"targets": TARGETS[:, None]}, "expected targets (5,), one for each input, came (5, 1)"),
         ({"targets": TARGETS.tolist()}, "expected targets (5,), one for each input, came list"),
-        ({"targets": TARGETS.int()}, "expected int64 targets, came torch.int32; pass targets.long()"),
+        (
+            {"targets": TARGETS.int()},
+            "expected int64 targets, which output is explained, came torch.int32; pass targets.long()",
+        ),
         (
             {"targets": TARGETS + 1},
             "expected targets in 0…2, the model's outputs, came 1…3",
@@ -54,13 +57,13 @@ class Pair(nn.Module):
         ({"truth": {"mask": INPUTS[:3]}}, "expected truth 'mask' with 5 rows, came 3"),
         (
             {"model": Flat()},
-            "expected the model to return logits (1, K) for one input, came (1,); "
-            "wrap the model in a module that returns them",
+            "expected output='margin' for one logit of two classes, or output='value' for a real number, "
+            "came a model with one output and neither",
         ),
         (
             {"model": Pair()},
-            "expected the model to return logits (1, K) for one input, came tuple; "
-            "wrap the model in a module that returns them",
+            "expected the model to return a tensor of outputs (N, K), came tuple of 0, 1; "
+            "say which part is explained: select=0, one of 0, 1",
         ),
     ],
 )
@@ -94,8 +97,10 @@ def test_where_an_input_is() -> None:
 
 
 def test_what_a_subject_offers() -> None:
-    assert images().offers == {"image"}
-    assert columns().offers == tokens().offers == frozenset()
+    classes = {"classes", "probability", "accuracy"}
+    assert images().offers == {"image", "neighbours", *classes}
+    assert columns().offers == {"columns", *classes}
+    assert tokens().offers == {"embeddings", *classes}
     rich = Subject(
         "rich",
         MODEL,
@@ -108,7 +113,8 @@ def test_what_a_subject_offers() -> None:
         siblings={"shuffled_labels": MODEL},
         recipe=Recipe(lambda: MODEL, dict),
     )
-    assert rich.offers == {"reference", "regions", "mask", "causal", "sibling shuffled_labels", "recipe"}
+    more = {"reference", "regions", "mask", "causal", "sibling shuffled_labels", "recipe"}
+    assert rich.offers == {"columns", *classes, *more}
 
 
 @pytest.mark.parametrize(("make", "spatial"), [(images, (12, 12)), (columns, (6,)), (tokens, (5,))])

@@ -9,8 +9,9 @@ from subjects import columns, images
 from torch import Tensor
 
 from xattr_check import Store, Subject, Undefined
+from xattr_check.core.layouts import blurred
 from xattr_check.core.run import Draw, Run
-from xattr_check.perturbation.fills import IMPUTED_NOISE, absent, blurred, fixed
+from xattr_check.perturbation.fills import IMPUTED_NOISE, absent, fixed
 from xattr_check.perturbation.impute import imputed
 
 

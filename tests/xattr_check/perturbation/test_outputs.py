@@ -7,7 +7,7 @@ from torch import Tensor
 
 from xattr_check import Subject
 from xattr_check.perturbation.outputs import (
-    Output,
+    Quantity,
     descending_ranks,
     outputs_under,
     ranked_masks,
@@ -17,7 +17,7 @@ from xattr_check.perturbation.outputs import (
 MEBIBYTE = 2**20
 
 
-def textbook(subject: Subject, fill: Tensor, keep: Tensor, output: Output) -> Tensor:
+def textbook(subject: Subject, fill: Tensor, keep: Tensor, output: Quantity) -> Tensor:
     """One input, one mask at a time."""
     rows = []
     for index, (one, target) in enumerate(zip(subject.inputs, subject.targets, strict=True)):
@@ -33,7 +33,7 @@ def textbook(subject: Subject, fill: Tensor, keep: Tensor, output: Output) -> Te
 
 @pytest.mark.parametrize("output", ["probability", "logit"])
 @pytest.mark.parametrize("make", [images, columns, tokens])
-def test_outputs_agree_with_a_loop(make: object, output: Output) -> None:
+def test_outputs_agree_with_a_loop(make: object, output: Quantity) -> None:
     subject: Subject = make(count=4)  # type: ignore[operator]
     keep = torch.rand(5, *subject.spatial, generator=torch.Generator().manual_seed(0)) < 0.5
     fill = subject.inputs.flip(0)
@@ -46,6 +46,7 @@ def test_outputs_agree_with_a_loop(make: object, output: Output) -> None:
         5,
         output=output,
         memory=MEBIBYTE,
+        layout=subject.layout,
     )
     assert found.dtype == torch.float64
     # Rows of another batch size are rounded otherwise, in float32.
@@ -69,6 +70,7 @@ def test_masks_of_shares_mix_inputs_and_fill(make: object) -> None:
             len(keep),
             output="logit",
             memory=50_000,
+            layout=subject.layout,
         )
 
     found = under(shares)

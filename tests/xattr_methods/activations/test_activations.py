@@ -333,7 +333,9 @@ def test_gradcam_of_a_pooled_network_is_cam_rectified(seed: int) -> None:
 
 @by_name
 def test_columns_are_refused(method) -> None:
-    with pytest.raises(ValueError, match=rf"{method.name}: expected images \(N, C, H, W\), came \(3, 7\)"):
+    with pytest.raises(
+        ValueError, match=rf"{method.name}: expected images \(N, C, H, W\),.* came .*\(3, 7\)"
+    ):
         method(columns(), torch.randn(3, 7), TARGETS)
 
 

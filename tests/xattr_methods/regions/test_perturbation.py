@@ -112,7 +112,7 @@ def test_all_coalitions_give_the_exact_values_of_columns_and_tokens(method: Meth
     sequence = nn.Sequential(nn.Flatten(), network(8)).double()
     x = torch.randn(2, 4, 2, dtype=torch.float64)
     slow = torch.stack([brute_shapley(sequence, row, 0, torch.arange(4)) for row in x])
-    found = method(sequence, x, torch.tensor([0, 0]))
+    found = method(sequence, x, torch.tensor([0, 0]), layout="embeddings")
     assert found.shape == (2, 4, 1)
     torch.testing.assert_close(found[..., 0], slow, rtol=1e-8, atol=1e-10)
 
@@ -321,7 +321,8 @@ def test_rise_of_columns_is_unbiased() -> None:
     assert bool(((drawn.mean(0) - expected).abs() < 4.5 * error).all())
     centred = rise(model, x, targets, masks=20000, keep=0.4, output="logit", centred=True)
     torch.testing.assert_close(centred, 0.6 * parts, rtol=0.1, atol=0.1)
-    assert rise(nn.Flatten(), torch.randn(2, 5, 3), targets, masks=9).shape == (2, 5, 1)
+    tokens = torch.randn(2, 5, 3)
+    assert rise(nn.Flatten(), tokens, targets, masks=9, layout="embeddings").shape == (2, 5, 1)
 
 
 @pytest.mark.parametrize(("window", "stride"), [(1, 1), (3, 2), (4, 4), (8, 1)])
@@ -358,7 +359,8 @@ def test_occlusion_of_regions_one_by_one(images) -> None:
     single = occlusion(model, inputs, targets, regions="single")
     torch.testing.assert_close(single, occlusion(model, inputs, targets, window=1, stride=1))
     tokens = torch.randn(2, 5, 2, dtype=torch.float64)
-    grouped = occlusion(nn.Flatten(), tokens, targets[:2], regions=torch.tensor([0, 0, 1, 1, 2]))
+    ids = torch.tensor([0, 0, 1, 1, 2])
+    grouped = occlusion(nn.Flatten(), tokens, targets[:2], regions=ids, layout="embeddings")
     assert torch.equal(
         grouped[0, :, 0], tokens[0, 0, 0] * torch.tensor([1.0, 1, 0, 0, 0], dtype=torch.float64)
     )
@@ -381,8 +383,8 @@ def test_occlusion_and_rise_say_what_does_not_fit(images) -> None:
 def test_what_cannot_be_explained_is_said(method: Method, images) -> None:
     model, inputs, targets = images
     name = method.name
-    with pytest.raises(ValueError, match=rf"{name}: expected inputs .*, came \(3, 2, 8, 8, 1\)"):
-        method(model, inputs[..., None], targets)
+    with pytest.raises(ValueError, match=rf"{name}: expected inputs .*, came \(3, 2, 8, 8, 1, 1\)"):
+        method(model, inputs[..., None, None], targets)
     with pytest.raises(ValueError, match=f"{name}: expected output 'logit' or 'probability', came 'softmax'"):
         method(model, inputs, targets, output="softmax")
     if method is rise:

@@ -649,7 +649,7 @@ def test_parameters_are_checked() -> None:
         deeplift(model, x, targets, rule="linear")
     with pytest.raises(ValueError, match=r"baseline that broadcasts to \(5, 4\), came \(3,\)"):
         deeplift(model, x, targets, baseline=torch.zeros(3))
-    with pytest.raises(ValueError, match=r"expected images \(N, C, H, W\) for layer=, came \(5, 4\)"):
+    with pytest.raises(ValueError, match=r"layer=: expected images \(N, C, H, W\), .*came columns \(5, 4\)"):
         excitation_backprop(model, x, targets, layer="0")
     with pytest.raises(
         ValueError, match="ends with a linear layer for contrastive=True, came one that ends with relu"

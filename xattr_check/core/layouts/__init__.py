@@ -1,0 +1,73 @@
+"""Layouts: what the axes of inputs and of maps mean. The only place that asks how many there are.
+
+One file a kind; the base says what a kind may say, and `Beside` what those have whose features lie beside
+each other.
+"""
+
+import torch
+from torch import Tensor
+
+from xattr_check.core.layouts.base import Layout, grid
+from xattr_check.core.layouts.beside import Beside, blurred
+from xattr_check.core.layouts.columns import Columns
+from xattr_check.core.layouts.embeddings import Embeddings
+from xattr_check.core.layouts.image import Image
+from xattr_check.core.layouts.signal import Signal
+from xattr_check.core.layouts.volume import Volume
+from xattr_check.errors import LayoutError
+
+__all__ = ["KINDS", "Beside", "Image", "Layout", "blurred", "fastest_format", "grid", "is_image", "layout_of"]
+
+# In the order in which they are named to users.
+KINDS: tuple[type[Layout], ...] = (Image, Columns, Embeddings, Signal, Volume)
+
+
+def layout_of(inputs: Tensor, given: Layout | str | None = None) -> Layout:
+    """The layout of inputs (N, *F), or of maps of them.
+
+    given: a layout or the name of one, which may be of inputs of another size; None where the number of axes
+        leaves no doubt.
+
+    Raises LayoutError where it does not fit, or where the axes may mean two things.
+    """
+    shape = tuple(inputs.shape[1:])
+    if given is not None:
+        kind = type(given) if isinstance(given, Layout) else _named(given)
+        if len(shape) != kind.rank:
+            raise LayoutError(
+                expected=f"inputs {kind.told}{kind.axes} for layout={kind.name!r}",
+                came=str(tuple(inputs.shape)),
+            )
+        return kind(shape)
+    fitting = _fitting(inputs)
+    if len(fitting) == 1:
+        return fitting[0](shape)
+    came = str(tuple(inputs.shape))
+    if fitting:
+        choices = " or ".join(f"layout={kind.name!r} for {kind.told}{kind.axes}" for kind in fitting)
+        raise LayoutError("what their axes mean cannot be told", expected=choices, came=f"inputs {came}")
+    raise LayoutError(
+        expected=f"inputs of {', '.join(f'{kind.name} {kind.axes}' for kind in KINDS)}", came=came
+    )
+
+
+def is_image(inputs: Tensor) -> bool:
+    """Whether inputs can be nothing but images (N, C, H, W)."""
+    return _fitting(inputs) == [Image]
+
+
+def fastest_format(inputs: Tensor) -> torch.memory_format:
+    """The memory format in which a CPU is fastest, whatever inputs (N, *F) may be."""
+    formats = {kind.memory_format for kind in _fitting(inputs)}
+    return formats.pop() if len(formats) == 1 else torch.contiguous_format
+
+
+def _fitting(inputs: Tensor) -> list[type[Layout]]:
+    return [kind for kind in KINDS if kind.rank == inputs.ndim - 1]
+
+
+def _named(name: str) -> type[Layout]:
+    for kind in KINDS:
+        if kind.name == name:
+            return kind
+    raise LayoutError(expected=f"layout= one of {', '.join(kind.name for kind in KINDS)}", came=repr(name))

@@ -1,0 +1,54 @@
+"""What a model's outputs mean."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Output(ABC):
+    """What the outputs (N, K) of a model mean, of which one is explained: the target, by its number.
+
+    Its explained score is that output itself, for every kind; what differs is how it is read.
+
+    name: how a subject asks for it. noun: what `probability` gives, in words. falls: what it
+        does when all features go.
+    offers: what a check may need of a subject: `probability`, that of a label, and `accuracy`.
+    spoiled_by: operations after which a value is no logit, by their name in torch's graph.
+    made_by: operations by which a model's own output is brought into this form.
+    """
+
+    name: ClassVar[str]
+    noun: ClassVar[str] = "target's probability"
+    falls: ClassVar[str] = "falls"
+    offers: ClassVar[frozenset[str]] = frozenset({"probability", "accuracy"})
+    spoiled_by: ClassVar[frozenset[str]] = frozenset({"Sigmoid", "Softmax", "SafeSoftmax"})
+    made_by: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def probability(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(n,) in 0…1: how much outputs (n, K) say that the targets (n,) hold; it rises with the score."""
+
+    @abstractmethod
+    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(n,) bool: whether outputs (n, K) name the targets (n,). Raises Undefined where none can."""
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """() the sum over rows of what training lessens, for outputs (n, K) and targets (n,)."""
+        return -self.probability(outputs, targets).log().sum()
+
+    def effect(self, full: Tensor, empty: Tensor) -> float:
+        """How far probabilities (n,) fall on average when all features go."""
+        return float((full - empty).mean())
+
+    def to(self, device: torch.device) -> "Output":
+        """The same on a device."""
+        return self
+
+
+def score(outputs: Tensor, targets: Tensor) -> Tensor:
+    """(n,): the output of each target, of outputs (n, K) and targets (n,)."""
+    return outputs.gather(1, targets[:, None]).squeeze(1)

@@ -1,0 +1,24 @@
+"""Classes."""
+
+from torch import Tensor
+from torch.nn import functional
+
+from xattr_check.core.outputs.base import Output, score
+
+
+class Classes(Output):
+    """Logits of classes that exclude one another."""
+
+    name = "classes"
+
+    def probability(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(n,): their softmax."""
+        return score(outputs.softmax(1), targets)
+
+    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(n,): whether the target has the largest."""
+        return outputs.argmax(1) == targets
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(): cross entropy."""
+        return functional.cross_entropy(outputs, targets, reduction="sum")

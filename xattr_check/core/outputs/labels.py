@@ -1,0 +1,21 @@
+"""Labels."""
+
+from torch import Tensor
+
+from xattr_check.core.outputs.base import Output, score
+
+
+class Labels(Output):
+    """Logits of labels of which several may hold at once, or none."""
+
+    name = "labels"
+    # Which labels hold of an input, targets alone do not tell.
+    offers = frozenset({"probability"})
+
+    def probability(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(n,): the sigmoid of the target's."""
+        return score(outputs, targets).sigmoid()
+
+    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(n,): whether the target's is above zero: it is taken to hold."""
+        return score(outputs, targets) > 0

@@ -1,0 +1,25 @@
+"""A margin."""
+
+from torch import Tensor
+from torch.nn import functional
+
+from xattr_check.core.outputs.base import Output, score
+
+
+class Margin(Output):
+    """One logit z of two classes, as the two outputs −z and z: targets 0 and 1 are explained by ∓z."""
+
+    name = "margin"
+    made_by = ("Cat", "Neg")
+
+    def probability(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(n,): sigmoid(−z) or sigmoid(z)."""
+        return score(outputs, targets).sigmoid()
+
+    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(n,): whether z is on the target's side."""
+        return score(outputs, targets) > 0
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(): binary cross entropy."""
+        return -functional.logsigmoid(score(outputs, targets)).sum()
