@@ -117,9 +117,10 @@ def test_a_second_network_by_hand(run: Run) -> None:
         for model in (subject.model, subject.siblings["retrained"])
     )
     trained, random = measurement.evidence["spearman_magnitude"].unbind(1)
-    differences = (trained - random).tolist()
+    alike, left = by_network(trained.tolist()), by_network(random.tolist())
+    gone = [(one - other) / (1 - other) for one, other in zip(alike, left, strict=True)]
     assert trained.tolist() == pytest.approx(corrected(before, second, either_sign=False), abs=2e-3)
-    assert measurement.samples.tolist() == pytest.approx(by_network(differences))
+    assert measurement.samples.tolist() == pytest.approx(gone)
     assert float(random.std()) > 0
 
 
