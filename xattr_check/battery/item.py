@@ -113,6 +113,9 @@ class _Trial:
                 check, self.gate, self.subject, self.run, self.item.controls, method.sensitivity
             )
             judgement = self._judgement(self.controls)
+            reason = self.controls.fault(self.ceiling)
+            if not reason and judgement.outcome != "pass":
+                judgement, reason = self._within_reach(self.controls, judgement)
         except Undefined as error:
             return self._verdict("not_applicable", sentences.undefined(check, error))
         except MethodError as error:
@@ -120,7 +123,7 @@ class _Trial:
             return replace(self._verdict("error", str(error)), trace=trace)
         except (ControlError, Invalid) as error:
             return self._verdict("invalid", f"{error}; the check says nothing about {subject.name!r}")
-        if reason := self._fault(self.controls, judgement):
+        if reason:
             return self._verdict(
                 "invalid", f"{reason}; the check says nothing about {subject.name!r}", judgement
             )
@@ -130,10 +133,21 @@ class _Trial:
             return replace(found, status="not_applicable", sentence=sentence)
         return found
 
-    def _fault(self, controls: Controls, judgement: Judgement) -> str:
-        """Why nothing follows from the judgement here, or an empty string."""
-        reason = controls.fault(self.ceiling)
-        return reason or ("" if judgement.outcome == "pass" else controls.unbeatable(self.ceiling))
+    def _within_reach(self, controls: Controls, judgement: Judgement) -> tuple[Judgement, str]:
+        """The judgement by the controls that can be beaten, where others cannot; and why nothing follows.
+
+        What no map could beat fails nobody. What loses to a control that could be beaten fails all the same.
+        """
+        beyond = controls.unbeatable(self.ceiling)
+        if not beyond:
+            return judgement, ""
+        if within := {name: rows for name, rows in controls.rivals.items() if name not in beyond}:
+            found = self.gate.judge(
+                torch.cat(self.samples), within, self._estimate, self.item.check.guard, self.ceiling
+            )
+            if found.outcome == "fail":
+                return found, ""
+        return judgement, next(iter(beyond.values()))
 
     @property
     def ceiling(self) -> Tensor:

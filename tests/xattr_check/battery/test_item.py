@@ -186,9 +186,14 @@ def test_where_nobody_could_pass_nobody_fails(judge: Any) -> None:
         "(gate 2 % of the way above every control); the check says nothing about 'images'"
     )
     # Other draws, because the store keeps the controls of those above.
-    low = {"mine": 0.5, "random": 0.005, "edges": 0.3}
+    low = {"mine": 0.2, "random": 0.005, "edges": 0.3}
     lower = check(low, spread=0.0, gate=Beats(0.02, lower=True), bounds=(0, 1), inputs=16)
     assert judge(lower).status == "invalid"
+    # What loses to a control that could be beaten fails, whatever another one comes to.
+    lost = judge(
+        check({**low, "mine": 0.5}, spread=0.0, gate=Beats(0.02, lower=True), bounds=(0, 1), inputs=16)
+    )
+    assert (lost.status, "worse than control 'edges'" in str(lost)) == ("fail", True)
 
     def known(explainer: Explainer, subject: Subject, draw: Draw) -> Measurement:
         found = lower.measure(explainer, subject, draw)
