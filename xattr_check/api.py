@@ -1,20 +1,23 @@
 """The battery without pytest's command line: as an object, a function, and a decorator for a test."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from xattr_check.battery.battery import Battery
+from xattr_check.battery.battery import Battery, Case
 from xattr_check.config.settings import Settings
-from xattr_check.core.checks import Axiom
-from xattr_check.core.method import Method
 from xattr_check.core.subject import Subject
 from xattr_check.core.verdict import Verdict
+from xattr_check.errors import UsageError
 from xattr_check.history.document import document
 from xattr_check.report import table
+from xattr_check.storage.digest import safe_name
 from xattr_check.storage.files import write_bytes
+
+# What names a subject, makes it, or is it.
+Given = str | Subject | Callable[[], Subject]
 
 
 class Results(list[Verdict]):
@@ -38,12 +41,17 @@ class Results(list[Verdict]):
     def save_pictures(self, folder: str | Path) -> list[Path]:
         """Write the pictures there are to FOLDER/METHOD/CHECK.png, under names that any system takes.
 
-        Those of an earlier run are replaced, or removed where a verdict has none now. Raises OSError where
-        the folder cannot be written, ValueError where the evidence has another shape than it should.
+        Of several subjects, each has a folder of its own in FOLDER. Those of an earlier run are replaced, or
+        removed where a verdict has none now. Raises OSError where the folder cannot be written, ValueError
+        where the evidence has another shape than it should.
         """
         from xattr_check.report import pictures
 
-        saved = [pictures.save(verdict, Path(folder)) for verdict in self]
+        several = len({verdict.subject for verdict in self}) > 1
+        saved = [
+            pictures.save(one, Path(folder) / safe_name(one.subject) if several else Path(folder))
+            for one in self
+        ]
         return [path for path in saved if path is not None]
 
     def save_report(self, file: str | Path) -> Path:
@@ -52,17 +60,22 @@ class Results(list[Verdict]):
         from xattr_check.report import pictures
 
         with TemporaryDirectory() as folder:
-            drawn = {(one.method, one.check): pictures.save(one, Path(folder)) for one in self}
+            drawn = {one.key: pictures.save(one, Path(folder) / safe_name(one.subject)) for one in self}
             found = {key: path for key, path in drawn.items() if path is not None}
             page = report.render([report.ReportedRun("this run", self.run, self, found)])
         write_bytes(Path(file), page.encode())
         return Path(file).resolve()
 
     def __getitem__(self, key: Any) -> Any:
-        """A verdict by position, by the name of its check, or by (method, check) where there are several."""
+        """A verdict by position, or by names.
+
+        The name of its check; where there are several, (method, check) or (subject, method, check).
+        """
         if isinstance(key, str | tuple):
             wanted = key if isinstance(key, str) else tuple(key)
-            found = [v for v in self if wanted in (v.check, (v.method, v.check))]
+            found = [
+                v for v in self if wanted in (v.check, (v.method, v.check), (v.subject, v.method, v.check))
+            ]
             if len(found) != 1:
                 raise KeyError(f"{key!r}: {len(found)} verdicts of that name")
             return found[0]
@@ -72,8 +85,9 @@ class Results(list[Verdict]):
 
 def run_battery(
     methods: Any,
-    subject: str | Subject | Callable[[], Subject] | None = None,
+    subject: Given | None = None,
     *,
+    subjects: Sequence[Given] = (),
     checks: str | None = None,
     budget: str | None = None,
     seed: int | None = None,
@@ -82,7 +96,7 @@ def run_battery(
     timeout: float | None = None,
     settings: Settings | None = None,
 ) -> Results:
-    """Judge one method or several on a subject, `digits` by default.
+    """Judge one method or several on a subject, `digits` by default, or on several in its place.
 
     methods: a function explain(model, inputs, targets), a spec such as `xattr:gradient`, or a list of them.
     checks: an expression over names and families, as for --xattr-checks; by default all of the budget.
@@ -100,31 +114,45 @@ def run_battery(
         storage=None if storage is None else str(storage),
         timeout=timeout,
     )
-    battery = Battery(chosen, methods if isinstance(methods, list | tuple) else [methods], subject)
+    given = methods if isinstance(methods, list | tuple) else [methods]
+    battery = Battery(chosen, given, _choose(subject, subjects))
     started = datetime.now(UTC)
-    found = [battery.judge(method, check) for method, check in battery.pairs]
+    if battery.is_on_several:
+        battery.prepare()
+    found = list(battery.judge_all())
     device_name, sources = str(battery.run.device), battery.sources
-    return Results(found, document(chosen, device_name, started, (), Path(), sources=sources)["run"])
+    labels = {one.name: one.label for one in battery.subjects}
+    run = document(chosen, device_name, started, (), Path(), sources=sources, subjects=labels)["run"]
+    return Results(found, run)
+
+
+def _choose(subject: Given | None, subjects: Sequence[Given]) -> Sequence[Given]:
+    """The subjects that were given, none for those of the settings. Raises UsageError."""
+    if isinstance(subjects, str) or not isinstance(subjects, Sequence):
+        raise UsageError(option="subjects", expected="a list of subjects", came=type(subjects).__name__)
+    if subject is not None and subjects:
+        raise UsageError(option="subjects", expected="either subject or subjects", came="both")
+    return subjects if subject is None else [subject]
 
 
 def parametrize_with_checks(
-    *methods: Any, subject: str | Subject | Callable[[], Subject] | None = None, **options: Any
+    *methods: Any, subject: Given | None = None, subjects: Sequence[Given] = (), **options: Any
 ) -> Callable[[Callable[..., Any]], Any]:
     """Parametrise a test with a battery: `def test_explain(check): check()`.
 
-    Each `check` runs one check of one method when called, returns its Verdict, and fails or skips the test
-    by it. Options are those of `run_battery`. The subject is loaded when the first check runs.
+    Each `check` runs one check of one method on one subject when called, returns its Verdict, and fails or
+    skips the test by it. Options are those of `run_battery`. A subject is loaded when its first check runs.
     """
     import pytest
 
     if options.get("storage") is not None:
         options["storage"] = str(options["storage"])
     settings = (options.pop("settings", None) or Settings()).override(**options)
-    battery = Battery(settings, methods, subject)
+    battery = Battery(settings, methods, _choose(subject, subjects))
 
-    def bound(method: Method, check: Axiom) -> Callable[[], Verdict]:
+    def bound(case: Case) -> Callable[[], Verdict]:
         def judge() -> Verdict:
-            verdict = battery.judge(method, check)
+            verdict = battery.judge(case)
             if verdict.failed:
                 pytest.fail("\n\n".join(filter(None, (str(verdict), verdict.trace))), pytrace=False)
             if verdict.status == "xfail":
@@ -133,11 +161,11 @@ def parametrize_with_checks(
                 pytest.skip(str(verdict))
             return verdict
 
-        judge.__name__ = check.name
+        judge.__name__ = case.check.name
         return judge
 
     return pytest.mark.parametrize(
         "check",
-        [bound(method, check) for method, check in battery.pairs],
-        ids=[f"{method.name}::{check.name}" for method, check in battery.pairs],
+        [bound(case) for case in battery.cases],
+        ids=[battery.id_of(case) for case in battery.cases],
     )

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence, Set
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,18 +13,15 @@ from pytest_xattr.summary import MARKUP
 if TYPE_CHECKING:
     from xattr_check.battery.battery import Battery
     from xattr_check.config.settings import Settings
-    from xattr_check.core.verdict import Verdict
+    from xattr_check.core.verdict import Key, Verdict
     from xattr_check.history.compare import Change
     from xattr_check.history.confirmation import Confirmation
     from xattr_check.history.rules import Rule
     from xattr_check.history.saved import SavedRun
 
 
-def prepare(config: pytest.Config, settings: "Settings", pairs: Set[tuple[str, str]]) -> "Comparison | None":
-    """The comparison that the settings ask for, its run read before anything is judged. Raises UsageError.
-
-    pairs: methods and checks of this run; a run that has some of them, by the same seed, is preferred.
-    """
+def prepare(config: pytest.Config, settings: "Settings", battery: "Battery") -> "Comparison | None":
+    """The comparison that the settings ask for, its run read before anything is judged. Raises UsageError."""
     if settings.compare is None:
         return None
     from xattr_check.history import rules as comparison_rules
@@ -39,9 +37,21 @@ def prepare(config: pytest.Config, settings: "Settings", pairs: Set[tuple[str, s
             Path(settings.storage),
             settings.compare,
             here,
-            fits=lambda run: run.run.get("seed") == settings.seed and bool(run.verdicts.keys() & pairs),
+            fitness=partial(_fitness, battery),
         )
     return Comparison(before, rules, [str(one.message) for one in caught])
+
+
+def _fitness(battery: "Battery", run: "SavedRun") -> int:
+    """How well a saved run fits a battery: on none of its methods and checks, on them, and on more subjects.
+
+    By their specs: subjects need not be loaded yet, so that their names are not known.
+    """
+    asked = {(case.method.name, case.check.name) for case in battery.cases}
+    shared = any((key.method, key.check) in asked for key in run.verdicts)
+    if not shared or run.run.get("seed") != battery.settings.seed:
+        return 0
+    return 1 + len(run.subjects & {subject.label for subject in battery.subjects})
 
 
 class Comparison:
@@ -61,7 +71,7 @@ class Comparison:
         from xattr_check.history import rules as comparison_rules
 
         verdicts = [Verdict.from_record(record) for record in results]
-        after = {(verdict.method, verdict.check): verdict for verdict in verdicts}
+        after = {verdict.key: verdict for verdict in verdicts}
         self.changes = compare.compare(self.before.verdicts, after)
         self.broken = list(comparison_rules.broken(self.rules, self.changes))
         self.idle = comparison_rules.held_to_nothing(self.rules, self.changes)
@@ -90,7 +100,7 @@ class Comparison:
             reason = f"where the run before was saved, save one with {wanted}"
             self.confirmation = confirmation.unconfirmed(self.broken, reason)
             return True
-        keys = {(change.after.method, change.after.check) for _, change in self.broken}
+        keys = {change.after.key for _, change in self.broken}
         after, whole = _judge_again(battery.by_seed(run.run["seed"]), keys)
         self.confirmation = confirmation.confirm(self.broken, run, after)
         self.broken = self.confirmation.upheld
@@ -122,6 +132,7 @@ class Comparison:
             "confirmed_by": None if self.confirmation is None else self.confirmation.seed,
             "broken": [
                 {
+                    "subject": change.after.subject,
                     "method": change.after.method,
                     "check": change.after.check,
                     "rule": rule.text,
@@ -160,19 +171,18 @@ class Comparison:
             )
 
 
-def _judge_again(
-    battery: "Battery", keys: Set[tuple[str, str]]
-) -> "tuple[dict[tuple[str, str], Verdict], bool]":
-    """Verdicts of a battery on some methods and checks, and whether the user let it come to its end.
+def _judge_again(battery: "Battery", keys: "Set[Key]") -> "tuple[dict[Key, Verdict], bool]":
+    """Verdicts of a battery on some of its cases, and whether the user let it come to its end.
 
     What cannot be judged has none: that is the check's own fault, which its item has told.
     """
-    found: dict[tuple[str, str], Verdict] = {}
-    for method, check in battery.pairs:
-        if (method.name, check.name) in keys:
-            battery.run.progress(f"{check.name} of {method.name} once more, by seed {battery.settings.seed}")
+    found: dict[Key, Verdict] = {}
+    for case in battery.cases:
+        if case.key in keys:
+            told = f"{case.check.name} of {case.method.name}"
+            battery.run.progress(f"{told} once more, by seed {battery.settings.seed}")
             try:
-                found[method.name, check.name] = battery.judge(method, check)
+                found[case.key] = battery.judge(case)
             except KeyboardInterrupt:
                 return found, False
             except Exception:

@@ -1,8 +1,9 @@
-"""Items of a battery as pytest nodes: `xattr::METHOD::CHECK`."""
+"""Items of a battery as pytest nodes: `xattr::METHOD::CHECK`, or `xattr::SUBJECT::METHOD::CHECK`."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -12,10 +13,8 @@ import pytest
 from pytest_xattr.arguments import ROOT
 
 if TYPE_CHECKING:
-    from xattr_check.battery.battery import Battery
+    from xattr_check.battery.battery import Battery, Case
     from xattr_check.config.settings import Settings
-    from xattr_check.core.checks import Axiom
-    from xattr_check.core.method import Method
     from xattr_check.core.verdict import Verdict
 
 
@@ -43,24 +42,57 @@ class FailureText(str):
 
 
 class BatteryNode(pytest.Directory):
-    """All items of a battery, by method; in the root directory, so that its conftest.py counts."""
+    """All items of a battery; in the root directory, so that its conftest.py counts.
+
+    tells_subjects: whether node ids have the subject.
+    """
 
     battery: "Battery"
+    tells_subjects: bool
 
     @classmethod
-    def of(cls, session: pytest.Session, battery: "Battery") -> "BatteryNode":
+    def of(cls, session: pytest.Session, battery: "Battery", *, tells_subjects: bool) -> "BatteryNode":
         """The node of a battery at the root of a session."""
         path = Path(session.config.rootpath)
         node: BatteryNode = cls.from_parent(session, name=ROOT, nodeid=ROOT, path=path)
-        node.battery = battery
+        node.battery, node.tells_subjects = battery, tells_subjects
         return node
 
-    def collect(self) -> Iterator["MethodNode"]:
+    def collect(self) -> "Iterator[SubjectNode | MethodNode]":
+        """One node for each subject where they are told, else for each method."""
+        for _, cases in groupby(self.battery.cases, key=lambda case: case.subject):
+            if self.tells_subjects:
+                yield SubjectNode.of(self, self.battery, list(cases))
+            else:
+                yield from _method_nodes(self, self.battery, list(cases))
+
+
+class SubjectNode(pytest.Collector):
+    """The methods on one subject."""
+
+    battery: "Battery"
+    cases: "Sequence[Case]"
+
+    @classmethod
+    def of(cls, parent: BatteryNode, battery: "Battery", cases: "Sequence[Case]") -> "SubjectNode":
+        """The node of the subject of all these cases."""
+        node: SubjectNode = cls.from_parent(parent, name=cases[0].subject.label)
+        node.battery, node.cases = battery, cases
+        return node
+
+    def collect(self) -> "Iterator[MethodNode]":
         """One node for each method."""
-        for method in self.battery.methods:
-            node: MethodNode = MethodNode.from_parent(self, name=method.name)
-            node.battery, node.method, node.obj = self.battery, method, method.function
-            yield node
+        return _method_nodes(self, self.battery, self.cases)
+
+
+def _method_nodes(
+    parent: pytest.Collector, battery: "Battery", cases: "Sequence[Case]"
+) -> "Iterator[MethodNode]":
+    """The nodes of the methods of some cases on one subject."""
+    for method, own in groupby(cases, key=lambda case: case.method):
+        node: MethodNode = MethodNode.from_parent(parent, name=method.name)
+        node.battery, node.cases, node.obj = battery, list(own), method.function
+        yield node
 
 
 class MethodNode(pytest.Collector):
@@ -70,17 +102,17 @@ class MethodNode(pytest.Collector):
     """
 
     battery: "Battery"
-    method: "Method"
+    cases: "Sequence[Case]"
     obj: Callable[..., Any]
 
     def collect(self) -> Iterator["CheckItem"]:
         """One item for each check."""
-        for check in self.battery.checks:
-            yield CheckItem.of(self, check)
+        for case in self.cases:
+            yield CheckItem.of(self, case)
 
 
 class CheckItem(pytest.Item):
-    """One check of one method; its outcome is that of the verdict.
+    """One check of one method on one subject; its outcome is that of the verdict.
 
     Conftests and other plugins ask every item for what pytest's own functions have. This one answers as a
     test function without fixtures and parameters.
@@ -90,8 +122,7 @@ class CheckItem(pytest.Item):
     """
 
     battery: "Battery"
-    method: "Method"
-    check: "Axiom"
+    case: "Case"
     verdict: "Verdict | None" = None
     picture: Path | None = None
     picture_fault: str = ""
@@ -105,10 +136,11 @@ class CheckItem(pytest.Item):
     funcargs: dict[str, object]
 
     @classmethod
-    def of(cls, parent: MethodNode, check: "Axiom") -> "CheckItem":
-        """The item of a check, under its method."""
+    def of(cls, parent: MethodNode, case: "Case") -> "CheckItem":
+        """The item of a case, under its method."""
+        check = case.check
         item: CheckItem = cls.from_parent(parent, name=check.name)
-        item.battery, item.method, item.check = parent.battery, parent.method, check
+        item.battery, item.case = parent.battery, case
         item.extra_keyword_matches.add(check.family)
         item.function = item.obj = item._stand_in()
         item.module = sys.modules.get(item.function.__module__)
@@ -121,14 +153,15 @@ class CheckItem(pytest.Item):
         def test() -> None:
             self.runtest()
 
-        test.__name__ = test.__qualname__ = self.check.name
-        test.__doc__ = self.check.statement
-        test.__module__ = self.check.measure.__module__
+        check = self.case.check
+        test.__name__ = test.__qualname__ = check.name
+        test.__doc__ = check.statement
+        test.__module__ = check.measure.__module__
         return test
 
     def runtest(self) -> None:
         """Judge, and raise the outcome that stands for the verdict."""
-        self.verdict = self.battery.judge(self.method, self.check)
+        self.verdict = self.battery.judge(self.case)
         found = dict(_properties(self.verdict))
         # Those of an earlier try, where a plugin runs what failed again, are replaced.
         self.user_properties[:] = [one for one in self.user_properties if one[0] not in found]
@@ -168,8 +201,10 @@ class CheckItem(pytest.Item):
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, None, str]:
-        """Where reports place it: in no file, under its method and check."""
-        return self.path / ROOT, None, f"{self.check.name} of {self.method.name}"
+        """Where reports place it: in no file, under its method and check, and its subject if that is told."""
+        case, told = self.case, isinstance(self.parent and self.parent.parent, SubjectNode)
+        on = f" on {case.subject.label}" if told else ""
+        return self.path / ROOT, None, f"{case.check.name} of {case.method.name}{on}"
 
 
 def picture_folder(settings: "Settings") -> Path:

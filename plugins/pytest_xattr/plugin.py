@@ -11,7 +11,6 @@ import pytest
 pytest_plugins = ["pytest_xattr.fixtures"]
 # Options that say on what and how is judged, and of themselves ask for nothing.
 SURROUNDINGS = (
-    "subject",
     "model",
     "data",
     "budget",
@@ -24,11 +23,6 @@ SURROUNDINGS = (
 )
 # Option without its prefix, metavar, help. Their values stay texts until a battery is asked for.
 OPTIONS = (
-    (
-        "subject",
-        "NAME|MODULE:FACTORY",
-        "what to judge on: the name of a subject (default: digits), or your own function that returns one",
-    ),
     ("model", "SPEC", "a model in place of a subject, for example torchvision:resnet50; needs --xattr-data"),
     ("data", "SPEC", "the data of --xattr-model, for example imagefolder:PATH"),
     ("checks", "EXPR", "names and families of checks, for example 'contract and not deterministic'"),
@@ -78,6 +72,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="SPEC",
         help="the method to judge: MODULE:CALLABLE, path/to/file.py:CALLABLE, xattr:NAME, or all; repeatable",
     )
+    group.addoption(
+        "--xattr-subject",
+        action="append",
+        metavar="NAME|MODULE:FACTORY",
+        help="what to judge on: the name of a subject (default: digits), or your own function that returns "
+        "one; repeatable",
+    )
     for name, metavar, text in OPTIONS:
         group.addoption(f"--xattr-{name}", metavar=metavar, help=text)
     for name, metavar, text in OPTIONAL:
@@ -114,6 +115,7 @@ def _is_asked_for(config: pytest.Config) -> bool:
 
     names = (
         "method",
+        "subject",
         "strict",
         "autosave",
         *(name.replace("-", "_") for name, _, _ in (*OPTIONS, *OPTIONAL)),

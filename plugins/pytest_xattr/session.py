@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,8 @@ from pytest_xattr.items import BatteryNode, CheckItem, FailureText
 from pytest_xattr.progress import Progress
 
 if TYPE_CHECKING:
-    from xattr_check.core.verdict import Verdict
+    from xattr_check.battery.battery import Case
+    from xattr_check.core.verdict import Key, Verdict
 
 
 @contextmanager
@@ -46,18 +48,23 @@ class BatterySession:
         self.progress = Progress(config)
         self.records: dict[str, dict[str, Any]] = {}
         self._traces: set[str] = set()
-        self._pictures: dict[tuple[str, str], Path] = {}
+        self._pictures: dict[Key, Path] = {}
         self.saved: Path | None = None
         self._save_fault = ""
         self._unread: list[str] = []
         self._chosen: set[str] | None = None
         self._picture_faults: list[str] = []
+        # Whether the cases of each subject come one after the other.
+        self._is_in_turns = True
         with usage_errors():
-            self.node_ids = arguments.take_node_ids(config)
-            settings = arguments.settings(config, self.node_ids)
+            texts = arguments.take_node_ids(config)
+            settings = arguments.settings(config, texts)
+            self.node_ids = arguments.read_node_ids(texts, settings)
             self._alone = not config.args
             self.battery = Battery(for_worker(config, settings), settings.methods, progress=self.progress)
-            self.order = {f"xattr::{m.name}::{c.name}": (m, c) for m, c in self.battery.pairs}
+            # A node id that names its subject is that of its item.
+            self.tells_subjects = self.battery.is_on_several or any(one.subject for one in self.node_ids)
+            self.order = {self._node_id(case): case for case in self.battery.cases}
             self._check_node_ids()
             _ = self.battery.run  # an unwritable store or a missing device is told now
             for name in arguments.FILES:
@@ -70,16 +77,19 @@ class BatterySession:
                 from xattr_check.history import saved as history
 
                 history.check_storage(Path(settings.storage))
-            pairs = {(method.name, check.name) for method, check in self.battery.pairs}
-            self.comparison = None if self.is_worker else comparison.prepare(config, settings, pairs)
+            self.comparison = None if self.is_worker else comparison.prepare(config, settings, self.battery)
+
+    def _node_id(self, case: "Case") -> str:
+        names = [case.subject.label] if self.tells_subjects else []
+        return "::".join([arguments.ROOT, *names, case.method.name, case.check.name])
 
     def _check_node_ids(self) -> None:
         from xattr_check.errors import UsageError
         from xattr_check.wording import nearest
 
         for given in self.node_ids:
-            if not any(arguments.selects([given], node_id) for node_id in self.order):
-                raise UsageError(f"not found: {given}", hint=nearest(given, self.order))
+            if not any(map(given.selects, self.battery.cases)):
+                raise UsageError(f"not found: {given.text}", hint=nearest(given.text, self.order))
 
     def pytest_report_header(self) -> list[str]:
         """What is judged, on what and how surely."""
@@ -88,36 +98,40 @@ class BatterySession:
         battery, settings = self.battery, self.battery.settings
         names = [method.name for method in battery.methods]
         shown = ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:3])} and {len(names) - 3} more"
-        count = len(battery.checks)
+        count, on = len(battery.checks), ", ".join(subject.label for subject in battery.subjects)
         return [
-            f"xattr: {shown} on {battery.subject_label}, {count} check{'s' if count != 1 else ''}",
+            f"xattr: {shown} on {on}, {count} check{'s' if count != 1 else ''}",
             f"xattr: budget {settings.budget}, seed {settings.seed}, device {battery.run.device}, "
             f"error rate {ERROR_RATE:g} per verdict",
         ]
 
     def pytest_sessionstart(self) -> None:
-        """Load the subject before anything is judged, so that its mistakes are usage errors.
+        """Load what is judged on before anything is judged, so that its mistakes are usage errors.
 
-        An xdist controller judges nothing: it loads only what no package vouches for, and lets it go.
+        One subject alone, and of several those that no package vouches for: the others may wait for their
+        turn. An xdist controller judges nothing: it loads no more than that, and lets it go.
         """
         # What is imported by now stays: the collector need not walk through all of torch again and again.
         gc.freeze()
         if self.is_worker or self.config.option.collectonly:
             return
         controls_workers = self.config.pluginmanager.has_plugin("dsession")
-        if controls_workers and self.battery.subject_is_installed:
-            return
+        first = self.battery.subjects[0]
         with usage_errors():
-            _ = self.battery.subject
+            self.battery.prepare()
+            if not (self.battery.is_on_several or (controls_workers and first.is_installed)):
+                self.battery.load(first)
         if controls_workers:
-            del self.battery.subject
+            for subject in self.battery.subjects:
+                subject.release()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, session: pytest.Session, items: list[pytest.Item]) -> None:
         """Put the battery after the user's own tests, before -k, --lf and the like choose."""
-        found = list(session.genitems(BatteryNode.of(session, self.battery)))
+        node = BatteryNode.of(session, self.battery, tells_subjects=self.tells_subjects)
+        found = [item for item in session.genitems(node) if isinstance(item, CheckItem)]
         if self.node_ids:
-            found = [item for item in found if arguments.selects(self.node_ids, item.nodeid)]
+            found = [item for item in found if any(one.selects(item.case) for one in self.node_ids)]
         items.extend(found)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -144,15 +158,15 @@ class BatterySession:
         """The record of an item that came to no verdict, through no doing of the method."""
         from xattr_check.core.verdict import Verdict, of_gate
 
-        method, check = self.order[node_id]
+        case = self.order[node_id]
         return Verdict(
-            method=method.name,
-            subject=self.battery.subject_label,
-            check=check.name,
-            family=check.family,
+            method=case.method.name,
+            subject=case.subject.name,
+            check=case.check.name,
+            family=case.check.family,
             status="error",
             sentence=" ".join(what.split()),
-            **of_gate(check.gate),
+            **of_gate(case.check.gate),
         ).record()
 
     @pytest.hookimpl(tryfirst=True)
@@ -161,14 +175,15 @@ class BatterySession:
         self.progress.clear()
         if report.nodeid not in self.order or self.is_worker:
             return
-        record = getattr(report, "xattr_record", None)
+        case, record = self.order[report.nodeid], getattr(report, "xattr_record", None)
+        if record is not None:  # a controller has not loaded what its workers judged
+            case.subject.name = record["subject"]
         if record is None and report.failed:  # a worker that crashed sends none
             record = self._error_record(report.nodeid, str(report.longrepr))
         if record is not None:
             self.records[report.nodeid] = record
         if picture := getattr(report, "xattr_picture", None):
-            method, check = self.order[report.nodeid]
-            self._pictures[method.name, check.name] = Path(picture)
+            self._pictures[case.key] = Path(picture)
         if fault := getattr(report, "xattr_picture_fault", ""):
             self._picture_faults.append(fault)
         trace = getattr(report, "xattr_trace", "")
@@ -185,7 +200,18 @@ class BatterySession:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Note what is to be judged, once -k, --lf and the like have chosen."""
-        self._chosen = {item.nodeid for item in session.items if isinstance(item, CheckItem)}
+        chosen = [item for item in session.items if isinstance(item, CheckItem)]
+        self._chosen = {item.nodeid for item in chosen}
+        turns = [subject for subject, _ in groupby(item.case.subject for item in chosen)]
+        self._is_in_turns = len(turns) == len(set(turns))
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
+        """Let go of a subject when it is the next one's turn."""
+        if not (isinstance(item, CheckItem) and isinstance(nextitem, CheckItem) and self._is_in_turns):
+            return
+        if nextitem.case.subject is not item.case.subject:
+            self.battery.release(item.case.subject)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
@@ -248,6 +274,7 @@ class BatterySession:
             self.config.rootpath,
             missing=self._missing,
             sources=self.battery.sources,
+            subjects={subject.name: subject.label for subject in self.battery.subjects},
         )
 
     def _keep(self, content: dict[str, Any]) -> None:

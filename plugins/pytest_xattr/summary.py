@@ -18,7 +18,7 @@ MARKUP: Mapping[str, dict[str, bool]] = {
     "unclear": {"yellow": True},
     "none": {"light": True},
 }
-# Up to so many methods are shown in full without -v.
+# Up to so many methods, or methods on different subjects, are shown in full without -v.
 FULL = 2
 
 
@@ -33,7 +33,7 @@ def write(
         return
     verdicts = [Verdict.from_record(record) for record in results]
     verbose = reporter.config.option.verbose
-    many = len({verdict.method for verdict in verdicts}) > FULL
+    many = len({table.group_of(verdict) for verdict in verdicts}) > FULL
     reporter.write_sep("=", "xattr-check")
     shown = table.render_lines(verdicts, controls=verbose > 0, brief=verbose < 0 or (many and verbose < 1))
     for line, status in shown:

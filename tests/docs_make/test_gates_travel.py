@@ -21,9 +21,9 @@ def entry(**statuses: str) -> dict[str, Any]:
 
 def test_a_row_is_a_check_and_a_column_a_subject(script: ModuleType) -> None:
     figures = {
-        "cancer 0 gradient": entry(insertion="pass", retrained="fail"),
+        "cancer 0 deeplift": entry(insertion="pass", retrained="fail"),
         "cancer 0 occlusion": entry(insertion="undecided", retrained="pass"),
-        "vit 0 gradient": entry(insertion="invalid"),
+        "vit 0 deeplift": entry(insertion="invalid"),
     }
     assert script.table(figures, script.RIGHT).splitlines() == [
         "| check | cancer | vit |",
@@ -34,15 +34,25 @@ def test_a_row_is_a_check_and_a_column_a_subject(script: ModuleType) -> None:
 
 
 def test_what_does_not_gate_is_not_counted(script: ModuleType) -> None:
-    figures = {"cancer 0 gradient": entry(completeness="fail")}
-    figures["cancer 0 gradient"]["checks"]["completeness"]["required"] = False
+    figures = {"cancer 0 deeplift": entry(completeness="fail")}
+    figures["cancer 0 deeplift"]["checks"]["completeness"]["required"] = False
     assert script.wrong(figures, script.RIGHT, "fail") == "None."
 
 
 def test_each_wrong_verdict_has_a_line(script: ModuleType) -> None:
-    figures = {"wine 1 gradient": entry(insertion="fail", deletion="pass")}
-    told = "- `wine`, insertion, `gradient` (seed 1): insertion said"
+    figures = {"wine 1 deeplift": entry(insertion="fail", deletion="pass")}
+    told = "- `wine`, insertion, `deeplift` (seed 1): insertion said"
     assert script.wrong(figures, script.RIGHT, "fail") == told
+
+
+def test_seeds_and_what_flips_with_them(script: ModuleType) -> None:
+    figures = {
+        "cancer 0 gradient": entry(insertion="fail", deletion="pass"),
+        "cancer 1 gradient": entry(insertion="pass", deletion="undecided"),
+        "vit 0 negated": entry(insertion="fail"),
+    }
+    assert script.flips(figures) == "- `cancer`, insertion, `gradient`"
+    assert script.seeds(figures) == "0, 1 (cancer); 0 (vit)"
 
 
 def test_a_cell_says_why_nothing_was_said(script: ModuleType) -> None:

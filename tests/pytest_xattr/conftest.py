@@ -72,6 +72,11 @@ def columns(n=64):
     return Subject("columns", model, inputs, model(inputs).argmax(1))
 
 
+def fewer():
+    found = columns(32)
+    return Subject("fewer", found.model, found.inputs, found.targets)
+
+
 def no_inputs():
     return Subject("empty", torch.nn.Linear(6, 3), torch.zeros(0, 6), torch.zeros(0).long())
 
@@ -96,7 +101,7 @@ def not_a_subject():
 @contract(statement="Maps have the shape of the inputs.")
 def fits(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     maps = method.raw(subject.model, draw.inputs, draw.targets)
-    return violation(shape_fault(maps, draw.inputs))
+    return violation(shape_fault(maps, draw.inputs, subject.layout))
 
 
 @axiom(

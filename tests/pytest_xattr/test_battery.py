@@ -269,7 +269,7 @@ def test_node_id_beside_paths(folder: pytest.Pytester, judge: Run) -> None:
 def test_collect_only_loads_no_subject(judge: Run) -> None:
     outcome = judge("--collect-only", "-q", "--xattr-subject=mymod:broken_subject")
     assert outcome.ret == pytest.ExitCode.OK
-    outcome.stdout.fnmatch_lines(["xattr::mymod:good::fits"])
+    outcome.stdout.fnmatch_lines(["xattr::mymod:broken_subject::mymod:good::fits"])
 
 
 # What is told, and where.
@@ -313,7 +313,8 @@ def test_json_has_every_verdict(folder: pytest.Pytester, judge: Run) -> None:
     content = json.loads((folder.path / "deep/down/out.json").read_text())
     assert list(content) == ["version", "run", "results"]
     assert list(content["run"]) == [
-        *("name", "started", "seed", "budget", "device", "versions", "git", "missing", "options", "sources")
+        *("name", "started", "seed", "budget", "device", "versions", "git", "missing", "options", "sources"),
+        "subjects",
     ]
     assert (content["run"]["seed"], content["run"]["budget"], content["run"]["git"]) == (7, "quick", None)
     by_check = {record["check"]: record for record in content["results"]}
@@ -322,7 +323,7 @@ def test_json_has_every_verdict(folder: pytest.Pytester, judge: Run) -> None:
     assert list(record) == [
         *("method", "subject", "check", "family", "status", "required", "advisory", "statistic", "interval"),
         *("gate", "sentence", "controls", "n", "seconds", "better", "scale", "fingerprint", "code", "draws"),
-        *("figure", "bound", "beats", "references", "continues", "shortfall"),
+        *("figure", "bound", "best", "beats", "references", "continues", "shortfall"),
     ]
     assert (record["method"], record["subject"], record["status"]) == ("mymod:flipped", "columns", "fail")
     assert set(record["controls"]) == {"random"}

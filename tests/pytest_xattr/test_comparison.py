@@ -185,7 +185,7 @@ class Raising:
     """A battery whose check raises."""
 
     def __init__(self, battery: Battery, kind: type[BaseException]) -> None:
-        self.pairs, self.run, self.settings, self.kind = battery.pairs, battery.run, battery.settings, kind
+        self.cases, self.run, self.settings, self.kind = battery.cases, battery.run, battery.settings, kind
 
     def judge(self, *_: Any) -> None:
         raise self.kind

@@ -116,8 +116,7 @@ SUBJECTS = {
     "mymod:no_inputs": "subject 'empty': expected inputs (N, *F) with N ≥ 1, came (0, 6)",
     "mymod:few_targets": "subject 'short': expected targets (4,), one for each input, came (3,)",
     "mymod:wrong_rank": (
-        "subject 'flat': expected the model to return logits (1, K) for one input, came (6,); wrap the model "
-        "in a module that returns them"
+        "subject 'flat': expected the model to return outputs (1, K) for one input, came (6, 1)"
     ),
     "mymod:number": (
         "--xattr-subject='mymod:number': expected a Subject or a function that returns one, came int"
@@ -133,7 +132,7 @@ SUBJECTS = {
 
 def test_subjects_that_do_not_hold_together(importable: pytest.Pytester) -> None:
     found = {
-        spec: mistake(lambda: Battery(Settings(subject=spec), ["mymod:good"]).subject)  # noqa: B023
+        spec: mistake(lambda: Battery(Settings(subjects=[spec]), ["mymod:good"]).prepare())  # noqa: B023
         for spec in SUBJECTS
     }
     assert other_than(SUBJECTS, found) == {}
@@ -241,7 +240,40 @@ FILES = {
     ),
     "gates: {fits: {}}\n": "{path}:1: gates: expected one bound for 'fits', came 0",
     "gates: {fits: {at_most: 1, at_least: 0}}\n": "{path}:1: gates: expected one bound for 'fits', came 2",
-    "gates: {fits: {at_most: .nan}}\n": "{path}:1: gates: expected a finite number for 'fits', came nan",
+    "gates: {fits: {at_most: .nan}}\n": (
+        "{path}:1: gates: expected a finite number for 'fits', came at_most: nan"
+    ),
+    "subject: digits\nsubjects: [digits]\n": "{path}:2: expected either subject or subjects, came both",
+    "subjects: [digits, 3]\n": "{path}:1: subjects: expected texts in the list, came 3",
+    "subjects:\n- mymod:columns\n- mymod:colums\n": (
+        "{path}:3: --xattr-subject='mymod:colums': mymod has no attribute 'colums'; the nearest are columns"
+    ),
+    "subjects:\n  mymod:columns:\n  nothing:\n": (
+        "{path}:3: --xattr-subject='nothing': expected MODULE:FACTORY, for example mymod:make_subject, or"
+    ),
+    "subjects: {mymod:columns: good}\n": (
+        "{path}:1: expected what holds on 'mymod:columns' to be a mapping, name: value, came 'good'"
+    ),
+    "subjects:\n  mymod:columns:\n    seed: 3\n": "{path}:3: subjects: mymod:columns: unknown key 'seed'",
+    "subjects:\n  mymod:columns: {}\n  mymod:columns: {}\n": (
+        "{path}:3: 'mymod:columns' stands in subjects twice, for the first time in line 2"
+    ),
+    "subjects:\n  mymod:columns:\n    gates: {folow: {at_most: 3}}\n": (
+        "{path}:3: subjects: mymod:columns: gates: no check 'folow'; the nearest are follows"
+    ),
+    "subjects:\n  mymod:columns:\n    gates: {fits: {at_most: .nan}}\n": (
+        "{path}:3: gates: expected a finite number for 'fits', came at_most: nan"
+    ),
+    "subjects:\n  mymod:columns:\n    claims: [promises]\n": (
+        "{path}:3: subjects: mymod:columns: claims: no check 'promises'; the nearest are promise"
+    ),
+    "subjects:\n  mymod:columns:\n    expected_failures:\n      mymod:god: {follows: coarse}\n": (
+        "{path}:4: subjects: mymod:columns: expected_failures: no method 'mymod:god' in this run"
+    ),
+    "subjects: ['mymod:columns', 'mymod:columns?n=32']\n": (
+        "{path}:1: --xattr-subject='mymod:columns?n=32': expected a subject with a name of its own, came "
+        "'columns', which 'mymod:columns' is called too"
+    ),
     "gates: {fits: {at_most: [1]}}\n": (
         "{path}:1: gates: expected fits: {{at_most|at_least|beats|within: NUMBER}}, came at_most: a list"
     ),
@@ -249,8 +281,9 @@ FILES = {
     "gates:\n\tfits: 3\n": "{path}:2: not YAML: a tab where YAML takes spaces alone",
     "seed: 1\n---\nseed: 2\n": "{path}:2: not YAML: but found another document",
     "? [a]\n: b\n": "{path}:1: expected a name in the file, came a list",
-    "subjects: [digits]\n": "{path}:1: subjects: a run has one subject: expected subject: NAME",
-    "subject:\n  name: digits\n": "{path}:2: subject: expected a text, came a mapping",
+    "subject:\n  name: digits\n": (
+        "{path}:2: subject: expected a text, or for several subjects: a list of them, came a mapping"
+    ),
     "seed: 1\ndevice: tpu0\n": "{path}:2: --xattr-device='tpu0': expected auto, cpu, cuda or cuda:N",
     "seed: 1\ntimeout: -1\n": "{path}:2: --xattr-timeout=-1: expected seconds greater than 0",
     "seed: 1\nmodel: a:b\n": "{path}:2: --xattr-model: expected --xattr-data beside it",
@@ -287,7 +320,9 @@ def test_files_that_cannot_be_understood(importable: pytest.Pytester) -> None:
 
         def resolve() -> None:
             settings = read(path)
-            _ = Battery(settings, settings.methods or ["mymod:good"]).run
+            battery = Battery(settings, settings.methods or ["mymod:good"])
+            _ = battery.run
+            battery.prepare()
 
         path.write_text(text)
         found[text] = mistake(resolve)

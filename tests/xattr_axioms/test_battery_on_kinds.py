@@ -82,7 +82,12 @@ def channel_for_position(model: nn.Module, inputs: Tensor, targets: Tensor) -> T
     return maps.flatten(2).sum(2).reshape(*maps.shape[:2], *[1] * (maps.ndim - 2)).expand_as(maps)
 
 
-KINDS = [("signal", output) for output in OUTPUTS] + [("volume", "classes")]
+KINDS = [
+    ("signal", "margin"),
+    ("signal", "value"),
+    *(pytest.param("signal", output, marks=pytest.mark.slow) for output in ("classes", "labels")),
+    ("volume", "classes"),
+]
 
 
 @pytest.mark.parametrize(("kind", "output"), KINDS)

@@ -109,7 +109,9 @@ def test_padding_is_not_counted(reviews: Subject, storage: Path) -> None:
     def by_id(model: nn.Module, inputs: Tensor, targets: Tensor, context: Mapping[str, Tensor]) -> Tensor:
         return context["ids"].float()
 
-    def high_on_padding(model: nn.Module, inputs: Tensor, targets: Tensor, context: Mapping[str, Tensor]) -> Tensor:
+    def high_on_padding(
+        model: nn.Module, inputs: Tensor, targets: Tensor, context: Mapping[str, Tensor]
+    ) -> Tensor:
         return context["ids"].float().where(context["ids"] != 0, 1e6)
 
     found = [

@@ -1,6 +1,7 @@
 """The battery as a function and as a decorator."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -112,13 +113,20 @@ def test_mistakes_are_usage_errors_before_the_subject_is_made() -> None:
 
 
 def test_battery_names_its_subject_before_it_is_loaded() -> None:
-    assert Battery(Settings(), [good]).subject_label == "digits"
-    assert Battery(Settings(), [good]).subject_is_installed
-    mine = Battery(Settings(), [good], subject())
-    assert (mine.subject_label, mine.subject_is_installed) == ("zeros", False)
-    pair = Battery(Settings(model="torchvision:resnet18", data="imagefolder:here"), [good])
-    assert pair.subject_label == "torchvision:resnet18 with imagefolder:here"
-    assert not pair.subject_is_installed
+    def named(settings: Settings, *subjects: Any) -> list[tuple[str, bool]]:
+        return [(one.label, one.is_installed) for one in Battery(settings, [good], subjects).subjects]
+
+    assert named(Settings()) == [("digits", True)]
+    assert named(Settings(), subject()) == [("zeros", False)]
+    pair = Settings(model="torchvision:resnet18", data="imagefolder:here")
+    assert named(pair) == [("torchvision:resnet18 with imagefolder:here", False)]
+    both = Settings(subjects=["digits", "digits", "mymod:make"])
+    assert named(both) == [("digits", True), ("mymod:make", False)]
+    assert named(both, subject(), subject(), subject) == [
+        ("zeros", False),
+        ("zeros#2", False),
+        ("subject", False),
+    ]
 
 
 def test_decorator_makes_a_test_of_each_check(pytester: pytest.Pytester) -> None:

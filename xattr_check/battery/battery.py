@@ -1,24 +1,26 @@
-"""A battery: methods × checks on a subject, resolved and validated."""
+"""A battery: methods × checks × subjects, resolved and validated."""
 
 import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from xattr_check.battery.item import Item
-from xattr_check.config.loaders import load_methods, load_subject
+from xattr_check.battery.subjects import NamedSubject, expect_distinct, name_subjects
+from xattr_check.config.loaders import load_methods
 from xattr_check.config.selection import select
-from xattr_check.config.settings import PerMethod, Settings
+from xattr_check.config.settings import PerMethod, Settings, Terms
 from xattr_check.core import registry
 from xattr_check.core.checks import Axiom
 from xattr_check.core.method import Method
 from xattr_check.core.run import MEBIBYTE, OnProgress, Run, silent
 from xattr_check.core.subject import Subject
-from xattr_check.core.verdict import Verdict
+from xattr_check.core.verdict import Key, Verdict
 from xattr_check.errors import UsageError
 from xattr_check.statistics.gate import Beats, Gate, Within
 from xattr_check.storage.store import Store
@@ -60,24 +62,33 @@ def validate(settings: Settings, methods: Sequence[Method], known: Mapping[str, 
             if near := nearest(claim, known):
                 problem = f"it claims {claim!r}, which no check is called"
                 raise UsageError(problem, option="method", value=method.name, hint=near)
-    for key in ("gates", "claims", "expected_failures"):
-        for name, said in getattr(settings, key).items():
-            nested = isinstance(said, dict | list)
-            if nested and name not in names:
-                raise UsageError(
-                    f"no method {name!r} in this run",
-                    option=key,
-                    hint=nearest(name, names),
-                    place=settings.place_of(key, name),
-                )
-            for check in said if nested else (name,):
-                if check not in known:
-                    raise UsageError(
-                        f"no check {check!r}",
-                        option=key,
-                        hint=nearest(str(check), known),
-                        place=settings.place_of(key, name, check) if nested else settings.place_of(key, name),
-                    )
+    for at, terms in settings.terms:
+        for key in (item.name for item in fields(Terms)):
+            for name, said in getattr(terms, key).items():
+                _expect_known(settings, (*at, key), name, said, names, known)
+
+
+def _expect_known(
+    settings: Settings, at: tuple[str, ...], name: str, said: Any, names: Set[str], known: Mapping[str, Axiom]
+) -> None:
+    """Raise UsageError for a name under `at`, or for one in what is said of it, that nothing has."""
+    key = ": ".join(at)
+    nested = isinstance(said, dict | list)
+    if nested and name not in names:
+        raise UsageError(
+            f"no method {name!r} in this run",
+            option=key,
+            hint=nearest(name, names),
+            place=settings.place_of(*at, name),
+        )
+    for check in said if nested else (name,):
+        if check not in known:
+            raise UsageError(
+                f"no check {check!r}",
+                option=key,
+                hint=nearest(str(check), known),
+                place=settings.place_of(*at, name, check) if nested else settings.place_of(*at, name),
+            )
 
 
 @dataclass(frozen=True)
@@ -135,14 +146,16 @@ def _reason(expected: PerMethod, method: Method, check: Axiom) -> str | None:
     return found if isinstance(found, str) else None
 
 
-DEFAULT_SUBJECT = "digits"
-
-
-def subject_of(settings: Settings, subject: Any = None) -> Subject:
-    """The subject given, else that of the settings, else the default one. Raises UsageError."""
-    if settings.model is not None:
-        return registry.subjects()["torchvision"](model=settings.model, data=settings.data)
-    return load_subject(subject if subject is not None else settings.subject or DEFAULT_SUBJECT)
+def _expect_subjects(settings: Settings, judged: Sequence[NamedSubject]) -> None:
+    """Raise UsageError where a file says something of a subject that cannot be there."""
+    others = [name for name in settings.by_subject if name not in {subject.label for subject in judged}]
+    for name in (one for one in others if ":" not in one):
+        known = registry.subjects()
+        if name.partition("?")[0] not in known:
+            place = settings.place_of("subjects", name)
+            raise UsageError(
+                f"no subject {name!r}", option="subjects", hint=nearest(name, known), place=place
+            )
 
 
 def run_of(settings: Settings, progress: OnProgress = silent) -> Run:
@@ -158,18 +171,36 @@ def run_of(settings: Settings, progress: OnProgress = silent) -> Run:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Case:
+    """What is judged as one: a method against a check on a subject, which need not be loaded yet."""
+
+    subject: NamedSubject
+    method: Method
+    check: Axiom
+
+    @property
+    def key(self) -> Key:
+        """That of its verdict; of a subject that was never loaded, by its label."""
+        return Key(self.subject.name, self.method.name, self.check.name)
+
+
 class Battery:
-    """What is to be judged, resolved and validated: methods × checks on a subject, and the run they share.
+    """What is to be judged, resolved and validated: methods × checks × subjects, and the run they share.
 
     sources: digests of the texts that the methods are from, by name.
-    subject: a spec, a factory or a Subject; None for what the settings say. It is loaded when first asked
+    subjects: specs, factories or Subjects; none for what the settings say. Each is loaded when first asked
         for, since a mistake in a spec should be told before a large model is there.
 
     Raises UsageError for what cannot be resolved.
     """
 
     def __init__(
-        self, settings: Settings, methods: Sequence[Any], subject: Any = None, progress: OnProgress = silent
+        self,
+        settings: Settings,
+        methods: Sequence[Any],
+        subjects: Sequence[Any] = (),
+        progress: OnProgress = silent,
     ) -> None:
         self.settings = settings
         self.beside = Beside.installed()
@@ -180,7 +211,8 @@ class Battery:
         # Now: the files may be edited while they are judged.
         self.sources = {method.name: method.source for method in self.methods}
         validate(settings, self.methods, {**known, **{check.name: check for check in self.checks}})
-        self._subject = subject if subject is not None else settings.subject or DEFAULT_SUBJECT
+        self.subjects = name_subjects(settings, subjects)
+        _expect_subjects(settings, self.subjects)
         self._progress = progress
 
     @cached_property
@@ -189,38 +221,70 @@ class Battery:
         with self.settings.placing_mistakes():
             return run_of(self.settings, progress=self._progress)
 
-    @property
-    def pairs(self) -> list[tuple[Method, Axiom]]:
-        """Every method with every check, in the order in which they are judged."""
-        return [(method, check) for method in self.methods for check in self.checks]
-
-    @property
-    def subject_label(self) -> str:
-        """What names the subject before it is loaded."""
-        if self.settings.model is not None:
-            return f"{self.settings.model} with {self.settings.data}"
-        subject = self._subject
-        return str(subject if isinstance(subject, str) else getattr(subject, "name", None) or subject)
-
-    @property
-    def subject_is_installed(self) -> bool:
-        """Whether the subject is one that an installed package declares, and so holds together."""
-        return self.settings.model is None and self._subject in registry.subjects()
-
     @cached_property
-    def subject(self) -> Subject:
-        """The subject on the run's device. Raises UsageError."""
-        self.run.progress(f"loading {self.subject_label}")
+    def cases(self) -> list[Case]:
+        """Every method with every check on every subject, in the order in which they are judged.
+
+        One subject after the other, so that it can be let go of.
+        """
+        return [
+            Case(subject, method, check)
+            for subject in self.subjects
+            for method in self.methods
+            for check in self.checks
+        ]
+
+    @property
+    def is_on_several(self) -> bool:
+        """Whether there are several subjects, so that one has to be told from the others."""
+        return len(self.subjects) > 1
+
+    def id_of(self, case: Case) -> str:
+        """METHOD::CHECK, where there are several subjects with that before it."""
+        names = [case.subject.label] if self.is_on_several else []
+        return "::".join([*names, case.method.name, case.check.name])
+
+    def prepare(self) -> None:
+        """Load each subject that no package vouches for, so that its mistakes are told at once.
+
+        Raises UsageError. They wait where their makers left them: of several models one is on the device.
+        """
+        for subject in self.subjects:
+            if not subject.is_installed:
+                self._tell_of_loading(subject, subject.load)
+
+    def load(self, subject: NamedSubject) -> Subject:
+        """One of the subjects, on the run's device. Raises UsageError."""
+        return self._tell_of_loading(subject, partial(subject.on, self.run.device))
+
+    def _tell_of_loading(self, subject: NamedSubject, load: Callable[[], Subject]) -> Subject:
+        if not subject.is_loaded:
+            self.run.progress(f"loading {subject.label}")
         with self.settings.placing_mistakes():
-            return subject_of(self.settings, self._subject).to(self.run.device)
+            found = load()
+            expect_distinct(self.subjects)
+        return found
+
+    def release(self, subject: NamedSubject) -> None:
+        """Let go of a subject whose cases are done, and of all that this run holds of it."""
+        subject.release()
+        self.run.forget()
 
     def by_seed(self, seed: int) -> "Battery":
-        """The same on other draws: of this subject, with maps and draws of its own."""
+        """The same on other draws: of these subjects, with maps and draws of its own."""
         other = copy.copy(self)
         other.settings = replace(self.settings, seed=seed)
         vars(other).pop("run", None)
         return other
 
-    def judge(self, method: Method, check: Axiom) -> Verdict:
-        """The verdict on one pair."""
-        return item(self.settings, method, check, self.subject, self.beside).judge(self.run)
+    def judge(self, case: Case) -> Verdict:
+        """The verdict on one case."""
+        settings = self.settings.on(case.subject.label)
+        return item(settings, case.method, case.check, self.load(case.subject), self.beside).judge(self.run)
+
+    def judge_all(self) -> Iterator[Verdict]:
+        """The verdicts on all cases; a subject is let go of when the next one's turn comes."""
+        for subject, cases in groupby(self.cases, key=lambda case: case.subject):
+            yield from map(self.judge, cases)
+            if self.is_on_several:
+                self.release(subject)

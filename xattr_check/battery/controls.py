@@ -146,24 +146,23 @@ class Controls:
         whole = {name for name in against if len(self.samples.get(name, ())) == len(self.draws)}
         return {name: samples for name, samples in self.joined.items() if name in whole}
 
-    def unbeatable(self, best: Tensor) -> str:
-        """Which control no map could beat, and why, or an empty string.
+    def unbeatable(self, best: Tensor) -> dict[str, str]:
+        """The controls that no map could beat, and why, by name.
 
         best: (n,) or (1,) the best that any map could reach.
         """
         if not isinstance(self.gate, Beats):
-            return ""
+            return {}
         low, high = self.check.bounds
         least = LEAST_WAY * (high - low) if math.isfinite(high - low) else 0.0
         sign, ceiling = (-1 if self.gate.lower else 1), float(best.mean())
-        for name, rows in self.rivals.items():
-            value = float(rows.mean())
-            if sign * (ceiling - value) <= least:
-                return (
-                    f"no map could pass: the control {name!r} comes to {value:.3g}, and the best of "
-                    f"all to {ceiling:.3g} (gate {self.gate})"
-                )
-        return ""
+        values = {name: float(rows.mean()) for name, rows in self.rivals.items()}
+        return {
+            name: f"no map could pass: the control {name!r} comes to {value:.3g}, and the best of all to "
+            f"{ceiling:.3g} (gate {self.gate})"
+            for name, value in values.items()
+            if sign * (ceiling - value) <= least
+        }
 
     def fault(self, best: Tensor) -> str:
         """Why the controls do not separate here, or an empty string; best: as for `unbeatable`."""

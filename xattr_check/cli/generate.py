@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from xattr_check.battery.battery import run_of, subject_of
+from xattr_check.battery.battery import run_of
+from xattr_check.battery.subjects import only_subject
 from xattr_check.cli import sheets
 from xattr_check.cli.meter import Meter
 from xattr_check.cli.parser import Parser
@@ -142,7 +143,7 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
     _check_files(arguments, kind)
     shared = run_of(settings)
-    subject = subject_of(settings).to(shared.device)
+    subject = only_subject(settings).on(shared.device)
     plan = Plan.of(
         subject,
         kind,
@@ -174,8 +175,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _settings(arguments: argparse.Namespace) -> Settings:
     found = of_folder(Path())
-    names = ("subject", "model", "data", "seed", "device", "storage", "memory")
-    return found.override(**{name: getattr(arguments, name) for name in names})
+    names = ("model", "data", "seed", "device", "storage", "memory")
+    subjects = None if arguments.subject is None else [arguments.subject]
+    return found.override(subjects=subjects, **{name: getattr(arguments, name) for name in names})
 
 
 def _check_files(arguments: argparse.Namespace, kind: Scenario) -> None:

@@ -25,7 +25,8 @@ methods:
   - {method}
 
 # What they are judged on: digits, the default, or MODULE:FACTORY, a function of yours that returns a Subject.
-subject: {subject}
+# Several are a list, or a mapping of each to gates, claims and expected failures that hold on it alone.
+subjects: {subject}
 
 # Checks and families, joined by and, or, not (`xattr-check list checks`, `xattr-check show CHECK`).
 # checks: contract or sanity or faithfulness

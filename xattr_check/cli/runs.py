@@ -20,7 +20,7 @@ from xattr_check.wording import WIDTH, nearest, wrap
 
 LEADERBOARD = "leaderboard"
 # Options of pytest that the leaderboard has as well.
-PASSED_ON = ("subject", "model", "data", "checks", "budget", "seed", "device", "gates")
+PASSED_ON = ("model", "data", "checks", "budget", "seed", "device", "gates")
 # pytest's exit codes for tests that ran: they passed, or some failed.
 RAN = (0, 1)
 
@@ -55,7 +55,7 @@ def add_history(parser: Parser) -> None:
 def add_leaderboard(parser: Parser) -> None:
     """Declare the arguments of `leaderboard`."""
     parser.description = (
-        "Judge all reference methods on a subject, on all cores, save the run under the name "
+        "Judge all reference methods on a subject, or on several, on all cores, save the run under the name "
         f"{LEADERBOARD!r}, and rank them. An xattr.yaml in the working directory counts."
     )
     parser.add_argument(
@@ -63,6 +63,9 @@ def add_leaderboard(parser: Parser) -> None:
     )
     parser.add_argument(
         "--method", action="append", metavar="SPEC", help="judge this one beside the others; repeatable"
+    )
+    parser.add_argument(
+        "--subject", action="append", metavar="SUBJECT", help="as --xattr-subject of pytest; repeatable"
     )
     for name in PASSED_ON:
         parser.add_argument(f"--{name}", metavar=name.upper(), help=f"as --xattr-{name} of pytest")
@@ -115,8 +118,9 @@ def _history(arguments: argparse.Namespace) -> int:
         raise UsageError(
             f"no run is saved in {folder} yet", option="history", hint="save one with --xattr-save"
         )
-    for option, place in (("method", 0), ("check", 1)):
-        wanted, there = getattr(arguments, option), {key[place] for run in runs for key in run.verdicts}
+    for option in ("method", "check"):
+        wanted = getattr(arguments, option)
+        there = {getattr(key, option) for run in runs for key in run.verdicts}
         if wanted is not None and wanted not in there:
             hint = nearest(wanted, there)
             raise UsageError("in no saved run", option=f"--{option}", value=wanted, hint=hint)
@@ -179,6 +183,7 @@ def _leaderboard(arguments: argparse.Namespace) -> int:
 def _judge(arguments: argparse.Namespace, storage: Path) -> int:
     """Run the battery with pytest, whose exit code is returned."""
     options: list[str] = [f"--xattr-method={spec}" for spec in ("all", *(arguments.method or ()))]
+    options += [f"--xattr-subject={spec}" for spec in arguments.subject or ()]
     given: Sequence[tuple[str, str | None]] = [(name, getattr(arguments, name)) for name in PASSED_ON]
     options += [f"--xattr-{name}={value}" for name, value in given if value is not None]
     options += [f"--xattr-storage={storage.resolve()}", f"--xattr-save={LEADERBOARD}"]

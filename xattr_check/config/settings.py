@@ -9,14 +9,28 @@ from xattr_check.core.run import BUDGETS, Budget
 from xattr_check.errors import UsageError
 from xattr_check.statistics.gate import Gate
 
+DEFAULT_SUBJECT = "digits"
 # For all methods, or for one method by its spec.
 PerMethod = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What methods are held to on one subject, besides what they are on all, or in its place.
+
+    gates, claims, expected_failures: as of `Settings`.
+    """
+
+    gates: Mapping[str, Gate] = field(default_factory=dict)
+    claims: PerMethod = field(default_factory=dict)
+    expected_failures: PerMethod = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Settings:
     """What a run is asked to do. Every field is a key of xattr.yaml and an option of the command line.
 
+    subjects: their specs, the default one where there is none.
     expected_failures: reasons by check, or by method and check.
     claims: exact axioms that every method is held to, or by method.
     gates: gates by check: {at_most: x}, {at_least: x} or {beats: x}.
@@ -27,7 +41,7 @@ class Settings:
     """
 
     methods: Sequence[str] = ()
-    subject: str | None = None
+    subjects: Sequence[str] = ()
     model: str | None = None
     data: str | None = None
     checks: str | None = None
@@ -48,6 +62,8 @@ class Settings:
     gates: Mapping[str, Gate] = field(default_factory=dict)
     claims: PerMethod = field(default_factory=dict)
     expected_failures: PerMethod = field(default_factory=dict)
+    # What a file says of single subjects, by their specs.
+    by_subject: Mapping[str, Terms] = field(default_factory=dict)
     # Methods that a file names beside those that the command line put in their place.
     others: Sequence[str] = ()
     # Where a file says what of this is from it, FILE:LINE by key and names in it.
@@ -74,7 +90,7 @@ class Settings:
                 expected=f"--xattr-{missing} beside it, for example --xattr-model=torchvision:resnet50 "
                 "--xattr-data=imagefolder:PATH",
             )
-        if self.model is not None and self.subject is not None:
+        if self.model is not None and self.subjects:
             raise UsageError(
                 option="--xattr-subject",
                 expected="either it or --xattr-model with --xattr-data",
@@ -88,9 +104,32 @@ class Settings:
 
     def deviations(self) -> dict[str, Any]:
         """The options that decide what is measured, where they are not as by default."""
-        names = ("subject", "model", "data", "budget", "seed", "device")
+        names = ("model", "data", "budget", "seed", "device")
         default = Settings()
-        return {name: value for name in names if (value := getattr(self, name)) != getattr(default, name)}
+        # Which of several a result is on, each says for itself.
+        subject = {"subject": self.subjects[0]} if len(self.subjects) == 1 else {}
+        return subject | {
+            name: value for name in names if (value := getattr(self, name)) != getattr(default, name)
+        }
+
+    def on(self, subject: str) -> "Settings":
+        """These settings as they hold on one subject, by its spec."""
+        own = self.by_subject.get(subject)
+        if own is None:
+            return self
+        return replace(
+            self,
+            gates={**self.gates, **own.gates},
+            claims=_join(self.claims, own.claims),
+            expected_failures=_join(self.expected_failures, own.expected_failures),
+        )
+
+    @property
+    def terms(self) -> "Iterator[tuple[tuple[str, ...], Terms | Settings]]":
+        """All that methods are held to, each with the names in a file under which it stands."""
+        yield (), self
+        for subject, own in self.by_subject.items():
+            yield ("subjects", subject), own
 
     def override(self, **options: Any) -> "Settings":
         """These settings with the options that are not None in their place.
@@ -99,10 +138,15 @@ class Settings:
         """
         given = {key: value for key, value in options.items() if value is not None}
         if given.keys() & {"model", "data"}:
-            given.setdefault("subject", None)
-        elif "subject" in given:
+            given.setdefault("subjects", ())
+        elif "subjects" in given:
             given |= {"model": None, "data": None}
-        places = {names: at for names, at in self.places.items() if names[0] not in given}
+        # What a file says of single subjects stays, whichever are judged on.
+        places = {
+            names: at
+            for names, at in self.places.items()
+            if names[0] not in given or (names[0] == "subjects" and len(names) > 1)
+        }
         return replace(self, **given, others=(*self.methods, *self.others), places=places)
 
     def place_of(self, *names: str) -> str:
@@ -120,6 +164,21 @@ class Settings:
             raise error.at(place) from error.__cause__
 
 
+def _join(everywhere: PerMethod, here: PerMethod) -> dict[str, Any]:
+    """Claims, or expected failures, of one subject and of all: those of the subject where both say one."""
+    found = dict(everywhere)
+    for name, own in here.items():
+        other = found.get(name)
+        if isinstance(own, list) and isinstance(other, list):
+            found[name] = [*other, *own]
+        elif isinstance(own, dict) and isinstance(other, dict):
+            found[name] = {**other, **own}
+        else:
+            found[name] = own
+    return found
+
+
 # The key of xattr.yaml for each option of the command line that is one.
 KEYS = {f"--xattr-{item.name.replace('_', '-')}": item.name for item in fields(Settings)}
-KEYS["--xattr-method"] = KEYS.pop("--xattr-methods")
+for _name in ("method", "subject"):
+    KEYS[f"--xattr-{_name}"] = KEYS.pop(f"--xattr-{_name}s")

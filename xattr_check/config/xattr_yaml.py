@@ -8,13 +8,16 @@ from typing import Any
 
 import yaml
 
-from xattr_check.config.settings import KEYS, Settings
+from xattr_check.config.settings import KEYS, Settings, Terms
 from xattr_check.config.yaml_nodes import NAME, compose, entries, mistake_at, place, render, value
 from xattr_check.core import registry
 from xattr_check.core.run import BUDGETS
 from xattr_check.errors import UsageError
 from xattr_check.statistics.gate import AtLeast, AtMost, Beats, Gate, Within
 from xattr_check.wording import nearest
+
+# What a file may say: all settings, of which one subject may go by the name of its option.
+FILE_KEYS = {item.name for item in fields(Settings)} - {"by_subject", "others", "places"} | {"subject"}
 
 
 def of_folder(folder: Path) -> Settings:
@@ -38,26 +41,44 @@ def read(path: Path) -> Settings:
         return Settings()
     values: dict[str, Any] = {}
     places: dict[tuple[str, ...], str] = {}
-    known = {item.name for item in fields(Settings)} - {"others", "places"}
     for key, where, child in entries(path, node, "the file"):
-        if key == "subjects":
-            raise mistake_at(
-                path,
-                where,
-                "a run has one subject: expected subject: NAME",
-                option="subjects",
-                hint="for others, run again with --xattr-subject=NAME, or with a file for each, "
-                "--xattr-gates=FILE",
-            )
-        if key not in known:
-            raise mistake_at(path, where, f"unknown key {key!r}", hint=nearest(key, known))
-        values[key] = _gates(path, child) if key == "gates" else _plain(path, key, child)
-        places[(key,)] = place(path, where)
-        places |= {(key, *names): at for names, at in _places(path, key, child)}
+        if key not in FILE_KEYS:
+            raise mistake_at(path, where, f"unknown key {key!r}", hint=nearest(key, FILE_KEYS))
+        name = "subjects" if key == "subject" else key
+        if name in values:
+            problem = "expected either subject or subjects, came both"
+            raise mistake_at(path, where, problem, hint="name all of them in subjects")
+        if key == "subjects" and isinstance(child, yaml.MappingNode):
+            values["by_subject"] = _by_subject(path, child)
+            values[name] = list(values["by_subject"])
+        else:
+            values[name] = _value(path, key, child)
+        places[(name,)] = place(path, where)
+        places |= {(name, *names): at for names, at in _places(path, key, child)}
     try:
         return Settings(**values, places=places)
     except UsageError as error:
         raise error.at(places.get((KEYS.get(error.option, ""),), str(path))) from None
+
+
+def _by_subject(path: Path, node: yaml.MappingNode) -> dict[str, Terms]:
+    """What is said of each subject: of the keys of the file, those that say what methods are held to."""
+    known = [item.name for item in fields(Terms)]
+    found: dict[str, Terms] = {}
+    for subject, _, child in entries(path, node, "subjects"):
+        if isinstance(child, yaml.ScalarNode) and value(path, child) is None:
+            found[subject] = Terms()
+            continue
+        own: dict[str, Any] = {}
+        for key, where, inner in entries(path, child, f"what holds on {subject!r}"):
+            if key not in known:
+                hint = nearest(key, known)
+                raise mistake_at(
+                    path, where, f"unknown key {key!r}", option=f"subjects: {subject}", hint=hint
+                )
+            own[key] = _value(path, key, inner)
+        found[subject] = Terms(**own)
+    return found
 
 
 def _places(path: Path, key: str, node: yaml.Node) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -73,6 +94,8 @@ def _places(path: Path, key: str, node: yaml.Node) -> Iterator[tuple[tuple[str, 
 
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "methods": ((str, list), "a spec or a list of them, for example [mymod:explain]"),
+    "subject": ((str,), "a text, or for several subjects: a list of them"),
+    "subjects": ((str, list), "a spec, a list of them, or what holds on each by its spec"),
     "checks": ((str, list), "names and families, for example 'contract and not deterministic'"),
     "seed": ((int,), "a whole number"),
     "strict": ((bool,), "true or false"),
@@ -90,6 +113,11 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
 }
 
 
+def _value(path: Path, key: str, node: yaml.Node) -> Any:
+    """What a key says, as a field of the settings."""
+    return _gates(path, node) if key == "gates" else _plain(path, key, node)
+
+
 def _plain(path: Path, key: str, node: yaml.Node) -> Any:
     kinds, wanted = _KINDS.get(key, ((str,), "a text"))
     if isinstance(node, yaml.CollectionNode) and not {list, dict} & set(kinds):
@@ -103,7 +131,7 @@ def _plain(path: Path, key: str, node: yaml.Node) -> Any:
         raise mistake_at(path, node, option=key, expected=", ".join(BUDGETS), came=repr(found))
     if key in ("save", "compare") and isinstance(found, bool):
         return "" if found else None
-    if key == "methods" and isinstance(found, str):
+    if key in ("methods", "subject", "subjects") and isinstance(found, str):
         return [found]
     if key == "checks" and isinstance(found, list):
         return " or ".join(f"({one})" for one in found)

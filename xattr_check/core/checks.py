@@ -42,7 +42,7 @@ class Measurement:
     finding: what was seen, in words, where the number alone does not tell.
     evidence: tensors beside the number, those of pictures among them.
     lines: what was measured along an axis, for the report.
-    last: whether more draws are not worth their cost, whatever the verdict.
+    passes: how many a row took through the model, where a quick run should not go on whatever that costs.
     best: (n,) the best that any map could reach, where that is known to be less than the bounds of the check.
     uninformative: why a pass would say nothing about the map, or an empty string.
     """
@@ -51,7 +51,7 @@ class Measurement:
     finding: str = ""
     evidence: Mapping[str, Tensor] = field(default_factory=dict)
     lines: Lines | None = None
-    last: bool = False
+    passes: float = 0.0
     best: Tensor | None = None
     uninformative: str = ""
 

@@ -92,6 +92,12 @@ class Run:
             self._memo[key] = compute()
         return self._memo[key]
 
+    def forget(self) -> None:
+        """Let go of what was computed once, with the subjects and models that it holds."""
+        # Maps are kept by the identity of what made them, which another one may have once it is gone.
+        self._memo.clear()
+        self.maps = MapCache(self.maps.limit)
+
     @property
     def limit(self) -> int:
         """How many inputs a check may draw."""

@@ -16,6 +16,20 @@ Status = Literal["pass", "fail", "undecided", "invalid", "not_applicable", "erro
 
 
 @dataclass(frozen=True)
+class Key:
+    """What a verdict is on: a subject, a method and a check, each by its name."""
+
+    subject: str
+    method: str
+    check: str
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> "Key":
+        """That of a record."""
+        return cls(record["subject"], record["method"], record["check"])
+
+
+@dataclass(frozen=True)
 class Drawn:
     """What was measured in one draw.
 
@@ -128,8 +142,13 @@ class Verdict:
         return f"{self.check}: {self.text}"
 
     @property
+    def key(self) -> Key:
+        """What it is on."""
+        return Key(self.subject, self.method, self.check)
+
+    @property
     def node_id(self) -> str:
-        """How pytest names it."""
+        """How pytest names it in a run of one subject."""
         return f"xattr::{self.method}::{self.check}"
 
     def record(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from xattr_check.core import registry
 from xattr_check.core.checks import Axiom
-from xattr_check.core.verdict import Verdict
+from xattr_check.core.verdict import Key, Verdict
 from xattr_check.statistics.intervals import Batched, Interval, exact
 
 # Of what is called worse or better, and of the interval of a difference; and exchanges, whose number bounds p
@@ -21,7 +21,7 @@ NEGLIGIBLE = 1e-3
 # How many numbers are exchanged at once.
 CHUNK = 2**21
 
-Runs = Mapping[tuple[str, str], Verdict]
+Runs = Mapping[Key, Verdict]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Change:
     difference: after minus before on the draws that both have, with its interval at ERROR_RATE: it leaves out
         0 where p, before any correction, is below that rate.
     p: two-sided, of the hypothesis that before and after may be exchanged in every row.
-    corrected: p among those of the other checks of the method.
+    corrected: p among those of the other checks of the method on that subject.
     reason: why the figures cannot be compared, or an empty string; the statuses can all the same.
     rows: how many rows the difference is over.
     """
@@ -91,25 +91,38 @@ class Change:
 
 
 def compare(before: Runs, after: Runs) -> list[Change]:
-    """What both runs judged, in the order of the second. Verdicts by method and check."""
-    changes = [_change(before[key], after[key]) for key in after if key in before]
+    """What both runs judged, in the order of the second."""
+    known = _rename(before, after)
+    changes = [_change(known[key], after[key]) for key in after if key in known]
     p_values = correct_p_values(changes)
     return [replace(one, corrected=p_values.get(place, math.nan)) for place, one in enumerate(changes)]
 
 
+def _rename(before: Runs, after: Runs) -> Runs:
+    """The run before, under the keys of the one after where each has one subject, and it is another one.
+
+    Figures are not compared then, and each row says why; statuses are all the same.
+    """
+    were, are = ({key.subject for key in run} for run in (before, after))
+    if len(were) != 1 or len(are) != 1:
+        return before
+    return {replace(key, subject=next(iter(are))): verdict for key, verdict in before.items()}
+
+
 def correct_p_values(changes: Sequence[Change]) -> dict[int, float]:
-    """p-values of the changes by their place, corrected by Holm for the checks of one method. [holm1979]
+    """p-values of the changes by their place, corrected by Holm for the checks of one method on one subject.
+
+    [holm1979]
 
     A figure that is the same in every row, or that is exact, leaves nothing to chance: it has its p, and does
     not count among the others. [tarone1990]
     """
     found = {place: one.p for place, one in enumerate(changes) if one.exact}
-    for method in {change.after.method for change in changes}:
-        own = [
-            i
-            for i, one in enumerate(changes)
-            if one.after.method == method and one.p == one.p and not one.exact
-        ]
+    groups: dict[tuple[str, str], list[int]] = {}
+    for place, one in enumerate(changes):
+        if one.p == one.p and not one.exact:
+            groups.setdefault((one.after.subject, one.after.method), []).append(place)
+    for own in groups.values():
         own.sort(key=lambda i: changes[i].p)
         least = 0.0
         for rank, place in enumerate(own):

@@ -92,7 +92,7 @@ def find_another(
 
 def _fits(run: SavedRun, before: SavedRun, change: Change) -> bool:
     method = change.after.method
-    other = run.verdicts.get((method, change.after.check))
+    other = run.verdicts.get(change.after.key)
     sources = [one.run.get("sources") or {} for one in (run, before)]
     return (
         other is not None
@@ -109,7 +109,7 @@ def how_to_save(before: SavedRun, seed: int) -> str:
 def confirm(found: Sequence[Broken], run: SavedRun, after: Runs) -> Confirmation:
     """Hold what broke a rule to the same rule by another seed.
 
-    run: a saved run by that seed. after: what was judged anew by it, verdicts by method and check.
+    run: a saved run by that seed. after: what was judged anew by it.
     """
     rules = list(dict.fromkeys(rule for rule, _ in found))
     return Confirmation([one for rule in rules for one in _rechecks(rule, found, run, after)], run)
@@ -117,9 +117,9 @@ def confirm(found: Sequence[Broken], run: SavedRun, after: Runs) -> Confirmation
 
 def _rechecks(rule: Rule, found: Sequence[Broken], run: SavedRun, after: Runs) -> Iterator[Recheck]:
     own = [change for other, change in found if other == rule]
-    keys = [(change.after.method, change.after.check) for change in own]
+    keys = [change.after.key for change in own]
     anew = compare(run.verdicts, {key: after[key] for key in keys if key in after})
-    by_key = {(change.after.method, change.after.check): change for change in anew}
+    by_key = {change.after.key: change for change in anew}
     again = {id(change) for _, change in broken([rule], anew)}
     for key, change in zip(keys, own, strict=True):
         other = by_key.get(key)

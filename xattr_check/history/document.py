@@ -28,12 +28,14 @@ def document(
     *,
     missing: int = 0,
     sources: Mapping[str, str] | None = None,
+    subjects: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The records of a run, with what is needed to repeat it.
 
     folder: the one whose git commit is noted, if it has one.
     missing: how many items came to no result, since the run was interrupted.
     sources: digests of the methods' sources, by spec.
+    subjects: the spec of each subject, by the name that its results have.
     """
     git = _git(folder)
     return {
@@ -49,6 +51,7 @@ def document(
             "missing": missing,
             "options": settings.deviations(),
             "sources": dict(sources or {}),
+            "subjects": dict(subjects or {}),
         },
         "results": list(records),
     }

@@ -12,7 +12,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, get_args
 
-from xattr_check.core.verdict import Status, Verdict
+from xattr_check.config.settings import DEFAULT_SUBJECT
+from xattr_check.core.verdict import Key, Status, Verdict
 from xattr_check.errors import UsageError
 from xattr_check.history import document
 from xattr_check.history.formats import current
@@ -62,21 +63,27 @@ class SavedRun:
         return str((self.run.get("git") or {}).get("commit", ""))
 
     @cached_property
-    def verdicts(self) -> dict[tuple[str, str], Verdict]:
-        """Its verdicts, by method and check."""
+    def verdicts(self) -> dict[Key, Verdict]:
+        """Its verdicts."""
         version = int(self.content["version"])
         found = [Verdict.from_record(current(record, version)) for record in self.content["results"]]
-        return {(verdict.method, verdict.check): verdict for verdict in found}
+        return {verdict.key: verdict for verdict in found}
 
     @cached_property
-    def pictures(self) -> dict[tuple[str, str], Path]:
-        """Files of pictures beside it, by method and check."""
-        found = {(r["method"], r["check"]): str(r.get("picture") or "") for r in self.content["results"]}
+    def pictures(self) -> dict[Key, Path]:
+        """Files of pictures beside it."""
+        found = {Key.of(record): str(record.get("picture") or "") for record in self.content["results"]}
         return {
             key: self.path.parent / PICTURES / name
             for key, name in found.items()
             if name and name == Path(name).name  # of this folder and of no other
         }
+
+    @property
+    def subjects(self) -> set[str]:
+        """The specs of its subjects; of a run that was saved before they were, that of its one subject."""
+        known = self.run.get("subjects") or {}
+        return {*known.values()} or {(self.run.get("options") or {}).get("subject", DEFAULT_SUBJECT)}
 
     @property
     def missing(self) -> int:
@@ -99,12 +106,10 @@ def check_storage(storage: Path) -> None:
     check_writable(folder_of(storage) / "run.json", "--xattr-storage")
 
 
-def save(
-    storage: Path, content: Mapping[str, Any], pictures: Mapping[tuple[str, str], Path] | None = None
-) -> Path:
+def save(storage: Path, content: Mapping[str, Any], pictures: Mapping[Key, Path] | None = None) -> Path:
     """Save a run beside the others, in a file of its own, whole or not at all. Raises UsageError.
 
-    pictures: files by method and check. They are kept under the digests of what is in them, so that runs in
+    pictures: files by what they show. They are kept under the digests of what is in them, so that runs in
         which nothing changed share them.
     """
     folder, run = folder_of(storage), content["run"]
@@ -113,10 +118,7 @@ def save(
     path = folder / f"{started:%Y%m%dT%H%M%SZ}_{safe_name(run['name'])}_{secrets.token_hex(3)}.json"
     with tell_unwritable("--xattr-storage", storage, "folder", "pass --xattr-storage=DIR"):
         kept = {key: _keep(folder / PICTURES, picture) for key, picture in (pictures or {}).items()}
-        results = [
-            {**record, "picture": kept.get((record["method"], record["check"]))}
-            for record in content["results"]
-        ]
+        results = [{**record, "picture": kept.get(Key.of(record))} for record in content["results"]]
         document.write(path, {**content, "results": results})
         keep_out_of_git(folder)
     return path
@@ -181,26 +183,26 @@ def find(
     reference: str,
     here: Path,
     option: str = "--xattr-compare",
-    fits: Callable[[SavedRun], bool] = lambda run: True,
+    fitness: Callable[[SavedRun], int] = lambda run: 0,
 ) -> SavedRun:
     """The run that a reference means: '' the last one, `git:REF`, the last one of a name, or a path.
 
     here: the folder that a path is relative to, and whose git knows a REF. option: what asked for it, as a
-    mistake is told. fits: which are taken where a name or a commit has several runs: the last of them that
-    is whole, the last of them, the last. Raises UsageError.
+    mistake is told. fitness: how well a run fits, where a name or a commit has several: of those that fit
+    best the last that is whole, else the last. Raises UsageError.
     """
     runs = saved_runs(storage)
     wrong = partial(UsageError, option=option, value=reference or None)
     named = [run for run in runs if reference in ("", run.name, run.path.name, run.path.stem)]
     if named:
-        return _best(named, fits)
+        return _best(named, fitness)
     if (here / reference).is_file():
         return load(here / reference)
     if not runs:
         raise wrong(f"no run is saved in {folder_of(storage)} yet", hint="save one with --xattr-save")
     if reference.startswith("git:"):
         try:
-            return _best(_of_commit(runs, _commit(reference.partition(":")[2], here)), fits)
+            return _best(_of_commit(runs, _commit(reference.partition(":")[2], here)), fitness)
         except UsageError as error:
             raise error.about(option, reference) from None
     raise wrong(
@@ -209,8 +211,9 @@ def find(
     )
 
 
-def _best(runs: Sequence[SavedRun], fits: Callable[[SavedRun], bool]) -> SavedRun:
-    fitting = [run for run in runs if fits(run)] or runs
+def _best(runs: Sequence[SavedRun], fitness: Callable[[SavedRun], int]) -> SavedRun:
+    found = [fitness(run) for run in runs]
+    fitting = [run for run, one in zip(runs, found, strict=True) if one == max(found)]
     return ([run for run in fitting if not run.missing] or fitting)[-1]
 
 

@@ -143,3 +143,8 @@ def _ends(subject: Subject, draw: Draw, fill: Fill, targets: Tensor, output: Qua
 def area(curve: Tensor, places: Sequence[float]) -> Tensor:
     """(n, …) area under curves (n, …, k) over k shares of features, by the trapezoid rule, ends included."""
     return torch.trapezoid(curve, torch.tensor(places).to(curve), dim=-1)
+
+
+def between(curve: Tensor, bound: float) -> Tensor:
+    """Curves (n, k) that are at a bound between their ends, which no order of the features moves."""
+    return torch.cat([curve[:, :1], torch.full_like(curve[:, 1:-1], bound), curve[:, -1:]], dim=1)

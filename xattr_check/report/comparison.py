@@ -8,7 +8,8 @@ from itertools import groupby
 from xattr_check.history.compare import Change
 from xattr_check.history.confirmation import Confirmation
 from xattr_check.history.rules import Rule, correct_p_values_for
-from xattr_check.report.looks import LOOKS
+from xattr_check.report.looks import LOOKS, name_rows
+from xattr_check.report.table import group_of
 from xattr_check.wording import wrap
 
 
@@ -29,9 +30,10 @@ def render_lines(
     stays = {id(change) for _, change in broken}
     said = confirmed_by(confirmation)
     places = {id(change): place for place, change in enumerate(changes)}
-    for method, group in groupby(changes, key=lambda change: change.after.method):
+    name = name_rows(change.after for change in changes)
+    for _, group in groupby(changes, key=lambda change: group_of(change.after)):
         own = list(group)
-        yield from ((line, "head") for line in wrap(method, indent=2))
+        yield from ((line, "head") for line in wrap(name(own[0].after), indent=2))
         for change in own:
             rule = rules.get(id(change))
             if rule is not None:

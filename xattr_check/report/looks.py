@@ -1,5 +1,6 @@
 """How a verdict looks: one table of marks, symbols and tones, for the terminal, the page and the charts."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -52,6 +53,16 @@ def excuse(verdict: Verdict) -> str:
 def status_name(verdict: Verdict) -> str:
     """The status in words, where an excused failure is told from others."""
     return excuse(verdict) if verdict.excused else LOOKS[verdict.status].mark
+
+
+def name_rows(verdicts: Iterable[Verdict]) -> Callable[[Verdict], str]:
+    """How to call each of some verdicts: by its method, and by its subject where there are several."""
+    several = len({verdict.subject for verdict in verdicts}) > 1
+
+    def name(verdict: Verdict) -> str:
+        return f"{verdict.method} on {verdict.subject}" if several else verdict.method
+
+    return name
 
 
 def needs_attention(verdict: Verdict) -> bool:

@@ -11,9 +11,9 @@ from xattr_check.history.compare import Change
 from xattr_check.history.confirmation import Confirmation
 from xattr_check.history.rules import Rule
 from xattr_check.report.comparison import confirmation_sentences, confirmed_by
-from xattr_check.report.looks import LOOKS, needs_attention, status_name
+from xattr_check.report.looks import LOOKS, name_rows, needs_attention, status_name
 from xattr_check.report.standing import Standing
-from xattr_check.report.table import in_order, summary
+from xattr_check.report.table import group_of, in_order, summary
 
 # What a comment on GitHub may have, in characters; the rest is in the report.
 LONGEST = 60_000
@@ -39,10 +39,10 @@ def text(
     parts = [MARKER, f"## xattr-check: {_headline(verdicts, broken, idle)}"]
     if missing:
         parts.append(f"**The run was interrupted: {missing} results are missing.**")
-    for method, group in groupby(in_order(verdicts), key=lambda verdict: verdict.method):
+    for (subject, method), group in groupby(in_order(verdicts), key=group_of):
         own = list(group)
         parts.append(
-            f"**{escape(method)}** on {escape(own[0].subject)} {Standing.of(method, own).verdict}: "
+            f"**{escape(method)}** on {escape(subject)} {Standing.of(method, own).verdict}: "
             f"{escape(summary(own))}"
         )
         found = [verdict for verdict in own if needs_attention(verdict)]
@@ -74,13 +74,13 @@ def _headline(verdicts: Sequence[Verdict], broken: Sequence[object], idle: Seque
 
 
 def _table(verdicts: Sequence[Verdict], *, with_method: bool = False) -> Iterator[str]:
-    head = ["check", "verdict", "figure", "gate", "what was seen"]
+    head, name = ["check", "verdict", "figure", "gate", "what was seen"], name_rows(verdicts)
     yield "| " + " | ".join(["method", *head] if with_method else head) + " |"
     yield "|" + "---|" * (len(head) + with_method)
     for verdict in verdicts:
         seen = verdict.sentence if needs_attention(verdict) else ""
         cells = [verdict.check, status_name(verdict), verdict.figure_text, verdict.gate, seen]
-        yield "| " + " | ".join(map(escape, [verdict.method, *cells] if with_method else cells)) + " |"
+        yield "| " + " | ".join(map(escape, [name(verdict), *cells] if with_method else cells)) + " |"
 
 
 def _changes(
@@ -96,6 +96,7 @@ def _changes(
     if not shown:
         yield "Nothing changed." if changes else "Nothing is compared: no check of a method is in both runs."
         return
+    name = name_rows(change.after for change in changes)
     yield "| method | check | verdict | before | after | difference | p | rule |"
     yield "|---|---|---|---|---|---|---|---|"
     for change in shown:
@@ -104,7 +105,7 @@ def _changes(
         if before.status != after.status:
             status = f"{LOOKS[before.status].mark} → {status}"
         cells = [
-            after.method,
+            name(after),
             after.check,
             status,
             "" if before.interval is None else f"{before.interval.value:.3g}",

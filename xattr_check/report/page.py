@@ -9,13 +9,14 @@ from typing import Any
 import jinja2
 from PIL import Image
 
+from xattr_check.core.verdict import Verdict
 from xattr_check.history.compare import Change
 from xattr_check.history.confirmation import Confirmation
 from xattr_check.history.rules import Rule
 from xattr_check.history.saved import SavedRun
 from xattr_check.report import standing
 from xattr_check.report.comparison import confirmation_sentences, confirmed_by
-from xattr_check.report.looks import LOOKS
+from xattr_check.report.looks import LOOKS, name_rows
 from xattr_check.report.rows import ReportedRun, Row, checks_of, rows_of
 from xattr_check.report.table import summary
 
@@ -47,16 +48,16 @@ def render(
     rows = rows_of(sources)
     pictures = dict(_pictures(rows))
     checks = list(checks_of(rows, history))
-    labels = list(dict.fromkeys(row.label for row in rows))
-    methods = {
-        label: standing.Standing.of(label, [row.verdict for row in rows if row.label == label])
-        for label in labels
+    subjects = list(dict.fromkeys(row.verdict.subject for row in rows))
+    anchors = {
+        (row.verdict.subject, row.verdict.check): check.anchor for check in checks for row in check.rows
     }
+    worse = {anchors[change.after.subject, change.after.check] for _, change in broken}
     cells = {(row.label, row.verdict.check): row for row in rows}
     return _template("report.html").render(
-        subjects=list(dict.fromkeys(row.verdict.subject for row in rows)),
+        subjects=subjects,
         sources=sources,
-        ranked=sorted(methods.values(), key=lambda one: one.place),
+        ranked=[one for subject in subjects for one in _ranked(rows, subject)],
         families=[
             (family, list(members)) for family, members in groupby(checks, key=lambda check: check.family)
         ],
@@ -64,18 +65,28 @@ def render(
         attention=[row for row in rows if row.attention],
         summary=summary,
         pictures=pictures,
-        missing_pictures=sum((row.verdict.method, row.verdict.check) in row.source.pictures for row in rows)
-        - len(pictures),
+        missing_pictures=sum(row.verdict.key in row.source.pictures for row in rows) - len(pictures),
         compared=compared,
         idle=idle,
-        worse=list(dict.fromkeys(change.after.check for _, change in broken)),
-        anchors={check.name: check.anchor for check in checks},
+        worse=[check for check in checks if check.anchor in worse],
+        anchors=anchors,
+        name=name_rows(row.verdict for row in rows),
         changes=[
             (change, [text for text, one in told if one is change], id(change) in stays) for change in changes
         ],
         confirmation=list(confirmation_sentences(confirmation)),
         looks=LOOKS,
     )
+
+
+def _ranked(rows: Sequence[Row], subject: str) -> list[standing.Standing]:
+    """The standings of all that has rows on a subject, the best first."""
+    own: dict[str, list[Verdict]] = {}
+    for row in rows:
+        if row.verdict.subject == subject:
+            own.setdefault(row.label, []).append(row.verdict)
+    found = [standing.Standing.of(label, verdicts) for label, verdicts in own.items()]
+    return sorted(found, key=lambda one: one.place)
 
 
 def trends(history: Sequence[SavedRun], method: str | None = None, check: str | None = None) -> str:
@@ -85,7 +96,7 @@ def trends(history: Sequence[SavedRun], method: str | None = None, check: str | 
         source = ReportedRun.of(run)
         for verdict in run.verdicts.values():
             if method in (None, verdict.method) and check in (None, verdict.check):
-                key = (verdict.method, verdict.check, verdict.fingerprint, run.run.get("seed"))
+                key = (verdict.key, verdict.fingerprint, run.run.get("seed"))
                 latest[key] = Row(verdict.method, verdict, source)
     # Each subject and seed has charts of its own.
     groups: dict[tuple[str, Any], list[Row]] = {}
@@ -115,7 +126,7 @@ def _pictures(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
     """Pictures by the anchor of their verdict, as data of the page, until there is no more room."""
     left = PICTURES
     for row in sorted(rows, key=lambda row: not row.attention):
-        path = row.source.pictures.get((row.verdict.method, row.verdict.check))
+        path = row.source.pictures.get(row.verdict.key)
         if path is None or left <= 0:
             continue
         buffer = io.BytesIO()

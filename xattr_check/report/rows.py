@@ -6,16 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
 from xattr_check.core import registry
-from xattr_check.core.verdict import Verdict
+from xattr_check.core.verdict import Key, Verdict
 from xattr_check.history.saved import SavedRun
 from xattr_check.report import charts
-from xattr_check.report.looks import Look, look, needs_attention, status_name
+from xattr_check.report.looks import Look, look, name_rows, needs_attention, status_name
 from xattr_check.report.table import in_order
 from xattr_check.storage.digest import safe_name
 
@@ -27,13 +28,13 @@ MOST_RUNS, MOST_REFERENCES = 12, 24
 class ReportedRun:
     """A run to report.
 
-    run: where its results come from, as `history.document` has it. pictures: files by method and check.
+    run: where its results come from, as `history.document` has it. pictures: files by what they show.
     """
 
     name: str
     run: Mapping[str, Any]
     verdicts: Sequence[Verdict]
-    pictures: Mapping[tuple[str, str], Path] = field(default_factory=dict)
+    pictures: Mapping[Key, Path] = field(default_factory=dict)
 
     @classmethod
     def of(cls, saved: SavedRun) -> "ReportedRun":
@@ -45,7 +46,7 @@ class ReportedRun:
 class Row:
     """A verdict in the report.
 
-    label: its method, with the run where several are shown that have the method.
+    label: its method, with its subject where several are shown, and with the run where several have both.
     """
 
     label: str
@@ -81,6 +82,9 @@ class Row:
     def command(self) -> str:
         """What judges it again."""
         options = self.source.run.get("options") or {"seed": self.source.run.get("seed", 0)}
+        subjects = self.source.run.get("subjects") or {}
+        if len(subjects) > 1 and self.verdict.subject in subjects:
+            options = {"subject": subjects[self.verdict.subject], **options}
         words = ["pytest", self.verdict.node_id]
         words += [f"--xattr-{name.replace('_', '-')}={value}" for name, value in options.items()]
         return shlex.join(words)
@@ -95,18 +99,27 @@ class Row:
 
 @dataclass(frozen=True)
 class Check:
-    """All verdicts of one check, with its charts."""
+    """All verdicts of one check on one subject, with its charts.
+
+    subject: where several are shown, else an empty string.
+    """
 
     name: str
     family: str
     rows: Sequence[Row]
     others: Sequence[charts.Dot]
     trends: Mapping[str, Sequence[charts.Point]]
+    subject: str = ""
 
     @property
     def anchor(self) -> str:
         """The id of it in the page."""
-        return f"c-{safe_name(self.name)}"
+        return "-".join(["c", safe_name(self.name), *([safe_name(self.subject)] if self.subject else [])])
+
+    @property
+    def title(self) -> str:
+        """What it is called among the others."""
+        return f"{self.name} on {self.subject}" if self.subject else self.name
 
     @property
     def attention(self) -> bool:
@@ -174,7 +187,7 @@ class Check:
         others = [charts.Dot(self.label_of(name), value, value, value) for name, value in controls.items()]
         others = [dot for dot in others if math.isfinite(dot.value)]
         label = self.reads or self.name
-        return Markup(charts.strip(own, [*others, *self.others], self.bound, label, f"strip {self.name}"))
+        return Markup(charts.strip(own, [*others, *self.others], self.bound, label, f"strip {self.title}"))
 
     @cached_property
     def curves(self) -> Markup:
@@ -183,7 +196,7 @@ class Check:
         if len(ranked) > charts.MOST_LINES:
             ranked = sorted(ranked, key=lambda row: not row.attention)
         found = {row.label: row.verdict.figure for row in ranked if row.verdict.figure is not None}
-        return Markup(charts.curves(found, f"curves {self.name}")) if found else Markup()
+        return Markup(charts.curves(found, f"curves {self.title}")) if found else Markup()
 
     @property
     def left_out(self) -> int:
@@ -196,18 +209,17 @@ class Check:
         """The figures over saved runs."""
         if not self.trends:
             return Markup()
-        return Markup(charts.trend(self.trends, self.bound, self.name, f"trend {self.name}"))
+        return Markup(charts.trend(self.trends, self.bound, self.name, f"trend {self.title}"))
 
 
 def rows_of(sources: Sequence[ReportedRun]) -> list[Row]:
     """The verdicts of all runs, in the order of the battery."""
-    several = [
-        verdict.method for source in sources for verdict in {v.method: v for v in source.verdicts}.values()
-    ]
+    name = name_rows(verdict for source in sources for verdict in source.verdicts)
+    several = [label for source in sources for label in {name(verdict) for verdict in source.verdicts}]
     found = []
     for source in sources:
         for verdict in in_order(source.verdicts):
-            label = verdict.method
+            label = name(verdict)
             if several.count(label) > 1:
                 label = f"{label} ({source.name})"
             found.append(Row(label, verdict, source))
@@ -215,20 +227,23 @@ def rows_of(sources: Sequence[ReportedRun]) -> list[Row]:
 
 
 def checks_of(rows: Sequence[Row], history: Sequence[SavedRun]) -> Iterator[Check]:
-    """The verdicts by check, in the order of the battery, beside what saved runs say."""
-    by_check: dict[str, list[Row]] = {}
+    """The verdicts by check and subject, in the order of the battery, beside what saved runs say."""
+    by_check: dict[tuple[str, str], list[Row]] = {}
     order = in_order([_alike(row.verdict) for row in rows])
     names = dict.fromkeys(verdict.check for verdict in order)
+    subjects = list(dict.fromkeys(row.verdict.subject for row in rows))
     for row in rows:
-        by_check.setdefault(row.verdict.check, []).append(row)
-    for name in names:
-        own = by_check[name]
-        yield Check(name, own[0].verdict.family, own, list(_references(own, history)), _trends(own, history))
+        by_check.setdefault((row.verdict.check, row.verdict.subject), []).append(row)
+    for name, subject in product(names, subjects):
+        if own := by_check.get((name, subject)):
+            shown = subject if len(subjects) > 1 else ""
+            references, trends = list(_references(own, history)), _trends(own, history)
+            yield Check(name, own[0].verdict.family, own, references, trends, shown)
 
 
 def _alike(verdict: Verdict) -> Verdict:
-    """A verdict whose place among others does not follow from its method."""
-    return replace(verdict, method="")
+    """A verdict whose place among others follows neither from its method nor from its subject."""
+    return replace(verdict, method="", subject="")
 
 
 def _references(rows: Sequence[Row], history: Sequence[SavedRun]) -> Iterator[charts.Dot]:
@@ -238,13 +253,13 @@ def _references(rows: Sequence[Row], history: Sequence[SavedRun]) -> Iterator[ch
     for run in history:
         if run.run.get("seed") != first.source.run.get("seed"):
             continue
-        for (method, check), verdict in run.verdicts.items():
+        for key, verdict in run.verdicts.items():
             wanted = first.verdict.check, first.verdict.fingerprint, first.verdict.code
-            alike = (check, verdict.fingerprint, verdict.code) == wanted
-            if not alike or method in shown or not method.startswith("xattr:"):
+            alike = (key.check, verdict.fingerprint, verdict.code) == wanted
+            if not alike or key.method in shown or not key.method.startswith("xattr:"):
                 continue
-            if (dot := charts.dots(verdict, method)) is not None:
-                found[method] = charts.Dot(method, dot.value, dot.low, dot.high)
+            if (dot := charts.dots(verdict, key.method)) is not None:
+                found[key.method] = charts.Dot(key.method, dot.value, dot.low, dot.high)
     yield from list(found.values())[:MOST_REFERENCES]
 
 
@@ -261,7 +276,7 @@ def _trends(rows: Sequence[Row], history: Sequence[SavedRun]) -> dict[str, list[
         drawn = {
             f"{run.started.isoformat()} {run.path.name}": (_when(run.run), one)
             for run in history
-            if (one := run.verdicts.get((verdict.method, verdict.check))) is not None
+            if (one := run.verdicts.get(verdict.key)) is not None
             and (one.fingerprint, run.run.get("seed")) == same[1:]
             and run.run != row.source.run
         }

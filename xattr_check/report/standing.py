@@ -64,7 +64,7 @@ class Standing:
 
 
 def standings(verdicts: Sequence[Verdict]) -> list[Standing]:
-    """The standing of every method, the best first."""
+    """The standing of every method on one subject, the best first."""
     ordered = sorted(verdicts, key=lambda verdict: verdict.method)
     found = [
         Standing.of(method, list(own)) for method, own in groupby(ordered, key=lambda verdict: verdict.method)
@@ -73,7 +73,20 @@ def standings(verdicts: Sequence[Verdict]) -> list[Standing]:
 
 
 def render_lines(verdicts: Sequence[Verdict]) -> Iterator[tuple[str, str]]:
-    """Lines of the ranking, each with what colours it, as of `xattr_check.report.table.lines`."""
+    """Lines of the ranking, each with what colours it, as of `xattr_check.report.table.lines`.
+
+    Each subject has a ranking of its own: what applies to one need not apply to another.
+    """
+    by_subject: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        by_subject.setdefault(verdict.subject, []).append(verdict)
+    for subject, own in by_subject.items():
+        if len(by_subject) > 1:
+            yield from ((line, "head") for line in wrap(f"on {subject}", indent=0))
+        yield from _ranking(own)
+
+
+def _ranking(verdicts: Sequence[Verdict]) -> Iterator[tuple[str, str]]:
     for one in standings(verdicts):
         colour = "fail" if one.failed else "unclear" if one.unclear or not one.passed else "pass"
         yield f"  {one.method:<34} {one.verdict:<28} {one.seconds:>9.1f} s"[:WIDTH], colour

@@ -10,14 +10,19 @@ from xattr_check.wording import WIDTH, wrap
 
 
 def in_order(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """Verdicts grouped by method, then by family, in the order of the battery."""
-    methods = list(dict.fromkeys(verdict.method for verdict in verdicts))
+    """Verdicts grouped by subject and method, then by family, in the order of the battery."""
+    groups = list(dict.fromkeys(map(group_of, verdicts)))
 
     def place(verdict: Verdict) -> tuple[int, int, str]:
         rank = FAMILIES.index(verdict.family) if verdict.family in FAMILIES else len(FAMILIES)
-        return methods.index(verdict.method), rank, verdict.family
+        return groups.index(group_of(verdict)), rank, verdict.family
 
     return sorted(verdicts, key=place)
+
+
+def group_of(verdict: Verdict) -> tuple[str, str]:
+    """With which others it stands: those of its method on its subject."""
+    return verdict.subject, verdict.method
 
 
 def render_lines(
@@ -28,10 +33,10 @@ def render_lines(
     controls: whether the controls' figures stand under each statistic.
     brief: whether only what needs attention has a row.
     """
-    for method, group in groupby(in_order(verdicts), key=lambda verdict: verdict.method):
+    for (subject, method), group in groupby(in_order(verdicts), key=group_of):
         own = list(group)
         yield "", "text"
-        yield from ((line, "head") for line in wrap(f"{method} on {own[0].subject}", indent=0))
+        yield from ((line, "head") for line in wrap(f"{method} on {subject}", indent=0))
         told: dict[str, str] = {}
         for family, members in groupby(own, key=lambda verdict: verdict.family):
             shown = [verdict for verdict in members if not brief or needs_attention(verdict)]

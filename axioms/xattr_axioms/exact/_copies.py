@@ -19,8 +19,6 @@ INPUTS, MORE = 8, 72
 # Share of the inputs on which an axiom may fail at most: 75 without a failure show as much. Rounding takes a
 # unit across its kink for one input in a hundred.
 SHARE = 0.1
-# Passes through the model for a map beyond which a quick run has no more than the first draw.
-AFFORDABLE = 100
 # Share of a map's norm beyond which two maps are apart. Rounding comes to 6e-7 of it, and to 1e-2 for one map
 # in a hundred, where it takes a unit across its kink.
 TOLERANCE = 0.01
@@ -90,7 +88,7 @@ def tell_apart(method: Explainer, maps: Tensor, others: Tensor, draw: Draw) -> M
         f"{int(draw.indices[worst])}"
     )
     beyond = (gaps > rounding).double()
-    return Measurement(beyond, finding, evidence={"distance": gaps}, last=is_last(method, draw))
+    return Measurement(beyond, finding, evidence={"distance": gaps}, passes=passes(method, draw))
 
 
 def count_beyond(method: Explainer, amounts: Tensor, draw: Draw) -> Measurement:
@@ -108,27 +106,22 @@ def count_beyond(method: Explainer, amounts: Tensor, draw: Draw) -> Measurement:
         f"input {int(indices[worst])}"
     )
     beyond = (rows > steps(draw)).double()
-    return Measurement(beyond, finding, evidence={"amount": rows}, last=is_last(method, draw))
+    return Measurement(beyond, finding, evidence={"amount": rows}, passes=passes(method, draw))
 
 
-def is_last(method: Explainer, draw: Draw) -> bool:
-    """Whether a quick run has no more than the first draw of a method whose maps take many passes."""
-    return draw.run.budget == "quick" and _passes(method, draw) > AFFORDABLE
-
-
-def _passes(method: Explainer, draw: Draw) -> float:
+def passes(method: Explainer, draw: Draw) -> float:
     """Passes through the model, forwards and backwards, for the map of an input; counted once in a run."""
 
     def count() -> float:
-        passes = Passes()
+        counter = Passes()
 
         def counted(*arguments: Any) -> Any:
-            with passes.through(draw.subject.model):
+            with counter.through(draw.subject.model):
                 return method.method(*arguments)
 
         with chosen(slice(2)):
             method.calling(counted).raw(draw.subject.model, draw.inputs[:2], draw.targets[:2])
-        return (passes.forwards + passes.backwards) / len(draw.inputs[:2])
+        return (counter.forwards + counter.backwards) / len(draw.inputs[:2])
 
     found: float = draw.run.once(f"passes {id(method)} {draw.subject.fingerprint}", count)
     return found

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from xattr_axioms.exact._copies import ESTIMATE, INPUTS, MORE, SHARE, is_last, stream
+from xattr_axioms.exact._copies import ESTIMATE, INPUTS, MORE, SHARE, passes, stream
 from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, Undefined, axiom
 from xattr_check.core.context import first_rows
 from xattr_check.core.precision import coarseness
@@ -61,7 +61,7 @@ def completeness(method: Explainer, subject: Subject, draw: Draw) -> Measurement
         f"Σa(x) − Σa(y) = {float(attributed[worst]):.3g}"
     )
     evidence = {"gap": gap, "attributed": attributed, "output": real}
-    return Measurement((gap > TOLERANCE).double(), finding, evidence=evidence, last=is_last(method, draw))
+    return Measurement((gap > TOLERANCE).double(), finding, evidence=evidence, passes=passes(method, draw))
 
 
 def _partners(subject: Subject, draw: Draw) -> Tensor:

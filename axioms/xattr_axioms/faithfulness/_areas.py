@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from xattr_check.core import Draw, Explainer, Lines, Measurement, Subject
 from xattr_check.core.units import By
-from xattr_check.perturbation.curves import area, ranked_outputs
+from xattr_check.perturbation.curves import area, between, ranked_outputs
 from xattr_check.perturbation.fills import Fill
 from xattr_check.perturbation.greedy import Done, Seeks, greedy_curve
 
@@ -28,5 +28,6 @@ def measure_area(
     lines = Lines(f"share of {by} {done}", subject.output.noun, places, {"": curve})
     seeks: Seeks = "least" if done == "removed" else "largest"
     best = greedy_curve(subject, draw, places, done, seeks, fill=fill, by=by)
-    most = None if best is None else area(best, places)
-    return Measurement(area(curve, places), evidence={"curve": curve}, lines=lines, best=most)
+    if best is None:
+        best = between(curve, 0.0 if done == "removed" else 1.0)
+    return Measurement(area(curve, places), evidence={"curve": curve}, lines=lines, best=area(best, places))

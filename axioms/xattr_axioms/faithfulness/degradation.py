@@ -6,7 +6,7 @@ from torch import Tensor
 
 from xattr_check.core import Beats, Draw, Explainer, Lines, Measurement, Subject, axiom
 from xattr_check.core.units import By
-from xattr_check.perturbation.curves import STEPS, area, ranked_outputs, shares
+from xattr_check.perturbation.curves import STEPS, area, between, ranked_outputs, shares
 from xattr_check.perturbation.fills import Fill
 from xattr_check.perturbation.greedy import greedy_curve
 
@@ -55,14 +55,17 @@ def degradation(
         greedy_curve(subject, draw, places, "removed", seeks, fill=fill, by=by)
         for seeks in ("least", "largest")
     ]
-    best = [area(_change(curve, whole), places) for curve in seen if curve is not None]
+    best = [
+        between(change, bound) if curve is None else _change(curve, whole)
+        for curve, change, bound in zip(seen, (morf, lerf), (1.0, 0.0), strict=True)
+    ]
     orders = {"most relevant first": morf, "least relevant first": lerf}
     lines = Lines(f"share of {by} removed", "change of the probability", places, orders)
     return Measurement(
         _judged(area(morf, places), area(lerf, places), order),
         evidence={"morf": morf, "lerf": lerf},
         lines=lines,
-        best=_judged(best[0], best[1], order) if best else None,
+        best=_judged(area(best[0], places), area(best[1], places), order),
     )
 
 

@@ -1,10 +1,15 @@
 """Insertion."""
 
+from typing import Literal
+
 from xattr_axioms.faithfulness._areas import measure_area
 from xattr_check.core import Beats, Draw, Explainer, Measurement, Subject, axiom
 from xattr_check.core.units import By
 from xattr_check.perturbation.curves import STEPS, shares
 from xattr_check.perturbation.fills import Fill
+
+# What is shown at first by default: as the subject's layout has it.
+Canvas = Literal["canvas", Fill]
 
 
 @axiom(
@@ -23,14 +28,15 @@ def insertion(
     subject: Subject,
     draw: Draw,
     *,
-    fill: Fill = "blur",
+    fill: Canvas = "canvas",
     by: By = "pixels",
     steps: int = STEPS,
 ) -> Measurement:
     """Area under the target's probability while features are shown on a blurred image, for each input.
 
-    On the data's mean, where there is no image to blur. The blur is an eighth of the smaller side: 28 pixels
-    at 224, where [petsiuk2018] and [zhang2021] have 15, so that areas are not to be compared with theirs.
+    That is `fill=canvas`; of what is no image, it is the data's mean. The blur is an eighth of the smaller
+    side: 28 pixels at 224, where [petsiuk2018] and [zhang2021] have 15, so that areas are not to be compared
+    with theirs.
     """
-    places = shares(subject, by, steps)
-    return measure_area(method, subject, draw, places, "shown", fill=fill, by=by)
+    places, start = shares(subject, by, steps), subject.layout.canvas if fill == "canvas" else fill
+    return measure_area(method, subject, draw, places, "shown", fill=start, by=by)

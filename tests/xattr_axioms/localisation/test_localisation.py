@@ -228,7 +228,10 @@ def test_columns_have_masks_too(run: Run) -> None:
     mask = (torch.arange(6) < 3).expand(64, -1)
     known = Subject("known", subject.model, subject.inputs, targets, truth={"mask": mask}, causal=True)
     for check in LOCALISATION:
-        assert judge(check, "xattr:gradient", known, run).status == "pass", check
+        verdict = judge(check, "xattr:gradient", known, run)
+        # What a column has to do with the class finds nine maxima in ten by itself.
+        found = ("pass", "undecided") if check == "pointing_game" else ("pass",)
+        assert verdict.status in found, str(verdict)
 
 
 def test_causal_truth_is_a_mask() -> None:

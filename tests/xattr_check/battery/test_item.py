@@ -98,6 +98,21 @@ def test_sampling_stops_when_the_verdict_is_clear(judge: Any) -> None:
     assert judge(check({"mine": 0.0}, inputs=8)).n == 8
 
 
+def test_a_quick_run_stops_sooner_where_it_costs_and_nothing_follows(judge: Any) -> None:
+    """A check that gates takes more draws of a method of 200 passes a map, and none of a method of 2000."""
+    base = check({"mine": 0.5})
+
+    def taken(passes: float, **options: Any) -> int:
+        def costly(explainer: Explainer, subject: Subject, draw: Draw) -> Measurement:
+            return replace(base.measure(explainer, subject, draw), passes=passes)
+
+        found: int = judge(replace(base, measure=costly, **options)).n
+        return found
+
+    assert [taken(passes) for passes in (50, 200, 2000)] == [128, 128, 32]
+    assert [taken(passes, claimed=True) for passes in (50, 200, 2000)] == [128, 32, 32]
+
+
 def test_undecided_at_the_end_of_the_budget(judge: Any) -> None:
     verdict = judge(check({"mine": 0.5}))
     assert (verdict.status, verdict.failed, verdict.n) == ("undecided", False, 128)
@@ -171,9 +186,14 @@ def test_where_nobody_could_pass_nobody_fails(judge: Any) -> None:
         "(gate 2 % of the way above every control); the check says nothing about 'images'"
     )
     # Other draws, because the store keeps the controls of those above.
-    low = {"mine": 0.5, "random": 0.005, "edges": 0.3}
+    low = {"mine": 0.2, "random": 0.005, "edges": 0.3}
     lower = check(low, spread=0.0, gate=Beats(0.02, lower=True), bounds=(0, 1), inputs=16)
     assert judge(lower).status == "invalid"
+    # What loses to a control that could be beaten fails, whatever another one comes to.
+    lost = judge(
+        check({**low, "mine": 0.5}, spread=0.0, gate=Beats(0.02, lower=True), bounds=(0, 1), inputs=16)
+    )
+    assert (lost.status, "worse than control 'edges'" in str(lost)) == ("fail", True)
 
     def known(explainer: Explainer, subject: Subject, draw: Draw) -> Measurement:
         found = lower.measure(explainer, subject, draw)

@@ -18,7 +18,7 @@ from subjects import columns
 from torch import Tensor, nn
 
 from xattr_check import Subject, UsageError
-from xattr_check.battery.battery import subject_of
+from xattr_check.battery.subjects import only_subject
 from xattr_check.cli.main import main
 from xattr_check.cli.meter import Meter
 from xattr_check.config.settings import Settings
@@ -400,12 +400,12 @@ def test_settings_of_the_working_directory_count_and_the_command_line_wins(
     assert "unknown key 'sede'" in capsys.readouterr().err
 
 
-def test_a_subject_given_wins_over_the_settings_and_a_model_over_both() -> None:
-    subject = colours()
-    assert subject_of(Settings(), subject) is subject
-    assert subject_of(Settings(subject=f"{HERE}:colours")).name == "colours"
+def test_samples_are_made_on_one_subject() -> None:
+    assert only_subject(Settings(subjects=[f"{HERE}:colours"])).load().name == "colours"
     with pytest.raises(UsageError, match="torchvision"):
-        subject_of(Settings(model="torchvision:nothing", data="imagefolder:nowhere"), subject)
+        only_subject(Settings(model="torchvision:nothing", data="imagefolder:nowhere")).load()
+    with pytest.raises(UsageError, match="--xattr-subject: expected one subject, came digits, analytic"):
+        only_subject(Settings(subjects=["digits", "analytic"]))
 
 
 # The progress.

@@ -36,7 +36,7 @@ def test_it_writes_what_can_be_read(folder: Path, capsys: pytest.CaptureFixture[
     )
     assert read(folder / NAME) == Settings(
         methods=["xattr:gradcam"],
-        subject="digits",
+        subjects=["digits"],
         autosave=True,
         compare_fail="p<0.01 and worse>5%, any:pass->fail",
         places={("compare_fail",): ""},  # which is said by a file
@@ -63,7 +63,7 @@ def test_the_rule_that_is_proposed_lets_another_seed_pass(
     rule = re.search(r'(?<!`)p<0[^",]*', text)[0]  # the first that is not prose
     rows = 1 + torch.rand(32, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     before, after = verdict(rows, "pass"), verdict(rows * (1 + share), status)
-    changes = compare({("m", "deletion"): before}, {("m", "deletion"): after})
+    changes = compare({before.key: before}, {after.key: after})
     assert bool(list(broken(parse(f"{rule}, any:pass->fail"), changes))) == red
 
 

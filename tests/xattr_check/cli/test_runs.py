@@ -116,10 +116,12 @@ def test_the_leaderboard_asks_pytest_and_ranks_what_it_saved(
         return 1
 
     monkeypatch.setattr(cli_runs.subprocess, "call", call)
-    text = told(capsys, "leaderboard", "--method=mymod:explain", "--subject=analytic", "-n", "2")
+    subjects = ("--subject=analytic", "--subject=digits")
+    text = told(capsys, "leaderboard", "--method=mymod:explain", *subjects, "-n", "2")
     assert text.index("xattr:lime") < text.index("xattr:rise")
     (command,) = asked
-    assert {"--xattr-method=all", "--xattr-method=mymod:explain", "--xattr-subject=analytic"} <= set(command)
+    assert {"--xattr-method=all", "--xattr-method=mymod:explain"} <= set(command)
+    assert {"--xattr-subject=analytic", "--xattr-subject=digits"} <= set(command)
 
 
 def test_the_leaderboard_fails_as_pytest_does(

@@ -48,7 +48,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     )
     assert found == Settings(
         methods=["mymod:explain"],
-        subject="digits",
+        subjects=["digits"],
         checks="(contract) or (sanity)",
         budget="standard",
         seed=3,
@@ -78,11 +78,11 @@ def test_options_win_where_they_are_given() -> None:
 
 
 def test_subject_and_model_take_each_others_place() -> None:
-    model = Settings(subject="digits").override(model="torchvision:resnet50", data="imagefolder:here")
-    assert model.subject is None
-    assert model.override(subject="digits").model is None
+    model = Settings(subjects=["digits"]).override(model="torchvision:resnet50", data="imagefolder:here")
+    assert model.subjects == ()
+    assert model.override(subjects=["digits"]).model is None
     with pytest.raises(UsageError, match="came both"):
-        Settings(subject="digits", model="torchvision:resnet50", data="imagefolder:here")
+        Settings(subjects=["digits"], model="torchvision:resnet50", data="imagefolder:here")
 
 
 def judged(found: Settings, method: Method, check: Axiom) -> tuple[bool, str | None]:
@@ -100,6 +100,42 @@ def test_what_is_said_of_all_and_of_one_method_adds_up() -> None:
     assert judged(found, METHOD, DELETION) == (True, "very coarse")
     assert judged(found, OTHER, DELETION) == (True, "coarse")
     assert judged(Settings(claims={"completeness": True}), OTHER, SUM) == (True, None)
+
+
+BY_SUBJECT = """
+gates: {deletion: {beats: 0.2}, completeness: {at_most: 1}}
+claims: {mymod:explain: [completeness]}
+expected_failures: {deletion: coarse, mymod:explain: {completeness: known}}
+subjects:
+  digits:
+  mymod:make?n=3:
+    gates: {deletion: {beats: 0.5}}
+    claims: [deletion]
+    expected_failures: {mymod:explain: {deletion: very coarse}}
+"""
+
+
+def test_what_is_said_of_one_subject_is_added_to_what_is_said_of_all(tmp_path: Path) -> None:
+    found = settings(tmp_path, BY_SUBJECT)
+    assert found.subjects == ["digits", "mymod:make?n=3"]
+    assert found.on("digits").gates == found.gates
+    assert found.on("mymod:other") is found
+    own = found.on("mymod:make?n=3")
+    assert own.gates == {"deletion": Beats(0.5), "completeness": AtMost(1)}
+    assert own.claims == {"mymod:explain": ["completeness"], "deletion": True}
+    assert judged(own, METHOD, DELETION) == (True, "very coarse")
+    assert judged(own, METHOD, SUM) == (True, "known")
+    assert judged(own, OTHER, DELETION) == (True, "coarse")
+    # What it says of a subject that is not judged on is no mistake, and stays where it is again.
+    assert (
+        found.override(subjects=["digits"]).override(subjects=["mymod:make?n=3"]).on("mymod:make?n=3").gates
+        == own.gates
+    )
+
+
+def test_one_subject_may_go_by_either_key(tmp_path: Path) -> None:
+    texts = ("subject: digits\n", "subjects: digits\n", "subjects: [digits]\n", "subjects: {digits: }\n")
+    assert [settings(tmp_path, text).subjects for text in texts] == [["digits"]] * 4
 
 
 def test_gate_of_the_file_keeps_the_direction_of_the_check() -> None:

@@ -248,9 +248,9 @@ def test_what_comes_into_being_at_the_first_pass_serves_later(
     "write",
     [
         lambda x: x.sub_(0.5).div_(0.25),
-        lambda x: x.clamp_(-1, 1),
-        lambda x: x[:, :2].zero_() if x is None else x.mul_(2),
-        lambda x: x.detach().add_(1) if x is None else torch.relu_(x),
+        pytest.param(lambda x: x.clamp_(-1, 1), marks=pytest.mark.slow),
+        pytest.param(lambda x: x.mul_(2), marks=pytest.mark.slow),
+        pytest.param(torch.relu_, marks=pytest.mark.slow),
     ],
 )
 def test_a_model_that_writes_to_its_inputs_is_judged_as_one_that_does_not(

@@ -73,7 +73,7 @@ def verdict(
 
 
 def change(before: Verdict, after: Verdict) -> Change:
-    (found,) = compare({(before.method, before.check): before}, {(after.method, after.check): after})
+    (found,) = compare({before.key: before}, {after.key: after})
     return found
 
 
@@ -173,11 +173,11 @@ def test_worse_is_what_stays_so_among_all_checks_of_the_method() -> None:
     rows = noise(24)
     slight = verdict("low", rows), verdict("low", rows + 0.3 + 0.5 * noise(24, 3))
     assert change(*slight).clear
-    before, after = {("mymod:explain", "low"): slight[0]}, {("mymod:explain", "low"): slight[1]}
+    before, after = {slight[0].key: slight[0]}, {slight[1].key: slight[1]}
     for number in range(20):
-        name = f"high?{number=}"
-        before[("mymod:explain", name)] = replace(verdict("high", noise(24, number)), check=name)
-        after[("mymod:explain", name)] = replace(verdict("high", noise(24, 40 + number)), check=name)
+        for run, seed in ((before, number), (after, 40 + number)):
+            other = replace(verdict("high", noise(24, seed)), check=f"high?{number=}")
+            run[other.key] = other
     found = compare(before, after)[0]
     assert found.difference is not None
     assert found.difference.low > 0
@@ -237,9 +237,21 @@ def test_a_run_of_the_first_version_kept_no_rows() -> None:
     )
 
 
+def test_each_subject_is_compared_with_itself_and_corrected_alone() -> None:
+    """As many rows as there are subjects, and the p of one is that of a run of it alone."""
+    rows = noise(24)
+    before = [verdict("low", rows, subject=name) for name in ("digits", "beats")]
+    after = [replace(one, draws={"0": Drawn(rows + 0.5 * noise(24, 3), {})}) for one in before]
+    both = compare({one.key: one for one in before}, {one.key: one for one in after})
+    assert [(one.before.subject, one.after.subject) for one in both] == [(one.subject,) * 2 for one in before]
+    (alone,) = compare({one.key: one for one in before}, {after[1].key: after[1]})
+    assert alone == both[1]
+    assert alone.corrected == alone.p < 1
+
+
 def test_what_one_run_alone_has_is_not_compared() -> None:
     one = verdict("low", noise(8))
-    assert compare({}, {("mymod:explain", "low"): one}) == []
+    assert compare({}, {one.key: one}) == []
 
 
 RULES = {

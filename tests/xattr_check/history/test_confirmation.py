@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from xattr_check.core.verdict import Drawn, Verdict, of_gate
+from xattr_check.core.verdict import Drawn, Key, Verdict, of_gate
 from xattr_check.history.compare import compare
 from xattr_check.history.confirmation import confirm, find_another, how_to_save
 from xattr_check.history.rules import broken, parse
@@ -16,7 +16,7 @@ from xattr_check.history.saved import SavedRun
 from xattr_check.statistics.gate import Beats
 from xattr_check.statistics.intervals import Interval
 
-KEY = ("m", "insertion")
+KEY = Key("s", "m", "insertion")
 GENERATOR = torch.Generator().manual_seed(0)
 ROWS = torch.rand(32, generator=GENERATOR, dtype=torch.float64)
 
@@ -24,7 +24,7 @@ ROWS = torch.rand(32, generator=GENERATOR, dtype=torch.float64)
 def verdict(rows: torch.Tensor = ROWS, draw: str = "0", **other: Any) -> Verdict:
     value = float(rows.mean())
     gate = of_gate(Beats(0.02))
-    found = Verdict(KEY[0], "s", KEY[1], "faithfulness", "pass", "words", **gate)
+    found = Verdict(KEY.method, KEY.subject, KEY.check, "faithfulness", "pass", "words", **gate)
     interval = Interval(value, value - 0.1, value + 0.1)
     drawn = {draw: Drawn(rows, {"random": 0.5})}
     return replace(found, interval=interval, draws=drawn, n=len(rows), fingerprint="f", **other)

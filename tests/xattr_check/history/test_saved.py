@@ -16,7 +16,7 @@ import torch
 
 from xattr_check import AtMost, UsageError
 from xattr_check.config.settings import Settings
-from xattr_check.core.verdict import Drawn, Verdict, of_gate
+from xattr_check.core.verdict import Drawn, Key, Verdict, of_gate
 from xattr_check.history import saved as history
 from xattr_check.history.document import document
 from xattr_check.statistics.intervals import Interval
@@ -55,7 +55,7 @@ def storage(tmp_path: Path) -> Path:
 def test_a_run_comes_back_as_it_was_saved(storage: Path) -> None:
     run = history.load(history.save(storage, content()))
     assert (run.name, run.started, run.commit) == ("first", START, "")
-    found = run.verdicts["mymod:explain", "deletion"]
+    found = run.verdicts[Key("digits", "mymod:explain", "deletion")]
     assert (found.status, found.interval) == ("pass", Interval(0.5, 0.4, 0.6))
     torch.testing.assert_close(
         found.draws["7"].rows, verdict().draws["7"].rows, rtol=1e-8, atol=0, equal_nan=True
@@ -177,7 +177,7 @@ def test_a_file_of_the_first_version_is_read(tmp_path: Path) -> None:
     path.write_text(json.dumps(old))
     run = history.load(path)
     assert run.name == "old"
-    assert run.verdicts["mymod:explain", "deletion"].draws == {}
+    assert run.verdicts[Key("digits", "mymod:explain", "deletion")].draws == {}
 
 
 def test_a_storage_that_cannot_be_written_is_told(tmp_path: Path) -> None:

@@ -64,6 +64,20 @@ def test_of_many_units_nothing_is_known(tmp_path: Path) -> None:
     assert greedy_curve(subject, draw, [0.0, 0.5, 1.0], "removed", "least", fill="mean", by="pixels") is None
 
 
+def test_between_its_ends_no_curve_is_beyond_the_bound(tmp_path: Path) -> None:
+    """Of many units as well, an area of 1 is out of reach: nothing is seen at the start of an insertion."""
+    subject, run = table(MOST + 1, count=64), Run(store=Store(tmp_path))
+    found = {
+        check: judge(f"{check}?fill=zero", "xattr:input_x_gradient", subject, run)
+        for check in ("deletion", "insertion")
+    }
+    empty, full = torch.zeros_like(subject.inputs), subject.inputs
+    with torch.no_grad():
+        ends = sum(float(subject.model(one).softmax(1)[:32, 1].double().mean()) for one in (empty, full)) / 2
+    assert found["insertion"].best == pytest.approx(1 - (1 - ends) / 16, abs=0.03)
+    assert found["deletion"].best == pytest.approx(ends / 16, abs=0.03)
+
+
 @pytest.mark.parametrize("check", ["deletion?fill=zero", "insertion?fill=zero", "sensitivity_n?fill=zero"])
 def test_a_control_that_is_as_good_as_the_truth_fails_nobody(check: str, tmp_path: Path) -> None:
     """Positive columns of nearly equal weights: their size is the best order there is."""

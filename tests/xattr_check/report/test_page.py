@@ -211,7 +211,7 @@ def test_trends_are_of_what_was_measured_more_than_once(tmp_path: Path) -> None:
 def test_pictures_are_kept_once_and_shown_in_the_page(tmp_path: Path) -> None:
     picture = tmp_path / "one.png"
     Image.new("RGB", (8, 8), "red").save(picture)
-    pictures = {("mymod:explain", "deletion"): picture}
+    pictures = {verdict().key: picture}
     for name in ("a", "b"):
         saved(tmp_path, verdict(), contract(), pictures=pictures, name=name)
     assert len(list((tmp_path / "history" / "pictures").iterdir())) == 1
@@ -234,7 +234,7 @@ def test_what_has_no_room_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     picture = tmp_path / "one.png"
     Image.new("RGB", (8, 8), "red").save(picture)
     monkeypatch.setattr(report, "PICTURES", 1)
-    pictures = {("mymod:explain", "deletion"): picture, ("mymod:explain", "finite"): picture}
+    pictures = {verdict().key: picture, contract().key: picture}
     made = replace(source(contract(), verdict()), pictures=pictures)
     page = Page(report.render([made]))
     assert len(page.sources) == 1
@@ -245,8 +245,7 @@ def test_a_comparison_shows_what_changed_and_the_rule() -> None:
     rows = torch.linspace(0.1, 0.9, 32, dtype=torch.float64)
     before = verdict(interval=Interval(0.5, 0.4, 0.6), draws={"7": Drawn(rows, {})}, status="pass")
     after = replace(before, interval=Interval(0.6, 0.5, 0.7), draws={"7": Drawn(rows + 0.1, {})})
-    key = ("mymod:explain", "deletion")
-    changes = compare({key: before}, {key: after})
+    changes = compare({before.key: before}, {after.key: after})
     rules = parse("p<0.01")
     page = report.render(
         [source(after)], compared="main of yesterday", changes=changes, broken=list(broken(rules, changes))

@@ -1,5 +1,7 @@
 """The ranking of methods, and the summary for a pull request."""
 
+from dataclasses import replace
+
 from xattr_check.core.verdict import Status, Verdict
 from xattr_check.history.rules import parse
 from xattr_check.report import markdown, standing
@@ -34,6 +36,19 @@ def test_methods_are_ranked_by_failures_then_by_what_is_unclear() -> None:
     text = [line for line, _ in standing.render_lines(verdicts)]
     assert all(len(line) <= 80 for line in text)
     assert text[-1] == "  1 failure is not counted: the method does not claim the check, or it is advice"
+
+
+def test_each_subject_has_a_ranking_of_its_own() -> None:
+    good, bad = verdict("good", "pass"), verdict("bad", "fail")
+    there = [replace(one, subject="beats") for one in (verdict("good", "fail"), verdict("bad", "pass"))]
+    lines = [line.split()[:2] for line, _ in standing.render_lines([good, bad, *there])]
+    assert lines == [
+        *(["on", "digits"], ["good", "passes"], ["bad", "fails"], ["deletion"]),
+        *(["on", "beats"], ["bad", "passes"], ["good", "fails"], ["deletion"]),
+    ]
+    text = markdown.text([good, bad, *there])
+    assert "**good** on beats fails 1 of 1" in text
+    assert "| good on beats | deletion |" in text
 
 
 def test_the_summary_tells_what_fails_and_folds_the_rest() -> None:

@@ -1,7 +1,7 @@
 """What a feature is: the axes of the inputs of one kind, and of maps of them."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -30,6 +30,8 @@ class Layout:
     rank: ClassVar[int]
     channels: ClassVar[int | None] = None
     alike: ClassVar[tuple[int, ...]] = (0,)
+    # What stands for a whole input before any of it is shown: its blur or the data's mean.
+    canvas: ClassVar[Literal["mean", "blur"]] = "mean"
     # In which a CPU is fastest, where the model can take it.
     memory_format: ClassVar[torch.memory_format] = torch.contiguous_format
 
