@@ -1,6 +1,8 @@
 import pytest
 import torch
 
+from xattr_check.core import registry
+from xattr_check.core.context import rows
 from xattr_fixtures import _reviews_data as data
 from xattr_fixtures._reviews_networks import RecurrentNetwork, TransformerNetwork
 from xattr_fixtures._reviews_words import WORDS
@@ -66,3 +68,17 @@ def test_the_words_of_the_mask_decide(network, reviews):
 def test_padding_changes_nothing(network, reviews):
     short = reviews.ids[(reviews.ids != data.PADDING).sum(1) <= 40]
     torch.testing.assert_close(outputs_of(network, short), outputs_of(network, short[:, :40]))
+
+
+@pytest.mark.parametrize("name", ["reviews", "reviews_transformer"])
+def test_the_subject_replaces_words_as_ids_are(name, reviews):
+    """Embedded, and with what stands for no word put in, the model computes what it does with `<unk>`."""
+    subject, some = registry.subjects()[name](), torch.arange(16)
+    assert torch.equal(subject.valid, reviews.ids != data.PADDING)
+    assert torch.equal(subject.truth["mask"][..., 0], reviews.masks)
+    inputs = subject.inputs[some]
+    gone = torch.where(subject.truth["mask"][some], subject.without_words(inputs, some), inputs)
+    with rows(some), torch.no_grad():
+        found = subject.model(gone)
+        torch.testing.assert_close(found, subject.model(reviews.ids[some].where(~reviews.masks[some], 1)))
+    assert not torch.allclose(found, subject.outputs_of_all()[some])

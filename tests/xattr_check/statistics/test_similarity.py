@@ -122,3 +122,15 @@ def test_oriented_gradients_of_images_of_any_size(side: int) -> None:
     assert correlation(found, found).tolist() == pytest.approx([1.0] * 2)
     flat = oriented_gradients(torch.zeros_like(maps))
     assert correlation(flat, flat).tolist() == [1.0] * 2
+
+
+def test_places_that_are_nan_are_left_out() -> None:
+    """Each row is compared at the places that both have, however many there are."""
+    one, other = ROWS.clone(), OTHERS.clone()
+    one[0, :7], other[0, 30:], other[2, ::2] = math.nan, math.nan, math.nan
+    expected = [(0, slice(7, 30)), (1, slice(None)), (2, slice(1, None, 2))]
+    found = spearman(one, other)
+    for row, kept in expected:
+        torch.testing.assert_close(
+            found[row], spearman(ROWS[row : row + 1, kept], OTHERS[row : row + 1, kept])[0]
+        )
