@@ -87,11 +87,14 @@ def read_like(model: nn.Module, other: nn.Module) -> nn.Module:
 def reading_of(returned: Any, select: Select | None, output: str | None) -> Reading | None:
     """How outputs (N, K) are read from what a model returned for one input; None where they are it.
 
-    output: the name of what they mean, None where that is to be guessed.
+    output: the name of what they mean, None where that is to be guessed. What a model of transformers returns
+        is read by its logits, where nothing else is selected.
     Raises SubjectError for what cannot be read, with what to type.
     """
     if select is not None and isinstance(returned, Tensor) and not callable(select):
         raise _unreadable(f"no select={select!r} for a model that returns one tensor", _told(returned))
+    if select is None and _of_transformers(returned) and isinstance(_parts(returned).get("logits"), Tensor):
+        select = "logits"
     found = Reading(select)(returned)
     _expect_rows(found, select)
     margin = output == "margin"
@@ -108,6 +111,11 @@ def reading_of(returned: Any, select: Select | None, output: str | None) -> Read
         )
     plain = select is None and not margin and found is returned
     return None if plain else Reading(select, margin)
+
+
+def _of_transformers(returned: Any) -> bool:
+    """Whether it is a ModelOutput, by its name: the library need not be installed."""
+    return any(kind.__name__ == "ModelOutput" for kind in type(returned).__mro__)
 
 
 _CLASSES = "output='classes' takes one logit for each class"

@@ -1,7 +1,7 @@
 """The layers of a model: which weights reach its outputs, and in which order, as a forward pass shows."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from xattr_check.core.context import chosen
+from xattr_check.core.context import Contextual, chosen
 from xattr_check.errors import Undefined
 
 # Parts of the names of operations that multiply what they are given by a matrix of weights.
@@ -57,7 +57,8 @@ def layers(model: nn.Module, inputs: Tensor) -> list[Layer]:
     """
     one = inputs[:1].detach().clone().requires_grad_()  # with a gradient, no layers are fused
     weights = weights_of(model)
-    meetings = Meetings(weights, one)
+    others = model.xattr_context.tables.values() if isinstance(model, Contextual) else ()
+    meetings = Meetings(weights, one, others)
     with torch.enable_grad(), meetings, chosen(slice(1)):
         outputs = model(one)
     if meetings.foreign:
@@ -122,10 +123,11 @@ class Meetings(TorchDispatchMode):
 
     met: the number of the last operation in which a weight met the data, itself or in what was computed
     from weights alone, as a normalised or a masked weight is. mapped: of these, those that were linear maps.
+    others: other inputs, which are no weights.
     read: the number of the last operation that read a weight. foreign: what stands for weights otherwise.
     """
 
-    def __init__(self, weights: Mapping[str, Tensor], inputs: Tensor) -> None:
+    def __init__(self, weights: Mapping[str, Tensor], inputs: Tensor, others: Iterable[Tensor] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.met: dict[str, int] = {}
         self.mapped: dict[str, int] = {}
@@ -136,6 +138,8 @@ class Meetings(TorchDispatchMode):
         for name, tensor in weights.items():
             self._enter(tensor, frozenset([name]))
         self._own = frozenset(self._known)
+        for table in others:
+            self._enter(table, frozenset())
         self._enter(inputs, frozenset([DATA]))
 
     @classmethod
