@@ -33,11 +33,10 @@ def greedy_curve(
     seeks: the least or the largest probability. At each of the places the units are taken that bring it about
         best, given those that were taken before.
 
-    None where there are too many units to ask the model about each, or where inputs are of several lengths.
-    It is the same for all methods.
+    None where there are too many units to ask the model about each. It is the same for all methods.
     """
     units = Units.of(subject, by)
-    if units.count > MOST or subject.valid is not None:
+    if units.count > MOST:
         return None
 
     def compute() -> dict[str, Tensor]:
@@ -74,11 +73,19 @@ def _curve(
             memory=draw.run.memory, layout=subject.layout, explained=subject.output,
         )  # fmt: skip
 
+    valid = units.valid(draw)
+    counts = (
+        torch.full_like(taken[:, 0], count, dtype=torch.float64) if valid is None else valid.sum(1).double()
+    )
+    never = torch.zeros_like(taken) if valid is None else ~valid
     curve = []
     for place in places:
-        missing = round(place * count) - int(taken[0].sum())
-        if missing:
-            gains = (sign * outputs(candidates)).masked_fill(taken, -torch.inf)
-            taken = taken.scatter(1, gains.topk(missing, dim=1).indices, True)
+        # Of each input as large a share of its own units.
+        missing = (place * counts).round().long() - taken.sum(1)
+        if bool((missing > 0).any()):
+            gains = (sign * outputs(candidates)).masked_fill(taken | never, -torch.inf)
+            order = gains.topk(int(missing.max()), dim=1).indices
+            first = torch.arange(order.shape[1], device=order.device) < missing[:, None]
+            taken = taken | torch.zeros_like(taken).scatter(1, order, first)
         curve.append(outputs(torch.zeros_like(candidates[:1])))
     return torch.cat(curve, dim=1)
