@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from xattr_check.core.method import method
+from xattr_check.errors import Declined
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_methods.gradients.guided_backprop import slopes_through
 
@@ -26,10 +27,10 @@ class _Rectified(torch.autograd.Function):
 def deconvnet(model: nn.Module, inputs: Tensor, targets: Tensor, *, memory: int = MEMORY) -> Tensor:
     """Gradient with every ReLU applied to what comes back, and not to what went in, (N, *F). [zeiler2014]
 
-    Max pools send it to the places of their maxima. memory: bytes of one chunk. Raises ValueError where the
+    Max pools send it to the places of their maxima. memory: bytes of one chunk. Raises Declined where the
     model calls no ReLU: the result would be its plain gradient.
     """
     found = slopes_through(_Rectified, model, inputs, targets, memory)
     if found is None:
-        raise ValueError("deconvnet: the model calls no ReLU, so there is nothing to rectify")
+        raise Declined("deconvnet: the model calls no ReLU, so there is nothing to rectify")
     return found

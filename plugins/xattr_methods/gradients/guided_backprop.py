@@ -10,6 +10,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from xattr_check.core.method import method
+from xattr_check.errors import Declined
 from xattr_check.perturbation.gradients import MEMORY, in_chunks, slopes
 
 
@@ -69,10 +70,10 @@ def slopes_through(
 def guided_backprop(model: nn.Module, inputs: Tensor, targets: Tensor, *, memory: int = MEMORY) -> Tensor:
     """Gradient in which every ReLU passes only positive gradients, (N, *F). [springenberg2015]
 
-    memory: bytes of one chunk. Raises ValueError where the model calls no ReLU: the result would be its
+    memory: bytes of one chunk. Raises Declined where the model calls no ReLU: the result would be its
     plain gradient.
     """
     found = slopes_through(_GuidedReLU, model, inputs, targets, memory)
     if found is None:
-        raise ValueError("guided_backprop: the model calls no ReLU, so there is nothing to guide")
+        raise Declined("guided_backprop: the model calls no ReLU, so there is nothing to guide")
     return found
