@@ -113,7 +113,8 @@ def _expect_effect(subject: Subject, draw: Draw, fill: Fill) -> None:
 def _effect(subject: Subject, draw: Draw, fill: Fill) -> float:
     """By how much the probability of the draw's targets falls without any features, on average."""
     both = _ends(subject, draw, fill, draw.targets, "probability")
-    return subject.output.effect(both[:, 0], both[:, 1])
+    # Rounded as it is told, so that what is nothing is no negative zero.
+    return round(subject.output.effect(both[:, 0], both[:, 1]), 3) + 0.0
 
 
 def _ends(subject: Subject, draw: Draw, fill: Fill, targets: Tensor, output: Quantity) -> Tensor:
