@@ -94,7 +94,7 @@ def _expect_effect(subject: Subject, draw: Draw, fill: Fill) -> None:
         return
     told = (
         f"with fill={fill} in place of all features the {subject.output.noun} {subject.output.falls} by "
-        f"{effects[fill]:.2f} on average, and should by {LEAST_EFFECT}"
+        f"{effects[fill]:z.2f} on average, and should by {LEAST_EFFECT}"
     )
     others = [one for one in FILLS if one != fill and (one != "reference" or subject.reference is not None)]
     for other in others:
@@ -102,7 +102,7 @@ def _expect_effect(subject: Subject, draw: Draw, fill: Fill) -> None:
             effects[other] = _effect(subject, draw, other)
         if effects[other] >= LEAST_EFFECT:
             raise Undefined(
-                f"{told}; with fill={other} it {subject.output.falls} by {effects[other]:.2f}",
+                f"{told}; with fill={other} it {subject.output.falls} by {effects[other]:z.2f}",
                 {"fill": other},
             )
     raise Undefined(
@@ -113,8 +113,7 @@ def _expect_effect(subject: Subject, draw: Draw, fill: Fill) -> None:
 def _effect(subject: Subject, draw: Draw, fill: Fill) -> float:
     """By how much the probability of the draw's targets falls without any features, on average."""
     both = _ends(subject, draw, fill, draw.targets, "probability")
-    # Rounded as it is told, so that what is nothing is no negative zero.
-    return round(subject.output.effect(both[:, 0], both[:, 1]), 3) + 0.0
+    return subject.output.effect(both[:, 0], both[:, 1])
 
 
 def _ends(subject: Subject, draw: Draw, fill: Fill, targets: Tensor, output: Quantity) -> Tensor:
