@@ -186,14 +186,15 @@ def _expect_no_shares(logits: Tensor, tolerance: _Tolerance) -> None:
     """Raise SubjectError for logits that are probabilities already."""
     sums = logits.double().sum(1)
     if bool((logits >= 0).all()) and bool(((sums - 1).abs() < tolerance.relative).all()):
-        raise _not_logits("probabilities that sum to one, as those of a softmax")
+        raise _not_logits("probabilities that sum to one, as those of a softmax", "a softmax")
 
 
-def _not_logits(came: str) -> SubjectError:
+def _not_logits(came: str, made_by: str) -> SubjectError:
+    hint = "leave out its last operation"
     return _unfit(
         "the model to return logits, of which probabilities are made here",
         came,
-        "leave out its last operation, or return the logarithm of a softmax",
+        f"{hint}, or return the logarithm of it" if made_by == "a softmax" else hint,
     )
 
 
@@ -316,7 +317,7 @@ def _fault_of_gradient(model: nn.Module, rows: Tensor, output: type[Output]) -> 
             if not logits.requires_grad:
                 return cut
             if (last := _last_operation(logits, (*PASSED_ON, *output.made_by))) in output.spoiled_by:
-                raise _not_logits(f"what {NORMALISED[last]} makes of them")
+                raise _not_logits(f"what {NORMALISED[last]} makes of them", NORMALISED[last])
             weights = torch.linspace(1, 2, logits.numel(), dtype=logits.dtype, device=logits.device)
             total = (logits.flatten() * weights).sum()
             (slopes,) = torch.autograd.grad(total, leaves, allow_unused=True)

@@ -99,7 +99,7 @@ def _expect_effect(subject: Subject, draw: Draw, fill: Fill) -> None:
         return
     told = (
         f"with fill={fill} in place of all features the {subject.output.noun} {subject.output.falls} by "
-        f"{effects[fill]:.2f} on average, and should by {LEAST_EFFECT}"
+        f"{effects[fill]:z.2f} on average, and should by {LEAST_EFFECT}"
     )
     others = [one for one in FILLS if one != fill and (one != "reference" or subject.reference is not None)]
     for other in others:
@@ -107,7 +107,7 @@ def _expect_effect(subject: Subject, draw: Draw, fill: Fill) -> None:
             effects[other] = _effect(subject, draw, other)
         if effects[other] >= LEAST_EFFECT:
             raise Undefined(
-                f"{told}; with fill={other} it {subject.output.falls} by {effects[other]:.2f}",
+                f"{told}; with fill={other} it {subject.output.falls} by {effects[other]:z.2f}",
                 {"fill": other},
             )
     raise Undefined(
