@@ -232,9 +232,12 @@ class Subject:
 
     @cached_property
     def absent_word(self) -> Tensor | None:
-        """(E,): the embedding of the id that stands for no word; None where there is none."""
-        if not isinstance(self.model, Contextual) or self.absence is None:
+        """(E,): the embedding of the id that stands for no word, else the mean word; None for no tokens."""
+        if not isinstance(self.model, Contextual) or not self.tokens:
             return None
+        if self.absence is None:
+            words = self.inputs.flatten(0, 1) if self.valid is None else self.inputs[self.valid]
+            return words.mean(0)
         return self.model.xattr_embed(torch.tensor([self.absence], device=self.inputs.device))[0]
 
     def _fit(

@@ -214,3 +214,13 @@ def test_controls_of_tokens(tagged: Subject) -> None:
     assert float(rarity[0, 0]) == pytest.approx(-torch.tensor(share).log().item())
     assert (position[:, 0] > position[:, 1]).all()
     assert not rarity[~tagged.valid].any()
+
+
+def test_without_an_id_of_absence_the_mean_word_stands_everywhere() -> None:
+    """One word for all places: what may be exchanged in the model stays so."""
+    model = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(12, 2))
+    ids = torch.tensor([[1, 2, 3], [8, 4, 0]])
+    subject = Subject("text", model, ids, torch.zeros(2).long(), embedding=model[0])
+    assert (subject.embedding, subject.absence, subject.valid) == ("0", None, None)
+    gone = subject.without_words(subject.inputs, torch.arange(2))
+    torch.testing.assert_close(gone, model[0](ids).detach().mean((0, 1)).expand_as(gone))
