@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from xattr_check.errors import ContextError, SubjectError
+from xattr_check.core.twin import derived
+from xattr_check.errors import ContextError
 from xattr_check.storage.digest import digest
 
 # The name under which ids of tokens are among a model's other inputs.
@@ -156,20 +157,6 @@ def with_context(model: nn.Module, context: Context) -> nn.Module:
 
     Raises SubjectError for a model whose forward function is not that of its class.
     """
-    if "forward" in vars(model):
-        raise SubjectError(
-            option="subject",
-            expected="a model whose forward function is that of its class, where it has other inputs or ids",
-            came="one that is compiled, or was given another",
-            hint="wrap it in a module",
-        )
-    own = type(model)
-    names = {"xattr_context": context, "__module__": own.__module__, "__doc__": own.__doc__}
-    kind = type(own.__name__, (Contextual, own), names)
-    # By which models are told apart.
-    kind.__qualname__ = f"{own.__qualname__}[{context.embedding} {digest(dict(context.tables))}]"
-    twin: nn.Module = object.__new__(kind)
-    vars(twin).update(
-        {name: value.copy() if isinstance(value, dict) else value for name, value in vars(model).items()}
-    )
-    return twin
+    key = f"{context.embedding} {digest(dict(context.tables))}"
+    wanted = "where it has other inputs or ids"
+    return derived(model, Contextual, {"xattr_context": context}, key, wanted=wanted)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from xattr_check.core.twin import derived
 from xattr_check.errors import SubjectError
 from xattr_check.storage.sources import text_digest
 
@@ -57,26 +58,10 @@ class Returned(nn.Module):
 def returning(model: nn.Module, reading: Reading) -> nn.Module:
     """The model with its outputs read: an object of a derived class that holds the very same modules.
 
-    So layers keep the names that the user gave them, and weights stay where they are; the model itself is
-    left as it is. Raises SubjectError for a model whose forward function is not that of its class.
+    Raises SubjectError for a model whose forward function is not that of its class.
     """
-    if "forward" in vars(model):
-        raise SubjectError(
-            option="subject",
-            expected="a model whose forward function is that of its class, for what it returns to be read",
-            came="one that is compiled, or was given another",
-            hint="wrap it in a module whose forward returns the outputs",
-        )
-    own = type(model)
-    names = {"xattr_reading": reading, "__module__": own.__module__, "__doc__": own.__doc__}
-    kind = type(own.__name__, (Returned, own), names)
-    kind.__qualname__ = f"{own.__qualname__}[{reading.key}]"  # by which models are told apart
-    twin: nn.Module = object.__new__(kind)
-    # Tables of its own, so that what is hooked to one is not to the other.
-    vars(twin).update(
-        {name: value.copy() if isinstance(value, dict) else value for name, value in vars(model).items()}
-    )
-    return twin
+    wanted = "for what it returns to be read"
+    return derived(model, Returned, {"xattr_reading": reading}, reading.key, wanted=wanted)
 
 
 def read_like(model: nn.Module, other: nn.Module) -> nn.Module:
