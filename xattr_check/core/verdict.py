@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xattr_check.core.figure import Figure
-from xattr_check.statistics.gate import Gate, Shortfall
+from xattr_check.statistics.gate import Gate, Reaches, Shortfall
 from xattr_check.statistics.intervals import Interval
 
 Status = Literal["pass", "fail", "undecided", "invalid", "not_applicable", "error", "xfail", "xpass"]
@@ -50,6 +50,7 @@ def of_gate(gate: Gate) -> dict[str, Any]:
         "references": gate.references,
         "better": gate.better,
         "scale": gate.scale,
+        "reaches": isinstance(gate, Reaches),
     }
 
 
@@ -73,7 +74,8 @@ class Verdict:
     n: independent units measured; seconds: time taken.
     trace: the frames of the method that raised, as Python prints them.
     better: which figures are better. scale: the gate's bound, its margin beside
-        references, or its share of the way from a control to the best.
+        references, or its share of the way from a control to the best. reaches: whether it is a share of
+        what a reference comes to.
     fingerprint, code: digests of the subject and of the check's source.
     draws: what was measured, by the seed of each draw; two runs are compared on those that both have.
     figure: what was measured along an axis, where the check has one.
@@ -102,6 +104,7 @@ class Verdict:
     trace: str = field(default="", repr=False)
     better: Literal["lower", "higher"] = "lower"
     scale: float = 0.0
+    reaches: bool = False
     fingerprint: str = ""
     code: str = ""
     draws: Mapping[str, Drawn] = field(default_factory=dict, repr=False)
@@ -171,6 +174,7 @@ class Verdict:
             "seconds": round(self.seconds, 3),
             "better": self.better,
             "scale": self.scale,
+            "reaches": self.reaches,
             "fingerprint": self.fingerprint,
             "code": self.code,
             "draws": {
