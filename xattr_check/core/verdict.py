@@ -1,7 +1,7 @@
 """Verdicts: what the battery says, as an object, a sentence and a record."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
@@ -72,6 +72,8 @@ class Verdict:
     required: whether it gates; an exact axiom that the method does not claim is only reported.
     advisory: why it is only advice here, where that is so.
     n: independent units measured; seconds: time taken.
+    evidence: tensors beside the figure, those of pictures among them. names: of the features of each row of
+        these, in words, where the subject has any.
     trace: the frames of the method that raised, as Python prints them.
     better: which figures are better. scale: the gate's bound, its margin beside
         references, or its share of the way from a control to the best. reaches: whether it is a share of
@@ -101,6 +103,7 @@ class Verdict:
     n: int = 0
     seconds: float = 0.0
     evidence: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    names: Sequence[Sequence[str]] = field(default=(), repr=False)
     trace: str = field(default="", repr=False)
     better: Literal["lower", "higher"] = "lower"
     scale: float = 0.0
