@@ -17,7 +17,7 @@ SPATIAL = {"signal": (10,), "columns": (6,), "tokens": (5,), "embeddings": (5,),
 
 
 def evidence(kind: str, scores: Tensor | None = None) -> dict[str, Tensor]:
-    """Two inputs of a kind, and scores: by default the first feature is for the target, the second against."""
+    """Two inputs of a kind, and scores: by default the first is for the target, the second against it."""
     found = torch.zeros(2, *SPATIAL[kind]) if scores is None else scores
     if scores is None:
         found.flatten(1)[:, 0], found.flatten(1)[:, 1] = 2.0, -2.0

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xattr_check import Results
 from xattr_check.core.verdict import Verdict
-from xattr_check.report import drawing, features, pictures
+from xattr_check.report import drawing, pictures
 from xattr_check.report.pictures import picture_of
 from xattr_check.storage.digest import safe_name
 
