@@ -17,6 +17,7 @@ from xattr_check.config.selection import select
 from xattr_check.config.settings import PerMethod, Settings, Terms
 from xattr_check.core import registry
 from xattr_check.core.checks import Axiom
+from xattr_check.core.devices import device_names, preferred
 from xattr_check.core.method import Method
 from xattr_check.core.run import MEBIBYTE, OnProgress, Run, silent
 from xattr_check.core.subject import Subject
@@ -28,22 +29,20 @@ from xattr_check.wording import nearest
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto`, `cpu`, `cuda` or `cuda:N` as a device that is there. Raises UsageError otherwise."""
+    """`auto`, `cpu` or an accelerator, with or without an index, that is there. Raises UsageError."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(preferred())
     wrong = partial(UsageError, option="--xattr-device", value=name)
-    expected = "auto, cpu, cuda or cuda:N, for example cuda:0"
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise wrong(expected=expected) from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise wrong(
-            expected=f"one of the {torch.cuda.device_count()} CUDA devices that torch sees here",
-            hint="use --xattr-device=cpu, or see CUDA_VISIBLE_DEVICES",
-        )
-    if device.type not in ("cpu", "cuda"):
-        raise wrong(expected=expected)
+            expected="auto, cpu, cuda, xpu or mps, or one by its number, for example cuda:0"
+        ) from None
+    there = device_names()
+    if f"{device.type}:{device.index or 0}" not in ("cpu:0", *there):
+        hint = "see CUDA_VISIBLE_DEVICES" if device.type == "cuda" else ""
+        raise wrong(expected=f"one of the devices that torch sees here, {', '.join(there)}", hint=hint)
     return device
 
 
