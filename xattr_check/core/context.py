@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from xattr_check.core.twin import derived
-from xattr_check.errors import ContextError
+from xattr_check.errors import ContextError, SubjectError
 from xattr_check.storage.digest import digest
 
 # The name under which ids of tokens are among a model's other inputs.
@@ -155,8 +155,16 @@ def _putting(embedded: Tensor) -> Any:
 def with_context(model: nn.Module, context: Context) -> nn.Module:
     """The model, of a class that finds its other inputs: an object that holds the very same modules.
 
-    Raises SubjectError for a model whose forward function is not that of its class.
+    Raises SubjectError for a model whose forward function is not that of its class, or that has to see how it
+    is called.
     """
+    if model._forward_pre_hooks_with_kwargs:  # an exported one: it would see the call before they are found
+        raise SubjectError(
+            option="subject",
+            expected="a model without hooks on what it is called with, where it has other inputs or ids",
+            came="one that has them, as one that was exported",
+            hint="wrap it in a module whose forward calls it",
+        )
     key = f"{context.embedding} {digest(dict(context.tables))}"
     wanted = "where it has other inputs or ids"
     return derived(model, Contextual, {"xattr_context": context}, key, wanted=wanted)

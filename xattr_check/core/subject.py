@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xattr_check.core.context import IDS, Context, Contextual, rows, with_context
-from xattr_check.core.examination import Examination, call, careful, examine, expect_watchable
+from xattr_check.core.examination import Examination, call, careful, examine, watchable
 from xattr_check.core.identity import Identity
 from xattr_check.core.layouts import Beside, Layout, Tokens, layout_of
 from xattr_check.core.outputs import KINDS, Classes, Output, Value
@@ -115,6 +115,7 @@ class Subject:
         if not isinstance(self.inputs, Tensor) or self.inputs.ndim < 2 or len(self.inputs) == 0:
             raise wrong("inputs (N, *F) with N ≥ 1", _shape_of(self.inputs))
         try:
+            object.__setattr__(self, "model", watchable(self.model))
             beside = self._resolve_context()
             object.__setattr__(self, "layout", layout_of(self.inputs, vars(self)["layout"]))
             object.__setattr__(self, "valid", self._resolve_valid())
@@ -244,10 +245,10 @@ class Subject:
         self, sibling: str, model: nn.Module, kind: type[Output] | None, beside: Context | None
     ) -> tuple[nn.Module, Examination]:
         """The model, or a sibling, as it is called here, and what is known of it. Raises SubjectError."""
-        with suppress(NotImplementedError):  # an exported model is in the mode that it was exported in
-            model.eval()
         try:
-            expect_watchable(model)
+            model = watchable(model)
+            with suppress(NotImplementedError):  # an exported model is in the mode that it was exported in
+                model.eval()
             model = model if beside is None else with_context(model, beside)
             inputs = (
                 self.own_inputs(model, self.inputs, torch.arange(len(self.inputs)))

@@ -157,6 +157,19 @@ def test_a_table_beside_an_image(tmp_path: Path) -> None:
         Subject("b", model, images, targets, context={"table": table[1:]})
 
 
+def test_a_compiled_model_finds_its_other_inputs_and_an_exported_one_is_refused() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, images, table = Beside(), torch.randn(6, 3, 3, 3), torch.randn(6, 2)
+    targets = torch.arange(6) % 2
+    compiled = Subject("c", torch.compile(model, backend="eager"), images, targets, context={"table": table})
+    with rows(torch.arange(6)):
+        torch.testing.assert_close(compiled.model(images), model(images, table))
+    exported = torch.export.export(model, (images[:2],), {"table": table[:2]}).module()
+    with pytest.raises(SubjectError, match="one that was exported; wrap it in a module whose forward calls"):
+        Subject("e", exported, images, targets, context={"table": table})
+
+
 def mistake(**given: object) -> str:
     ids = given.pop("ids", torch.arange(1, 9).reshape(2, 4))
     model = nn.Sequential(nn.Embedding(10, 4), nn.Flatten(), nn.Linear(16, 2))
