@@ -202,6 +202,7 @@ class BatterySession:
         """Note what is to be judged, once -k, --lf and the like have chosen."""
         chosen = [item for item in session.items if isinstance(item, CheckItem)]
         self._chosen = {item.nodeid for item in chosen}
+        self.battery.expect([item.case for item in chosen])
         turns = [subject for subject, _ in groupby(item.case.subject for item in chosen)]
         self._is_in_turns = len(turns) == len(set(turns))
 

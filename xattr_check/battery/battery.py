@@ -213,6 +213,8 @@ class Battery:
         self.subjects = name_subjects(settings, subjects)
         _expect_subjects(settings, self.subjects)
         self._progress = progress
+        # By subject and method.
+        self._tellers: dict[tuple[str, str], str] = {}
 
     @cached_property
     def run(self) -> Run:
@@ -273,16 +275,33 @@ class Battery:
         """The same on other draws: of these subjects, with maps and draws of its own."""
         other = copy.copy(self)
         other.settings = replace(self.settings, seed=seed)
+        other._tellers = {}
         vars(other).pop("run", None)
         return other
+
+    def expect(self, cases: Sequence[Case]) -> None:
+        """Note that all of these are judged: what a method raises whatever the check, the first one tells.
+
+        A failure that is expected tells nothing of others.
+        """
+        expected = {self.id_of(case) for case in cases}
+        for case in (one for one in self.cases if self.id_of(one) in expected):
+            known = self.settings.on(case.subject.label).expected_failures
+            if _reason(known, case.method, case.check) is None:
+                self._tellers.setdefault((case.subject.label, case.method.name), case.check.name)
 
     def judge(self, case: Case) -> Verdict:
         """The verdict on one case."""
         settings = self.settings.on(case.subject.label)
-        return item(settings, case.method, case.check, self.load(case.subject), self.beside).judge(self.run)
+        found = item(settings, case.method, case.check, self.load(case.subject), self.beside)
+        if found.expected_failure is None:
+            told_by = self._tellers.get((case.subject.label, case.method.name), "")
+            found = replace(found, told_by=told_by)
+        return found.judge(self.run)
 
     def judge_all(self) -> Iterator[Verdict]:
         """The verdicts on all cases; a subject is let go of when the next one's turn comes."""
+        self.expect(self.cases)
         for subject, cases in groupby(self.cases, key=lambda case: case.subject):
             yield from map(self.judge, cases)
             if self.is_on_several:
