@@ -120,8 +120,12 @@ def examine(model: nn.Module, inputs: Tensor, layout: Layout, output: type[Outpu
         _expect_alone(model, rows, together, tolerance)
         _expect_layout(model, rows, layout)
         if isinstance(model, Contextual):
+            _expect_embedding(model, rows)
             _expect_context(model, rows, together)
-        return Examination(outputs, writes, _fault_of_gradient(model, rows, output))
+        fault = _fault_of_gradient(model, rows, output)
+        if fault and output.spoiled_by:
+            _expect_no_sigmoid(together, output)
+        return Examination(outputs, writes, fault)
 
 
 def careful(model: nn.Module) -> nn.Module:
@@ -176,6 +180,8 @@ def _remedy(model: nn.Module, rows: Tensor) -> str:
     if len(places) == 1 and rows.device.type not in places:
         place = places.pop()
         return f"its weights are on {place} and its inputs on {rows.device.type}: pass inputs.to({place!r})"
+    if isinstance(model, Contextual) and (others := ", ".join(model.xattr_context.tables.keys() - {IDS})):
+        return f"it is called with context by name, {others}: they have to be what its forward function takes"
     fixed = any(isinstance(module, torch.fx.GraphModule) for module in model.modules())
     export = "export it with dynamic_shapes=({0: torch.export.Dim('batch')},); " if fixed else ""
     if len(rows) > 1:
@@ -225,8 +231,19 @@ def _expect_batches(model: nn.Module, rows: Tensor) -> Tensor:
 def _expect_no_shares(logits: Tensor, tolerance: _Tolerance) -> None:
     """Raise SubjectError for logits that are probabilities already."""
     sums = logits.double().sum(1)
-    if bool((logits >= 0).all()) and bool(((sums - 1).abs() < tolerance.relative).all()):
-        raise _not_logits("probabilities that sum to one, as those of a softmax", "a softmax")
+    for total, told in ((1, "probabilities that sum to one"), (100, "percentages that sum to 100")):
+        if bool((logits >= 0).all()) and bool(((sums / total - 1).abs() < tolerance.relative).all()):
+            raise _not_logits(f"{told}, as those of a softmax", "a softmax")
+
+
+def _expect_no_sigmoid(logits: Tensor, output: type[Output]) -> None:
+    """Raise SubjectError for logits (n, K) without gradient of which each is between 0 and 1.
+
+    The graph tells of others. Classes exclude one another, and have sums that tell.
+    """
+    own = logits[:, 1:] if output.name == "margin" else logits  # −z and z
+    if output.name in ("margin", "labels") and bool(((own >= 0) & (own <= 1)).all()):
+        raise _not_logits("numbers between 0 and 1, as those of a sigmoid", "a sigmoid")
 
 
 def _not_logits(came: str, made_by: str) -> SubjectError:
@@ -304,6 +321,26 @@ def _of(model: nn.Module, rows: Tensor, order: Tensor) -> Any:
     """What a model returns for some rows, with their other inputs."""
     with chosen(order):
         return call(model, rows[order.to(rows.device)])
+
+
+def _expect_embedding(model: Contextual, rows: Tensor) -> None:
+    """Raise SubjectError for ids whose embeddings are of a module that the model does not call on them."""
+    if not (name := model.xattr_context.embedding):
+        return
+    shapes: list[torch.Size] = []
+    handle = model.xattr_embedding.register_forward_hook(lambda _, __, found: shapes.append(found.shape))
+    try:
+        call(model, rows)
+    finally:
+        handle.remove()
+    if rows.shape not in shapes:
+        known = [one for one, module in model.named_modules() if isinstance(module, nn.Embedding)]
+        others = ", ".join(repr(one) for one in known if one != name)
+        raise _unfit(
+            "embedding= the module that the model calls on its ids",
+            f"{name!r}, which it does not call on them",
+            f"say one of {others}" if others else "call it in the model's forward",
+        )
 
 
 def _expect_context(model: Contextual, rows: Tensor, logits: Tensor) -> None:

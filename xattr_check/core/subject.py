@@ -18,6 +18,7 @@ from xattr_check.core.outputs import KINDS, Classes, Output, Value
 from xattr_check.core.recipe import Recipe
 from xattr_check.core.returned import Returned, Select, reading_of, returning
 from xattr_check.core.state import full_precision
+from xattr_check.core.targets import expect_outputs, expect_targets
 from xattr_check.core.tokens import MASK, expect_context, valid_tokens, vocabulary_of
 from xattr_check.errors import SubjectError, UnknownInput
 from xattr_check.storage.digest import digest, digest_model, digest_rows
@@ -112,25 +113,21 @@ class Subject:
         wrong = self._mistake
         if not isinstance(self.model, nn.Module):
             raise wrong("model to be a torch.nn.Module", type(self.model).__name__)
-        if not isinstance(self.inputs, Tensor) or self.inputs.ndim < 2 or len(self.inputs) == 0:
+        if not isinstance(self.inputs, Tensor):
+            raise wrong("inputs (N, *F) with N ≥ 1", _shape_of(self.inputs), "pass torch.as_tensor(inputs)")
+        if self.inputs.ndim < 2 or len(self.inputs) == 0:
             raise wrong("inputs (N, *F) with N ≥ 1", _shape_of(self.inputs))
         try:
             object.__setattr__(self, "model", watchable(self.model))
             beside = self._resolve_context()
             object.__setattr__(self, "layout", layout_of(self.inputs, vars(self)["layout"]))
             object.__setattr__(self, "valid", self._resolve_valid())
+            expect_targets(self.targets, len(self.inputs))
         except SubjectError as error:
             raise error.about("subject", self.name) from None
         if not bool(torch.isfinite(self.inputs).all()):
             row = int((~torch.isfinite(self.inputs)).flatten(1).any(1).nonzero()[0])
             raise wrong("finite inputs", f"NaN or infinite values, first in row {row}")
-        if not isinstance(self.targets, Tensor) or self.targets.shape != self.inputs.shape[:1]:
-            raise wrong(f"targets ({len(self.inputs)},), one for each input", _shape_of(self.targets))
-        if self.targets.dtype != torch.int64:
-            hint = "pass targets.long()"
-            if self.targets.is_floating_point():
-                hint = "for real values say output='value', with torch.zeros(N).long() for the only one"
-            raise wrong("int64 targets, which output is explained", str(self.targets.dtype), hint)
         for key, value in self.truth.items():
             if len(value) != len(self.inputs):
                 raise wrong(f"truth {key!r} with {len(self.inputs)} rows", str(len(value)))
@@ -148,9 +145,10 @@ class Subject:
         object.__setattr__(self, "model", fit.pop(""))
         object.__setattr__(self, "siblings", fit)
         object.__setattr__(self, "output", self._resolve_output(kind))
-        count, low, high = self.examination.outputs, int(self.targets.min()), int(self.targets.max())
-        if low < 0 or high >= count:
-            raise wrong(f"targets in 0…{count - 1}, the model's outputs", f"{low}…{high}")
+        try:
+            expect_outputs(self.targets, self.examination.outputs)
+        except SubjectError as error:
+            raise error.about("subject", self.name) from None
 
     def _kind_of_output(self) -> type[Output] | None:
         """What the outputs are said to mean, None where nothing is said. Raises SubjectError."""
@@ -182,8 +180,8 @@ class Subject:
         """The other inputs that models are to find, None for none; ids become their embeddings."""
         if isinstance(self.model, Contextual):  # of another subject, which this one is made of
             return None
+        expect_context(self.context, len(self.inputs))
         context = dict(self.context)
-        expect_context(context, len(self.inputs))
         named = vars(self)["layout"]
         if self.inputs.is_floating_point():
             if named == Tokens.name or self.embedding is not None:

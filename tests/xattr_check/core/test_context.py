@@ -191,6 +191,12 @@ MISTAKES = {
     "embedding= the name of an nn.Embedding, one of '0', came '2', a Linear": {"embedding": "2"},
     "float inputs, came torch.int64; pass inputs.float(), or for ids of tokens say embedding= one of '0'": {},
     "absence= an id in 0…9, came 10": {"embedding": "0", "absence": 10},
+    "absence= an id in 0…9, came '[MASK]'": {"embedding": "0", "absence": "[MASK]"},
+    "came Embedding that is none of its modules": {"embedding": nn.Embedding(10, 4)},
+    "context={'NAME': tensor, …}, by the names of the model's forward, came Tensor": {
+        "embedding": "0",
+        "context": torch.ones(2, 4),
+    },
     "ids of tokens as int64, came torch.int32": {
         "ids": torch.ones(2, 4, dtype=torch.int32),
         "embedding": "0",
@@ -210,8 +216,19 @@ MISTAKES = {
 @pytest.mark.parametrize("told", MISTAKES)
 def test_each_mistake_is_one_sentence(told: str) -> None:
     sentence = mistake(**MISTAKES[told])
+    assert "\n" not in sentence
     assert sentence.startswith("subject 'text': expected ")
     assert told in sentence
+
+
+def test_names_and_modules_that_the_model_does_not_use(tagged: Subject) -> None:
+    images, table = torch.randn(6, 3, 3, 3), torch.randn(6, 2)
+    with pytest.raises(SubjectError, match="it is called with context by name, tables: they have to be what"):
+        Subject("b", Beside(), images, torch.arange(6) % 2, context={"tables": table})
+    idle = nn.Sequential(nn.Embedding(10, 4), nn.Flatten(), nn.Linear(16, 2))
+    idle[2].register_module("words", nn.Embedding(10, 4))
+    with pytest.raises(SubjectError, match=r"came '2.words', which it does not call on them; say one of '0'"):
+        Subject("t", idle, torch.ones(2, 4).long(), torch.zeros(2).long(), embedding="2.words")
 
 
 def test_controls_of_tokens(tagged: Subject) -> None:

@@ -130,6 +130,17 @@ def test_probabilities_are_told_from_logits(after: Callable[[Tensor], Tensor], c
     )
 
 
+def test_numbers_of_a_model_without_gradient_tell_probabilities() -> None:
+    """There is no graph to tell by: of one logit, or of labels, all lie between 0 and 1."""
+    model = Called(after=lambda z: z[:, :1].detach().sigmoid())
+    targets = torch.arange(12) % 2
+    with pytest.raises(SubjectError, match="came numbers between 0 and 1, as those of a sigmoid"):
+        Subject("mine", model, INPUTS, targets, output="margin")
+    assert Subject("mine", model, INPUTS, 0 * targets, output="value").examination.undifferentiable
+    percent = Called(after=lambda z: 100 * z.softmax(1))
+    assert "came percentages that sum to 100, as those of a softmax" in refused(percent)
+
+
 @pytest.mark.parametrize(
     "after",
     [
