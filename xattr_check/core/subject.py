@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from xattr_check.core.context import IDS, Context, Contextual, rows, with_context
 from xattr_check.core.examination import Examination, call, careful, examine, watchable
 from xattr_check.core.identity import Identity
-from xattr_check.core.layouts import Beside, Layout, Tokens, layout_of
+from xattr_check.core.layouts import Beside, Embeddings, Layout, Tokens, layout_of
 from xattr_check.core.outputs import KINDS, Classes, Output, Value
 from xattr_check.core.recipe import Recipe
 from xattr_check.core.returned import Returned, Select, reading_of, returning
@@ -219,7 +219,7 @@ class Subject:
 
     def without_words(self, inputs: Tensor, index: Tensor) -> Tensor:
         """(n, *F): inputs, rows of these numbers, with what stands for no word in all places but padding."""
-        none = self.layout.mean(self.inputs) if self.absent_word is None else self.absent_word
+        none = self.mean if self.absent_word is None else self.absent_word
         return self.where_valid(none.to(inputs).expand_as(inputs), inputs, index)
 
     def where_valid(self, values: Tensor, others: Tensor, index: Tensor) -> Tensor:
@@ -230,13 +230,19 @@ class Subject:
         return torch.where(valid, values, others)
 
     @cached_property
+    def mean(self) -> Tensor:
+        """What broadcasts to inputs: their mean, of tokens that of all that are no padding, in any place."""
+        if self.valid is None or not isinstance(self.layout, Embeddings):
+            return self.layout.mean(self.inputs)
+        return self.inputs[self.valid].mean(0)
+
+    @cached_property
     def absent_word(self) -> Tensor | None:
-        """(E,): the embedding of the id that stands for no word, else the mean word; None for no tokens."""
+        """The embedding of the id that stands for no word, (E,), else `mean`; None for what are no ids."""
         if not isinstance(self.model, Contextual) or not self.tokens:
             return None
         if self.absence is None:
-            words = self.inputs.flatten(0, 1) if self.valid is None else self.inputs[self.valid]
-            return words.mean(0)
+            return self.mean
         return self.model.xattr_embed(torch.tensor([self.absence], device=self.inputs.device))[0]
 
     def _fit(
