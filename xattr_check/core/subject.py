@@ -186,7 +186,7 @@ class Subject:
         if self.inputs.is_floating_point():
             if named == Tokens.name or self.embedding is not None:
                 raise self._mistake("ids of tokens (N, T) as int64, with embedding=", str(self.inputs.dtype))
-            return Context(context) if context else None
+            return Context(context, self.inputs) if context else None
         if named not in (None, Tokens.name):
             raise self._mistake(
                 f"float inputs for layout={named!r}", str(self.inputs.dtype), "pass inputs.float()"
@@ -201,7 +201,7 @@ class Subject:
         values = {"inputs": embedded.detach(), "context": context, "layout": Tokens.name, **vars(found)}
         for name, value in values.items():
             object.__setattr__(self, name, value)
-        return Context(context, found.embedding)
+        return Context(context, self.inputs, found.embedding)
 
     def _resolve_valid(self) -> Tensor | None:
         """(N, T): which tokens are no padding."""

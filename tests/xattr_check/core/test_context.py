@@ -118,6 +118,27 @@ def test_all_ways_to_write_a_method_give_the_same_maps(tagged: Subject) -> None:
     assert plain[tagged.valid[some]].all()
 
 
+@pytest.mark.parametrize("name", ["gradient", "integrated_gradients", "xrai", "occlusion"])
+def test_a_method_that_is_called_by_hand_finds_the_rows(name: str) -> None:
+    """On the subject's own inputs, all of them or some, in any order; never on others."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, images, table = Beside(), torch.randn(6, 3, 3, 3), torch.randn(6, 2)
+    images[5] = images[4]
+    targets = torch.arange(6) % 2
+    subject = Subject("beside", model, images, targets, context={"table": table})
+    method = xattr_check.methods()[name]
+    some = torch.tensor([3, 0])
+    with rows(torch.arange(6)):
+        expected = method.bind(subject)(subject.model, images, targets)
+    torch.testing.assert_close(method(subject.model, images, targets), expected)
+    torch.testing.assert_close(method(subject.model, images[some], targets[some]), expected[some])
+    for others in (images[:2] + 1, images[4:5]):  # not its own, and of two rows
+        with pytest.raises(ContextError, match="which rows of them are asked for is not told"):
+            method(subject.model, others, targets[: len(others)])
+    assert current() is None
+
+
 def test_a_batch_that_cannot_be_placed_is_refused(tagged: Subject) -> None:
     with pytest.raises(ContextError, match="call model\\(inputs, \\*\\*context\\)"):
         tagged.model(tagged.inputs[:2])
