@@ -88,9 +88,9 @@ class Context:
         index = current()
         if index is None:
             raise ContextError(
-                f"the model has other inputs ({', '.join(sorted(names))}), and which rows of them are asked for "
-                "is not told: call model(inputs, **context), or a method on the subject's own inputs, or say "
-                "it, with xattr_check.core.context.rows(index): …"
+                f"the model has other inputs ({', '.join(sorted(names))}), and which rows of them are asked "
+                "for is not told: call model(inputs, **context), or a method on the subject's own inputs, or "
+                "say it, with xattr_check.core.context.rows(index): …"
             )
         if len(index) == 1:
             index = index.expand(count)
