@@ -218,9 +218,13 @@ class Subject:
         """Whether inputs are embedded ids of tokens."""
         return self.layout.name == Tokens.name
 
-    def without_words(self, inputs: Tensor, index: Tensor) -> Tensor:
-        """(n, *F): inputs, rows of these numbers, with what stands for no word in all places but padding."""
-        none = self.layout.mean(self.inputs) if self.absent_word is None else self.absent_word
+    def without_words(self, inputs: Tensor, index: Tensor, model: nn.Module | None = None) -> Tensor:
+        """(n, *F): inputs, rows of these numbers, with what stands for no word in all places but padding.
+
+        model: a sibling, whose own inputs these are; the subject's model for None.
+        """
+        absent = self.absent_word if model is None else self._absent_word_of(model)
+        none = self.layout.mean(self.inputs) if absent is None else absent
         return self.where_valid(none.to(inputs).expand_as(inputs), inputs, index)
 
     def where_valid(self, values: Tensor, others: Tensor, index: Tensor) -> Tensor:
@@ -233,12 +237,17 @@ class Subject:
     @cached_property
     def absent_word(self) -> Tensor | None:
         """(E,): the embedding of the id that stands for no word, else the mean word; None for no tokens."""
-        if not isinstance(self.model, Contextual) or not self.tokens:
+        return self._absent_word_of(self.model)
+
+    def _absent_word_of(self, model: nn.Module) -> Tensor | None:
+        """The absent word in the embedding of the model, or of a sibling."""
+        if not isinstance(model, Contextual) or not self.tokens:
             return None
         if self.absence is None:
-            words = self.inputs.flatten(0, 1) if self.valid is None else self.inputs[self.valid]
-            return words.mean(0)
-        return self.model.xattr_embed(torch.tensor([self.absence], device=self.inputs.device))[0]
+            embedded = self.own_inputs(model, self.inputs, torch.arange(len(self.inputs)))
+            words = embedded.flatten(0, 1) if self.valid is None else embedded[self.valid]
+            return words.mean(0).detach()
+        return model.xattr_embed(torch.tensor([self.absence], device=self.inputs.device))[0]
 
     def _fit(
         self, sibling: str, model: nn.Module, kind: type[Output] | None, beside: Context | None
