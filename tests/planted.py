@@ -1,4 +1,4 @@
-"""Subjects in which a patch is planted that says the target, and another one that says nothing.
+"""Subjects in which a patch is planted that says the target, and larger ones that say nothing.
 
 Signals, volumes and embeddings of a size that a network of one convolution learns in a second.
 """
@@ -14,7 +14,9 @@ from xattr_check import Subject
 from xattr_check.core.layouts import Layout, layout_of
 
 # Of each kind: the shape of an input, and the side of a patch.
-SHAPES = {"signal": ((2, 48), 8), "volume": ((2, 8, 8, 8), 3), "embeddings": ((24, 2), 3)}
+SHAPES = {"signal": ((2, 192), 8), "volume": ((2, 10, 10, 10), 2), "embeddings": ((24, 2), 1)}
+# So many patches that say nothing, each so many times as long.
+OTHERS, LARGER = 6, 2
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "classes": functional.cross_entropy,
@@ -41,10 +43,10 @@ class Network(nn.Module):
         return found
 
 
-def _places(spatial: tuple[int, ...], side: int) -> list[tuple[slice, ...]]:
-    """Two places for patches, which may overlap."""
-    starts = torch.stack([torch.randint(length - side + 1, (2,)) for length in spatial], 1).tolist()
-    return [tuple(slice(start, start + side) for start in place) for place in starts]
+def _place(spatial: tuple[int, ...], side: int) -> tuple[slice, ...]:
+    """Where a patch is."""
+    starts = [int(torch.randint(length - side + 1, ())) for length in spatial]
+    return tuple(slice(start, start + side) for start in starts)
 
 
 def _train(model: nn.Module, inputs: Tensor, wanted: Tensor, output: str) -> nn.Module:
@@ -59,7 +61,7 @@ def _train(model: nn.Module, inputs: Tensor, wanted: Tensor, output: str) -> nn.
 
 @cache
 def planted(kind: str, output: str) -> Subject:
-    """A patch in the first channel says the target; a larger one in the other channel says nothing.
+    """A patch in the first channel says the target; larger ones in the other channel say nothing.
 
     Up or down tells two classes, and how far up a value. kind: a layout of `SHAPES`.
     """
@@ -74,10 +76,11 @@ def planted(kind: str, output: str) -> Subject:
         targets, mask = torch.randint(2, (count,)), torch.zeros(count, *layout.spatial, dtype=torch.bool)
         heights = 0.5 + torch.rand(count) if output == "value" else 2.0 * targets - 1
         for row in range(count):
-            one, other = _places(layout.spatial, side)
-            one_channel[(row, *one)] += heights[row]
-            other_channel[(row, *other)] += 3 * torch.randn(())
-            mask[(row, *one)] = True
+            place = _place(layout.spatial, side)
+            one_channel[(row, *place)] += heights[row]
+            mask[(row, *place)] = True
+            for _ in range(OTHERS):
+                other_channel[(row, *_place(layout.spatial, LARGER * side))] += 3 * torch.randn(())
         model = Network(layout, side, 2 if output in ("classes", "labels") else 1)
         _train(model, inputs, heights if output == "value" else targets, output)
     explained = torch.zeros_like(targets) if output == "value" else targets
