@@ -196,7 +196,7 @@ def magnitude_in_disguise(asked: Asked) -> Tensor:
     return asked.as_map(asked.magnitudes * (0.5 + asked.probability) * noise)
 
 
-@on(*LAYOUTS, by="parameter_randomization", of="gradient")
+@on(*LAYOUTS, by="insertion", of="gradient")
 def magnitude_of_a_random_twin(asked: Asked) -> Tensor:
     """The magnitude of the gradient of a network whose weights are in another order."""
     twin, generator = copied(asked.model), torch.Generator().manual_seed(0)
