@@ -24,9 +24,10 @@ def heat(method: Explainer, subject: Subject, draw: Draw, mask: Tensor | None = 
 
     A map without any says as much as one that is the same everywhere, and counts as that; the finding tells.
 
-    mask: (n, P) for a share of the heat, which does not say how much there is: the little that the negative
-        of a map, or the map of another target, has for this one lies at the same place as all that it has
-        against it. A map that speaks against the target there in all counts as the same everywhere too.
+    mask: (n, P) for what does not ask how much heat there is, as a share of it or its maximum: the little
+        that the negative of a map, or the map of another target, has for this one lies at the same place as
+        all that it has against it. A map that speaks against the target there in all counts as the same
+        everywhere too.
     """
     scores = method.scores(subject.model, draw.inputs, draw.targets)
     empty = ~(scores > 0).any(1)

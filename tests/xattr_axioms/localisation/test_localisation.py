@@ -163,7 +163,7 @@ def test_what_is_right_passes_and_what_is_wrong_fails(check: str, run: Run) -> N
     )
 
 
-@pytest.mark.parametrize("check", ["effective_heat_ratio", "foreground_share"])
+@pytest.mark.parametrize("check", ["effective_heat_ratio", "foreground_share", "pointing_game"])
 def test_what_little_speaks_for_the_target_is_no_share_of_a_map_against_it(check: str, run: Run) -> None:
     """Both are at the same place in the negative of a map, whose other pixels say nothing."""
 
