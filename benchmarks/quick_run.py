@@ -1,6 +1,6 @@
 """Where the processor time of a quick run goes, as the shell sees it.
 
-    python benchmarks/quick_run.py [--method xattr:gradient] [--threads 1] [--cold]
+    python benchmarks/quick_run.py [--method xattr:gradient] [--subject digits] [--threads 1] [--cold]
 
 pytest runs in a process of its own, in an empty folder, twice: the first run fills the store (with --cold it
 is the one that is told). Every part is timed by the processor time that it takes itself: what is inside
@@ -87,7 +87,7 @@ def tell():
 '''
 
 
-def measure(folder: Path, method: str, threads: int) -> tuple[dict[str, float], float]:
+def measure(folder: Path, method: str, subject: str, threads: int) -> tuple[dict[str, float], float]:
     """Processor time by part, and that of the whole process, in seconds."""
     spent = folder / "spent.json"
     environment = {
@@ -98,6 +98,7 @@ def measure(folder: Path, method: str, threads: int) -> tuple[dict[str, float], 
     }
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "where_time_goes", f"--xattr-method={method}"]
+    command.append(f"--xattr-subject={subject}")
     subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, check=False)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     whole = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -110,6 +111,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--method", default="xattr:gradient")
+    parser.add_argument("--subject", default="digits")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--cold", action="store_true", help="tell of the first run, whose store is empty")
     arguments = parser.parse_args()
@@ -117,13 +119,12 @@ def main() -> None:
         folder = Path(name)
         (folder / "where_time_goes.py").write_text(PLUGIN)
         for _ in range(1 if arguments.cold else 2):
-            found, whole = measure(folder, arguments.method, arguments.threads)
+            found, whole = measure(folder, arguments.method, arguments.subject, arguments.threads)
     for part, seconds in sorted(found.items(), key=lambda one: -one[1]):
         print(f"  {part:<28}{seconds:6.1f} s {seconds / whole:6.0%}")
     store = "cold" if arguments.cold else "warm"
-    print(
-        f"{arguments.method}, {store} store, {arguments.threads} thread(s): {whole:.1f} s of processor time"
-    )
+    told = f"{arguments.method} on {arguments.subject}, {store} store, {arguments.threads} thread(s)"
+    print(f"{told}: {whole:.1f} s of processor time")
 
 
 if __name__ == "__main__":

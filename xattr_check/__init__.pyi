@@ -13,7 +13,7 @@ from .core.subject import Subject
 from .core.verdict import Verdict
 from .errors import Declined, Invalid, MethodError, SubjectError, Undefined, UsageError, XattrError
 from .generation.subjects import generated
-from .statistics.gate import AtLeast, AtMost, Beats, Within
+from .statistics.gate import AtLeast, AtMost, Beats, Reaches, Within
 from .storage.store import Store
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Measurement",
     "Method",
     "MethodError",
+    "Reaches",
     "Recipe",
     "Results",
     "Run",

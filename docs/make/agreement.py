@@ -23,7 +23,8 @@ from pages import DOCS, Stamp, write
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xattr_check import load_method
+from xattr_check import Subject, load_method
+from xattr_check.core.context import rows as in_rows
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_methods import gradient, integrated_gradients, lrp
 from xattr_methods.activations._watch import activation_and_gradient
@@ -478,6 +479,58 @@ def pooled() -> Iterator[str]:
         yield f"| `{name}` | {numbers} | {float(values.detach().sum()):.2f} |"
 
 
+class Texts(nn.Module):
+    """A block of a transformer over words: ids (N, T) -> (N, 3)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(20, 8)
+        self.block = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, activation="gelu", batch_first=True)
+        self.classifier = nn.Linear(8, 3)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        found: Tensor = self.classifier(self.block(self.embedding(ids)).mean(1))
+        return found
+
+
+def of_texts() -> Iterator[str]:
+    """Maps of texts, by methods that a subject is given, beside captum's on the model of ids itself."""
+    from captum.attr import FeatureAblation, LayerGradientXActivation, LayerIntegratedGradients, ShapleyValues
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Texts().double().eval()
+        ids, targets = torch.randint(1, 20, (4, 5)), torch.tensor([0, 2, 1, 2])
+    subject = Subject(
+        "texts", model, ids, targets, embedding="embedding", absence=0, output="classes", layout="tokens"
+    )
+    none = torch.zeros_like(ids)
+    by_steps = {"n_steps": 32, "method": "riemann_middle", "baselines": none}
+    theirs = {
+        "LayerIntegratedGradients": (LayerIntegratedGradients(model, model.embedding), by_steps),
+        "LayerGradientXActivation": (LayerGradientXActivation(model, model.embedding), {}),
+        "FeatureAblation": (FeatureAblation(model), {"baselines": none}),
+        "ShapleyValues": (ShapleyValues(model), {"baselines": none}),
+    }
+    ours = {
+        "integrated_gradients?steps=32": "LayerIntegratedGradients",
+        "input_x_gradient": "LayerGradientXActivation",
+        "occlusion": "FeatureAblation",
+        "shapley": "ShapleyValues",
+    }
+    yield "| ours | captum, on ids | difference |"
+    yield "|---|---|---|"
+    for spec, name in ours.items():
+        method, (library, given) = load_method(f"xattr:{spec}").bind(subject), theirs[name]
+        with in_rows(torch.arange(len(ids))):
+            found = subject.layout.scores(method(subject.model, subject.inputs, targets))
+        values = library.attribute(ids, target=targets, **given).detach()
+        difference = relative(found, values.reshape(*ids.shape, -1).sum(2))
+        if not alike(difference):
+            warnings.warn(f"{spec} and {name} differ on texts by {difference}", stacklevel=1)
+        yield f"| {cell(spec)} | `{name}` | {difference} |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -493,8 +546,9 @@ def main() -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="captum|shap|saliency|pytorch_grad_cam|torch|zennit")
         table, small = "\n".join(rows(networks)), "\n".join(pooled())
+        texts = "\n".join(of_texts())
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    write(arguments.write, "agreement", stamp, table=table, pooled=small, packages=packages)
+    write(arguments.write, "agreement", stamp, table=table, pooled=small, texts=texts, packages=packages)
 
 
 if __name__ == "__main__":

@@ -75,6 +75,10 @@ def test_twins_are_equal_and_may_be_exchanged(subject):
     torch.testing.assert_close(outputs_of(subject.model, one), outputs_of(subject.model, other))
 
 
+def test_columns_have_their_names(subject):
+    assert subject.names == data.table()[0]
+
+
 def test_networks_learn_it_from_scratch(subject):
     made = subject.recipe.pool()
     networks = Networks(subject.recipe, (0, 1), torch.device("cpu"))

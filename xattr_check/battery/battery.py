@@ -22,7 +22,7 @@ from xattr_check.core.run import MEBIBYTE, OnProgress, Run, silent
 from xattr_check.core.subject import Subject
 from xattr_check.core.verdict import Key, Verdict
 from xattr_check.errors import UsageError
-from xattr_check.statistics.gate import Beats, Gate, Within
+from xattr_check.statistics.gate import Beats, Gate, Reaches, Within
 from xattr_check.storage.store import Store
 from xattr_check.wording import nearest
 
@@ -129,7 +129,7 @@ def _gate(gate: Gate | None, check: Axiom) -> Gate | None:
     """A gate that was given, with what its one number does not say from the check's own."""
     if isinstance(gate, Beats | Within):
         gate = replace(gate, lower=check.gate.better == "lower")
-    if isinstance(gate, Within):
+    if isinstance(gate, Within | Reaches):
         gate = replace(gate, of=check.gate.references)
     return gate
 

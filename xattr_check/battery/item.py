@@ -94,6 +94,7 @@ class _Trial:
     draws: dict[str, Drawn] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
     evidence: dict[str, Tensor] = field(default_factory=dict)
+    names: list[list[str]] = field(default_factory=list)
     lines: list[Lines] = field(default_factory=list)
     best: list[Tensor] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
@@ -258,7 +259,7 @@ class _Trial:
         """Evidence for a picture of the draw's worst inputs, where there is none and a row is an input."""
         check, rows = self.item.check, self.samples[-1]
         one_each = rows.ndim == 1 and len(rows) == len(draw.inputs) and check.sequential
-        shown = self.subject.layout.name == "image" and "composite" not in self.evidence
+        layout, shown = self.subject.layout, not {"composite", self.subject.layout.name} & set(self.evidence)
         if not one_each or check.claimed or not shown:
             return {}
         worst = rows.argsort(descending=self.gate.better == "lower", stable=True)[:WORST]
@@ -268,9 +269,10 @@ class _Trial:
         except MethodError:  # of a check that asks for other maps; this one is none of its business
             return {}
         chosen = worst.to(draw.inputs.device)
+        self.names = self.subject.names_of(draw.indices[worst])
         return {
-            "composite": draw.inputs[chosen],
-            "map_a": maps[chosen].sum(1),
+            "composite" if layout.name == "image" else layout.name: draw.inputs[chosen],
+            "map_a": layout.scores(maps[chosen]).reshape(-1, *layout.spatial),
             "target_a": draw.targets[chosen],
             "row": rows[worst],
             "index": draw.indices[worst],
@@ -312,6 +314,7 @@ class _Trial:
             advisory="" if self.item.required else self.item.advisory,
             n=sum(len(part) for part in self.samples),
             evidence=self.evidence,
+            names=self.names,
             fingerprint=self.item.subject.fingerprint,
             code=source_digest(check.measure),
             draws=self.draws,

@@ -37,8 +37,8 @@ budget: quick
 # Undecided and invalid checks are skipped; with true they fail.
 strict: false
 
-# Gates that take the place of a check's own: at_most, at_least, beats (the controls, by that margin) or
-# within (that margin of the references).
+# Gates that take the place of a check's own: at_most, at_least, beats (the controls, by that share of the way
+# to the best), within (that margin of the references) or reaches (that share of what they come to).
 # gates:
 #   null_feature: {{at_most: 0.3}}
 #   insertion: {{beats: 0.05}}

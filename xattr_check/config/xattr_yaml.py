@@ -1,7 +1,7 @@
 """What xattr.yaml says, read with the lines of its mistakes."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from xattr_check.config.yaml_nodes import NAME, compose, entries, mistake_at, pl
 from xattr_check.core import registry
 from xattr_check.core.run import BUDGETS
 from xattr_check.errors import UsageError
-from xattr_check.statistics.gate import AtLeast, AtMost, Beats, Gate, Within
+from xattr_check.statistics.gate import AtLeast, AtMost, Beats, Gate, Reaches, Within
 from xattr_check.wording import nearest
 
 # What a file may say: all settings, of which one subject may go by the name of its option.
@@ -176,7 +176,9 @@ def _check_reasons(path: Path, node: yaml.Node, depth: int = 0) -> None:
 
 
 def _gates(path: Path, node: yaml.Node) -> dict[str, Gate]:
-    kinds = {"at_most": AtMost, "at_least": AtLeast, "beats": Beats, "within": Within}
+    kinds: dict[str, Callable[[float], Gate]] = {
+        "at_most": AtMost, "at_least": AtLeast, "beats": Beats, "within": Within, "reaches": Reaches
+    }  # fmt: skip
     found: dict[str, Gate] = {}
     for check, where, child in entries(path, node, "gates"):
         given = list(entries(path, child, f"the gate of {check!r}"))
@@ -190,7 +192,7 @@ def _gates(path: Path, node: yaml.Node) -> dict[str, Gate]:
                 path,
                 number,
                 option="gates",
-                expected=f"{check}: {{at_most|at_least|beats|within: NUMBER}}",
+                expected=f"{check}: {{{'|'.join(kinds)}: NUMBER}}",
                 came=f"{kind}: {render(path, number)}",
             )
         if expected := _misfit(check, kind, bound):
@@ -206,8 +208,12 @@ def _misfit(check: str, kind: str, bound: float) -> str:
     known = registry.checks().get(check)
     if not math.isfinite(bound):
         return f"a finite number for {check!r}"
-    if kind == "within" and known is not None and not known.gate.references:
+    if kind in ("within", "reaches") and known is not None and not known.gate.references:
         return f"at_most, at_least or beats for {check!r}, which has no references to be near"
+    if kind == "reaches" and not 0 < bound <= 1:
+        return f"a share of what the references of {check!r} come to, such as 0.5"
+    if kind == "reaches" and known is not None and known.gate.better == "lower":
+        return f"at_most or within for {check!r}, where lower is better"
     if kind == "beats" and not 0 <= bound < 1:
         return f"a share of the way from a control to the best of all for {check!r}, such as 0.1"
     if kind == "beats" and known is not None and not math.isfinite(known.ceiling):

@@ -9,7 +9,7 @@ from xattr_check.core.figure import Lines
 from xattr_check.core.run import Draw, Run
 from xattr_check.core.subject import Subject
 from xattr_check.errors import Invalid, Undefined
-from xattr_check.statistics.gate import AtLeast, AtMost, Beats, Within
+from xattr_check.statistics.gate import AtLeast, AtMost, Beats, Reaches, Within
 
 __all__ = [
     "AtLeast",
@@ -21,6 +21,7 @@ __all__ = [
     "Invalid",
     "Lines",
     "Measurement",
+    "Reaches",
     "Run",
     "Subject",
     "Undefined",

@@ -107,7 +107,8 @@ class Contextual(nn.Module):
         ids = context.pop(IDS, None)
         if not embedded:
             return super().forward(given, **context)
-        handle = self.xattr_embedding.register_forward_hook(_putting(given))
+        # Before the hooks of others, which watch or replace what the model goes on with.
+        handle = self.xattr_embedding.register_forward_hook(_putting(given), prepend=True)
         try:
             return super().forward(ids, **context)
         finally:

@@ -1,7 +1,8 @@
 """A subject: a model, inputs that it understands, and what is known to be true of both."""
 
 import copy
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,7 +19,7 @@ from xattr_check.core.outputs import KINDS, Classes, Output, Value
 from xattr_check.core.recipe import Recipe
 from xattr_check.core.returned import Returned, Select, reading_of, returning
 from xattr_check.core.state import full_precision
-from xattr_check.core.tokens import MASK, expect_context, valid_tokens, vocabulary_of
+from xattr_check.core.tokens import MASK, expect_context, valid_tokens, vocabulary_of, words_of
 from xattr_check.errors import SubjectError, UnknownInput
 from xattr_check.storage.digest import digest, digest_model, digest_rows
 
@@ -69,6 +70,7 @@ class Subject:
     embedding: the module that embeds ids, or its name. absence: the id that stands for no word, by default
         that of the embedding's padding. padding: the id that fills texts up, by default the same; it is never
         ranked, removed or counted, and neither is what `attention_mask` of the context leaves out.
+    names: what features are called in pictures: of columns (D,), of ids the words of the whole vocabulary.
     valid: (N, T) bool, which tokens are no padding; None where all are words.
     reference: (n, generator) -> (n, *F), what absence looks like; drawn anew at every call.
     regions: (*spatial) int64, the group of each feature, or None.
@@ -105,6 +107,7 @@ class Subject:
     embedding: str | nn.Module | None = None
     absence: int | None = None
     padding: int | None = None
+    names: Sequence[str] = ()
     valid: Tensor | None = field(init=False, repr=False, default=None)
     examination: Examination = field(init=False, repr=False)
 
@@ -130,6 +133,7 @@ class Subject:
             if self.targets.is_floating_point():
                 hint = "for real values say output='value', with torch.zeros(N).long() for the only one"
             raise wrong("int64 targets, which output is explained", str(self.targets.dtype), hint)
+        self._expect_names()
         for key, value in self.truth.items():
             if len(value) != len(self.inputs):
                 raise wrong(f"truth {key!r} with {len(self.inputs)} rows", str(len(value)))
@@ -150,6 +154,17 @@ class Subject:
         count, low, high = self.examination.outputs, int(self.targets.min()), int(self.targets.max())
         if low < 0 or high >= count:
             raise wrong(f"targets in 0…{count - 1}, the model's outputs", f"{low}…{high}")
+
+    def _expect_names(self) -> None:
+        """Raise SubjectError where there are names, but not one for each feature or word."""
+        if not self.names:
+            return
+        if self.tokens:
+            most = int(self.context[IDS].max())
+            if len(self.names) <= most:
+                raise self._mistake(f"names of all ids up to {most}, by id", f"{len(self.names)}")
+        elif len(self.names) != (count := math.prod(self.spatial)):
+            raise self._mistake(f"{count} names, one for each feature", str(len(self.names)))
 
     def _kind_of_output(self) -> type[Output] | None:
         """What the outputs are said to mean, None where nothing is said. Raises SubjectError."""
@@ -233,6 +248,14 @@ class Subject:
             return values
         valid = self.layout.expand(self.valid[index.to(self.valid.device)])
         return torch.where(valid, values, others)
+
+    def names_of(self, index: Tensor) -> list[list[str]]:
+        """What the features of rows of these numbers are called, empty for padding; or nothing."""
+        if not self.tokens:
+            return [list(self.names)] * len(index) if self.names else []
+        ids = self.context[IDS]
+        index = index.to(ids.device)
+        return words_of(ids[index], None if self.valid is None else self.valid[index], self.names)
 
     @cached_property
     def absent_word(self) -> Tensor | None:

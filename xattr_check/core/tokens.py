@@ -1,5 +1,6 @@
 """Ids of tokens: the module that embeds them, which of them are words, and which stands for none."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -111,3 +112,13 @@ def _embedding(
 
 def _wrong(expected: str, came: str, hint: str = "") -> SubjectError:
     return SubjectError(option="subject", expected=expected, came=came, hint=hint)
+
+
+def words_of(ids: Tensor, valid: Tensor | None, vocabulary: Sequence[str]) -> list[list[str]]:
+    """The words of ids (n, T), the ids themselves for an empty vocabulary, and empty ones for padding."""
+    kept = torch.ones_like(ids, dtype=torch.bool) if valid is None else valid
+    word = vocabulary.__getitem__ if vocabulary else str
+    return [
+        [word(one) if there else "" for one, there in zip(*row, strict=True)]
+        for row in zip(ids.tolist(), kept.tolist(), strict=True)
+    ]

@@ -1,7 +1,7 @@
 """Verdicts: what the battery says, as an object, a sentence and a record."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xattr_check.core.figure import Figure
-from xattr_check.statistics.gate import Gate, Shortfall
+from xattr_check.statistics.gate import Gate, Reaches, Shortfall
 from xattr_check.statistics.intervals import Interval
 
 Status = Literal["pass", "fail", "undecided", "invalid", "not_applicable", "error", "xfail", "xpass"]
@@ -50,6 +50,7 @@ def of_gate(gate: Gate) -> dict[str, Any]:
         "references": gate.references,
         "better": gate.better,
         "scale": gate.scale,
+        "reaches": isinstance(gate, Reaches),
     }
 
 
@@ -71,9 +72,12 @@ class Verdict:
     required: whether it gates; an exact axiom that the method does not claim is only reported.
     advisory: why it is only advice here, where that is so.
     n: independent units measured; seconds: time taken.
+    evidence: tensors beside the figure, those of pictures among them. names: of the features of each row of
+        these, in words, where the subject has any.
     trace: the frames of the method that raised, as Python prints them.
     better: which figures are better. scale: the gate's bound, its margin beside
-        references, or its share of the way from a control to the best.
+        references, or its share of the way from a control to the best. reaches: whether it is a share of
+        what a reference comes to.
     fingerprint, code: digests of the subject and of the check's source.
     draws: what was measured, by the seed of each draw; two runs are compared on those that both have.
     figure: what was measured along an axis, where the check has one.
@@ -99,9 +103,11 @@ class Verdict:
     n: int = 0
     seconds: float = 0.0
     evidence: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    names: Sequence[Sequence[str]] = field(default=(), repr=False)
     trace: str = field(default="", repr=False)
     better: Literal["lower", "higher"] = "lower"
     scale: float = 0.0
+    reaches: bool = False
     fingerprint: str = ""
     code: str = ""
     draws: Mapping[str, Drawn] = field(default_factory=dict, repr=False)
@@ -171,6 +177,7 @@ class Verdict:
             "seconds": round(self.seconds, 3),
             "better": self.better,
             "scale": self.scale,
+            "reaches": self.reaches,
             "fingerprint": self.fingerprint,
             "code": self.code,
             "draws": {

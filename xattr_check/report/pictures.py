@@ -1,58 +1,75 @@
 """Pictures: what a check saw, as one sheet of inputs and of the method's maps beside them."""
 
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
-from functools import cache
-from itertools import count, cycle
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
 from xattr_check.core.layouts import is_image
 from xattr_check.core.verdict import Verdict
+from xattr_check.report import features
+from xattr_check.report.drawing import (
+    Colour,
+    Floats,
+    Pixels,
+    floats,
+    font,
+    heat,
+    lettered,
+    line_height,
+    marked,
+    scale,
+    wrapped,
+)
 from xattr_check.storage.digest import safe_name
 from xattr_check.storage.files import written
 
-Floats = NDArray[np.float64]
-Pixels = NDArray[np.uint8]
-Colour = tuple[int, int, int]
-
 # Pixels of the sheet: a tile, an outline, the space between tiles, the narrowest text that reads well.
 TILE, OUTLINE, GAP, LEAST_WIDTH = 160, 2, 14, 520
-# The ends of the diverging scale are ColorBrewer's RdBu; the outlines are far from both and from each other.
-RED: Colour = (178, 24, 43)
-BLUE: Colour = (33, 102, 172)
-UNDEFINED: Colour = (128, 128, 128)
 OUTLINES: tuple[Colour, ...] = ((0, 150, 0), (190, 0, 190), (225, 150, 0), (0, 0, 0))
 FOOT = (
     "Inputs are stretched to their own range. Maps: red is positive, blue negative, white zero; full colour "
     "stands for the number over a map, the 99th percentile of |S| in it."
 )
+WORST = " The worst inputs of the first draw, each with its number and what was measured on it."
 EXAMPLES_FOOT = (
     "Each row is stretched to the range of its own pixels. Classes are numbers of the model's outputs."
 )
-# Pillow's own font has little beyond ASCII, and fonts of the machine would make sheets differ.
-SIGNS = str.maketrans(
-    {"≤": "<=", "≥": ">=", "−": "-", "–": "-", "—": "-", "Σ": "sum ", "′": "'", "×": "x", "→": "->"}
-)
 
 
-def sheet(evidence: Mapping[str, Tensor], title: str, text: str, *, samples: int = 6) -> Image.Image | None:
+def sheet(
+    evidence: Mapping[str, Tensor],
+    title: str,
+    text: str,
+    *,
+    names: Sequence[Sequence[str]] = (),
+    samples: int = 6,
+) -> Image.Image | None:
     """A row for each sample: its input and its maps, patches outlined; None where the evidence has no maps.
 
     evidence: `composite` (k, C, H, W), the inputs; `map_a`, `map_b`, … (k, H, W), signed attributions for one
         class each; optionally `mask_a`, `mask_b`, … (k, 1, H, W) bool, patches, and `target_a`, `target_b`, …
         (k,) int64, the classes that the patches make and that the maps of the same letter are for; `index`
         and `row` (k,), the number of each input and what was measured on it.
+        Of what is no image, the inputs by the name of their layout, as `signal` (k, C, T), and `map_a`
+        (k, *spatial), scores of the features. names: of these features, for each sample.
     title: one line. text: wrapped below it. samples: rows at most, the first ones of the evidence.
 
     A map's scale is symmetric about zero and ends at the 99th percentile of its own magnitude, or at its
     maximum where that percentile is zero. What is not a number is grey. Raises ValueError for other shapes.
     """
+    kind = next((kind for kind in features.KINDS if kind in evidence), None)
+    if kind is not None:
+        count = min(samples, len(evidence[kind]))
+        tiles = [
+            [features.row(evidence, kind, sample, names[sample] if names else ())] for sample in range(count)
+        ]
+        return _compose(tiles, title, text, f"{features.FOOT}{WORST}") if tiles else None
     if "composite" not in evidence or not _lettered(evidence, "map_"):
         return None
     _check(evidence)
@@ -61,7 +78,7 @@ def sheet(evidence: Mapping[str, Tensor], title: str, text: str, *, samples: int
         return None
     foot = FOOT
     if "row" in evidence:
-        foot += " The worst inputs of the first draw, each with its number and what was measured on it."
+        foot += WORST
     if len(rows) < len(evidence["composite"]):
         foot += f" The first {len(rows)} of {len(evidence['composite'])} samples."
     return _compose(rows, title, text, foot)
@@ -73,7 +90,7 @@ def picture_of(verdict: Verdict) -> Image.Image | None:
     Raises ValueError where a tensor of the evidence has another shape than its name says.
     """
     title = f"{verdict.check} of {verdict.method} on {verdict.subject}: {verdict.status.replace('_', ' ')}"
-    return sheet(verdict.evidence, title, str(verdict))
+    return sheet(verdict.evidence, title, str(verdict), names=verdict.names)
 
 
 def examples(
@@ -107,23 +124,7 @@ def display(image: Floats, span: tuple[float, float] | None = None) -> Pixels:
     finite = shown[np.isfinite(shown)]
     low, high = span or ((finite.min(), finite.max()) if finite.size else (0.0, 0.0))
     unit = np.clip((shown - low) / ((high - low) or 1.0), 0, 1)
-    return _marked(255 * unit.transpose(1, 2, 0), np.asarray(np.isnan(shown).any(axis=0)))
-
-
-def scale(attribution: Floats) -> tuple[float, bool]:
-    """Where a map's scale ends, and whether that is its maximum, since its 99th percentile is zero."""
-    magnitude = np.abs(attribution[np.isfinite(attribution)])
-    if not magnitude.size:
-        return 0.0, False
-    end, most = float(np.percentile(magnitude, 99)), float(magnitude.max())
-    return (end, False) if end > 0 or most == 0 else (most, True)
-
-
-def heat(attribution: Floats, end: float) -> Pixels:
-    """A map (H, W) in colours (H, W, 3): white at zero, full red from `end` on, full blue below `-end`."""
-    unit = np.clip(attribution / (end or 1.0), -1, 1)[..., None]
-    full = np.where(unit > 0, np.array(RED), np.array(BLUE))
-    return _marked(255 + np.abs(unit) * (full - 255.0), np.isnan(attribution))
+    return marked(255 * unit.transpose(1, 2, 0), np.asarray(np.isnan(shown).any(axis=0)))
 
 
 def edge(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -183,13 +184,13 @@ def _row(evidence: Mapping[str, Tensor], sample: int) -> list[Image.Image]:
     found = {prefix: _lettered(evidence, prefix) for prefix in ("mask_", "map_", "target_")}
     masks = {letter: mask[sample, 0].bool().cpu().numpy() for letter, mask in found["mask_"].items()}
     targets = {letter: int(target[sample]) for letter, target in found["target_"].items()}
-    tile = _outlined(display(_floats(evidence["composite"][sample])), masks, letters=True)
+    tile = _outlined(display(floats(evidence["composite"][sample])), masks, letters=True)
     caption = ["input"]
     if "row" in evidence:
         caption = [f"input {int(evidence['index'][sample])}: {float(evidence['row'][sample]):.3g}"]
     tiles = [_captioned(tile, *caption)]
     for letter, maps in found["map_"].items():
-        attribution = _floats(maps[sample])
+        attribution = floats(maps[sample])
         end, is_maximum = scale(attribution)
         number = f"±{end:.3g}{' (maximum)' if is_maximum else ''}"
         tile = _outlined(heat(attribution, end), masks, letters=False)
@@ -212,7 +213,7 @@ def _example(images: Mapping[str, Tensor], sample: int) -> list[Image.Image]:
     """The tiles of one sample of generated features, captions included."""
     masks = {letter: mask[sample, 0].cpu().numpy() for letter, mask in _lettered(images, "mask_").items()}
     targets = {letter: int(target[sample]) for letter, target in _lettered(images, "target_").items()}
-    composite, reference = (_floats(images[name][sample]) for name in ("composite", "reference"))
+    composite, reference = (floats(images[name][sample]) for name in ("composite", "reference"))
     # In a scenario of one class all make that.
     made = {letter: targets.get(letter, targets["a"]) for letter in masks}
     head = ["all patches"]
@@ -222,7 +223,7 @@ def _example(images: Mapping[str, Tensor], sample: int) -> list[Image.Image]:
         head += [f"class {other} is not changed" for letter, other in targets.items() if letter not in masks]
     else:
         for letter, only in _lettered(images, "only_").items():
-            alone.append(([f"only {letter}, makes class {made[letter]}"], _floats(only[sample])))
+            alone.append(([f"only {letter}, makes class {made[letter]}"], floats(only[sample])))
     pixels = np.stack([composite, reference])
     pixels = pixels if pixels.shape[1] == 3 else pixels.mean(1)
     span = float(pixels.min()), float(pixels.max())
@@ -249,14 +250,14 @@ def _outlined(pixels: Pixels, masks: Mapping[str, NDArray[np.bool_]], *, letters
         if letters and mask.any():
             top, left = (int(places.min()) for places in np.nonzero(mask))
             draw.rectangle((left, top, left + 13, top + 13), fill=colour)
-            draw.text((left + 7, top + 7), letter, font=_font(13), fill="white", anchor="mm")
+            draw.text((left + 7, top + 7), letter, font=font(13), fill="white", anchor="mm")
     return tile
 
 
 def _captioned(tile: Image.Image, *lines: str) -> Image.Image:
     """A tile in a thin frame, under one or two lines of text."""
-    caption, tile = _text(lines, 12), ImageOps.expand(tile, 1, fill=(170, 170, 170))
-    top = 2 * _line_height(12) + 2
+    caption, tile = lettered(lines, 12), ImageOps.expand(tile, 1, fill=(170, 170, 170))
+    top = 2 * line_height(12) + 2
     captioned = Image.new("RGB", (max(TILE, tile.width, caption.width), top + tile.height), "white")
     captioned.paste(caption, (0, top - 2 - caption.height))
     captioned.paste(tile, (0, top))
@@ -269,9 +270,9 @@ def _compose(
     """All rows in columns, under the title and above the foot and, before it, the colours of maps."""
     widths = [max(tile.width for tile in column) for column in zip(*rows, strict=True)]
     width = max(LEAST_WIDTH, sum(widths) + GAP * (len(widths) - 1))
-    head = [_text(_wrap(title, 17, width), 17), _text(_wrap(text, 13, width), 13)]
+    head = [lettered(wrapped(title, 17, width), 17), lettered(wrapped(text, 13, width), 13)]
     tail = [Image.fromarray(heat(np.linspace(-1, 1, TILE)[None].repeat(8, 0), 1.0))] if legend else []
-    tail.append(_text(_wrap(foot, 12, width), 12))
+    tail.append(lettered(wrapped(foot, 12, width), 12))
     bands = [[part] for part in head] + [list(row) for row in rows] + [[part] for part in tail]
     heights = [max(part.height for part in band) for band in bands]
     picture = Image.new("RGB", (width + 2 * GAP, sum(heights) + GAP * (len(bands) + 1)), "white")
@@ -283,68 +284,3 @@ def _compose(
             left += column + GAP
         top += height + GAP
     return picture
-
-
-def _wrap(text: str, size: int, width: int) -> list[str]:
-    """A text in lines of at most `width` pixels; a word that is longer is cut."""
-    lines: list[str] = []
-    line = ""
-    for word in _plain(text).split():
-        longer = f"{line} {word}".strip()
-        if line and _width(longer, size) > width:
-            lines.append(line)
-            longer = word
-        while _width(longer, size) > width:
-            fits = next(n for n in count(1) if _width(longer[: n + 1], size) > width)
-            lines.append(longer[:fits])
-            longer = longer[fits:]
-        line = longer
-    return [*lines, line]
-
-
-def _text(lines: Sequence[str], size: int) -> Image.Image:
-    """Lines of text, black on white."""
-    width = max(round(_font(size).getlength(line)) for line in lines)
-    picture = Image.new("RGB", (max(1, width), _line_height(size) * len(lines)), "white")
-    draw = ImageDraw.Draw(picture)
-    for number, line in enumerate(lines):
-        draw.text((0, number * _line_height(size)), line, font=_font(size), fill="black")
-    return picture
-
-
-def _width(text: str, size: int) -> float:
-    """Pixels that a text takes, by its words, which come again and again."""
-    words = text.split(" ")
-    return sum(_advance(word, size) for word in words) + _advance(" ", size) * (len(words) - 1)
-
-
-@cache
-def _advance(word: str, size: int) -> float:
-    return float(_font(size).getlength(word))
-
-
-def _line_height(size: int) -> int:
-    return round(1.3 * size)
-
-
-@cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
-
-
-def _plain(text: str) -> str:
-    """A text in the signs that the font has; accents are dropped, the rest becomes question marks."""
-    known = unicodedata.normalize("NFKD", text.translate(SIGNS))
-    return (
-        "".join(sign for sign in known if not unicodedata.combining(sign)).encode("ascii", "replace").decode()
-    )
-
-
-def _marked(colours: Floats, undefined: NDArray[np.bool_]) -> Pixels:
-    """Colours (H, W, 3) as bytes, grey where they are not defined."""
-    colours[undefined] = UNDEFINED
-    return colours.round().astype(np.uint8)
-
-
-def _floats(tensor: Tensor) -> Floats:
-    return tensor.detach().double().cpu().numpy()

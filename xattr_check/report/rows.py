@@ -154,6 +154,8 @@ class Check:
             held = [verdict.controls.get(name, math.nan) for name in verdict.references]
             held = [value for value in held if math.isfinite(value)]
             worst = max if verdict.better == "lower" else min
+            if verdict.reaches:
+                return verdict.scale * min(held) if held else None
             margin = verdict.scale if verdict.better == "lower" else -verdict.scale
             return worst(held) + margin if held else None
         if not verdict.beats:

@@ -287,17 +287,70 @@ class Within(_Beside):
         all of them, since any one can pass the method. Nothing is guarded: rows that are means over inputs
         are not skewed.
         """
-        interval = estimate(samples, ERROR_RATE)
         sign = -1.0 if self.lower else 1.0
-        gaps = {
-            name: estimate(sign * (samples - reference), ERROR_RATE / max(len(self.of), len(controls)))
-            for name, reference in controls.items()
-        }
-        nearest = max(gaps, key=lambda name: gaps[name].low)
-        if gaps[nearest].low >= -self.by:
-            return Judgement("pass", interval, -self.by, nearest, gaps[nearest])
-        nearest = max(gaps, key=lambda name: gaps[name].high)
-        if gaps[nearest].high < -self.by:
-            return Judgement("fail", interval, -self.by, nearest, gaps[nearest])
-        nearest = max(gaps, key=lambda name: gaps[name].value)
-        return Judgement("undecided", interval, -self.by, nearest, gaps[nearest])
+        rate = ERROR_RATE / max(len(self.of), len(controls))
+        gaps = {name: estimate(sign * (samples - reference), rate) for name, reference in controls.items()}
+        outcome, nearest = _beside_references(gaps, -self.by)
+        return Judgement(outcome, estimate(samples, ERROR_RATE), -self.by, nearest, gaps[nearest])
+
+
+@dataclass(frozen=True)
+class Reaches:
+    """The statistic is at least a share of that of one of the references, on the same draws.
+
+    References are right methods, and no controls. A share travels where a margin does not: what comes to 0.8
+    on one subject comes to 0.2 on another, where a margin of 0.3 would let everything through.
+
+    by: the smallest share that is enough.
+    of: names of the references; it is enough to reach the worst of them.
+    """
+
+    by: float
+    of: tuple[str, ...] = ()
+    better: ClassVar[Better] = "higher"
+    bound: ClassVar[None] = None
+
+    @property
+    def scale(self) -> float:
+        """The share."""
+        return self.by
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """As `of` says."""
+        return self.of
+
+    def __str__(self) -> str:
+        return f"≥ {100 * self.by:g} % of {' or '.join(self.of)}"
+
+    def judge(
+        self,
+        samples: Tensor,
+        controls: Mapping[str, Tensor],
+        estimate: Estimate,
+        guard: Guard = unguarded,
+        best: Tensor | None = None,
+    ) -> Judgement:
+        """Pass where it reaches the share of one of the references, fail where it is below that of all.
+
+        controls: samples of the references that were asked, and no others. The error rate is shared among
+        all of them, as for `Within`.
+        """
+        rate = ERROR_RATE / max(len(self.of), len(controls))
+        leads = {name: samples - self.by * reference for name, reference in controls.items()}
+        gaps = {name: estimate(lead, rate) for name, lead in leads.items()}
+        outcome, nearest = _beside_references(gaps, 0.0)
+        margin = (self.by - 1) * float(controls[nearest].mean())
+        difference = _moved(gaps[nearest], margin)
+        return Judgement(outcome, estimate(samples, ERROR_RATE), margin, nearest, difference)
+
+
+def _beside_references(gaps: Mapping[str, Interval], line: float) -> tuple[Outcome, str]:
+    """What the reference says that is the easiest to be near, and its name; gaps are good from a line on."""
+    nearest = max(gaps, key=lambda name: gaps[name].low)
+    if gaps[nearest].low >= line:
+        return "pass", nearest
+    nearest = max(gaps, key=lambda name: gaps[name].high)
+    if gaps[nearest].high < line:
+        return "fail", nearest
+    return "undecided", max(gaps, key=lambda name: gaps[name].value)

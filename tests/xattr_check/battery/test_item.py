@@ -12,6 +12,7 @@ from xattr_check import (
     Beats,
     Measurement,
     MethodError,
+    Reaches,
     Subject,
     Undefined,
     Verdict,
@@ -220,6 +221,16 @@ def test_references_say_what_can_be_had(judge: Any) -> None:
     blind = judge(check(levels, spread=0.01, gate=gate, negative=("random",), inputs=16))
     assert blind.status == "invalid"
     assert "the control 'random' has to fail and does not: 0.9" in str(blind)
+
+
+def test_a_share_of_a_reference_says_nothing_where_that_comes_to_nothing(judge: Any) -> None:
+    levels = {"mine": 0.3, "random": 0.1, "oracle": 0.4}
+    gate = Reaches(0.5, of=("oracle",))
+    verdict = judge(check(levels, spread=0.01, gate=gate, negative=("random",), inputs=24))
+    assert verdict.status == "pass"
+    assert Verdict.from_record(json.loads(json.dumps(verdict.record()))).reaches
+    nothing = {"mine": 0.1, "random": 0.1, "oracle": 0.1}
+    assert judge(check(nothing, spread=0.01, gate=gate, negative=("random",), inputs=32)).status == "invalid"
 
 
 def test_no_reference_there(judge: Any) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from xattr_check import AtLeast, AtMost, Axiom, Beats, Subject, UsageError, Within
+from xattr_check import AtLeast, AtMost, Axiom, Beats, Reaches, Subject, UsageError, Within
 from xattr_check.battery.battery import Beside, item, validate
 from xattr_check.config.settings import Settings
 from xattr_check.config.xattr_yaml import read
@@ -149,6 +149,13 @@ def test_a_margin_beside_references_is_set_where_there_are_some(tmp_path: Path) 
     known = registry.checks()["parameter_randomization"]
     found = item(given, METHOD, known, SUBJECT, BESIDE).gate
     assert found == Within(0.3, of=("gradient", "occlusion"), lower=True)
+    given = settings(tmp_path, "gates: {retrained: {reaches: 0.4}}\n")
+    found = item(given, METHOD, registry.checks()["retrained"], SUBJECT, BESIDE).gate
+    assert found == Reaches(0.4, of=("gradient", "occlusion"))
+    with pytest.raises(UsageError, match="at_most or within for 'parameter_randomization'"):
+        settings(tmp_path, "gates: {parameter_randomization: {reaches: 0.4}}\n")
+    with pytest.raises(UsageError, match="a share of what the references of 'retrained' come to"):
+        settings(tmp_path, "gates: {retrained: {reaches: 2}}\n")
     with pytest.raises(UsageError) as caught:
         settings(tmp_path, "gates: {deletion: {within: 0.3}}\n")
     expected = "expected at_most, at_least or beats for 'deletion', which has no references to be near"

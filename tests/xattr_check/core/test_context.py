@@ -224,3 +224,16 @@ def test_without_an_id_of_absence_the_mean_word_stands_everywhere() -> None:
     assert (subject.embedding, subject.absence, subject.valid) == ("0", None, None)
     gone = subject.without_words(subject.inputs, torch.arange(2))
     torch.testing.assert_close(gone, model[0](ids).detach().mean((0, 1)).expand_as(gone))
+
+
+def test_others_that_watch_the_embedding_see_what_the_model_goes_on_with(tagged: Subject) -> None:
+    """As captum's layer methods do, which put values of their own there."""
+    seen: list[Tensor] = []
+    given = torch.full_like(tagged.inputs[:2], 0.5)
+    handle = tagged.model.words.register_forward_hook(lambda *call: seen.append(call[2]) or call[2] * 0)
+    with rows(torch.arange(2)):
+        changed = tagged.model(given)
+        handle.remove()
+        nothing = tagged.model(given * 0)
+    assert torch.equal(seen[0], given)
+    torch.testing.assert_close(changed, nothing)

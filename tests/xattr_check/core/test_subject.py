@@ -60,6 +60,7 @@ class Pair(nn.Module):
             "expected output='margin' for one logit of two classes, or output='value' for a real number, "
             "came a model with one output and neither",
         ),
+        ({"names": ["a", "b", "c"]}, "expected 4 names, one for each feature, came 3"),
         (
             {"model": Pair()},
             "expected the model to return a tensor of outputs (N, K), came tuple of 0, 1; "

@@ -21,7 +21,7 @@ from xattr_check.history.rules import broken, parse
 from xattr_check.report import charts
 from xattr_check.report import page as report
 from xattr_check.report import rows as report_rows
-from xattr_check.statistics.gate import AtMost, Beats, Within
+from xattr_check.statistics.gate import AtMost, Beats, Reaches, Within
 from xattr_check.statistics.intervals import Interval
 
 NASTY = "my mod's/<script>alert(1)</script>&\"$x_1$`|.py:explain?a={{ 7 * 7 }}"
@@ -170,6 +170,9 @@ def test_the_gate_stands_beside_the_best_control() -> None:
     near = verdict(**of_gate(Within(0.15, of=("edges", "absent"), lower=True)))
     found = report_rows.Check("deletion", "faithfulness", [report_rows.Row("m", near, source())], [], {})
     assert found.bound == pytest.approx(near.controls["edges"] + 0.15)
+    half = verdict(**of_gate(Reaches(0.5, of=("edges", "absent"))))
+    found = report_rows.Check("retrained", "sanity", [report_rows.Row("m", half, source())], [], {})
+    assert found.bound == pytest.approx(half.controls["edges"] / 2)
     plain = report_rows.Check(
         "x", "generated", [report_rows.Row("m", verdict(**of_gate(AtMost(0.25))), source())], [], {}
     )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xattr_check import Results
 from xattr_check.core.verdict import Verdict
-from xattr_check.report import pictures
+from xattr_check.report import drawing, pictures
 from xattr_check.report.pictures import picture_of
 from xattr_check.storage.digest import safe_name
 
@@ -53,11 +53,11 @@ def count(found: np.ndarray, colour: tuple[int, int, int]) -> int:
 
 
 def test_positive_is_red_negative_blue_and_zero_white() -> None:
-    red, half, white, half_blue, blue, beyond = pictures.heat(
+    red, half, white, half_blue, blue, beyond = drawing.heat(
         np.array([[2.0, 1.0, 0.0, -1.0, -2.0, -9.0]]), 2.0
     )[0].astype(int)
-    assert tuple(red) == pictures.RED
-    assert tuple(blue) == tuple(beyond) == pictures.BLUE
+    assert tuple(red) == drawing.RED
+    assert tuple(blue) == tuple(beyond) == drawing.BLUE
     assert tuple(white) == (255, 255, 255)
     assert np.abs(2 * half - 255 - red).max() <= 1
     assert np.abs(2 * half_blue - 255 - blue).max() <= 1
@@ -65,29 +65,29 @@ def test_positive_is_red_negative_blue_and_zero_white() -> None:
 
 def test_scale_is_the_99th_percentile_of_the_magnitude() -> None:
     values = np.linspace(-1, 0.5, 10_000).reshape(100, 100)
-    assert pictures.scale(values) == (pytest.approx(np.percentile(np.abs(values), 99)), False)
+    assert drawing.scale(values) == (pytest.approx(np.percentile(np.abs(values), 99)), False)
 
 
 def test_scale_of_a_map_with_few_pixels_is_its_maximum() -> None:
     values = np.zeros((32, 32))
     values[3, 4] = -2.0
-    assert pictures.scale(values) == (2.0, True)
-    assert tuple(pictures.heat(values, 2.0)[3, 4]) == pictures.BLUE
+    assert drawing.scale(values) == (2.0, True)
+    assert tuple(drawing.heat(values, 2.0)[3, 4]) == drawing.BLUE
 
 
 def test_zero_map_is_white() -> None:
-    assert pictures.scale(np.zeros((4, 4))) == (0.0, False)
-    assert (pictures.heat(np.zeros((4, 4)), 0.0) == 255).all()
+    assert drawing.scale(np.zeros((4, 4))) == (0.0, False)
+    assert (drawing.heat(np.zeros((4, 4)), 0.0) == 255).all()
 
 
 def test_what_is_no_number_is_grey_and_leaves_the_scale_alone() -> None:
     values = np.array([[np.nan, 1.0], [-1.0, np.inf]])
-    end, _ = pictures.scale(values)
+    end, _ = drawing.scale(values)
     assert end == 1.0
-    shown = pictures.heat(values, end)
-    assert tuple(shown[0, 0]) == pictures.UNDEFINED
-    assert tuple(shown[1, 1]) == pictures.RED
-    assert tuple(pictures.display(np.full((3, 1, 1), np.nan))[0, 0]) == pictures.UNDEFINED
+    shown = drawing.heat(values, end)
+    assert tuple(shown[0, 0]) == drawing.UNDEFINED
+    assert tuple(shown[1, 1]) == drawing.RED
+    assert tuple(pictures.display(np.full((3, 1, 1), np.nan))[0, 0]) == drawing.UNDEFINED
 
 
 def test_inputs_are_stretched_to_their_own_range() -> None:
@@ -140,15 +140,15 @@ def test_sheet_shows_outlines_where_the_masks_are(channels: int, side: int) -> N
     rows, columns = np.nonzero((found == pictures.OUTLINES[0]).all(-1))
     tile = columns > columns.min() + side * factor
     left, top = columns[tile].min(), rows.min()
-    assert tuple(found[top + 3 * factor, left + 3 * factor]) == pictures.RED
-    assert tuple(found[top + 3 * factor, left - factor]) == pictures.BLUE
-    assert tuple(found[top + (side // 2 + 2) * factor, left + (side // 2) * factor]) == pictures.BLUE
+    assert tuple(found[top + 3 * factor, left + 3 * factor]) == drawing.RED
+    assert tuple(found[top + 3 * factor, left - factor]) == drawing.BLUE
+    assert tuple(found[top + (side // 2 + 2) * factor, left + (side // 2) * factor]) == drawing.BLUE
 
 
 def test_sheet_without_masks_has_no_outlines() -> None:
     shown = {name: tensor for name, tensor in evidence().items() if not name.startswith("mask")}
     found = pixels(verdict(shown))
-    assert count(found, pictures.RED) > 0
+    assert count(found, drawing.RED) > 0
     assert [count(found, colour) for colour in pictures.OUTLINES[:3]] == [0, 0, 0]
 
 
@@ -165,13 +165,13 @@ def test_empty_mask_is_not_outlined() -> None:
 def captions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The lines of text that are drawn."""
     found: list[str] = []
-    drawn = pictures._text
+    drawn = pictures.lettered
 
     def note(lines: list[str], size: int) -> Image.Image:
         found.extend(lines)
         return drawn(lines, size)
 
-    monkeypatch.setattr(pictures, "_text", note)
+    monkeypatch.setattr(pictures, "lettered", note)
     return found
 
 
@@ -226,10 +226,10 @@ def test_first_samples_are_shown_and_the_rest_is_counted(captions: list[str]) ->
 
 
 def test_long_words_are_cut_and_unknown_signs_spelled() -> None:
-    lines = pictures._wrap("x" * 500, 13, 200)
+    lines = drawing.wrapped("x" * 500, 13, 200)
     assert "".join(lines) == "x" * 500
-    assert all(pictures._font(13).getlength(line) <= 200 for line in lines)
-    assert pictures._wrap("Σ|a| ≤ −0.5 café 中", 13, 500) == ["sum |a| <= -0.5 cafe ?"]
+    assert all(drawing.font(13).getlength(line) <= 200 for line in lines)
+    assert drawing.wrapped("Σ|a| ≤ −0.5 café 中", 13, 500) == ["sum |a| <= -0.5 cafe ?"]
 
 
 # What is not shown.
@@ -349,7 +349,7 @@ def test_examples_show_all_patches_none_and_each(letters: str, classes: str, cha
     second = np.asarray(pictures.examples(shown, "two", "samples", first=1))
     assert second.shape == one.shape
     assert (second != one).any()
-    assert all(count(found, end) < patch for end in (pictures.RED, pictures.BLUE)), "no scale of maps"
+    assert all(count(found, end) < patch for end in (drawing.RED, drawing.BLUE)), "no scale of maps"
 
 
 def test_tiles_of_a_row_share_one_scale() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from xattr_check import AtLeast, AtMost, Beats, Within
+from xattr_check import AtLeast, AtMost, Beats, Reaches, Within
 from xattr_check.statistics.gate import Judgement
 from xattr_check.statistics.intervals import Interval, mean_interval
 
@@ -154,9 +154,32 @@ def test_within_is_judged_on_paired_differences_and_in_its_direction(
         assert found == ("pass" if worse < 0.15 else "fail")
 
 
+def test_a_share_of_the_reference_that_is_the_easiest_to_reach() -> None:
+    gate, references = Reaches(0.5, of=("one", "two")), {"one": rows(0.8, 1), "two": rows(0.4, 2)}
+    near = gate.judge(rows(0.3), references, mean_interval)
+    assert (near.outcome, near.rival) == ("pass", "two")
+    assert near.difference is not None
+    assert (near.difference.value, near.line) == (pytest.approx(-0.1), pytest.approx(-0.2))
+    far = gate.judge(rows(0.1), references, mean_interval)
+    assert (far.outcome, far.rival) == ("fail", "two")
+    open_one = gate.judge(rows(0.21), references, mean_interval)
+    lacks = open_one.shortfall(64)
+    assert (open_one.outcome, lacks and lacks.gap) == ("undecided", pytest.approx(0.01))
+
+
+@given(st.floats(-1, 1), st.floats(-1, 1))
+def test_a_share_is_judged_on_paired_rows(own: float, other: float) -> None:
+    """Rows whose noise is common, as far as the share takes it over."""
+    shared = 10 * rows(0.0, 3)
+    found = Reaches(0.5, of=("one",)).judge(shared / 2 + own, {"one": shared + other}, mean_interval).outcome
+    if abs(own - other / 2) > 1e-6:
+        assert found == ("pass" if own > other / 2 else "fail")
+
+
 def test_gates_as_text() -> None:
     near = Within(0.15, of=("gradient", "occlusion"), lower=True)
     assert str(near) == "≤ 0.15 above gradient or occlusion"
+    assert str(Reaches(0.5, of=("gradient", "occlusion"))) == "≥ 50 % of gradient or occlusion"
     assert str(Within(0.2, of=("gradient",))) == "≤ 0.2 below gradient"
     assert [str(gate) for gate in (AtMost(0.25), AtLeast(0.5), Beats(0.02), Beats(0.02, lower=True))] == [
         "≤ 0.25",
