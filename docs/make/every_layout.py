@@ -154,7 +154,8 @@ def broken_table(figures: Figures) -> str:
         by_seed = [set(checks) for checks in failing(figures, name, subject).values()]
         common = set.intersection(*by_seed) if by_seed else set()
         order = (broken_anywhere.BROKEN[name].by, *xattr_check.checks())
-        return next((one for one in order if one in common), "**none**" if by_seed else "–")
+        missed = "**none**" if not all(by_seed) else "others by seed"
+        return next((one for one in order if one in common), missed if by_seed else "–")
 
     body = ([name, *(told(name, one) for one in there)] for name in names_in(figures))
     return rows(["defect", *there], body)
