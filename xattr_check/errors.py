@@ -102,7 +102,14 @@ class Declined(XattrError, ValueError):
 
 
 class MethodError(XattrError):
-    """The method under test broke its contract: it raised, hung, or returned unusable maps."""
+    """The method under test broke its contract: it raised, hung, or returned unusable maps.
+
+    fault: the kind of exception that it raised on a batch of inputs, and where; empty for all else.
+    """
+
+    def __init__(self, story: str, fault: str = "") -> None:
+        super().__init__(story)
+        self.fault = fault
 
 
 class ContextError(XattrError, ValueError):

@@ -37,7 +37,7 @@ OPTIONS = (
         "settings: methods, gates, claims, expected failures (default: xattr.yaml in the root directory)",
     ),
     ("seed", "N", "seed of everything that is drawn (default: 0)"),
-    ("device", "auto|cpu|cuda[:N]", "where models run (default: auto)"),
+    ("device", "auto|cpu|cuda[:N]|…", "where models run (default: auto)"),
     ("storage", "DIR", "folder of the results that runs share (default: .xattr in the root directory)"),
     ("timeout", "SECONDS", "how long one call of a method may take (default: 300)"),
     (

@@ -202,6 +202,7 @@ class BatterySession:
         """Note what is to be judged, once -k, --lf and the like have chosen."""
         chosen = [item for item in session.items if isinstance(item, CheckItem)]
         self._chosen = {item.nodeid for item in chosen}
+        self.battery.expect([item.case for item in chosen])
         turns = [subject for subject, _ in groupby(item.case.subject for item in chosen)]
         self._is_in_turns = len(turns) == len(set(turns))
 
@@ -355,14 +356,17 @@ class BatterySession:
 
 def for_worker(config: pytest.Config, settings: Any) -> Any:
     """The settings of this process: an xdist worker takes its share of the devices or of the threads."""
-    if not hasattr(config, "workerinput") or settings.device not in ("auto", "cuda", "cpu"):
+    if not hasattr(config, "workerinput"):
         return settings
     import torch
 
+    from xattr_check.core.devices import accelerator, preferred, take_share
+
+    kind = preferred() if settings.device == "auto" else settings.device
+    if kind not in ("cpu", accelerator()):  # one that is named is kept
+        return settings
     number = int("".join(filter(str.isdigit, config.workerinput["workerid"])) or 0)
-    if settings.device != "cpu" and torch.cuda.is_available():
-        index = number % torch.cuda.device_count()
-        torch.cuda.set_device(index)
-        return replace(settings, device=f"cuda:{index}")
+    if kind != "cpu":
+        return replace(settings, device=take_share(number))
     torch.set_num_threads(max(1, torch.get_num_threads() // config.workerinput["workercount"]))
     return settings

@@ -72,12 +72,33 @@ def test_a_wrong_shape_is_an_error_of_the_method_where_maps_are_used(judge: Run)
 
 def test_method_that_raises_shows_its_own_frames_once(judge: Run) -> None:
     outcome = judge("--xattr-checks=fits,follows,tossed", method="mymod:always")
-    outcome.assert_outcomes(failed=2, skipped=1)
+    outcome.assert_outcomes(failed=1, skipped=2)
     text = outcome.stdout.str()
     assert text.count("Traceback of the method") == 1
-    outcome.stdout.re_match_lines([r"follows: raised ValueError: cannot explain anything \(mymod.py:\d+\)"])
+    outcome.stdout.re_match_lines([r"fits: raised ValueError: cannot explain anything \(mymod.py:\d+\)"])
     assert "xattr_check/" not in text
-    outcome.stdout.fnmatch_lines(["        as at fits"])
+    outcome.stdout.fnmatch_lines(["        as fits tells, the method raised ValueError: cannot explain*"])
+
+
+@pytest.mark.parametrize(
+    ("options", "outcomes"),
+    [
+        (("-k", "follows"), {"failed": 1}),  # of those that are judged one tells
+        (("--xattr-checks=covers,tossed",), {"failed": 1, "skipped": 1}),  # also where it needs a mask
+    ],
+)
+def test_what_a_method_raises_on_every_call_is_told_once(
+    judge: Run, options: tuple[str, ...], outcomes: dict[str, int]
+) -> None:
+    outcome = judge(*options, method="mymod:always")
+    found = outcome.parseoutcomes()
+    assert {name: found.get(name, 0) for name in outcomes} == outcomes
+
+
+def test_an_expected_failure_does_not_stand_for_others(folder: pytest.Pytester, judge: Run) -> None:
+    folder.makefile(".yaml", xattr="expected_failures: {fits: it raises}\n")
+    outcome = judge("--xattr-checks=fits,follows", method="mymod:always")
+    outcome.assert_outcomes(failed=1, xfailed=1)
 
 
 def test_method_that_raises_on_some_inputs_says_on_which(judge: Run) -> None:
@@ -359,10 +380,10 @@ COLUMNS = ("--xattr-subject=mymod:columns", "--xattr-json=out.json")
 
 def test_workers_find_the_same_to_the_last_digit(real_folder: pytest.Pytester) -> None:
     chosen = ("--xattr-method=mymod:good", "--xattr-method=mymod:always", *COLUMNS, REAL)
-    real_folder.runpytest_inprocess(*chosen).assert_outcomes(passed=3, failed=3)
+    real_folder.runpytest_inprocess(*chosen).assert_outcomes(passed=3, failed=1, skipped=2)
     alone = results(real_folder.path / "out.json")
     outcome = real_folder.runpytest_subprocess("-n2", *chosen)
-    outcome.assert_outcomes(passed=3, failed=3)
+    outcome.assert_outcomes(passed=3, failed=1, skipped=2)
     assert outcome.stdout.str().count("Traceback of the method") == 1
     shared = results(real_folder.path / "out.json")
     assert [record | {"seconds": None} for record in alone] == [r | {"seconds": None} for r in shared]

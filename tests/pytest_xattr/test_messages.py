@@ -161,8 +161,11 @@ OPTIONS = {
     "--xattr-timeout=0": "--xattr-timeout=0: expected seconds greater than 0",
     "--xattr-memory=0": "--xattr-memory=0: expected at least 1, in MiB",
     "--xattr-timeout=soon": "--xattr-timeout='soon': expected seconds, for example 10",
-    "--xattr-device=tpu0": "--xattr-device='tpu0': expected auto, cpu, cuda or cuda:N, for example cuda:0",
-    "--xattr-device=cuda:99": "--xattr-device='cuda:99': expected one of the ",
+    "--xattr-device=tpu0": (
+        "--xattr-device='tpu0': expected auto, cpu, cuda, xpu or mps, or one by its number, "
+        "for example cuda:0"
+    ),
+    "--xattr-device=cuda:99": "--xattr-device='cuda:99': expected one of the devices that torch sees ",
     "--xattr-model=torchvision:resnet50": (
         "--xattr-model: expected --xattr-data beside it, for example --xattr-model=torchvision:resnet50 "
         "--xattr-data=imagefolder:PATH"
@@ -284,7 +287,7 @@ FILES = {
     "subject:\n  name: digits\n": (
         "{path}:2: subject: expected a text, or for several subjects: a list of them, came a mapping"
     ),
-    "seed: 1\ndevice: tpu0\n": "{path}:2: --xattr-device='tpu0': expected auto, cpu, cuda or cuda:N",
+    "seed: 1\ndevice: tpu0\n": "{path}:2: --xattr-device='tpu0': expected auto, cpu, cuda, xpu or mps",
     "seed: 1\ntimeout: -1\n": "{path}:2: --xattr-timeout=-1: expected seconds greater than 0",
     "seed: 1\nmodel: a:b\n": "{path}:2: --xattr-model: expected --xattr-data beside it",
     "compare: absent\n": "{path}:1: --xattr-compare='absent': no run is saved in",

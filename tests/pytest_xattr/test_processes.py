@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerators import accelerators
 
 from pytest_xattr.progress import ERASE, RESTORE, SAVE, Progress
 from pytest_xattr.session import for_worker
@@ -21,17 +22,20 @@ def worker(number: int, count: int = 4) -> Any:
 def chosen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Devices that are set on a machine with two."""
     found: list[int] = []
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "set_device", found.append)
+    accelerators(monkeypatch, "cuda", 2)
+    monkeypatch.setattr(torch.accelerator, "set_device_index", found.append)
     return found
 
 
-def test_each_worker_takes_its_own_device(chosen: list[int]) -> None:
+@pytest.mark.parametrize("kind", ["cuda", "xpu"])
+def test_each_worker_takes_its_own_device(
+    chosen: list[int], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    accelerators(monkeypatch, kind, 2)
     devices = [for_worker(worker(number), Settings()).device for number in range(4)]
-    assert devices == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
+    assert devices == [f"{kind}:0", f"{kind}:1", f"{kind}:0", f"{kind}:1"]
     assert chosen == [0, 1, 0, 1]
-    assert for_worker(worker(1), Settings(device="cuda")).device == "cuda:1"
+    assert for_worker(worker(1), Settings(device=kind)).device == f"{kind}:1"
 
 
 def test_device_that_is_named_is_kept(chosen: list[int]) -> None:
@@ -43,7 +47,7 @@ def test_device_that_is_named_is_kept(chosen: list[int]) -> None:
 @pytest.mark.parametrize(("threads", "expected"), [(8, 2), (3, 1), (2, 1)])
 def test_workers_share_the_threads(monkeypatch: pytest.MonkeyPatch, threads: int, expected: int) -> None:
     given: list[int] = []
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    accelerators(monkeypatch, "mps", 1)  # which is taken where it is asked for alone
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     monkeypatch.setattr(torch, "set_num_threads", given.append)
     assert for_worker(worker(3), Settings()).device == "auto"

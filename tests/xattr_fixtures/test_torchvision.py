@@ -254,3 +254,19 @@ def test_no_images_asked_for(folder):
 def test_models_are_in_eval_mode(folder):
     assert not any(module.training for module in make(SMALL, f"imagefolder:{folder}", n=1).model.modules())
     assert isinstance(make(SMALL, f"imagefolder:{folder}", n=1).model, nn.Module)
+
+
+def test_an_image_classifier_of_transformers(folder, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    saved = tmp_path / "vit"
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = transformers.ViTConfig(image_size=16, patch_size=8, num_labels=2, **sizes)
+    transformers.ViTForImageClassification(config).save_pretrained(saved)
+    transformers.ViTImageProcessor(size={"height": 16, "width": 16}).save_pretrained(saved)
+    subject = make(f"transformers:{saved}", f"imagefolder:{folder}")
+    assert subject.inputs.shape == (6, 3, 16, 16)
+    assert subject.examination.outputs == 2
+    with pytest.raises(UsageError, match="expected an image classifier in"):
+        make(f"transformers:{tmp_path}", f"imagefolder:{folder}")
+    with pytest.raises(UsageError, match="no weights beside those of the folder"):
+        make(f"transformers:{saved}?weights=none", f"imagefolder:{folder}")

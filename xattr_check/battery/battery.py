@@ -17,6 +17,7 @@ from xattr_check.config.selection import select
 from xattr_check.config.settings import PerMethod, Settings, Terms
 from xattr_check.core import registry
 from xattr_check.core.checks import Axiom
+from xattr_check.core.devices import device_names, preferred
 from xattr_check.core.method import Method
 from xattr_check.core.run import MEBIBYTE, OnProgress, Run, silent
 from xattr_check.core.subject import Subject
@@ -28,22 +29,20 @@ from xattr_check.wording import nearest
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto`, `cpu`, `cuda` or `cuda:N` as a device that is there. Raises UsageError otherwise."""
+    """`auto`, `cpu` or an accelerator, with or without an index, that is there. Raises UsageError."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(preferred())
     wrong = partial(UsageError, option="--xattr-device", value=name)
-    expected = "auto, cpu, cuda or cuda:N, for example cuda:0"
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise wrong(expected=expected) from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise wrong(
-            expected=f"one of the {torch.cuda.device_count()} CUDA devices that torch sees here",
-            hint="use --xattr-device=cpu, or see CUDA_VISIBLE_DEVICES",
-        )
-    if device.type not in ("cpu", "cuda"):
-        raise wrong(expected=expected)
+            expected="auto, cpu, cuda, xpu or mps, or one by its number, for example cuda:0"
+        ) from None
+    there = device_names()
+    if f"{device.type}:{device.index or 0}" not in ("cpu:0", *there):
+        hint = "see CUDA_VISIBLE_DEVICES" if device.type == "cuda" else ""
+        raise wrong(expected=f"one of the devices that torch sees here, {', '.join(there)}", hint=hint)
     return device
 
 
@@ -214,6 +213,8 @@ class Battery:
         self.subjects = name_subjects(settings, subjects)
         _expect_subjects(settings, self.subjects)
         self._progress = progress
+        # By subject and method.
+        self._tellers: dict[tuple[str, str], str] = {}
 
     @cached_property
     def run(self) -> Run:
@@ -274,16 +275,33 @@ class Battery:
         """The same on other draws: of these subjects, with maps and draws of its own."""
         other = copy.copy(self)
         other.settings = replace(self.settings, seed=seed)
+        other._tellers = {}
         vars(other).pop("run", None)
         return other
+
+    def expect(self, cases: Sequence[Case]) -> None:
+        """Note that all of these are judged: what a method raises whatever the check, the first one tells.
+
+        A failure that is expected tells nothing of others.
+        """
+        expected = {self.id_of(case) for case in cases}
+        for case in (one for one in self.cases if self.id_of(one) in expected):
+            known = self.settings.on(case.subject.label).expected_failures
+            if _reason(known, case.method, case.check) is None:
+                self._tellers.setdefault((case.subject.label, case.method.name), case.check.name)
 
     def judge(self, case: Case) -> Verdict:
         """The verdict on one case."""
         settings = self.settings.on(case.subject.label)
-        return item(settings, case.method, case.check, self.load(case.subject), self.beside).judge(self.run)
+        found = item(settings, case.method, case.check, self.load(case.subject), self.beside)
+        if found.expected_failure is None:
+            told_by = self._tellers.get((case.subject.label, case.method.name), "")
+            found = replace(found, told_by=told_by)
+        return found.judge(self.run)
 
     def judge_all(self) -> Iterator[Verdict]:
         """The verdicts on all cases; a subject is let go of when the next one's turn comes."""
+        self.expect(self.cases)
         for subject, cases in groupby(self.cases, key=lambda case: case.subject):
             yield from map(self.judge, cases)
             if self.is_on_several:

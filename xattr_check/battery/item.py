@@ -30,6 +30,8 @@ WORST = 4
 # Passes through the model for a row beyond which a quick run has one draw of a check that counts them: of one
 # that gates, integrated gradients of 256 steps go on, and those that sample by the thousand do not.
 GATING, REPORTED = 600, 100
+# On so many inputs a method is asked whether it raises whatever the check: the batch of most of the contract.
+ASKED = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +43,8 @@ class Item:
     gate: replaces the check's own where given.
     claims: exact axioms that the method is held to besides its own claims.
     expected_failure: the reason, where this method is known to fail this check.
+    told_by: the check, this one or another, that tells of what the method raises whatever the check, since
+        that is one result and not one for each. Empty where each tells by itself.
     """
 
     method: Method
@@ -51,6 +55,7 @@ class Item:
     gate: Gate | None = None
     claims: frozenset[str] = frozenset()
     expected_failure: str | None = None
+    told_by: str = ""
 
     @property
     def required(self) -> bool:
@@ -108,6 +113,8 @@ class _Trial:
     def verdict(self) -> Verdict:
         check, subject, method = self.item.check, self.item.subject, self.item.method
         try:
+            if self.item.told_by == check.name and (fault := self._fault_anywhere()):
+                raise fault
             _require(check.needs, subject)
             _require(method.needs, self.subject)
             _expect_unspoiled(subject)
@@ -121,6 +128,8 @@ class _Trial:
         except Undefined as error:
             return self._verdict("not_applicable", sentences.undefined(check, error))
         except MethodError as error:
+            if told := self._told_elsewhere(error):
+                return self._verdict("not_applicable", told)
             trace = sentences.own_frames(error.__cause__, check.measure)
             return replace(self._verdict("error", str(error)), trace=trace)
         except (ControlError, Invalid) as error:
@@ -133,6 +142,31 @@ class _Trial:
             sentence = f"{found.sentence}; uninformative, since {reason}"
             return replace(found, status="not_applicable", sentence=sentence)
         return found
+
+    def _fault_anywhere(self) -> MethodError | None:
+        """What the method raises on the first of the subject's inputs; None where it serves."""
+        method, subject = self.item.method, self.item.subject
+        explainer = Explainer.of(method, subject, self.run)
+        draw = next(iter(self.run.draws("", subject, ASKED)))
+        try:
+            _require(method.needs, subject)
+            with draw.scope():
+                explainer(subject.model, draw.inputs, draw.targets)
+        except Undefined:
+            return None
+        except MethodError as error:
+            return error if error.fault else None
+        return None
+
+    def _told_elsewhere(self, error: MethodError) -> str:
+        """Why the check says nothing of a method that raises whatever the check; empty where it tells."""
+        told_by = self.item.told_by
+        if told_by in ("", self.item.check.name) or not error.fault:
+            return ""
+        fault = self._fault_anywhere()
+        if fault is None or fault.fault != error.fault:
+            return ""
+        return f"as {told_by} tells, the method {fault}"
 
     def _within_reach(self, controls: Controls, judgement: Judgement) -> tuple[Judgement, str]:
         """The judgement by the controls that can be beaten, where others cannot; and why nothing follows.

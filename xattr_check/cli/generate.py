@@ -115,7 +115,7 @@ def add(parser: Parser) -> None:
     model.add_argument("--model", metavar="SPEC", help="in place of a subject; needs --xattr-data")
     model.add_argument("--data", metavar="SPEC", help="for example imagefolder:PATH")
     model.add_argument("--seed", type=int, metavar="N", help="default: 0")
-    model.add_argument("--device", metavar="auto|cpu|cuda[:N]", help="default: auto")
+    model.add_argument("--device", metavar="auto|cpu|cuda[:N]|…", help="default: auto")
     model.add_argument("--storage", metavar="DIR", help="default: .xattr")
     model.add_argument(
         "--memory",

@@ -4,7 +4,7 @@ import argparse
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from xattr_check.cli.parser import Parser
@@ -46,6 +46,7 @@ def add_report(parser: Parser) -> None:
 def add_history(parser: Parser) -> None:
     """Declare the arguments of `history`."""
     parser.add_argument("--method", metavar="SPEC", help="only of one method")
+    parser.add_argument("--subject", metavar="NAME", help="only on one subject")
     parser.add_argument("--check", metavar="NAME", help="the figures of one check")
     parser.add_argument("--html", metavar="FILE", type=Path, help="trends of all checks, as one HTML file")
     _add_storage(parser)
@@ -118,40 +119,39 @@ def _history(arguments: argparse.Namespace) -> int:
         raise UsageError(
             f"no run is saved in {folder} yet", option="history", hint="save one with --xattr-save"
         )
-    for option in ("method", "check"):
-        wanted = getattr(arguments, option)
-        there = {getattr(key, option) for run in runs for key in run.verdicts}
-        if wanted is not None and wanted not in there:
-            hint = nearest(wanted, there)
-            raise UsageError("in no saved run", option=f"--{option}", value=wanted, hint=hint)
-    for run in runs:
-        for line in _lines(run, arguments.method, arguments.check):
-            print(line[:WIDTH])
+    asked = {kind: getattr(arguments, kind) for kind in ("method", "subject", "check")}
+    wanted = {kind: name for kind, name in asked.items() if name is not None}
+    for kind, name in wanted.items():
+        there = {getattr(key, kind) for run in runs for key in run.verdicts}
+        if name not in there:
+            raise UsageError("in no saved run", option=f"--{kind}", value=name, hint=nearest(name, there))
+    lines = [line for run in runs for line in _lines(run, wanted)]
+    if not lines:
+        told = " and ".join(f"{kind} {name!r}" for kind, name in wanted.items())
+        raise UsageError(f"no saved run has a verdict of {told}", option="history")
+    for line in lines:
+        print(line[:WIDTH])
     if arguments.html is not None:
         from xattr_check.report import page as report
 
-        _write(arguments.html, "--html", lambda: report.trends(runs, arguments.method, arguments.check))
+        _write(arguments.html, "--html", lambda: report.trends(runs, wanted))
     return 0
 
 
-def _lines(run: SavedRun, method: str | None, check: str | None) -> list[str]:
+def _lines(run: SavedRun, wanted: Mapping[str, str]) -> list[str]:
     """What the table says of a run: how many verdicts of each kind, or each figure of a check."""
-    found = [
-        verdict
-        for verdict in run.verdicts.values()
-        if method in (None, verdict.method) and check in (None, verdict.check)
-    ]
+    found = run.verdicts_of(wanted)
     if not found:
         return []
     dirty = "+" if run.commit and run.run["git"].get("dirty") else ""
     partial = f", interrupted, {run.missing} missing" if run.missing else ""
     count = len({verdict.method for verdict in found})
     told = f"{count} method{'s' if count != 1 else ''}: {summary(found)}"
-    if check is not None:
+    if "check" in wanted:
         told = f"seed {run.run.get('seed')}"
     line = f"{run.started:%Y-%m-%d %H:%M}  {run.name[:20]:<20} {run.commit[:8] + dirty:<9} {told}{partial}"
     lines = textwrap.wrap(line, WIDTH, subsequent_indent=" " * 49, break_on_hyphens=False)
-    for verdict in found if check is not None else ():
+    for verdict in found if "check" in wanted else ():
         mark = f"fail ({excuse(verdict)})" if verdict.excused else LOOKS[verdict.status].mark
         text = f"{verdict.method} on {verdict.subject}: {mark} {verdict.interval or ''}".rstrip()
         lines += wrap(text, indent=4)

@@ -4,6 +4,7 @@ A model with other inputs is called as it is everywhere else, `model(inputs)`, i
 the subject's rows the inputs are. A batch that is not of so many rows is refused, and never guessed.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from xattr_check.core.twin import derived
-from xattr_check.errors import ContextError
-from xattr_check.storage.digest import digest
+from xattr_check.errors import ContextError, SubjectError
+from xattr_check.storage.digest import digest, digest_rows
 
 # The name under which ids of tokens are among a model's other inputs.
 IDS = "ids"
@@ -60,19 +61,36 @@ class Context:
 
     tables: (N, …) each, by the names that the model's forward function gives them; `ids` (N, T) where its
         inputs are embedded tokens.
+    inputs: (N, *F), the subject's own, by which rows are found where no scope tells them.
     embedding: the name of the module that embeds the ids; empty where inputs are no tokens.
     """
 
     tables: Mapping[str, Tensor]
+    inputs: Tensor
     embedding: str = ""
+
+    def locate(self, inputs: Tensor) -> Tensor | None:
+        """(n,) int64: which rows inputs (n, *F), or ids of tokens, are; None where that cannot be told."""
+        own = self.tables[IDS] if self.embedding and not inputs.is_floating_point() else self.inputs
+        found = digest_rows(own)
+        asked = digest_rows(inputs)
+        if asked == found:
+            return torch.arange(len(found))
+        # The same inputs may come with other ones beside them in another row.
+        times = Counter(found)
+        if any(times[row] != 1 for row in asked):
+            return None
+        places = {row: place for place, row in enumerate(found)}
+        return torch.tensor([places[row] for row in asked])
 
     def of(self, names: set[str], count: int, device: torch.device) -> dict[str, Tensor]:
         """The rows of the present scope for so many inputs. Raises ContextError where they are not known."""
         index = current()
         if index is None:
             raise ContextError(
-                f"the model has other inputs ({', '.join(sorted(names))}): call model(inputs, **context) "
-                "with the rows that a parameter called `context` is given"
+                f"the model has other inputs ({', '.join(sorted(names))}), and which rows of them are asked "
+                "for is not told: call model(inputs, **context), or a method on the subject's own inputs, or "
+                "say it, with xattr_check.core.context.rows(index): …"
             )
         if len(index) == 1:
             index = index.expand(count)
@@ -156,8 +174,16 @@ def _putting(embedded: Tensor) -> Any:
 def with_context(model: nn.Module, context: Context) -> nn.Module:
     """The model, of a class that finds its other inputs: an object that holds the very same modules.
 
-    Raises SubjectError for a model whose forward function is not that of its class.
+    Raises SubjectError for a model whose forward function is not that of its class, or that has to see how it
+    is called.
     """
+    if model._forward_pre_hooks_with_kwargs:  # an exported one: it would see the call before they are found
+        raise SubjectError(
+            option="subject",
+            expected="a model without hooks on what it is called with, where it has other inputs or ids",
+            came="one that has them, as one that was exported",
+            hint="wrap it in a module whose forward calls it",
+        )
     key = f"{context.embedding} {digest(dict(context.tables))}"
     wanted = "where it has other inputs or ids"
     return derived(model, Contextual, {"xattr_context": context}, key, wanted=wanted)

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from xattr_check.core.context import IDS, Contextual, chosen, current
 from xattr_check.core.layouts import Layout
 from xattr_check.core.outputs import Output
 from xattr_check.core.state import full_precision
+from xattr_check.core.twin import sharing
 from xattr_check.errors import SubjectError
 
 # So many inputs tell.
@@ -35,6 +36,8 @@ READERS = {
     "embeddings": (ALONG_THE_LAST, "signal", "along their last axis"),
     "signal": (ALONG_THE_FIRST, "embeddings", "as tokens, each with the numbers of an embedding"),
 }
+# Modules that run another one, by the names that they have for it.
+WRAPPERS = {"OptimizedModule": "_orig_mod", "DataParallel": "module", "DistributedDataParallel": "module"}
 # Operations after which a value is what it was.
 PASSED_ON = (
     *("ToCopy", "View", "UnsafeView", "ReshapeAlias", "Alias", "Clone", "Squeeze", "Unsqueeze"),
@@ -79,11 +82,20 @@ class _Tolerance:
         return gap / largest if gap > self.relative * largest else 0.0
 
 
-def expect_watchable(model: nn.Module) -> None:
-    """Raise SubjectError for a model whose modules cannot be watched."""
+def watchable(model: nn.Module) -> nn.Module:
+    """The model whose modules are watched: without what only says how it is run, compiled or on many devices.
+
+    Raises SubjectError for a model whose modules cannot be watched.
+    """
+    # By name: they need not be imported.
+    inside = next((WRAPPERS[kind.__name__] for kind in type(model).__mro__ if kind.__name__ in WRAPPERS), "")
+    if inside:
+        return watchable(model.get_submodule(inside))
     if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
         hint = "give the module that it was made of"
         raise _unfit("a model whose modules can be watched", "a scripted or traced one", hint)
+    # What Module.compile made.
+    return model if model._compiled_call_impl is None else sharing(model, type(model))
 
 
 def examine(model: nn.Module, inputs: Tensor, layout: Layout, output: type[Output]) -> Examination:
@@ -108,8 +120,12 @@ def examine(model: nn.Module, inputs: Tensor, layout: Layout, output: type[Outpu
         _expect_alone(model, rows, together, tolerance)
         _expect_layout(model, rows, layout)
         if isinstance(model, Contextual):
+            _expect_embedding(model, rows)
             _expect_context(model, rows, together)
-        return Examination(outputs, writes, _fault_of_gradient(model, rows, output))
+        fault = _fault_of_gradient(model, rows, output)
+        if fault and output.spoiled_by:
+            _expect_no_sigmoid(together, output)
+        return Examination(outputs, writes, fault)
 
 
 def careful(model: nn.Module) -> nn.Module:
@@ -149,9 +165,39 @@ def _first(model: nn.Module, rows: Tensor) -> tuple[Any, bool]:
         raise SubjectError(
             f"the model cannot run on its inputs {tuple(rows.shape)}: {_line(error)}",
             option="subject",
-            hint="it runs on one alone, and has to take batches of any size" if len(rows) > 1 else "",
+            hint=_remedy(model, rows),
         ) from error
     return found, not torch.equal(given, rows)
+
+
+def _remedy(model: nn.Module, rows: Tensor) -> str:
+    """What to do about a model that cannot run on some inputs, where that can be told."""
+    weights = [one for one in model.parameters() if one.is_floating_point()]
+    kinds, places = {one.dtype for one in weights}, {one.device.type for one in weights}
+    if len(kinds) == 1 and rows.dtype not in kinds:
+        kind = kinds.pop()
+        return f"its weights are {kind} and its inputs {rows.dtype}: pass inputs.to({kind})"
+    if len(places) == 1 and rows.device.type not in places:
+        place = places.pop()
+        return f"its weights are on {place} and its inputs on {rows.device.type}: pass inputs.to({place!r})"
+    if isinstance(model, Contextual) and (others := ", ".join(model.xattr_context.tables.keys() - {IDS})):
+        return f"it is called with context by name, {others}: they have to be what its forward function takes"
+    fixed = any(isinstance(module, torch.fx.GraphModule) for module in model.modules())
+    export = "export it with dynamic_shapes=({0: torch.export.Dim('batch')},); " if fixed else ""
+    if len(rows) > 1:
+        return f"{export}it runs on one alone, and has to take batches of any size"
+    return (
+        f"{export}it runs on more at once, and has to take one alone" if _runs_on_copies(model, rows) else ""
+    )
+
+
+def _runs_on_copies(model: nn.Module, row: Tensor) -> bool:
+    """Whether a model runs on some number of copies of an input (1, *F)."""
+    for count in range(2, ROWS + 1):
+        with suppress(Exception), torch.no_grad():
+            model(torch.cat([row] * count))
+            return True
+    return False
 
 
 def _line(error: BaseException) -> str:
@@ -185,8 +231,19 @@ def _expect_batches(model: nn.Module, rows: Tensor) -> Tensor:
 def _expect_no_shares(logits: Tensor, tolerance: _Tolerance) -> None:
     """Raise SubjectError for logits that are probabilities already."""
     sums = logits.double().sum(1)
-    if bool((logits >= 0).all()) and bool(((sums - 1).abs() < tolerance.relative).all()):
-        raise _not_logits("probabilities that sum to one, as those of a softmax", "a softmax")
+    for total, told in ((1, "probabilities that sum to one"), (100, "percentages that sum to 100")):
+        if bool((logits >= 0).all()) and bool(((sums / total - 1).abs() < tolerance.relative).all()):
+            raise _not_logits(f"{told}, as those of a softmax", "a softmax")
+
+
+def _expect_no_sigmoid(logits: Tensor, output: type[Output]) -> None:
+    """Raise SubjectError for logits (n, K) without gradient of which each is between 0 and 1.
+
+    The graph tells of others. Classes exclude one another, and have sums that tell.
+    """
+    own = logits[:, 1:] if output.name == "margin" else logits  # −z and z
+    if output.name in ("margin", "labels") and bool(((own >= 0) & (own <= 1)).all()):
+        raise _not_logits("numbers between 0 and 1, as those of a sigmoid", "a sigmoid")
 
 
 def _not_logits(came: str, made_by: str) -> SubjectError:
@@ -201,14 +258,38 @@ def _not_logits(came: str, made_by: str) -> SubjectError:
 def _expect_same(model: nn.Module, rows: Tensor, logits: Tensor, tolerance: _Tolerance) -> None:
     """Raise SubjectError for a model that returns something else for the same inputs."""
     if gap := tolerance.difference(logits, call(model, rows)):
-        training = [name for name, module in model.named_modules() if module.training]
         raise _unfit(
             "a model that returns the same for the same inputs",
             f"logits that differ by {gap:.2g} of the largest in a second call",
-            f"{training[0] or 'model'!r} is in training mode"
-            if training
-            else "in eval mode draw nothing and keep nothing: F.dropout(x, p, training=self.training)",
+            _observing(model)
+            or _training(model)
+            or "in eval mode draw nothing and keep nothing: F.dropout(x, p, training=self.training)",
         )
+
+
+def _training(model: nn.Module) -> str:
+    """Which module is in training mode, in words; empty where none is."""
+    names = [name or "model" for name, module in model.named_modules() if module.training]
+    return f"{names[0]!r} is in training mode" if names else ""
+
+
+def _observing(model: nn.Module) -> str:
+    """What to do about a module that takes its scale from what it is called on; empty where none does."""
+    names = [
+        name for name, module in model.named_modules() if bool(getattr(module, "observer_enabled", [0])[0])
+    ]
+    disable = "model.apply(torch.ao.quantization.disable_observer)"
+    return f"{names[0]!r} goes on to observe what it is given: {disable}" if names else ""
+
+
+def _quantised_by_batch(model: nn.Module) -> str:
+    """What to do about a module that has one scale for a whole batch; empty where none has."""
+    dynamic = "torch.ao.nn.quantized.dynamic"
+    names = [name for name, module in model.named_modules() if type(module).__module__.startswith(dynamic)]
+    told = (
+        "has one scale for a whole batch: give the model before quantize_dynamic, or quantise it statically"
+    )
+    return f"{names[0]!r} {told}" if names else ""
 
 
 def _expect_alone(model: nn.Module, rows: Tensor, logits: Tensor, tolerance: _Tolerance) -> None:
@@ -230,7 +311,9 @@ def _expect_alone(model: nn.Module, rows: Tensor, logits: Tensor, tolerance: _To
         raise _unfit(
             "a model whose logits for an input do not depend on the others in the batch",
             f"logits that differ by {gap:.2g} of the largest in another batch",
-            f"give {norms[0]!r} running statistics" if norms else "",
+            f"give {norms[0]!r} running statistics"
+            if norms
+            else _quantised_by_batch(model) or _training(model),
         )
 
 
@@ -238,6 +321,26 @@ def _of(model: nn.Module, rows: Tensor, order: Tensor) -> Any:
     """What a model returns for some rows, with their other inputs."""
     with chosen(order):
         return call(model, rows[order.to(rows.device)])
+
+
+def _expect_embedding(model: Contextual, rows: Tensor) -> None:
+    """Raise SubjectError for ids whose embeddings are of a module that the model does not call on them."""
+    if not (name := model.xattr_context.embedding):
+        return
+    shapes: list[torch.Size] = []
+    handle = model.xattr_embedding.register_forward_hook(lambda _, __, found: shapes.append(found.shape))
+    try:
+        call(model, rows)
+    finally:
+        handle.remove()
+    if rows.shape not in shapes:
+        known = [one for one, module in model.named_modules() if isinstance(module, nn.Embedding)]
+        others = ", ".join(repr(one) for one in known if one != name)
+        raise _unfit(
+            "embedding= the module that the model calls on its ids",
+            f"{name!r}, which it does not call on them",
+            f"say one of {others}" if others else "call it in the model's forward",
+        )
 
 
 def _expect_context(model: Contextual, rows: Tensor, logits: Tensor) -> None:

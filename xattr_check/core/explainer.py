@@ -168,7 +168,7 @@ class Explainer:
             before.restore()
             story = self._story(error, model, inputs, targets, seed)
             self._excuse(f"the method {story}")
-            raise MethodError(story) from error
+            raise story from error
         if self.subject.examination.undifferentiable and not maps.any():
             self._excuse("the method returns zeros")
         return maps
@@ -185,7 +185,8 @@ class Explainer:
 
     def _story(
         self, error: BaseException, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int
-    ) -> str:
+    ) -> MethodError:
+        """What the method raised, where, and on which of the inputs, in words."""
         frames = traceback.extract_tb(error.__traceback__)
         # Where the method, or the model that it calls, went wrong, and not where torch found out.
         last = [frame for frame in frames if "/torch/" not in frame.filename][-1]
@@ -197,12 +198,10 @@ class Explainer:
         what = f"raised {type(error).__name__}: {text} ({where})"
         failing = [row for row in range(len(inputs)) if self._fails_alone(model, inputs, targets, seed, row)]
         if not failing:
-            return f"{what}, on a batch of {len(inputs)} inputs but on none of them alone"
-        if len(failing) < len(inputs):
-            return (
-                f"{what}, on {len(failing)} of {len(inputs)} inputs (first: number {failing[0]} of the batch)"
-            )
-        return what
+            what += f", on a batch of {len(inputs)} inputs but on none of them alone"
+        elif len(failing) < len(inputs):
+            what += f", on {len(failing)} of {len(inputs)} inputs (first: number {failing[0]} of the batch)"
+        return MethodError(what, fault=f"{type(error).__name__} {where}")
 
     def _fails_alone(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int, row: int) -> bool:
         before, limit = Snapshot(model), TimeLimit(self.run.timeout)

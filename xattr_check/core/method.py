@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from xattr_check.core.adapter import adapt, library_of
 from xattr_check.core.arrays import Caller, as_tensor, form_of
+from xattr_check.core.context import Contextual, current, rows
 from xattr_check.core.serving import BY_ROW, Serving
 from xattr_check.core.subject import Subject
 from xattr_check.errors import UsageError
@@ -59,7 +61,28 @@ class Method:
     bound: frozenset[str] = frozenset()
 
     def __call__(self, model: nn.Module, inputs: Tensor, targets: Tensor, **parameters: Any) -> Tensor:
-        """Attributions of inputs (N, *F) for targets (N,); of an array, a tensor is made."""
+        """Attributions of inputs (N, *F) for targets (N,); of an array, a tensor is made.
+
+        Called by hand on a subject's own inputs, it finds the other ones of a model by itself.
+        """
+        by_hand = current() is None and not isinstance(self.function, Serving) and "context" not in parameters
+        index = model.xattr_context.locate(inputs) if by_hand and isinstance(model, Contextual) else None
+        if index is None:
+            return self._maps(model, inputs, targets, parameters)
+        # What does not keep rows asks about any number of inputs in any order.
+        parts = index.split(len(index) if self.keeps_rows else 1)
+        places = torch.arange(len(index)).split(len(parts[0]))
+        found = []
+        for some, place in zip(parts, places, strict=True):
+            given = {
+                name: one[place] if isinstance(one, Tensor) and one.shape == inputs.shape else one
+                for name, one in parameters.items()
+            }
+            with rows(some):
+                found.append(self._maps(model, inputs[place], targets[place], given))
+        return torch.cat(found)
+
+    def _maps(self, model: nn.Module, inputs: Tensor, targets: Tensor, parameters: dict[str, Any]) -> Tensor:
         maps: Tensor = as_tensor(self.function(model, inputs, targets, **parameters), inputs)
         return maps
 

@@ -187,7 +187,10 @@ SETTINGS = [
     Setting("threads", torch.get_num_threads, torch.set_num_threads),
     Setting("flush of denormals", _flushes_denormals, torch.set_flush_denormal),
     Setting("autocast on the CPU", partial(_autocast, "cpu"), partial(_set_autocast, "cpu")),
-    Setting("autocast on CUDA", partial(_autocast, "cuda"), partial(_set_autocast, "cuda")),
+    *(
+        Setting(f"autocast on {name}", partial(_autocast, kind), partial(_set_autocast, kind))
+        for kind, name in (("cuda", "CUDA"), ("xpu", "XPU"), ("mps", "MPS"))
+    ),
     Setting("cache of autocast", torch.is_autocast_cache_enabled, torch.set_autocast_cache_enabled),
     Setting(
         "precision of float32 products",

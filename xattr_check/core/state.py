@@ -13,6 +13,13 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from xattr_check.core.contents import Contents, Names, inside, is_function, tell_change
+from xattr_check.core.devices import (
+    in_float32,
+    random_states,
+    restore_random_states,
+    seed_random,
+    tf32_switches,
+)
 
 Kind = Literal["weights", "gradients", "mode", "hooks", "attributes"]
 # What a change of a module's own names is told as; whatever else it holds is an attribute.
@@ -294,19 +301,18 @@ class ModelState:
 
 
 def generator_states() -> tuple[Any, ...]:
-    """States of Python's, NumPy's and torch's global generators, the CUDA ones included."""
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-    return random.getstate(), np.random.get_state(legacy=False), torch.get_rng_state(), cuda
+    """States of Python's, NumPy's and torch's global generators, those of the accelerator included."""
+    own = random_states()
+    return random.getstate(), np.random.get_state(legacy=False), torch.get_rng_state(), own
 
 
 def restore_generators(states: tuple[Any, ...]) -> None:
     """Set the global generators to states that `generator_states` returned."""
-    python, numpy, cpu, cuda = states
+    python, numpy, cpu, accelerator = states
     random.setstate(python)
     np.random.set_state(numpy)
     torch.set_rng_state(cpu)
-    if cuda:
-        torch.cuda.set_rng_state_all(cuda)
+    restore_random_states(accelerator)
 
 
 def seed_generators(seed: int) -> None:
@@ -315,25 +321,23 @@ def seed_generators(seed: int) -> None:
     np.random.seed(seed % 2**32)
     # Not torch.manual_seed: where CUDA waits to be initialised, it records the stack of every call.
     torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():
-        torch.cuda.manual_seed_all(seed)
+    seed_random(seed)
 
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """Multiply in full float32 on a CUDA device; the process's switches are put back at the end.
+    """Multiply in full float32 on an accelerator; the process's switches are put back at the end.
 
-    TF32 rounds at 1e-3, which is what batch mates and a careless method may not change.
+    TF32 rounds at 1e-3, which is what batch mates and a careless method may not change. Where a device has
+    no float64, figures on it are of float32.
     """
-    if device.type != "cuda":
-        yield
-        return
-    switches: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    switches = tf32_switches(device)
     before = [switch.allow_tf32 for switch in switches]
     try:
         for switch in switches:
             switch.allow_tf32 = False
-        yield
+        with in_float32(device):
+            yield
     finally:
         for switch, allowed in zip(switches, before, strict=True):
             switch.allow_tf32 = allowed

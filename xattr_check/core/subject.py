@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from xattr_check.core.context import IDS, Context, Contextual, rows, with_context
-from xattr_check.core.examination import Examination, call, careful, examine, expect_watchable
+from xattr_check.core.examination import Examination, call, careful, examine, watchable
 from xattr_check.core.identity import Identity
-from xattr_check.core.layouts import Beside, Layout, Tokens, layout_of
+from xattr_check.core.layouts import Beside, Embeddings, Layout, Tokens, layout_of
 from xattr_check.core.outputs import KINDS, Classes, Output, Value
 from xattr_check.core.recipe import Recipe
 from xattr_check.core.returned import Returned, Select, reading_of, returning
 from xattr_check.core.state import full_precision
+from xattr_check.core.targets import expect_outputs, expect_targets
 from xattr_check.core.tokens import MASK, expect_context, valid_tokens, vocabulary_of, words_of
 from xattr_check.errors import SubjectError, UnknownInput
 from xattr_check.storage.digest import digest, digest_model, digest_rows
@@ -115,24 +116,21 @@ class Subject:
         wrong = self._mistake
         if not isinstance(self.model, nn.Module):
             raise wrong("model to be a torch.nn.Module", type(self.model).__name__)
-        if not isinstance(self.inputs, Tensor) or self.inputs.ndim < 2 or len(self.inputs) == 0:
+        if not isinstance(self.inputs, Tensor):
+            raise wrong("inputs (N, *F) with N ≥ 1", _shape_of(self.inputs), "pass torch.as_tensor(inputs)")
+        if self.inputs.ndim < 2 or len(self.inputs) == 0:
             raise wrong("inputs (N, *F) with N ≥ 1", _shape_of(self.inputs))
         try:
+            object.__setattr__(self, "model", watchable(self.model))
             beside = self._resolve_context()
             object.__setattr__(self, "layout", layout_of(self.inputs, vars(self)["layout"]))
             object.__setattr__(self, "valid", self._resolve_valid())
+            expect_targets(self.targets, len(self.inputs))
         except SubjectError as error:
             raise error.about("subject", self.name) from None
         if not bool(torch.isfinite(self.inputs).all()):
             row = int((~torch.isfinite(self.inputs)).flatten(1).any(1).nonzero()[0])
             raise wrong("finite inputs", f"NaN or infinite values, first in row {row}")
-        if not isinstance(self.targets, Tensor) or self.targets.shape != self.inputs.shape[:1]:
-            raise wrong(f"targets ({len(self.inputs)},), one for each input", _shape_of(self.targets))
-        if self.targets.dtype != torch.int64:
-            hint = "pass targets.long()"
-            if self.targets.is_floating_point():
-                hint = "for real values say output='value', with torch.zeros(N).long() for the only one"
-            raise wrong("int64 targets, which output is explained", str(self.targets.dtype), hint)
         self._expect_names()
         for key, value in self.truth.items():
             if len(value) != len(self.inputs):
@@ -151,9 +149,10 @@ class Subject:
         object.__setattr__(self, "model", fit.pop(""))
         object.__setattr__(self, "siblings", fit)
         object.__setattr__(self, "output", self._resolve_output(kind))
-        count, low, high = self.examination.outputs, int(self.targets.min()), int(self.targets.max())
-        if low < 0 or high >= count:
-            raise wrong(f"targets in 0…{count - 1}, the model's outputs", f"{low}…{high}")
+        try:
+            expect_outputs(self.targets, self.examination.outputs)
+        except SubjectError as error:
+            raise error.about("subject", self.name) from None
 
     def _expect_names(self) -> None:
         """Raise SubjectError where there are names, but not one for each feature or word."""
@@ -196,13 +195,13 @@ class Subject:
         """The other inputs that models are to find, None for none; ids become their embeddings."""
         if isinstance(self.model, Contextual):  # of another subject, which this one is made of
             return None
+        expect_context(self.context, len(self.inputs))
         context = dict(self.context)
-        expect_context(context, len(self.inputs))
         named = vars(self)["layout"]
         if self.inputs.is_floating_point():
             if named == Tokens.name or self.embedding is not None:
                 raise self._mistake("ids of tokens (N, T) as int64, with embedding=", str(self.inputs.dtype))
-            return Context(context) if context else None
+            return Context(context, self.inputs) if context else None
         if named not in (None, Tokens.name):
             raise self._mistake(
                 f"float inputs for layout={named!r}", str(self.inputs.dtype), "pass inputs.float()"
@@ -217,7 +216,7 @@ class Subject:
         values = {"inputs": embedded.detach(), "context": context, "layout": Tokens.name, **vars(found)}
         for name, value in values.items():
             object.__setattr__(self, name, value)
-        return Context(context, found.embedding)
+        return Context(context, self.inputs, found.embedding)
 
     def _resolve_valid(self) -> Tensor | None:
         """(N, T): which tokens are no padding."""
@@ -239,7 +238,7 @@ class Subject:
         model: a sibling, whose own inputs these are; the subject's model for None.
         """
         absent = self.absent_word if model is None else self._absent_word_of(model)
-        none = self.layout.mean(self.inputs) if absent is None else absent
+        none = self.mean if absent is None else absent
         return self.where_valid(none.to(inputs).expand_as(inputs), inputs, index)
 
     def where_valid(self, values: Tensor, others: Tensor, index: Tensor) -> Tensor:
@@ -258,8 +257,19 @@ class Subject:
         return words_of(ids[index], None if self.valid is None else self.valid[index], self.names)
 
     @cached_property
+    def mean(self) -> Tensor:
+        """What broadcasts to inputs: their mean, of tokens that of all that are no padding, in any place."""
+        return self._mean_of(self.inputs)
+
+    def _mean_of(self, inputs: Tensor) -> Tensor:
+        """`mean` of these inputs (N, *F), those of the subject as a model or a sibling is given them."""
+        if self.valid is None or not isinstance(self.layout, Embeddings):
+            return self.layout.mean(inputs)
+        return inputs[self.valid].mean(0)
+
+    @cached_property
     def absent_word(self) -> Tensor | None:
-        """(E,): the embedding of the id that stands for no word, else the mean word; None for no tokens."""
+        """The embedding of the id that stands for no word, (E,), else `mean`; None for what are no ids."""
         return self._absent_word_of(self.model)
 
     def _absent_word_of(self, model: nn.Module) -> Tensor | None:
@@ -267,19 +277,17 @@ class Subject:
         if not isinstance(model, Contextual) or not self.tokens:
             return None
         if self.absence is None:
-            embedded = self.own_inputs(model, self.inputs, torch.arange(len(self.inputs)))
-            words = embedded.flatten(0, 1) if self.valid is None else embedded[self.valid]
-            return words.mean(0).detach()
+            return self._mean_of(self.own_inputs(model, self.inputs, torch.arange(len(self.inputs))))
         return model.xattr_embed(torch.tensor([self.absence], device=self.inputs.device))[0]
 
     def _fit(
         self, sibling: str, model: nn.Module, kind: type[Output] | None, beside: Context | None
     ) -> tuple[nn.Module, Examination]:
         """The model, or a sibling, as it is called here, and what is known of it. Raises SubjectError."""
-        with suppress(NotImplementedError):  # an exported model is in the mode that it was exported in
-            model.eval()
         try:
-            expect_watchable(model)
+            model = watchable(model)
+            with suppress(NotImplementedError):  # an exported model is in the mode that it was exported in
+                model.eval()
             model = model if beside is None else with_context(model, beside)
             inputs = (
                 self.own_inputs(model, self.inputs, torch.arange(len(self.inputs)))

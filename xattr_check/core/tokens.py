@@ -1,7 +1,8 @@
 """Ids of tokens: the module that embeds them, which of them are words, and which stands for none."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -45,8 +46,8 @@ def vocabulary_of(
         )  # fmt: skip
     known = {"absence": absence, "padding": padding}
     for told, one in known.items():
-        if one is not None and not 0 <= one < size:
-            raise _wrong(f"{told}= an id in 0…{size - 1}", str(one))
+        if one is not None and (not isinstance(one, Integral) or not 0 <= one < size):
+            raise _wrong(f"{told}= an id in 0…{size - 1}", repr(one))
     fills = module.padding_idx if padding is None else padding
     stands = next((one for one in (absence, module.padding_idx, padding) if one is not None), None)
     return Vocabulary(name, stands, fills)
@@ -73,17 +74,24 @@ def valid_tokens(ids: Tensor, padding: int | None, mask: Tensor | None) -> Tenso
     else:
         return None
     if not bool(valid.any(1).all()):
-        raise _wrong(f"words in every text, with {told}", f"none in row {int((~valid.any(1)).nonzero()[0])}")
+        row = int((~valid.any(1)).nonzero()[0])
+        hint = "leave such rows out, or say padding= another id"
+        raise _wrong(f"words in every text, with {told}", f"none in row {row}", hint)
     return None if bool(valid.all()) else valid
 
 
-def expect_context(context: dict[str, Tensor], count: int) -> None:
+def expect_context(context: Mapping[str, Tensor], count: int) -> None:
     """Raise SubjectError for other inputs that are not one row for each of so many inputs."""
+    if not isinstance(context, Mapping):
+        raise _wrong(
+            "context={'NAME': tensor, …}, by the names of the model's forward", type(context).__name__
+        )
     for name, table in context.items():
         if name in (IDS, "input_ids", "inputs_embeds"):
             raise _wrong("ids as inputs, and other inputs as context", f"context {name!r}")
         if not isinstance(table, Tensor):
-            raise _wrong(f"context {name!r} as a tensor ({count}, …)", type(table).__name__)
+            asked = f"context {name!r} as a tensor ({count}, …)"
+            raise _wrong(asked, type(table).__name__, "pass torch.as_tensor of it")
         if not table.shape or len(table) != count:
             raise _wrong(f"context {name!r} with {count} rows, one for each input", str(tuple(table.shape)))
 
@@ -101,7 +109,10 @@ def _embedding(
         raise _wrong("float inputs", str(dtype), hint)
     names = [name for name, one in modules.items() if one is given or name == given]
     if not names:
-        raise _wrong(f"embedding= the name of an nn.Embedding, {choices}", repr(given)[:60])
+        came = (
+            repr(given) if isinstance(given, str) else f"{type(given).__name__} that is none of its modules"
+        )
+        raise _wrong(f"embedding= the name of an nn.Embedding, {choices}", came)
     found = modules[names[0]]
     if not isinstance(found, nn.Embedding):
         raise _wrong(

@@ -69,6 +69,14 @@ class SavedRun:
         found = [Verdict.from_record(current(record, version)) for record in self.content["results"]]
         return {verdict.key: verdict for verdict in found}
 
+    def verdicts_of(self, wanted: Mapping[str, str]) -> list[Verdict]:
+        """Its verdicts of a method, a subject and a check, by these names; of all where none is named."""
+        return [
+            verdict
+            for key, verdict in self.verdicts.items()
+            if all(getattr(key, kind) == name for kind, name in wanted.items())
+        ]
+
     @cached_property
     def pictures(self) -> dict[Key, Path]:
         """Files of pictures beside it."""

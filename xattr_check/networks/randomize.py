@@ -10,6 +10,7 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.spectral_norm import SpectralNorm
 
 from xattr_check.core.context import chosen as some_rows
+from xattr_check.core.state import preserved_generators
 from xattr_check.errors import Invalid, Undefined
 from xattr_check.networks.layers import Layer, copied, layers, weights_of
 
@@ -50,8 +51,7 @@ def randomized(model: nn.Module, chosen: Sequence[Layer], inputs: Tensor, seed: 
     """
     fresh = copied(model)
     names = [name for layer in chosen for name in layer.weights]
-    with torch.random.fork_rng(devices=[inputs.device] if inputs.is_cuda else []), torch.no_grad():
-        torch.manual_seed(seed)
+    with preserved_generators(seed), torch.no_grad():
         _replace(fresh, names)
         _find_spectral_norms(fresh, inputs)
         _estimate_statistics(fresh, inputs)

@@ -13,6 +13,7 @@ from xattr_check.core.outputs import output_of
 from xattr_check.core.recipe import Recipe
 from xattr_check.core.returned import read_like
 from xattr_check.core.run import Run
+from xattr_check.core.state import preserved_generators
 from xattr_check.core.subject import Subject
 from xattr_check.errors import Invalid, SubjectError, Undefined
 from xattr_check.storage.digest import derive_seed, digest, digest_rows
@@ -94,7 +95,7 @@ class Networks:
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Logits (R, B, K) of inputs (R, B, *F), a row of them for each network."""
-        if self.device.type == "cuda":
+        if self.device.type != "cpu":
             return vmap(self._logits, randomness="different")(self.parameters, inputs)
         taken = {name: stacked.unbind(0) for name, stacked in self.parameters.items()}
         return torch.stack(
@@ -114,8 +115,7 @@ class Networks:
         steps = recipe.epochs * -(-len(targets) // recipe.batch)
         descent = recipe.optimize(list(self.parameters.values()), steps)
         self.skeleton.train()
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(derive_seed("dropout", order))
+        with preserved_generators(derive_seed("dropout", order)):
             for _ in range(recipe.epochs):
                 for rows in torch.randperm(len(targets), generator=generator).split(recipe.batch):
                     seen = _rolled(versions(rows.to(self.device)), self.layout, recipe.shift, generator)

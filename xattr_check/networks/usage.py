@@ -12,6 +12,8 @@ from torch import Tensor, UntypedStorage, nn
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from xattr_check.core.devices import counts_memory
+
 
 class Passes:
     """How many inputs go through a model, forwards and backwards, and not how many calls there are.
@@ -107,11 +109,12 @@ class Storages(TorchDispatchMode):
 def peak_memory(device: torch.device) -> Iterator[list[int]]:
     """The most bytes that tensors made in its scope took at once, in a list that is filled at its end."""
     found: list[int] = []
-    if device.type == "cuda":
-        before = torch.cuda.memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
+    if counts_memory(device):
+        own = torch.get_device_module(device)
+        before = own.memory_allocated(device)
+        own.reset_peak_memory_stats(device)
         yield found
-        found.append(torch.cuda.max_memory_allocated(device) - before)
+        found.append(own.max_memory_allocated(device) - before)
         return
     with Storages() as storages:
         yield found

@@ -5,6 +5,8 @@ from typing import TypeVar
 
 import torch
 
+from xattr_check.core.devices import release_memory
+
 T = TypeVar("T")
 
 
@@ -54,6 +56,6 @@ class Chunks:
                     pending.append((some, part.stop))
                 continue
             # Not in the handler, where the exception still holds the frames of the work, and their tensors.
-            torch.cuda.empty_cache()
+            release_memory()
             self.size = tried * each // 2
             pending.append((some, start))

@@ -86,11 +86,11 @@ def _noise(subject: Subject, draw: Draw) -> Tensor:
 
 
 def mean_fill(subject: Subject, inputs: Tensor) -> Tensor:
-    """The mean of the subject's inputs, by channel for images and by column otherwise, as inputs (N, *F).
+    """The mean of the subject's inputs as inputs (N, *F): by channel, by column, of all words in any place.
 
     Of tokens, what stands for no word; padding is told by the rows of the present scope.
     """
     index = current()
     if subject.tokens and index is not None:
         return subject.without_words(inputs, index.expand(len(inputs)))
-    return subject.layout.mean(subject.inputs).expand_as(inputs)
+    return subject.mean.expand_as(inputs)

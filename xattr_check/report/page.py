@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -89,15 +89,14 @@ def _ranked(rows: Sequence[Row], subject: str) -> list[standing.Standing]:
     return sorted(found, key=lambda one: one.place)
 
 
-def trends(history: Sequence[SavedRun], method: str | None = None, check: str | None = None) -> str:
-    """Figures over saved runs, the oldest first, as HTML; of all methods and checks, or of one alone."""
+def trends(history: Sequence[SavedRun], wanted: Mapping[str, str] | None = None) -> str:
+    """Figures over saved runs, the oldest first, as HTML; wanted: as of `SavedRun.verdicts_of`."""
     latest: dict[tuple[Any, ...], Row] = {}
     for run in history:
         source = ReportedRun.of(run)
-        for verdict in run.verdicts.values():
-            if method in (None, verdict.method) and check in (None, verdict.check):
-                key = (verdict.key, verdict.fingerprint, run.run.get("seed"))
-                latest[key] = Row(verdict.method, verdict, source)
+        for verdict in run.verdicts_of(wanted or {}):
+            key = (verdict.key, verdict.fingerprint, run.run.get("seed"))
+            latest[key] = Row(verdict.method, verdict, source)
     # Each subject and seed has charts of its own.
     groups: dict[tuple[str, Any], list[Row]] = {}
     for row in latest.values():

@@ -9,7 +9,7 @@ OWN = {
     "random": "random.Random(seed)",
     "numpy.random": "numpy.random.default_rng(seed)",
     "torch": "torch.Generator().manual_seed(seed)",
-    "torch.cuda": "torch.Generator(device).manual_seed(seed)",
+    "torch.accelerator": "torch.Generator(device).manual_seed(seed)",
 }
 
 
@@ -21,7 +21,7 @@ def preserves_rng(method: Explainer, subject: Subject, draw: Draw) -> Measuremen
     the caller the same.
     """
     one, other = watch(method, draw, seed=0), watch(method, draw, seed=1)
-    (python, numpy, cpu, cuda), (python2, numpy2, cpu2, cuda2) = one.after, other.after
+    (python, numpy, cpu, device), (python2, numpy2, cpu2, device2) = one.after, other.after
     same = {
         "random": python == python2,
         "numpy.random": bool(
@@ -29,7 +29,7 @@ def preserves_rng(method: Explainer, subject: Subject, draw: Draw) -> Measuremen
             and numpy["state"]["pos"] == numpy2["state"]["pos"]
         ),
         "torch": torch.equal(cpu, cpu2),
-        "torch.cuda": any(torch.equal(*pair) for pair in zip(cuda, cuda2, strict=True)),
+        "torch.accelerator": any(torch.equal(*pair) for pair in zip(device, device2, strict=True)),
     }
     reseeded = [name for name, found in same.items() if found]
     if not reseeded:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, axiom
+from xattr_check.core.devices import synchronize
 from xattr_check.networks.usage import Passes, peak_memory
 
 MEBIBYTE = 2**20
@@ -41,8 +42,7 @@ def cost(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
         with passes.through(subject.model):
             started = time.perf_counter()
             maps = method.method(*arguments)
-            if draw.inputs.is_cuda:
-                torch.cuda.synchronize(draw.inputs.device)
+            synchronize(draw.inputs.device)
             taken.append(time.perf_counter() - started)
             return maps
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from xattr_check.errors import Declined
 from xattr_methods.gradients.guided_backprop import RELUS
 
 # An activation, by how many axes it has.
@@ -68,7 +69,7 @@ def last_spatial_layer(model: nn.Module, inputs: Tensor) -> str:
         for handle in handles:
             handle.remove()
     if not found:
-        raise ValueError("no module of this model returns (N, C, h, w) with more than one cell")
+        raise Declined("no module of this model returns (N, C, h, w) with more than one cell")
     return found
 
 
@@ -133,7 +134,7 @@ class Watch(TorchFunctionMode):
         """The activation (N, C, *cells) of that call of the layer. Raises ValueError where there is none."""
         kept, cells = self.activations, CELLS[self.axes]
         if not self.layer and not kept:
-            raise ValueError(
+            raise Declined(
                 f"no module of this model returns {cells} with more than one cell, and no function does"
             )
         if not -len(kept) <= call < len(kept):

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from xattr_check.core.layouts import Layout
 from xattr_check.core.method import method
+from xattr_check.errors import Declined
 from xattr_check.perturbation.gradients import MEMORY, in_chunks
 from xattr_methods._arguments import neighbours_of
 from xattr_methods.activations._watch import watch_model
@@ -25,8 +26,8 @@ def cam(
 
     The mean of the cells, plus the classifier's bias, is the logit; this is verified for each input.
     layer, call, memory: as for gradcam. No gradient is taken. Linear between the cells.
-    Raises ValueError for inputs without neighbours, and for a model whose logits are not a linear map of
-    the activation's global average.
+    Raises ValueError for inputs without neighbours, and Declined for a model whose logits are not a linear
+    map of the activation's global average.
     """
     axes = neighbours_of("cam", inputs, layout)
 
@@ -38,7 +39,7 @@ def cam(
         weight, bias = watch.classifier or (None, None)
         if weight is None or weight.shape[1] != activation.shape[1]:
             came = "no linear layer" if weight is None else f"one of {weight.shape[1]}"
-            raise ValueError(
+            raise Declined(
                 f"cam: expected a linear classifier of the {activation.shape[1]} channels of the activation, "
                 f"came {came}; use gradcam, or name the layer under the classifier with layer=NAME"
             )
@@ -47,7 +48,7 @@ def cam(
         gap = (averaged - logits).abs()
         scale = logits.abs() + cells.abs().mean(axes.ranked)
         if bool((gap > scale * torch.finfo(logits.dtype).eps ** 0.5).any()):
-            raise ValueError(
+            raise Declined(
                 "cam: expected logits that are a linear map of the activation's global average, came logits "
                 f"{float(gap.max()):.3g} away from it; use gradcam, or name another layer with layer=NAME"
             )

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_map
 
 from xattr_check.core.layouts import Image
 from xattr_check.core.method import method
+from xattr_check.errors import Declined
 from xattr_check.perturbation.gradients import MEMORY, in_chunks
 from xattr_methods._arguments import expect_images
 from xattr_methods.activations._watch import is_spatial, weight_and_bias
@@ -145,7 +146,7 @@ def full_gradients(model: nn.Module, inputs: Tensor, targets: Tensor) -> FullGra
     Biases are those of linear maps, convolutions and sums with a constant, and implicit ones: what a
     BatchNorm in eval mode makes of zero, and what is left at zero of the tangent of a product or of an
     activation function that is not a ReLU.
-    Raises ValueError where the terms do not sum to the logits: the model computes something else as well.
+    Raises Declined where the terms do not sum to the logits: the model computes something else as well.
     """
     point = inputs.detach().requires_grad_()
     # Detached parameters: what requires a gradient depends on the input, and everything else is a constant.
@@ -161,7 +162,7 @@ def full_gradients(model: nn.Module, inputs: Tensor, targets: Tensor) -> FullGra
     summed, size = parts.double().sum(0).tolist()
     total = float(selected.detach())
     if not abs(summed - total) <= (size + abs(total)) * torch.finfo(inputs.dtype).eps ** 0.5:
-        raise ValueError(
+        raise Declined(
             "fullgrad: expected a network of linear maps, BatchNorm in eval mode, products and activation "
             f"functions, came one whose terms sum to {summed:.4g} where its logits sum to "
             f"{total:.4g}; use integrated_gradients, which takes any"

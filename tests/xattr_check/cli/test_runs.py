@@ -1,6 +1,7 @@
 """Commands on saved runs: what they print, and what they say of mistakes."""
 
 import fnmatch
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,24 @@ def test_history_has_a_line_for_each_run(capsys: pytest.CaptureFixture[str]) -> 
         "2026-01-02 03:04  a name of <b>                  seed 0",
         "    xattr:rise on digits: FAIL 0.500 [0.400, 0.600]",
     ]
+
+
+def test_history_of_one_subject(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of runs on several subjects its own figures alone, in lines and in trends."""
+    other = replace(verdict("mymod:explain"), subject="columns", interval=Interval(0.9, 0.8, 1.0))
+    results = [verdict("mymod:explain").record(), other.record()]
+    run = {**RUN, "name": "both", "started": "2026-02-02T03:04:05+00:00"}
+    history.save(storage, {"version": document.VERSION, "run": run, "results": results})
+    found = told(capsys, "history", "--subject=columns", "--check=deletion", "--html=trends.html")
+    assert found.splitlines()[:2] == [
+        "2026-02-02 03:04  both                           seed 0",
+        "    mymod:explain on columns: pass 0.900 [0.800, 1.000]",
+    ]
+    assert "report: file:" in found.splitlines()[2]
+    assert len(told(capsys, "history", "--subject=digits").splitlines()) == 3
+    assert "in no saved run" in told(capsys, "history", "--subject=column", code=2)
+    sentence = told(capsys, "history", "--subject=columns", "--method=xattr:rise", code=2)
+    assert "no saved run has a verdict of method 'xattr:rise' and subject 'columns'" in sentence
 
 
 @pytest.mark.usefixtures("storage")

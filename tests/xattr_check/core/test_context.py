@@ -118,6 +118,27 @@ def test_all_ways_to_write_a_method_give_the_same_maps(tagged: Subject) -> None:
     assert plain[tagged.valid[some]].all()
 
 
+@pytest.mark.parametrize("name", ["gradient", "integrated_gradients", "xrai", "occlusion"])
+def test_a_method_that_is_called_by_hand_finds_the_rows(name: str) -> None:
+    """On the subject's own inputs, all of them or some, in any order; never on others."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, images, table = Beside(), torch.randn(6, 3, 3, 3), torch.randn(6, 2)
+    images[5] = images[4]
+    targets = torch.arange(6) % 2
+    subject = Subject("beside", model, images, targets, context={"table": table})
+    method = xattr_check.methods()[name]
+    some = torch.tensor([3, 0])
+    with rows(torch.arange(6)):
+        expected = method.bind(subject)(subject.model, images, targets)
+    torch.testing.assert_close(method(subject.model, images, targets), expected)
+    torch.testing.assert_close(method(subject.model, images[some], targets[some]), expected[some])
+    for others in (images[:2] + 1, images[4:5]):  # not its own, and of two rows
+        with pytest.raises(ContextError, match="which rows of them are asked for is not told"):
+            method(subject.model, others, targets[: len(others)])
+    assert current() is None
+
+
 def test_a_batch_that_cannot_be_placed_is_refused(tagged: Subject) -> None:
     with pytest.raises(ContextError, match="call model\\(inputs, \\*\\*context\\)"):
         tagged.model(tagged.inputs[:2])
@@ -157,6 +178,19 @@ def test_a_table_beside_an_image(tmp_path: Path) -> None:
         Subject("b", model, images, targets, context={"table": table[1:]})
 
 
+def test_a_compiled_model_finds_its_other_inputs_and_an_exported_one_is_refused() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, images, table = Beside(), torch.randn(6, 3, 3, 3), torch.randn(6, 2)
+    targets = torch.arange(6) % 2
+    compiled = Subject("c", torch.compile(model, backend="eager"), images, targets, context={"table": table})
+    with rows(torch.arange(6)):
+        torch.testing.assert_close(compiled.model(images), model(images, table))
+    exported = torch.export.export(model, (images[:2],), {"table": table[:2]}).module()
+    with pytest.raises(SubjectError, match="one that was exported; wrap it in a module whose forward calls"):
+        Subject("e", exported, images, targets, context={"table": table})
+
+
 def mistake(**given: object) -> str:
     ids = given.pop("ids", torch.arange(1, 9).reshape(2, 4))
     model = nn.Sequential(nn.Embedding(10, 4), nn.Flatten(), nn.Linear(16, 2))
@@ -178,6 +212,12 @@ MISTAKES = {
     "embedding= the name of an nn.Embedding, one of '0', came '2', a Linear": {"embedding": "2"},
     "float inputs, came torch.int64; pass inputs.float(), or for ids of tokens say embedding= one of '0'": {},
     "absence= an id in 0…9, came 10": {"embedding": "0", "absence": 10},
+    "absence= an id in 0…9, came '[MASK]'": {"embedding": "0", "absence": "[MASK]"},
+    "came Embedding that is none of its modules": {"embedding": nn.Embedding(10, 4)},
+    "context={'NAME': tensor, …}, by the names of the model's forward, came Tensor": {
+        "embedding": "0",
+        "context": torch.ones(2, 4),
+    },
     "ids of tokens as int64, came torch.int32": {
         "ids": torch.ones(2, 4, dtype=torch.int32),
         "embedding": "0",
@@ -197,8 +237,19 @@ MISTAKES = {
 @pytest.mark.parametrize("told", MISTAKES)
 def test_each_mistake_is_one_sentence(told: str) -> None:
     sentence = mistake(**MISTAKES[told])
+    assert "\n" not in sentence
     assert sentence.startswith("subject 'text': expected ")
     assert told in sentence
+
+
+def test_names_and_modules_that_the_model_does_not_use(tagged: Subject) -> None:
+    images, table = torch.randn(6, 3, 3, 3), torch.randn(6, 2)
+    with pytest.raises(SubjectError, match="it is called with context by name, tables: they have to be what"):
+        Subject("b", Beside(), images, torch.arange(6) % 2, context={"tables": table})
+    idle = nn.Sequential(nn.Embedding(10, 4), nn.Flatten(), nn.Linear(16, 2))
+    idle[2].register_module("words", nn.Embedding(10, 4))
+    with pytest.raises(SubjectError, match=r"came '2.words', which it does not call on them; say one of '0'"):
+        Subject("t", idle, torch.ones(2, 4).long(), torch.zeros(2).long(), embedding="2.words")
 
 
 def test_controls_of_tokens(tagged: Subject) -> None:

@@ -1,5 +1,6 @@
 """What cannot be judged is refused when the subject is made, and what can is left as it was."""
 
+import copy
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -127,6 +128,17 @@ def test_probabilities_are_told_from_logits(after: Callable[[Tensor], Tensor], c
     assert refused(Called(after=after)).startswith(
         f"expected the model to return logits, of which probabilities are made here, came {came}"
     )
+
+
+def test_numbers_of_a_model_without_gradient_tell_probabilities() -> None:
+    """There is no graph to tell by: of one logit, or of labels, all lie between 0 and 1."""
+    model = Called(after=lambda z: z[:, :1].detach().sigmoid())
+    targets = torch.arange(12) % 2
+    with pytest.raises(SubjectError, match="came numbers between 0 and 1, as those of a sigmoid"):
+        Subject("mine", model, INPUTS, targets, output="margin")
+    assert Subject("mine", model, INPUTS, 0 * targets, output="value").examination.undifferentiable
+    percent = Called(after=lambda z: 100 * z.softmax(1))
+    assert "came percentages that sum to 100, as those of a softmax" in refused(percent)
 
 
 @pytest.mark.parametrize(
@@ -337,6 +349,96 @@ def test_an_exported_model_is_judged() -> None:
     fixed = torch.export.export(network, (INPUTS[:1],)).module()
     assert refused(fixed).startswith("the model cannot run on its inputs (8, 6): ")
     assert refused(fixed).endswith("; it runs on one alone, and has to take batches of any size")
+
+
+def test_what_only_runs_a_model_is_left_out() -> None:
+    """Compiled, or spread over devices, it is the same function: layers have their own names, and hooks."""
+    network = Called().eval()
+    for wrapped in (torch.compile(network, backend="eager"), nn.DataParallel(network)):
+        assert made(wrapped).model is network
+    itself = Called().eval()
+    itself.compile(backend="eager")
+    assert made(itself).model.network is itself.network
+    assert made(itself).model._compiled_call_impl is None
+
+
+@pytest.mark.parametrize("output", ["margin", "value"])
+def test_a_traced_graph_is_copied_with_what_it_does_besides(output: str) -> None:
+    """A GraphModule makes a copy of its own class, which would not read the outputs any more."""
+    network = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 1), nn.Flatten(0)).eval()
+    graph = torch.fx.symbolic_trace(network)
+    targets = torch.zeros(12, dtype=torch.int64)
+    model = Subject("mine", graph, INPUTS, targets, output=output).model
+    twin = copy.deepcopy(model)
+    assert torch.equal(twin(INPUTS), model(INPUTS))
+    with torch.no_grad():
+        twin.get_parameter("0.weight").zero_()
+    assert not torch.equal(twin(INPUTS), model(INPUTS))
+
+
+class Observing(nn.Module):
+    """Takes its scale from what it is called on, as a quantised model in training does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(6, 3)
+        self.scale = torch.ao.quantization.FakeQuantize(
+            observer=torch.ao.quantization.MovingAverageMinMaxObserver
+        )
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.scale(inputs))
+        return logits
+
+
+class AlwaysTraining(nn.BatchNorm2d):
+    """A norm that nobody can put into eval mode."""
+
+    def train(self, mode: bool = True) -> "AlwaysTraining":
+        return super().train(True)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("make", "inputs", "hint"),
+    [
+        (
+            lambda: torch.ao.quantization.quantize_dynamic(Called().network, {nn.Linear}),
+            INPUTS,
+            "'0' has one scale for a whole batch: "
+            "give the model before quantize_dynamic, or quantise it statically",
+        ),
+        (
+            Observing,
+            INPUTS,
+            "'scale' goes on to observe what it is given: "
+            "model.apply(torch.ao.quantization.disable_observer)",
+        ),
+        (
+            lambda: nn.Sequential(AlwaysTraining(2), nn.Flatten(), nn.Linear(50, 3)),
+            IMAGES,
+            "'0' is in training mode",
+        ),
+        (
+            lambda: Called().double(),
+            INPUTS,
+            "its weights are torch.float64 and its inputs torch.float32: pass inputs.to(torch.float64)",
+        ),
+        (
+            lambda: nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4, track_running_stats=False)),
+            INPUTS,
+            "it runs on more at once, and has to take one alone",
+        ),
+        (
+            lambda: torch.export.export(Called().network, (INPUTS[:4],)).module(),
+            INPUTS,
+            "export it with dynamic_shapes=({0: torch.export.Dim('batch')},); "
+            "it runs on more at once, and has to take one alone",
+        ),
+    ],
+)
+def test_what_to_do_about_a_model_is_said(make: Callable[[], nn.Module], inputs: Tensor, hint: str) -> None:
+    assert refused(make(), inputs).endswith(f"; {hint}")
 
 
 def test_ids_are_no_floats() -> None:

@@ -58,7 +58,8 @@ def test_what_cannot_be_told_is_asked() -> None:
     assert list(told.values()) == [
         "what their axes mean cannot be told; expected layout='embeddings' for tokens × numbers (N, T, E) or "
         "layout='signal' for channels × times (N, C, T), came inputs (2, 5, 3)",
-        "expected inputs channels × times (N, C, T) for layout='signal', came (2, 5)",
+        "expected inputs channels × times (N, C, T) for layout='signal', came (2, 5); "
+        "inputs of so many axes have layout='columns'",
         "expected layout= one of image, columns, embeddings, signal, volume, tokens, came 'sound'",
         "expected inputs of image (N, C, H, W), columns (N, D), embeddings (N, T, E), signal (N, C, T), "
         "volume (N, C, D, H, W), came (2, 2, 2, 2, 2, 2)",
@@ -110,7 +111,7 @@ def test_channels_share_a_mean_over_their_neighbours(
     name: str, inputs: Tensor, features: tuple[int, ...]
 ) -> None:
     layout = layout_of(inputs, name)
-    over = (0, *features) if isinstance(layout, Beside) else (0,)
+    over = (0,) if name == "columns" else (0, *features)
     assert torch.equal(layout.mean(inputs), inputs.mean(over, keepdim=True))
     assert torch.equal(layout.deviation(inputs), inputs.std(over, keepdim=True))
 

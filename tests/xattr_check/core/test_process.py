@@ -12,7 +12,10 @@ from spoiling import IN_PROCESS
 from xattr_check.core.process import SETTINGS, ProcessState
 
 # Of CUDA, or of versions of torch with another way to say the same.
-ELSEWHERE = ("on CUDA", "fp32_", "reduced_precision", "opt_einsum", "attention", "benchmark_limit")
+ELSEWHERE = (
+    *("on CUDA", "on XPU", "on MPS", "fp32_", "reduced_precision", "opt_einsum", "attention"),
+    "benchmark_limit",
+)
 
 
 def test_every_change_is_seen_and_put_back() -> None:

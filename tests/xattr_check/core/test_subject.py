@@ -33,22 +33,55 @@ class Pair(nn.Module):
         ({"model": torch.relu}, "expected model to be a torch.nn.Module, came builtin_function_or_method"),
         ({"inputs": INPUTS[:0]}, "expected inputs (N, *F) with N ≥ 1, came (0, 4)"),
         ({"inputs": INPUTS[0]}, "expected inputs (N, *F) with N ≥ 1, came (4,)"),
-        ({"inputs": INPUTS.numpy()}, "expected inputs (N, *F) with N ≥ 1, came ndarray"),
+        (
+            {"inputs": INPUTS.numpy()},
+            "expected inputs (N, *F) with N ≥ 1, came ndarray; pass torch.as_tensor(inputs)",
+        ),
         (
             {"inputs": INPUTS.byte()},
             "expected float inputs, came torch.uint8; "
             "pass inputs.float(), or for ids of tokens a model with an nn.Embedding",
         ),
         ({"targets": TARGETS[:4]}, "expected targets (5,), one for each input, came (4,)"),
-        ({"targets": TARGETS[:, None]}, "expected targets (5,), one for each input, came (5, 1)"),
-        ({"targets": TARGETS.tolist()}, "expected targets (5,), one for each input, came list"),
+        (
+            {"targets": TARGETS[:, None]},
+            "expected targets (5,), one for each input, came (5, 1); pass targets[:, 0]",
+        ),
+        (
+            {"targets": nn.functional.one_hot(TARGETS, 3).float()},
+            "expected targets (5,), one for each input, came (5, 3); pass targets.argmax(1)",
+        ),
+        (
+            {"targets": TARGETS.tolist()},
+            "expected targets (5,), one for each input, came list; pass torch.as_tensor(targets)",
+        ),
+        (
+            {"targets": TARGETS.float()},
+            "expected int64 targets, which output is explained, came torch.float32; pass targets.long()",
+        ),
+        (
+            {"targets": TARGETS + 0.5},
+            "expected int64 targets, which output is explained, came torch.float32; for real values say "
+            "output='value', with torch.zeros(N).long() for the only one",
+        ),
+        (
+            {"model": Flat(), "output": "value"},
+            "expected targets in 0…0, the model's outputs, came 0…2; they say which output is explained, and "
+            "not its value: torch.zeros(N).long()",
+        ),
+        (
+            {"inputs": INPUTS, "layout": "signal"},
+            "expected inputs channels × times (N, C, T) for layout='signal', came (5, 4); inputs of so many "
+            "axes have layout='columns'",
+        ),
         (
             {"targets": TARGETS.int()},
             "expected int64 targets, which output is explained, came torch.int32; pass targets.long()",
         ),
         (
             {"targets": TARGETS + 1},
-            "expected targets in 0…2, the model's outputs, came 1…3",
+            "expected targets in 0…2, the model's outputs, came 1…3; outputs are counted from 0: "
+            "pass targets - 1",
         ),
         (
             {"targets": TARGETS - 1},

@@ -36,6 +36,41 @@ def test_of_their_kind(make: object, run: Run) -> None:
     assert torch.equal(fixed("blur", subject, draw), blur)
 
 
+class OfTokens(torch.nn.Module):
+    """A model that does not see where a token is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = torch.nn.Linear(4, 2)
+
+    def forward(self, inputs: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        logits: Tensor = self.head(inputs.tanh().mean(1))
+        return logits if attention_mask is None else logits * attention_mask.sum(1, keepdim=True)
+
+
+def test_what_stands_for_no_token_is_the_same_in_all_places(run: Run) -> None:
+    """Of a model that treats places alike, the same token counts the same in each of them."""
+    torch.manual_seed(0)
+    inputs = torch.randn(16, 5, 4) + torch.arange(5)[:, None]  # other tokens in other places
+    inputs[:, 4] = inputs[:, 0]
+    targets = torch.zeros(16, dtype=torch.int64)
+    subject = Subject("tokens", OfTokens(), inputs, targets, layout="embeddings")
+    draw = draw_of(subject, run)
+    for fill in ("mean", "blur"):
+        found = fixed(fill, subject, draw)  # type: ignore[arg-type]
+        torch.testing.assert_close(found, inputs.mean((0, 1)).expand_as(draw.inputs))
+    alone = torch.eye(5, dtype=torch.bool)[None, ..., None]
+    without = torch.where(alone, found[:, None], draw.inputs[:, None]).flatten(0, 1)
+    scores = subject.model(without).reshape(8, 5, 2)
+    torch.testing.assert_close(scores[:, 0], scores[:, 4])
+    mask = torch.ones(16, 5)
+    mask[::2, 4] = 0
+    padded = Subject(
+        "tokens", OfTokens(), inputs, targets, layout="embeddings", context={"attention_mask": mask}
+    )
+    torch.testing.assert_close(padded.mean, inputs[mask.bool()].mean(0))
+
+
 def test_noise_has_the_moments_of_the_data(run: Run) -> None:
     inputs = torch.randn(512, 4) * torch.tensor([1.0, 2.0, 3.0, 4.0]) + torch.tensor([5.0, 0.0, -5.0, 9.0])
     subject = Subject("columns", torch.nn.Linear(4, 2), inputs, torch.zeros(512, dtype=torch.int64))

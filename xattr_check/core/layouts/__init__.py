@@ -20,6 +20,7 @@ from xattr_check.errors import LayoutError
 __all__ = [
     "KINDS",
     "Beside",
+    "Embeddings",
     "Image",
     "Layout",
     "Tokens",
@@ -49,6 +50,7 @@ def layout_of(inputs: Tensor, given: Layout | str | None = None) -> Layout:
             raise LayoutError(
                 expected=f"inputs {kind.told}{kind.axes} for layout={kind.name!r}",
                 came=str(tuple(inputs.shape)),
+                hint=_advice(inputs),
             )
         return kind(shape)
     fitting = _fitting(inputs)
@@ -61,6 +63,12 @@ def layout_of(inputs: Tensor, given: Layout | str | None = None) -> Layout:
     raise LayoutError(
         expected=f"inputs of {', '.join(f'{kind.name} {kind.axes}' for kind in KINDS)}", came=came
     )
+
+
+def _advice(inputs: Tensor) -> str:
+    """Which layouts would do for inputs (N, *F)."""
+    names = [repr(kind.name) for kind in _fitting(inputs)]
+    return f"inputs of so many axes have layout={' or '.join(names)}" if names else ""
 
 
 def is_image(inputs: Tensor) -> bool:

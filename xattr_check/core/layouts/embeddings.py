@@ -11,3 +11,5 @@ class Embeddings(Layout):
     told = "tokens × numbers "
     rank = 2
     channels = -1
+    # Tokens may stand anywhere: what stands for none of them is the same in all places.
+    alike = (0, 1)
