@@ -1,9 +1,10 @@
 """Attribution methods, each with one defect, and the check that must name it.
 
-All take (model, inputs (N, C, H, W), targets (N,)). `CONTRACT`, `DEPENDENCE`, `MEANING`, `GENERATED` and
-`EXACT` hold them by name: what breaks the rules of a call, what does not look at what it explains, what
-computes the wrong thing, what only features show that are known to have no effect, and what claims an axiom
-and breaks it; `RETRAINING` what only its pattern gives away.
+All take (model, inputs (N, C, H, W), targets (N,)); the defects of `broken_anywhere` are on inputs of any
+layout. `CONTRACT`, `DEPENDENCE`, `MEANING`, `GENERATED` and `EXACT` hold them by name: what breaks the
+rules of a call, what does not look at what it explains, what computes the wrong thing, what only features
+show that are known to have no effect, and what claims an axiom and breaks it; `RETRAINING` what only its
+pattern gives away.
 """
 
 import random

@@ -224,10 +224,10 @@ def wrong(figures: Figures, methods: Sequence[str], status: str) -> str:
     return "\n".join(lines) or "None."
 
 
-def flips(figures: Figures) -> str:
+def flips(figures: Figures, methods: Sequence[str] = (*RIGHT, *OTHERS, *BROKEN)) -> str:
     """A line for each check that passes a method on one seed and fails it on another."""
     found: dict[tuple[str, str, str], set[str]] = {}
-    for subject, _, method, check, said in judged(figures, (*RIGHT, *OTHERS, *BROKEN)):
+    for subject, _, method, check, said in judged(figures, methods):
         found.setdefault((subject, check, method), set()).add(said["status"])
     lines = [f"- `{subject}`, {check}, `{method}`" for (subject, check, method), statuses in found.items()
              if {"pass", "fail"} <= statuses]  # fmt: skip

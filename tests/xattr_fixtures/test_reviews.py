@@ -4,10 +4,12 @@ import torch
 from xattr_check.core import registry
 from xattr_check.core.context import rows
 from xattr_fixtures import _reviews_data as data
+from xattr_fixtures import _reviews_training as training
 from xattr_fixtures._reviews_networks import RecurrentNetwork, TransformerNetwork
 from xattr_fixtures._reviews_words import WORDS
 from xattr_fixtures._training import accuracy, outputs_of
 from xattr_fixtures._weights import loaded
+from xattr_fixtures.reviews import load_network
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +58,18 @@ def test_one_word_does_not_give_the_label_away(reviews):
 def test_accuracy(network, reviews):
     assert accuracy(network, reviews.ids, reviews.labels) >= 0.95
     assert sum(parameter.numel() for parameter in network.parameters()) < 60_000
+
+
+@pytest.mark.parametrize("name", ["reviews", "reviews_transformer"])
+def test_siblings_learned_the_same_or_by_heart(name, reviews):
+    siblings = registry.subjects()[name]().siblings
+    asked = torch.arange(len(reviews.ids))
+    with rows(asked), torch.no_grad():
+        found = {one: model(reviews.ids).argmax(1) == reviews.labels for one, model in siblings.items()}
+    assert found["retrained"].float().mean() >= 0.95
+    assert found["shuffled_labels"].float().mean() < 0.45
+    name = name.removeprefix("reviews").removeprefix("_") or "lstm"
+    assert accuracy(load_network(f"{name}_shuffled_labels"), *training.memorized()) >= 0.95
 
 
 def test_the_words_of_the_mask_decide(network, reviews):

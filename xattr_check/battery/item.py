@@ -103,6 +103,7 @@ class _Trial:
     lines: list[Lines] = field(default_factory=list)
     best: list[Tensor] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
+    ask: dict[str, object] = field(default_factory=dict)
     controls: Controls | None = None
 
     @property
@@ -132,11 +133,10 @@ class _Trial:
             trace = sentences.own_frames(error.__cause__, check.measure)
             return replace(self._verdict("error", str(error)), trace=trace)
         except (ControlError, Invalid) as error:
-            return self._verdict("invalid", f"{error}; the check says nothing about {subject.name!r}")
+            return self._verdict("invalid", sentences.invalid(check, error, subject.name, {}))
         if reason:
-            return self._verdict(
-                "invalid", f"{reason}; the check says nothing about {subject.name!r}", judgement
-            )
+            told = sentences.invalid(check, reason, subject.name, self.ask)
+            return self._verdict("invalid", told, judgement)
         found = self._conclude(judgement)
         if judgement.outcome == "pass" and (reason := self._uninformative()):
             sentence = f"{found.sentence}; uninformative, since {reason}"
@@ -284,6 +284,7 @@ class _Trial:
             self.lines.append(measurement.lines)
         if measurement.best is not None:
             self.best.append(measurement.best.double().cpu())
+        self.ask |= measurement.ask
         if measurement.uninformative:
             self.doubts.append(measurement.uninformative)
         return measurement.passes

@@ -3,6 +3,7 @@
 import inspect
 import math
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,10 +37,20 @@ def figures(check: Axiom, judgement: Judgement, gate: Gate) -> str:
 
 def undefined(check: Axiom, error: Undefined) -> str:
     """Why a check says nothing, and which variant of it would."""
-    if not error.ask:
-        return str(error)
+    return f"{error}{_variant(check, error.ask)}"
+
+
+def invalid(check: Axiom, reason: object, subject: str, ask: Mapping[str, object]) -> str:
+    """Why the figures of a check say nothing about a subject, and which variant may say more."""
+    return f"{reason}; the check says nothing about {subject!r}{_variant(check, ask)}"
+
+
+def _variant(check: Axiom, ask: Mapping[str, object]) -> str:
+    """What to ask for instead, where that is something."""
+    if not ask:
+        return ""
     plain = replace(check, name=check.name.partition("?")[0], parameters={})
-    return f"{error}: ask {plain.with_parameters({**check.parameters, **error.ask}).name}"
+    return f": ask {plain.with_parameters({**check.parameters, **ask}).name}"
 
 
 @dataclass(frozen=True)

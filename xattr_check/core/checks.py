@@ -45,6 +45,7 @@ class Measurement:
     passes: how many a row took through the model, where a quick run should not go on whatever that costs.
     best: (n,) the best that any map could reach, where that is known to be less than the bounds of the check.
     uninformative: why a pass would say nothing about the map, or an empty string.
+    ask: parameters of the check under which its controls may separate where they do not.
     """
 
     samples: Tensor
@@ -54,6 +55,7 @@ class Measurement:
     passes: float = 0.0
     best: Tensor | None = None
     uninformative: str = ""
+    ask: Mapping[str, object] = field(default_factory=dict)
 
 
 Rows = Literal["numbers", "shares"]

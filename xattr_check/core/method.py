@@ -113,7 +113,8 @@ class Method:
             takes_ids = subject.tokens and ("embedding" in by_row or self._inputs_name in IDS_OF_TOKENS)
             if takes_ids:
                 by_row -= {"baseline"}  # which is embedded
-            function = Serving(function, subject, takes_ids, self.keeps_rows, frozenset(by_row))
+            blind = self.control is not None
+            function = Serving(function, subject, takes_ids, self.keeps_rows, frozenset(by_row), blind)
         elif "context" in asked:
             function = partial(function, context={})
             given["context"] = {}

@@ -24,7 +24,7 @@ class Serving:
     time, whose other inputs the model finds, however often and in whatever order it is called.
 
     takes_ids: whether it is given ids (n, T) in place of their embeddings. keeps_rows: as of a method.
-    asked: what of `BY_ROW` it is given.
+    asked: what of `BY_ROW` it is given. blind: whether it asks no model, and sees the same words for all.
     """
 
     function: Callable[..., Any]
@@ -32,6 +32,7 @@ class Serving:
     takes_ids: bool
     keeps_rows: bool
     asked: frozenset[str]
+    blind: bool = False
 
     def __post_init__(self) -> None:
         # For inspect.signature and inspect.getdoc.
@@ -42,7 +43,7 @@ class Serving:
         index = current()
         index = self.subject.locate(inputs) if index is None else index.expand(len(inputs))
         ids = self._ids(inputs, index) if self.takes_ids else None
-        if any(model is sibling for sibling in self.subject.siblings.values()):
+        if self._sibling(model) is not None:
             inputs = self.subject.own_inputs(model, inputs, index)
         if "context" in self.asked or self.keeps_rows:
             return self._part(model, inputs, targets, index, ids, parameters)
@@ -77,11 +78,16 @@ class Serving:
         if "embedding" in self.asked:
             given["embedding"] = model.xattr_embedding if isinstance(model, Contextual) else None
         if "baseline" in self.asked:
-            given["baseline"] = self.subject.without_words(inputs, index)
+            given["baseline"] = self.subject.without_words(inputs, index, self._sibling(model))
         # What was given its rows has to pass them.
         with rows(None if "context" in self.asked and not self.keeps_rows else index):
             maps = as_tensor(self.function(model, inputs if ids is None else ids, targets, **given), inputs)
         return self._finished(maps, inputs, index)
+
+    def _sibling(self, model: nn.Module) -> nn.Module | None:
+        """The model, where it is a sibling, whose embedding has other numbers for the same words."""
+        known = not self.blind and any(model is one for one in self.subject.siblings.values())
+        return model if known else None
 
     def _ids(self, inputs: Tensor, index: Tensor) -> Tensor:
         """The ids of rows, where inputs are the subject's own. Raises Undefined where they are not."""

@@ -232,9 +232,13 @@ class Subject:
         """Whether inputs are embedded ids of tokens."""
         return self.layout.name == Tokens.name
 
-    def without_words(self, inputs: Tensor, index: Tensor) -> Tensor:
-        """(n, *F): inputs, rows of these numbers, with what stands for no word in all places but padding."""
-        none = self.mean if self.absent_word is None else self.absent_word
+    def without_words(self, inputs: Tensor, index: Tensor, model: nn.Module | None = None) -> Tensor:
+        """(n, *F): inputs, rows of these numbers, with what stands for no word in all places but padding.
+
+        model: a sibling, whose own inputs these are; the subject's model for None.
+        """
+        absent = self.absent_word if model is None else self._absent_word_of(model)
+        none = self.mean if absent is None else absent
         return self.where_valid(none.to(inputs).expand_as(inputs), inputs, index)
 
     def where_valid(self, values: Tensor, others: Tensor, index: Tensor) -> Tensor:
@@ -255,18 +259,26 @@ class Subject:
     @cached_property
     def mean(self) -> Tensor:
         """What broadcasts to inputs: their mean, of tokens that of all that are no padding, in any place."""
+        return self._mean_of(self.inputs)
+
+    def _mean_of(self, inputs: Tensor) -> Tensor:
+        """`mean` of these inputs (N, *F), those of the subject as a model or a sibling is given them."""
         if self.valid is None or not isinstance(self.layout, Embeddings):
-            return self.layout.mean(self.inputs)
-        return self.inputs[self.valid].mean(0)
+            return self.layout.mean(inputs)
+        return inputs[self.valid].mean(0)
 
     @cached_property
     def absent_word(self) -> Tensor | None:
         """The embedding of the id that stands for no word, (E,), else `mean`; None for what are no ids."""
-        if not isinstance(self.model, Contextual) or not self.tokens:
+        return self._absent_word_of(self.model)
+
+    def _absent_word_of(self, model: nn.Module) -> Tensor | None:
+        """The absent word in the embedding of the model, or of a sibling."""
+        if not isinstance(model, Contextual) or not self.tokens:
             return None
         if self.absence is None:
-            return self.mean
-        return self.model.xattr_embed(torch.tensor([self.absence], device=self.inputs.device))[0]
+            return self._mean_of(self.own_inputs(model, self.inputs, torch.arange(len(self.inputs))))
+        return model.xattr_embed(torch.tensor([self.absence], device=self.inputs.device))[0]
 
     def _fit(
         self, sibling: str, model: nn.Module, kind: type[Output] | None, beside: Context | None

@@ -2,13 +2,14 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from xattr_check.core.outputs import Classes, Output
 from xattr_check.generation.patches import paste
 from xattr_check.generation.scenarios import Scenario
 from xattr_check.perturbation.chunks import Chunks
@@ -18,8 +19,8 @@ T = TypeVar("T")
 # The certificate, in units of the contributing feature's effect: a forbidden change over all draws. What
 # [khakzar2022] reports as 0.0712 is another quantity, the change over the output itself, as a mean.
 MEDIAN, NINETIETH = 0.07, 0.15
-# The softmax that every feature alone gives its own class, and in `saturation` the share that it reaches of
-# the effect of all.
+# The probability that every feature alone gives its own class or label, and in `saturation` the share that it
+# reaches of the effect of all.
 SOFTMAX, REACH = 0.94, 0.93
 # Fresh references and placements behind a certificate.
 DRAWS = 32
@@ -32,7 +33,7 @@ Variant = tuple[int, int]
 class Outcome:
     """What a model says about n samples in K draws each.
 
-    own: (n, K, F) log-probability of each feature's own class, with that feature alone.
+    own: (n, K, F) log-probability of each feature's own class or label, with that feature alone.
     logit: (n, K, F) the logit of the same.
     effect: (n, K, F) that logit minus the one of the empty image.
     larger, smaller: (n, K, J) the output with and without the feature, for each forbidden change.
@@ -125,6 +126,7 @@ def free_variants(scenario: Scenario) -> list[Variant]:
 class Stage:
     """A frozen copy of a model on which coalitions of patches are shown.
 
+    output: what its outputs mean.
     memory: bytes that a chunk of images and its activations may take; where the device runs out of memory
         nevertheless, the chunk is halved and the work goes on.
     """
@@ -133,6 +135,7 @@ class Stage:
     example: Tensor
     scenario: Scenario
     memory: int
+    output: Output = field(default_factory=Classes)
 
     def __post_init__(self) -> None:
         # Frozen, so that no gradient is computed for weights; a copy, so that the user's stay as they are.
@@ -202,7 +205,7 @@ class Stage:
             single = 1 << feature
             logit = output(single, made, single)
             logits.append(logit)
-            alone.append(logit - shown[single, single].logsumexp(2))
+            alone.append(self._log_probability(shown[single, single], classes[:, made]))
             effects.append(logit - output(0, made, 0))
         everything = scenario.coalitions - 1
         return Outcome(
@@ -213,6 +216,12 @@ class Stage:
             smaller=torch.stack([output(c.smaller, c.output, c.smaller) for c in scenario.changes], 2),
             whole=output(everything, 0, everything) - output(0, 0, 0),
         )
+
+    def _log_probability(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(n, K) of outputs (n, K, classes) for targets (n,)."""
+        count, draws, _ = outputs.shape
+        asked = targets.repeat_interleave(draws)
+        return self.output.log_probability(outputs.flatten(0, 1), asked).reshape(count, draws)
 
     def in_chunks(self, work: Callable[[slice], T], count: int, draws: int, variants: int) -> list[T]:
         """What the work makes of slices of count samples that fit the memory."""

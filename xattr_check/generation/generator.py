@@ -41,7 +41,7 @@ class Maker:
         self.channels = subject.inputs.shape[1]
         self.low = subject.inputs.amin((0, 2, 3))[:, None, None]
         self.high = subject.inputs.amax((0, 2, 3))[:, None, None]
-        self.stage = Stage(subject.model, subject.inputs[:2], plan.scenario, run.memory)
+        self.stage = Stage(subject.model, subject.inputs[:2], plan.scenario, run.memory, subject.output)
         outputs = self._outputs()
         self.outputs = int(outputs.shape[1])
         if self.outputs < max(2, plan.scenario.classes):
@@ -144,6 +144,7 @@ class Maker:
         shown = digest(self.subject.inputs) if self.plan.reference == "inputs" else ""
         return {
             "model": self.run.model_digest(self.subject.model),
+            "output": self.subject.output.name,
             "range": digest(self.low, self.high),
             "size": list(self.size),
             "reference": digest(self.references(2, two), shown),

@@ -78,8 +78,9 @@ class Plan:
             raise wrong(
                 "features are generated for images (N, C, H, W)", came=str(tuple(subject.inputs.shape))
             )
-        if subject.output.name != "classes":
-            raise wrong("features are generated for classes", came=f"output={subject.output.name!r}")
+        if "logits" not in subject.output.offers:
+            needed = "features are generated for logits of classes or labels"
+            raise wrong(needed, came=f"output={subject.output.name!r}")
         size = (subject.spatial[0], subject.spatial[1])
         chosen = default_side(size) if side is None else side
         if side is None and not scenario.saturating and scenario.features > 2:

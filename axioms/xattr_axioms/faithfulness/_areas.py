@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from xattr_check.core import Draw, Explainer, Lines, Measurement, Subject
-from xattr_check.core.units import By
+from xattr_check.core.units import By, Units
 from xattr_check.perturbation.curves import area, between, ranked_outputs
 from xattr_check.perturbation.fills import Fill
 from xattr_check.perturbation.greedy import Done, Seeks, greedy_curve
@@ -30,4 +30,14 @@ def measure_area(
     best = greedy_curve(subject, draw, places, done, seeks, fill=fill, by=by)
     if best is None:
         best = between(curve, 0.0 if done == "removed" else 1.0)
-    return Measurement(area(curve, places), evidence={"curve": curve}, lines=lines, best=area(best, places))
+    samples, best, evidence = area(curve, places), area(best, places), {"curve": curve}
+    return Measurement(samples, evidence=evidence, lines=lines, best=best, ask=_coarser(subject, by))
+
+
+def _coarser(subject: Subject, by: By) -> dict[str, object]:
+    """Regions in place of pixels, where they are of more than one.
+
+    Single pixels that are left of a thing may look like another one, as those of a spot like a texture.
+    """
+    fewer = by == "pixels" and Units.of(subject, "regions").count < Units.of(subject, by).count
+    return {"by": "regions"} if fewer else {}

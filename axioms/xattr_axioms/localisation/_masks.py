@@ -19,16 +19,28 @@ localisation = partial(
 )
 
 
-def heat(method: Explainer, subject: Subject, draw: Draw) -> tuple[Tensor, str]:
+def heat(method: Explainer, subject: Subject, draw: Draw, mask: Tensor | None = None) -> tuple[Tensor, str]:
     """(n, P) float64, the evidence for the target on each feature: what is positive of the scores.
 
     A map without any says as much as one that is the same everywhere, and counts as that; the finding tells.
+
+    mask: (n, P) for what does not ask how much heat there is, as a share of it or its maximum: the little
+        that the negative of a map, or the map of another target, has for this one lies at the same place as
+        all that it has against it. A map that speaks against the target there in all counts as the same
+        everywhere too.
     """
-    scores = method.scores(subject.model, draw.inputs, draw.targets).clamp_min(0)
+    scores = method.scores(subject.model, draw.inputs, draw.targets)
     empty = ~(scores > 0).any(1)
-    count = int(empty.sum())
-    told = f"no evidence for the target in {count} of {len(empty)} maps, counted as the same everywhere"
-    return torch.where(empty[:, None], 1.0, scores), told if count else ""
+    against = torch.zeros_like(empty) if mask is None else ((scores * mask).sum(1) < 0) & ~empty
+    counts = {"no evidence for the target in {} maps": empty, "evidence against it on {} masks": against}
+    told = [
+        words.format(f"{int(which.sum())} of {len(which)}")
+        for words, which in counts.items()
+        if bool(which.any())
+    ]
+    nothing = (empty | against)[:, None]
+    finding = f"{' and '.join(told)}, counted as the same everywhere" if told else ""
+    return torch.where(nothing, 1.0, scores.clamp_min(0)), finding
 
 
 def foreground(subject: Subject, draw: Draw) -> Tensor:

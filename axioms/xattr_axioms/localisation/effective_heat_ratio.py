@@ -43,10 +43,13 @@ def effective_heat_ratio(method: Explainer, subject: Subject, draw: Draw) -> Mea
     here; the two are the same where heat is 1 or 0. Case (c) of Fig. 11 there is lost by that: little heat,
     all of it on the mask, comes to 1 here, as much heat does. The evidence has both curves, the published one
     with heat on the map's own scale, which compares maps of one unit. Features without heat are above no
-    threshold in either.
+    threshold in either. A map whose sum over the mask is against the target counts as the same everywhere, if
+    not in the published curve.
     """
-    found, told = heat(method, subject, draw)
-    ratio, published = heat_ratios(found, foreground(subject, draw))
+    mask = foreground(subject, draw)
+    found, told = heat(method, subject, draw, mask)
+    ratio, _ = heat_ratios(found, mask)
+    _, published = heat_ratios(heat(method, subject, draw)[0], mask)
     area = torch.trapezoid(ratio, dx=1 / STEPS, dim=1)
     places = torch.linspace(0, 1, STEPS + 1, dtype=torch.float64).tolist()
     lines = Lines("threshold, as a quantile of the map", "share of the heat on the mask", places, {"": ratio})

@@ -15,6 +15,10 @@ from xattr_check.core import Beats, Draw, Explainer, Measurement, Subject
     reads="of the evidence for the target falls on the mask",
 )
 def foreground_share(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
-    """Share of the positive attribution that falls on the mask, for each input."""
-    found, told = heat(method, subject, draw)
-    return Measurement(share_on(found, foreground(subject, draw)), told)
+    """Share of the positive attribution that falls on the mask, for each input.
+
+    A map whose sum over the mask is against the target counts as the same everywhere.
+    """
+    mask = foreground(subject, draw)
+    found, told = heat(method, subject, draw, mask)
+    return Measurement(share_on(found, mask), told)

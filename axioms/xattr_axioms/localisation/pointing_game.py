@@ -19,9 +19,12 @@ TOLERANCE = 1 / 16
     reads="of the maps have their maximum on the mask, or within a sixteenth of the side of it",
 )
 def pointing_game(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
-    """Whether the maximum of the map hits the mask, 0 or 1; the share that does, where several places tie."""
-    found, told = heat(method, subject, draw)
+    """Whether the maximum of the map hits the mask, 0 or 1; the share that does, where several places tie.
+
+    A map whose sum over the mask is against the target counts as the same everywhere.
+    """
     mask = foreground(subject, draw)
+    found, told = heat(method, subject, draw, mask)
     if isinstance(subject.layout, Beside):
         mask = subject.layout.dilated(mask, round(min(subject.spatial) * TOLERANCE))
     highest = found == found.amax(1, keepdim=True)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from broken_anywhere import BROKEN
 from judging import judge, measured
 from scipy.ndimage import gaussian_filter
 from subjects import columns, images, sharp, tokens
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 import xattr_check
 from xattr_axioms.contract._calls import ROUNDING
 from xattr_axioms.faithfulness.sensitivity_n import SUBSETS
-from xattr_check import Beats, Subject, load_method
+from xattr_check import Beats, Subject, load_method, load_subject
 from xattr_check.core.run import Draw, Run
 from xattr_check.core.units import Units
 from xattr_check.perturbation.curves import shares, whole_shares
@@ -330,3 +331,14 @@ def test_a_constant_map_tells_nothing_about_regions(run: Run) -> None:
     assert str(verdict).endswith(
         "the attribution is the same in all regions for 12 of 12 inputs, counted as 0"
     )
+
+
+def test_where_single_pixels_say_nothing_regions_are_asked_for(run: Run) -> None:
+    """Pixels that are left of solid spots look like the textures that count, whatever map they went by."""
+    subject = load_subject("regression")
+    verdict = judge("deletion", "xattr:gradient", subject, run)
+    assert verdict.status == "invalid"
+    assert str(verdict).endswith("says nothing about 'regression': ask deletion?by=regions")
+    right = judge("deletion?by=regions&steps=6", "xattr:integrated_gradients", subject, run)
+    negated = judge("deletion?by=regions&steps=6", BROKEN["negated"].on("negated", subject), subject, run)
+    assert (right.status, negated.status) == ("pass", "fail")

@@ -163,6 +163,26 @@ def test_what_is_right_passes_and_what_is_wrong_fails(check: str, run: Run) -> N
     )
 
 
+@pytest.mark.parametrize("check", ["effective_heat_ratio", "foreground_share", "pointing_game"])
+def test_what_little_speaks_for_the_target_is_no_share_of_a_map_against_it(check: str, run: Run) -> None:
+    """Both are at the same place in the negative of a map, whose other pixels say nothing."""
+
+    def two_signs(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        mask = subject.truth["mask"][subject.locate(inputs)].to(inputs)
+        columns = torch.arange(SIDE) % 3
+        return mask * torch.where(columns == 0, -1.0, 1.0)
+
+    def negated(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        return -two_signs(model, inputs, targets)
+
+    subject = cornered()
+    verdicts = [judge(check, method, subject, run) for method in (two_signs, negated)]
+    assert [one.status for one in verdicts] == ["pass", "fail"]
+    told = "evidence against it on 32 of 32 masks, counted as the same everywhere"
+    assert str(verdicts[1]).endswith(told)
+    assert verdicts[1].interval.value == pytest.approx(verdicts[1].controls["constant"])
+
+
 def test_a_map_without_evidence_is_a_constant_one(run: Run) -> None:
     def nothing(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         return torch.zeros_like(inputs)

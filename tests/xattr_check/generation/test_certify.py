@@ -1,13 +1,14 @@
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
 from features import ChannelMeans, Given, given, network
 from torch import Tensor, nn
 
+from xattr_check.core.outputs import Labels
 from xattr_check.core.state import ModelState
 from xattr_check.generation.certify import Certificate, Outcome, Stage, Variant, certificate, unit
 from xattr_check.generation.scenarios import Scenario, scenario
@@ -429,3 +430,15 @@ def test_gradients_go_into_the_free_features() -> None:
     assert reached(data, kind, every, lambda found: found.effect[..., 0]) == [True, False]
     with pytest.raises(RuntimeError, match="does not require grad"):
         reached(data, kind, held, lambda found: found.whole)
+
+
+def test_the_probability_of_a_label_is_its_own_sigmoid() -> None:
+    """That of a class is beside all others."""
+    kind = scenario("double")
+    made = given(kind)
+    classes = stage(kind).outcome(*made)
+    labels = replace(stage(kind), output=Labels()).outcome(*made)
+    torch.testing.assert_close(labels.own, labels.logit.sigmoid().log())
+    assert torch.equal(labels.logit, classes.logit)
+    assert bool((classes.own < 0).all())
+    assert not torch.allclose(labels.own, classes.own)

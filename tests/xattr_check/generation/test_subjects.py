@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from broken_anywhere import BROKEN
 from features import Bent, ChannelMeans, toy
-from judging import shared_folder
+from judging import judge, shared_folder
 from subjects import columns
 from torch import Tensor, nn
 
@@ -368,3 +369,27 @@ def test_a_gpu_makes_features(run: Run) -> None:
     found = generated("single")(toy(ChannelMeans(100)).to(torch.device("cuda")), run)
     assert len(found.inputs) >= 3
     assert found.inputs.device.type == "cuda"
+
+
+def test_labels_have_features_too(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    """Each makes a label of its own, whose sigmoid says so, and others may hold beside it."""
+    monkeypatch.setattr(blocks, "BLOCK", 32)
+    subject = replace(toy(ChannelMeans(100)), output="labels")
+    found = generated("null")(subject, run)
+    with torch.no_grad():
+        shown = subject.model(found.inputs).sigmoid()
+    assert len(found.inputs) == 32
+    assert bool((shown.gather(1, found.targets[:, None]) > 0.94).all())
+    # By the softmax each would leave the other less than a half.
+    assert float(shown.gather(1, found.truth["other_target"][:, None]).mean()) > 0.8
+    right, broken = "xattr:occlusion?window=5", BROKEN["another_target"].on("another_target", subject)
+    verdicts = [judge("null_feature", method, subject, run) for method in (right, broken)]
+    assert [one.status for one in verdicts] == ["pass", "fail"], verdicts
+
+
+@pytest.mark.parametrize("output", ["value", "margin"])
+def test_other_outputs_have_none(output: str, run: Run) -> None:
+    model = nn.Sequential(ChannelMeans(), nn.Linear(3, 1))
+    subject = Subject("toy", model, toy().inputs, toy().targets, output=output)
+    told = "needs logits, which subject 'toy' does not offer"
+    assert judge("null_feature", "xattr:occlusion", subject, run).sentence == told

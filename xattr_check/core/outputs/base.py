@@ -16,7 +16,8 @@ class Output(ABC):
 
     name: how a subject asks for it. noun: what `probability` gives, in words. falls: what it
         does when all features go.
-    offers: what a check may need of a subject: `probability`, that of a label, and `accuracy`.
+    offers: what a check may need of a subject: `probability`, that of a label, `accuracy`, and `logits`, each
+        of which an input can be made to raise while others stay.
     spoiled_by: operations after which a value is no logit, by their name in torch's graph.
     made_by: operations by which a model's own output is brought into this form.
     """
@@ -32,13 +33,17 @@ class Output(ABC):
     def probability(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(n,) in 0…1: how much outputs (n, K) say that the targets (n,) hold; it rises with the score."""
 
+    def log_probability(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(n,): the logarithm of `probability`."""
+        return self.probability(outputs, targets).log()
+
     @abstractmethod
     def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(n,) bool: whether outputs (n, K) name the targets (n,). Raises Undefined where none can."""
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """() the sum over rows of what training lessens, for outputs (n, K) and targets (n,)."""
-        return -self.probability(outputs, targets).log().sum()
+        return -self.log_probability(outputs, targets).sum()
 
     def effect(self, full: Tensor, empty: Tensor) -> float:
         """How far probabilities (n,) fall on average when all features go."""

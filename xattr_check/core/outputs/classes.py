@@ -10,10 +10,15 @@ class Classes(Output):
     """Logits of classes that exclude one another."""
 
     name = "classes"
+    offers = frozenset({"probability", "accuracy", "logits"})
 
     def probability(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(n,): their softmax."""
         return score(outputs.softmax(1), targets)
+
+    def log_probability(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(n,): their logarithm, also where it is far below zero."""
+        return score(outputs, targets) - outputs.logsumexp(1)
 
     def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(n,): whether the target has the largest."""

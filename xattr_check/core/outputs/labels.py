@@ -1,6 +1,7 @@
 """Labels."""
 
 from torch import Tensor
+from torch.nn import functional
 
 from xattr_check.core.outputs.base import Output, score
 
@@ -10,11 +11,15 @@ class Labels(Output):
 
     name = "labels"
     # Which labels hold of an input, targets alone do not tell.
-    offers = frozenset({"probability"})
+    offers = frozenset({"probability", "logits"})
 
     def probability(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(n,): the sigmoid of the target's."""
         return score(outputs, targets).sigmoid()
+
+    def log_probability(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(n,): its logarithm, also where it is far below zero."""
+        return functional.logsigmoid(score(outputs, targets))
 
     def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(n,): whether the target's is above zero: it is taken to hold."""

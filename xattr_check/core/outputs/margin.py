@@ -20,6 +20,6 @@ class Margin(Output):
         """(n,): whether z is on the target's side."""
         return score(outputs, targets) > 0
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """(): binary cross entropy."""
-        return -functional.logsigmoid(score(outputs, targets)).sum()
+    def log_probability(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(n,): its logarithm; the loss is binary cross entropy."""
+        return functional.logsigmoid(score(outputs, targets))
