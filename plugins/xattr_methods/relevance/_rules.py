@@ -106,12 +106,13 @@ class Propagation:
         return zip(call.sources, call.pull(arriving), strict=True)
 
     def _shares_with_constant(self, call: Call, source: Tensor) -> bool:
-        """Whether a constant is added that takes its share as a bias does, as are places of tokens.
+        """Whether a tensor is added that takes its share as a bias does, as are places of tokens.
 
-        Not to the input itself, which is shifted so.
+        Not to the input itself, which is shifted so, and not one number, which says nothing of its own.
         """
-        added = call.name in ("add", "sub", "rsub") and self.rules.bias and self.rules.sums == "epsilon"
-        return added and not self.reads_input(source)
+        added = call.name in ("add", "sub", "rsub") and any(one.numel() > 1 for one in call.constants)
+        shares = self.rules.bias and self.rules.sums == "epsilon"
+        return added and shares and not self.reads_input(source)
 
     def through_layer(self, layer: Layer, relevance: Tensor) -> Tensor:
         """The relevance of a layer's source, by the rule that the layer gets."""

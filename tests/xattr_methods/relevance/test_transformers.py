@@ -39,14 +39,14 @@ class Encoder(nn.Module):
         super().__init__()
         self.spelling = spelling
         self.read, self.classifier = nn.Linear(3, 4, bias=bias), nn.Linear(4, 3, bias=bias)
-        self.places = nn.Parameter(torch.randn(5, 4) if bias else torch.zeros(5, 4))
+        self.places = nn.Parameter(torch.randn(6, 4) if bias else torch.zeros(6, 4))
         self.start = nn.Parameter(torch.randn(1, 1, 4) if bias else torch.zeros(1, 1, 4))
         norms = (lambda width: nn.LayerNorm(width, bias=bias)), nn.RMSNorm
         self.blocks = nn.ModuleList(Block(norm, bias) for norm in norms)
 
     def embed(self, inputs: Tensor) -> Tensor:
         start = self.start.expand(len(inputs), -1, -1)
-        return torch.cat([start, self.read(inputs) + self.places], 1)
+        return torch.cat([start, self.read(inputs)], 1) + self.places
 
     def forward(self, inputs: Tensor) -> Tensor:
         tokens = self.embed(inputs)
