@@ -16,7 +16,7 @@ def on_features(
     class_last: whether tokens that are of no feature stand behind the others.
     """
     tokens = values.shape[1]
-    cells = _patches(axes, convolved, tokens) if isinstance(axes, Beside) else axes.spatial
+    cells = patches(axes, convolved, tokens) if isinstance(axes, Beside) else axes.spatial
     count = Size(cells).numel()
     if not cells or count > tokens:
         raise Declined(
@@ -29,7 +29,7 @@ def on_features(
     )
 
 
-def _patches(axes: Beside, convolved: list[tuple[int, ...]], tokens: int) -> tuple[int, ...]:
+def patches(axes: Beside, convolved: list[tuple[int, ...]], tokens: int) -> tuple[int, ...]:
     """How many patches there are along each axis: the most that so many tokens can be.
 
     As many as cells of a convolution, or else a grid of the shape of the input; none where there is none.

@@ -72,10 +72,10 @@ def lrp(
     A BatchNorm counts as part of the linear layer before it, and passes all relevance where there is none.
     Additions and average pools share in proportion to the contributions (to the positive ones under
     `rule=zplus`), maxima give all to the winner, nonlinearities pass it on. Biases keep their share, as do
-    tensors that are added behind the first layer, such as the places of tokens: the relevance sums to the logit
-    in networks without biases alone, up to ε, and for αβ where each unit has contributions of both signs. A
-    comparison with zennit needs its SequentialMergeBatchNorm, a Sum module for each addition, and the logit in
-    place of 1 to start from; its rules other than ε are stabilised as well.
+    tensors that are added behind the first layer, such as the places of tokens: the relevance sums to the
+    logit in networks without biases alone, up to ε, and for αβ where each unit has contributions of both
+    signs. A comparison with zennit needs its SequentialMergeBatchNorm, a Sum module for each addition, and
+    the logit in place of 1 to start from; its rules other than ε are stabilised as well.
 
     Transformers have the rules of AttnLRP [achtibat2024]: a product of two activations, as of queries and
     keys or of attention and values, gives half to each, by ε; softmax has Rᵢ = xᵢ (R′ᵢ − sᵢ Σⱼ R′ⱼ), and

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xattr_check.core.method import Method
-from xattr_methods import attention, attention_rollout, chefer_relevance
+from xattr_methods import attention, attention_rollout, chefer_relevance, gradcam
 from xattr_methods._written_out import scaled_dot_product_attention
 from xattr_methods.activations._attention import attention_of
 
@@ -138,6 +138,42 @@ def test_patches_are_enlarged_and_what_is_no_patch_is_left_out(method: Method) -
     wanted = functional.interpolate(cells, size=(4, 6), mode="bilinear")
     torch.testing.assert_close(found, wanted, **EXACT)
     torch.testing.assert_close(method(cut, images, TARGETS), wanted, **EXACT)
+
+
+def test_gradcam_takes_the_patches_of_a_layer_of_tokens() -> None:
+    images = torch.randn(3, 3, 4, 6, dtype=torch.float64)
+    for pool in ("mean", "first"):
+        model = transformer(patch=2, pool=pool, spelling="module")
+        norm = nn.LayerNorm(4).double()
+        model.layers[1] = Normed(norm, model.layers[1])
+        kept: list[Tensor] = []
+        handle = norm.register_forward_hook(lambda module, given, output, kept=kept: kept.append(output))
+        chosen = model(images).gather(1, TARGETS[:, None]).sum()
+        handle.remove()
+        (slopes,) = torch.autograd.grad(chosen, kept[0])
+        slow = [
+            (slope[-6:].mean(0) * tokens[-6:]).sum(1).clamp_min(0).reshape(1, 2, 3)
+            for slope, tokens in zip(slopes, kept[0].detach(), strict=True)
+        ]
+        wanted = functional.interpolate(torch.stack(slow), size=(4, 6), mode="bilinear")
+        found = gradcam(model, images, TARGETS, layer="layers.1.norm")
+        torch.testing.assert_close(found, wanted, **EXACT)
+    rows = nn.Sequential(nn.Flatten(2), nn.Linear(24, 2), nn.Flatten(), nn.Linear(6, 3)).double()
+    with pytest.raises(ValueError, match=r"token for each patch of image \(4, 6\), came \(3, 3, 2\)"):
+        gradcam(rows, images, TARGETS, layer="1")
+
+
+class Normed(nn.Module):
+    """A layer of attention behind a norm."""
+
+    def __init__(self, norm: nn.Module, layer: nn.MultiheadAttention) -> None:
+        super().__init__()
+        self.norm, self.layer = norm, layer
+        self.num_heads, self.out_proj = layer.num_heads, layer.out_proj
+        self.in_proj_weight, self.in_proj_bias = layer.in_proj_weight, layer.in_proj_bias
+
+    def forward(self, *given: Tensor, **options: bool) -> tuple[Tensor, Tensor]:
+        return self.layer(*[self.norm(given[0])] * 3, **options)
 
 
 class Split(nn.Module):
