@@ -13,7 +13,7 @@ def raw_attention(found: Attention) -> Tensor:
     return found.read_out(found.weights[-1].mean(1))
 
 
-@method()
+@method(keeps_rows=True)
 def attention(
     model: nn.Module,
     inputs: Tensor,

@@ -26,7 +26,7 @@ def _with_shortcut(weights: Tensor) -> Tensor:
     return (weights + torch.eye(tokens, dtype=weights.dtype, device=weights.device)) / 2
 
 
-@method()
+@method(keeps_rows=True)
 def attention_rollout(
     model: nn.Module,
     inputs: Tensor,

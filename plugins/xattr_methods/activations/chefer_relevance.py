@@ -23,7 +23,7 @@ def relevance(found: Attention) -> Tensor:
     return found.read_out(added)
 
 
-@method()
+@method(keeps_rows=True)
 def chefer_relevance(
     model: nn.Module,
     inputs: Tensor,

@@ -37,7 +37,7 @@ def read_composite(composite: str) -> tuple[str, str, str]:
     return dense, convolution, first
 
 
-@method()
+@method(keeps_rows=True)
 def lrp(
     model: nn.Module,
     inputs: Tensor,

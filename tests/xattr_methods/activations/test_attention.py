@@ -1,14 +1,19 @@
 """What attention says of features, against slow textbook versions on small float64 transformers."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
+from judging import judge
 from networks import SPELLINGS, Attending, parts, settled
 from torch import Tensor, nn
 from torch.nn import functional
 
+from xattr_check import Subject
 from xattr_check.core.method import Method
+from xattr_check.core.run import Run
+from xattr_check.storage.store import Store
 from xattr_methods import attention, attention_rollout, chefer_relevance, gradcam
 from xattr_methods._written_out import scaled_dot_product_attention
 from xattr_methods.activations._attention import attention_of
@@ -274,3 +279,12 @@ def test_a_query_of_its_own_may_read_the_tokens_last_and_no_other_layer_may_diff
     torch.testing.assert_close(found, wanted.transpose(1, 2), **EXACT)
     with pytest.raises(ValueError, match="on the same 5 tokens, came 1×5, 5×1; use xattr:attention"):
         chefer_relevance(Pooling(False), x, TARGETS, layout="embeddings")
+
+
+def test_attention_does_not_see_the_target_and_relevance_does(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, images = Attending(3, 6, patch=2, pool="first").eval(), torch.randn(8, 3, 8, 8)
+    subject = Subject("patches", model, images, model(images).argmax(1))
+    run = Run(store=Store(tmp_path))
+    found = [judge("depends_on_target", f"xattr:{method.name}", subject, run).status for method in METHODS]
+    assert found == ["fail", "fail", "pass"]
