@@ -85,18 +85,19 @@ class Difference:
     def _through_norm(self, call: Call, multiplier: Tensor) -> Tensor:
         """As c · r with r = 1 / √(mean c² + ε), and the rescale rule for r.
 
-        Δ(cr) = Δc r + c′ Δr with the smaller r and the other c, which is the smaller one: where tokens of the
-        baseline are all alike, their r is so large that means of both lose all digits.
+        Δ(cr) = Δc r̄ + c̄ Δr with the harmonic mean r̄ = 2 r r′ / (r + r′), and so c̄ = (cr + c′r′) / (r + r′):
+        where the numbers of a token are all alike at the baseline, its r′ is so large that with the mean of r
+        and r′ all digits would be lost.
         """
         (source,), norm = call.sources, norm_of(call)
         here, there = norm.centre(source.detach()), norm.centre(self.baseline[id(source)])
         scale, scale_there = norm.scale(here), norm.scale(there)
-        weighted = norm.weighted(multiplier)
+        weighted, both = norm.weighted(multiplier), scale + scale_there
         # Δr / Δ(mean c²), written so that nothing is divided by a difference.
-        slope = -((scale * scale_there) ** 2) / (scale + scale_there)
-        smaller = torch.where(scale < scale_there, there, here)
-        through_scale = slope * (weighted * smaller).mean(norm.axes, keepdim=True)
-        return norm.centre(weighted * torch.minimum(scale, scale_there) + through_scale * (here + there))
+        slope = -((scale * scale_there) ** 2) / both
+        middle = (here * scale + there * scale_there) / both
+        through_scale = slope * (weighted * middle).mean(norm.axes, keepdim=True)
+        return norm.centre(weighted * 2 * scale * scale_there / both + through_scale * (here + there))
 
 
 class Halves(Difference):

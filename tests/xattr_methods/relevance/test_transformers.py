@@ -170,9 +170,8 @@ def test_norms_by_the_rescale_rule_step_by_step(centred: bool) -> None:
     squares = [(one**2).mean() for one in own]
     roots = [(one + 1e-5) ** -0.5 for one in squares]
     slope = (roots[0] - roots[1]) / (squares[0] - squares[1])
-    less = 0 if roots[0] < roots[1] else 1  # of both, which has the smaller root
-    of_root = (up * scale * own[1 - less]).sum()
-    each = up * scale * roots[less] + of_root * slope * (own[0] + own[1]) / 4
+    of_root = (up * scale * (own[0] * roots[0] + own[1] * roots[1]) / (roots[0] + roots[1])).sum()
+    each = up * scale * 2 / (1 / roots[0] + 1 / roots[1]) + of_root * slope * (own[0] + own[1]) / 4
     torch.testing.assert_close(found, each - each.mean() if centred else each, **EXACT)
 
 
