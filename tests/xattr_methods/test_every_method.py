@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from networks import Pooled, settled
+from networks import awkward, settled
 from torch import Tensor, nn
 
 import xattr_check
@@ -54,10 +54,12 @@ class Bounded(nn.Module):
             raise self.error("too many")
 
 
-def made(error: type[Exception] = torch.OutOfMemoryError, count: int = 5) -> tuple[Bounded, Tensor, Tensor]:
+def made(
+    name: str, error: type[Exception] = torch.OutOfMemoryError, count: int = 5
+) -> tuple[Bounded, Tensor, Tensor]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = Bounded(settled(Pooled()), error)
+        model = Bounded(settled(awkward(name)), error)
         inputs = torch.randn(count, 3, SIDE, SIDE, dtype=torch.float64)
     return model, inputs, torch.tensor([0, 2, 1, 1, 0])[:count]
 
@@ -77,7 +79,7 @@ def assert_untouched(before: ModelState) -> None:
 
 @every_method
 def test_maps_depend_on_nothing_but_the_input(name: str) -> None:
-    model, inputs, targets = made()
+    model, inputs, targets = made(name)
     before, generators, given = ModelState(model), generator_states(), inputs.clone()
     maps = explain(name, model, inputs, targets)
     assert maps.shape in (inputs.shape, (len(inputs), 1, SIDE, SIDE))
@@ -96,7 +98,7 @@ def test_maps_depend_on_nothing_but_the_input(name: str) -> None:
 
 @every_method
 def test_chunks_are_halved_where_memory_runs_out(name: str) -> None:
-    model, inputs, targets = made()
+    model, inputs, targets = made(name)
     before = ModelState(model)
     whole = explain(name, model, inputs, targets)
     for limit in (1, 3):
@@ -118,7 +120,7 @@ def test_chunks_are_halved_where_memory_runs_out(name: str) -> None:
 @every_method
 def test_a_model_that_raises_is_left_as_found(name: str) -> None:
     for trainable in (True, False):
-        model, inputs, targets = made(RuntimeError)
+        model, inputs, targets = made(name, RuntimeError)
         model.requires_grad_(trainable)
         before = ModelState(model)
         whole = explain(name, model, inputs, targets)
@@ -132,7 +134,7 @@ def test_a_model_that_raises_is_left_as_found(name: str) -> None:
 
 
 def test_the_convergence_delta_is_measured_in_halves() -> None:
-    model, inputs, targets = made()
+    model, inputs, targets = made("integrated_gradients")
     whole = convergence_delta(model, inputs, targets, inputs)
     model.limit = 2
     halved = convergence_delta(model, inputs, targets, inputs)
@@ -140,7 +142,7 @@ def test_the_convergence_delta_is_measured_in_halves() -> None:
 
 
 def test_references_side_by_side_are_fewer_where_memory_runs_out() -> None:
-    model, inputs, targets = made(count=1)
+    model, inputs, targets = made("deepshap", count=1)
     whole = explain("deepshap", model, inputs, targets)
     model.limit = 1
     torch.testing.assert_close(explain("deepshap", model, inputs, targets), whole, rtol=1e-8, atol=1e-10)

@@ -16,7 +16,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import Dense, Pooled, settled
+from networks import OF_ATTENTION, Attending, Dense, awkward, settled
 from torch import Tensor, nn
 
 import xattr_check
@@ -45,8 +45,8 @@ class Case:
     background: Tensor
 
 
-def made(kind: str, seed: int) -> Case:
-    """A case of images (N, C, H, 6), columns (N, D) or tokens (N, T, E)."""
+def made(kind: str, seed: int, name: str = "") -> Case:
+    """A case of images (N, C, H, 6), columns (N, D) or tokens (N, T, E), for a method of that name."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
 
@@ -56,10 +56,15 @@ def made(kind: str, seed: int) -> Case:
         outputs, width = between(2, 4), between(3, 7)
         if kind == "images":
             shape: tuple[int, ...] = (between(1, 3), 2 * between(2, 4), 6)
-            models = [Pooled(shape[0], width, outputs) for _ in range(2)]
+            models = [awkward(name, shape[0], width, outputs) for _ in range(2)]
         else:
             shape = (between(2, 6),) if kind == "columns" else (between(2, 4), between(1, 3))
-            models = [Dense(torch.Size(shape).numel(), width, outputs) for _ in range(2)]
+            models = [
+                Attending(shape[1], 2 * width, outputs)
+                if name in OF_ATTENTION
+                else Dense(torch.Size(shape).numel(), width, outputs)
+                for _ in range(2)
+            ]
         inputs = torch.randn(between(1, 3), *shape, dtype=torch.float64)
         return Case(
             settled(models[0]),
@@ -100,6 +105,8 @@ def rows_alone(name: str, case: Case) -> Pair:
 
 # Of the map in the scale of the logits, where it is not one.
 DEGREES = {
+    "attention": 0,
+    "attention_rollout": 0,
     "excitation_backprop": 0,
     "fullgrad": 0,
     "guided_gradcam": 2,
@@ -204,13 +211,20 @@ OPTIMISED = dict.fromkeys(
 SQUARED = dict.fromkeys(["smoothgrad_squared", "vargrad"], "gradients are squared")
 ONE_LAYER = dict.fromkeys(["cam", "gradcam", "gradcam_plus_plus", "guided_gradcam"], "one layer is looked at")
 COARSE = dict.fromkeys(["cam", "gradcam", "gradcam_plus_plus", "fullgrad"], "cells are enlarged")
+ATTENDED = dict.fromkeys(OF_ATTENTION, "tokens are taken to be all features, in their order")
 # Methods that a property does not hold for, and why.
 EXCEPT: dict[str, dict[str, str]] = {
     "rows alone": {},
-    "scale": OPTIMISED | {"rise": "probabilities", "gradcam_plus_plus": "g³ / (2 g² + g³ ΣA) has no degree"},
+    "scale": OPTIMISED
+    | {
+        "chefer_relevance": "products of one layer, and of two, are added",
+        "gradcam_plus_plus": "g³ / (2 g² + g³ ΣA) has no degree",
+        "rise": "probabilities",
+    },
     "linearity": OPTIMISED
     | SQUARED
     | ONE_LAYER
+    | dict.fromkeys(OF_ATTENTION, "layers of two networks are taken to follow each other")
     | {
         "deep_taylor": "of a sum, all goes to what is positive",
         "excitation_backprop": "of a sum, all goes to what is positive",
@@ -221,7 +235,7 @@ EXCEPT: dict[str, dict[str, str]] = {
         "xrai": "segments are taken in the order of their attribution",
     },
     "channels": NOISE,
-    "permutation": NOISE | DRAWN | DESIGNED,
+    "permutation": NOISE | DRAWN | DESIGNED | ATTENDED,
     "mirror": NOISE
     | DRAWN
     | DESIGNED
@@ -232,11 +246,13 @@ EXCEPT: dict[str, dict[str, str]] = {
     "dummy pixels": DRAWN
     | OPTIMISED
     | COARSE
+    | ATTENDED
     | {"kernel_shap": "coalitions of so many pixels are drawn", "xrai": "segments have one attribution"},
-    "dummy": DRAWN,
+    "dummy": DRAWN | ATTENDED,
 }
 OURS = {
-    "cam", "deconvnet", "deep_taylor", "deeplift", "deepshap", "excitation_backprop",
+    "attention", "attention_rollout", "cam", "chefer_relevance", "deconvnet", "deep_taylor",
+    "deeplift", "deepshap", "excitation_backprop",
     "expected_gradients", "extremal_perturbation", "fullgrad", "gradcam", "gradcam_plus_plus",
     "gradient", "guided_backprop", "guided_gradcam", "input_x_gradient", "integrated_gradients",
     "kernel_shap", "lime", "lrp", "meaningful_perturbation", "morris_sbsa", "occlusion", "rise",
@@ -249,8 +265,10 @@ CLAIMED = {"linearity": "linearity", "dummy": "dummy", "dummy pixels": "dummy"}
 
 def kinds_of(what: str, name: str) -> list[str]:
     """The kinds of inputs that a property is about and a method takes."""
-    pixels = METHODS[name].needs & {"image", "neighbours"}
-    return [kind for kind in PROPERTIES[what][1] if kind == "images" or not pixels]
+    fewer = {"columns"} if name in OF_ATTENTION else set()
+    if METHODS[name].needs & {"image", "neighbours"}:
+        fewer = set(SEQUENCES)
+    return [kind for kind in PROPERTIES[what][1] if kind not in fewer]
 
 
 def held() -> Iterator[object]:
@@ -269,7 +287,7 @@ def held() -> Iterator[object]:
 @given(seed=st.integers(0, 2**31), choice=st.integers(0, 2))
 def test_the_property_holds(what: str, name: str, seed: int, choice: int) -> None:
     kinds = kinds_of(what, name)
-    found, wanted = PROPERTIES[what][0](name, made(kinds[choice % len(kinds)], seed))
+    found, wanted = PROPERTIES[what][0](name, made(kinds[choice % len(kinds)], seed, name))
     torch.testing.assert_close(found, wanted, **EXACT)
 
 
@@ -277,7 +295,7 @@ def test_the_property_holds(what: str, name: str, seed: int, choice: int) -> Non
 def test_no_method_is_excepted_in_vain(what: str, name: str) -> None:
     def holds(seed: int) -> bool:
         try:
-            found, wanted = PROPERTIES[what][0](name, made(kinds_of(what, name)[0], seed))
+            found, wanted = PROPERTIES[what][0](name, made(kinds_of(what, name)[0], seed, name))
         except ValueError:  # refused
             return False
         return torch.allclose(found, wanted, **EXACT)

@@ -5,15 +5,20 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from xattr_check.core.layouts import Beside, layout_of
 from xattr_check.errors import Declined
+from xattr_methods.activations._tokens import patches
 from xattr_methods.gradients.guided_backprop import RELUS
 
 # An activation, by how many axes it has.
 CELLS = {3: "(N, C, t)", 4: "(N, C, h, w)", 5: "(N, C, d, h, w)"}
+# Tokens (N, T, E) have as many.
+TOKENS = 3
+CONVOLUTIONS: set[Callable[..., Any]] = {functional.conv1d, functional.conv2d, functional.conv3d}
 # What makes an activation (N, C, *cells), as a function or inside a module of torch.
 LAID_OUT: set[Callable[..., Any]] = {
     *(functional.conv1d, functional.conv2d, functional.conv3d, functional.conv_transpose1d),
@@ -86,6 +91,7 @@ def layer_named(model: nn.Module, layer: str) -> nn.Module:
 class Watch(TorchFunctionMode):
     """What a model computes on its way to the logits.
 
+    convolved: the cells of all convolutions, where no layer is named.
     activations: outputs of a layer, one for each time that it is called; or, where none is named, only the
     last activation (N, C, *cells) of more than one cell, of a module or of a function called beside modules.
     classifier: weight and bias of the last linear map.
@@ -98,6 +104,7 @@ class Watch(TorchFunctionMode):
         self.layer = layer
         self.axes = axes
         self.activations: list[Any] = []
+        self.convolved: list[tuple[int, ...]] = []
         self.classifier: tuple[Tensor, Tensor | None] | None = None
 
     def __torch_function__(
@@ -111,6 +118,8 @@ class Watch(TorchFunctionMode):
             self.note(result)
         elif func is functional.linear:
             self.classifier = weight_and_bias(*args, **kwargs)
+        if func in CONVOLUTIONS:
+            self.convolved.append(tuple(result.shape[2:]))
         return result
 
     def note(self, output: Any, *, known: bool = False) -> None:
@@ -130,8 +139,11 @@ class Watch(TorchFunctionMode):
         # So that an in-place ReLU behind the module cannot change what was kept.
         return output.clone() if isinstance(output, Tensor) else output
 
-    def activation(self, call: int) -> Tensor:
-        """The activation (N, C, *cells) of that call of the layer. Raises ValueError where there is none."""
+    def activation(self, call: int, tokens: bool = False) -> Tensor:
+        """The activation (N, C, *cells) of that call of the layer. Raises ValueError where there is none.
+
+        tokens: whether it may be (N, T, E) in place of that, where it has an axis less than the inputs.
+        """
         kept, cells = self.activations, CELLS[self.axes]
         if not self.layer and not kept:
             raise Declined(
@@ -143,7 +155,8 @@ class Watch(TorchFunctionMode):
                 f"came {len(kept)} of them"
             )
         found = kept[call]
-        if not isinstance(found, Tensor) or found.ndim != self.axes:
+        allowed = {self.axes, TOKENS} if tokens and self.axes > TOKENS else {self.axes}
+        if not isinstance(found, Tensor) or found.ndim not in allowed:
             came = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise ValueError(f"layer={self.layer!r}: expected a layer that returns {cells}, came {came}")
         return found
@@ -187,12 +200,13 @@ def activation_and_gradient(
     """A layer's output (N, C, *cells) and the gradient of the target's logit with respect to it.
 
     layer: a module's name; by default the last activation of more than one cell, of whatever makes it. call:
-    which of its calls counts, for a module that is called several times. Raises ValueError where there is
-    no such activation, or where the logit does not depend on it.
+    which of its calls counts, for a module that is called several times. Of a layer of tokens (N, T, E),
+    behind images or volumes, patches are the cells. Raises ValueError where there is no such activation, or
+    where the logit does not depend on it.
     """
     with watch_model(model, layer, axes=inputs.ndim) as watch:
         logits = model(inputs.detach().requires_grad_())
-    activation = watch.activation(call)
+    activation = watch.activation(call, tokens=True)
     selected = logits.gather(1, targets[:, None]).sum()
     (gradients,) = torch.autograd.grad(selected, activation, allow_unused=True)
     if gradients is None:
@@ -200,4 +214,24 @@ def activation_and_gradient(
             f"layer={layer!r}: expected a layer that the output depends on, came one that it does not; "
             "name another with layer=NAME"
         )
-    return activation.detach(), gradients
+    if activation.ndim == inputs.ndim:
+        return activation.detach(), gradients
+    cells = _cells_of_tokens(model, inputs, layer, activation)
+    # What is no patch stands before the others.
+    patched = [one[:, -Size(cells).numel() :].mT.unflatten(2, cells) for one in (activation, gradients)]
+    return patched[0].detach(), patched[1]
+
+
+def _cells_of_tokens(model: nn.Module, inputs: Tensor, layer: str | None, tokens: Tensor) -> tuple[int, ...]:
+    """How many patches there are of tokens (N, T, E) along each axis of inputs. Raises ValueError."""
+    with torch.no_grad(), watch_model(model, None, axes=inputs.ndim) as watch:
+        model(inputs[:1])
+    axes = layout_of(inputs)
+    assert isinstance(axes, Beside)  # images or volumes, by the number of their axes
+    cells = patches(axes, watch.convolved, tokens.shape[1])
+    if not cells or len(tokens) != len(inputs):
+        raise ValueError(
+            f"layer={layer!r}: expected a layer (N, T, E) with a token for each patch of {axes.name} "
+            f"{axes.spatial}, came {tuple(tokens.shape)}"
+        )
+    return cells

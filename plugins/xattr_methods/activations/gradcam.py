@@ -24,7 +24,8 @@ def gradcam(
 
     layer: a module's name; by default the last activation with spatial extent, be it a module's or a
     function's. call: which call of a module counts that is called several times, the last by default.
-    memory: bytes of one chunk. Linear between the cells to the size of the input.
+    memory: bytes of one chunk. Linear between the cells to the size of the input. Of a vision transformer a
+    layer of tokens may be named, such as the first norm of the last block: its patches are the cells.
     Raises ValueError for inputs without neighbours, and where there is no such layer.
     """
     axes = neighbours_of("gradcam", inputs, layout)

@@ -12,8 +12,9 @@ from torch.utils import _pytree as pytree
 
 # move: every output is a copy of one input. layer: a linear map with weights. affine: element by element,
 # with constants. sum: linear in activations alone, each with coefficients of one sign. pointwise: a
-# nonlinearity, element by element. maximum: each output is one of the inputs.
-Kind = Literal["move", "layer", "affine", "sum", "pointwise", "maximum", ""]
+# nonlinearity, element by element. maximum: each output is one of the inputs. product: linear in each of two
+# factors that are activations. softmax, norm (a LayerNorm or RMSNorm): along some axes, alone.
+Kind = Literal["move", "layer", "affine", "sum", "pointwise", "maximum", "product", "softmax", "norm", ""]
 
 
 def _names(text: str) -> frozenset[str]:
@@ -22,6 +23,7 @@ def _names(text: str) -> frozenset[str]:
 
 CONVOLUTIONS = {f"conv{transposed}{n}d" for transposed in ("", "_transpose") for n in (1, 2, 3)}
 PRODUCTS = {"matmul", "mm", "bmm", "einsum"}
+NORMS = {"layer_norm", "rms_norm"}
 DROPOUTS = {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"}
 MOVES = DROPOUTS | _names(
     "view view_as reshape reshape_as flatten unflatten ravel squeeze unsqueeze permute transpose t T mT "
@@ -200,7 +202,7 @@ def kind_of(call: Call, occurrences: Sequence[int]) -> Kind:
     if call.keyword("out") is not None or call.keyword("rounding_mode") is not None:
         return ""
     if name in DROPOUTS:
-        return "" if call.argument(2, "training", True) else "move"
+        return "" if call.argument(2, "training", True) and call.argument(1, "p", 0.5) else "move"
     if name == "batch_norm":
         return "" if call.argument(5, "training", False) or not alone else "affine"
     if name == "interpolate":
@@ -213,8 +215,14 @@ def kind_of(call: Call, occurrences: Sequence[int]) -> Kind:
         return "maximum"
     if name in CONVOLUTIONS or name == "linear":
         return "layer" if alone and first else ""
+    if name in PRODUCTS | {"mul"} and len(occurrences) == 2:
+        return "product"
     if name in PRODUCTS:
         return "layer" if alone else ""
+    if name in NORMS:
+        return "norm" if alone and first else ""
+    if name == "softmax":
+        return "softmax" if call.argument(1, "dim") is not None else ""
     if name in ("add", "sub", "rsub"):
         return "affine" if alone else "sum"
     if name in ("mul", "neg") or (name == "div" and first):

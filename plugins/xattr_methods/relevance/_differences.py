@@ -7,6 +7,7 @@ from torch import Tensor
 
 from xattr_methods.relevance._calls import Call
 from xattr_methods.relevance._linear_layers import layer_of
+from xattr_methods.relevance._normalised import norm_of
 from xattr_methods.relevance._tape import Pairs, Tape
 
 
@@ -27,7 +28,13 @@ class Difference:
         return activation.detach() - self.baseline[id(activation)]
 
     def rescale(self, call: Call, arriving: Sequence[Tensor]) -> Pairs:
-        """Multipliers by the linear and the rescale rule; at a maximum, see `_through_maximum`."""
+        """Multipliers by the linear and the rescale rule; those of other kinds have methods of their own."""
+        if call.kind == "product":
+            return zip(call.sources, self._through_product(call, arriving[0]), strict=True)
+        if call.kind == "softmax":
+            return [(call.sources[0], self._through_softmax(call, arriving[0]))]
+        if call.kind == "norm":
+            return [(call.sources[0], self._through_norm(call, arriving[0]))]
         if call.kind not in ("pointwise", "maximum"):
             return zip(call.sources, call.pull(arriving), strict=True)
         (source,), (output,), (multiplier,) = call.sources, call.outputs, arriving
@@ -53,6 +60,44 @@ class Difference:
         (fall,) = torch.autograd.grad(maximum, twin, multiplier * change.clamp_max(0))
         (rise,) = call.pull([multiplier * change.clamp_min(0)])
         return rise + fall
+
+    def _through_product(self, call: Call, multiplier: Tensor) -> Sequence[Tensor]:
+        """Of each factor, the mean of the other one: Δ(ab) = Δa (b + b′)/2 + (a + a′)/2 Δb."""
+        middles = [
+            ((source.detach() + self.baseline[id(source)]) / 2).requires_grad_() for source in call.sources
+        ]
+        with torch.enable_grad():
+            outputs = call.replay(middles)
+        return torch.autograd.grad(outputs, middles, multiplier)
+
+    def _through_softmax(self, call: Call, multiplier: Tensor) -> Tensor:
+        """As exp(x − log Σ exp x): the rescale rule for both functions and the logarithm."""
+        (source,) = call.sources
+        axis = call.argument(1, "dim")
+        ends = [one.to(multiplier) for one in (source.detach(), self.baseline[id(source)])]
+        wholes = [one.logsumexp(axis, keepdim=True) for one in ends]
+        sent = multiplier * _mean_of_exp(*(one - whole for one, whole in zip(ends, wholes, strict=True)))
+        # Their quotient is the same wherever the exponents are counted from.
+        top = torch.maximum(*wholes)
+        shares = _mean_of_exp(*(one - top for one in ends)) / _mean_of_exp(*(one - top for one in wholes))
+        return sent - shares * sent.sum(axis, keepdim=True)
+
+    def _through_norm(self, call: Call, multiplier: Tensor) -> Tensor:
+        """As c · r with r = 1 / √(mean c² + ε), and the rescale rule for r.
+
+        Δ(cr) = Δc r̄ + c̄ Δr with the harmonic mean r̄ = 2 r r′ / (r + r′), and so c̄ = (cr + c′r′) / (r + r′):
+        where the numbers of a token are all alike at the baseline, its r′ is so large that with the mean of r
+        and r′ all digits would be lost.
+        """
+        (source,), norm = call.sources, norm_of(call)
+        here, there = norm.centre(source.detach()), norm.centre(self.baseline[id(source)])
+        scale, scale_there = norm.scale(here), norm.scale(there)
+        weighted, both = norm.weighted(multiplier), scale + scale_there
+        # Δr / Δ(mean c²), written so that nothing is divided by a difference.
+        slope = -((scale * scale_there) ** 2) / both
+        middle = (here * scale + there * scale_there) / both
+        through_scale = slope * (weighted * middle).mean(norm.axes, keepdim=True)
+        return norm.centre(weighted * 2 * scale * scale_there / both + through_scale * (here + there))
 
 
 class Halves(Difference):
@@ -84,13 +129,14 @@ class Halves(Difference):
                 (source, self._linear(source, *weighted))
                 for source, weighted in zip(call.sources, _signed_pulls(call, up, down), strict=True)
             ]
-        (source,) = call.sources
+        (source, *_) = call.sources
         if call.kind == "affine" and output.shape == source.shape:
             (scale,) = call.pull([torch.ones_like(output)])
             sent = torch.stack([torch.where(scale > 0, up, down), torch.where(scale > 0, down, up)])
             return [(source, scale * sent)]
         if call.kind == "pointwise":
             return [(source, self._pointwise(call, up, down))]
+        # What has no rule for parts: its difference is a rise or a fall as a whole.
         change = self.of(output)
         whole = torch.where(change > 0, up, torch.where(change < 0, down, (up + down) / 2))
         return [(source, one.expand(2, *one.shape)) for source, one in self.rescale(call, [whole])]
@@ -113,7 +159,7 @@ class Halves(Difference):
                 for sign, change in zip(call.signs(), changes, strict=True)
             ]
             return call.replay(kept)
-        (source,) = call.sources
+        (source, *_) = call.sources
         if call.kind == "affine" and output.shape == source.shape:
             (scale,) = call.pull([torch.ones_like(output)])
             positive, negative = self.parts(source)
@@ -146,6 +192,13 @@ class Halves(Difference):
 def rounding(size: Tensor) -> Tensor:
     """How little values of such a size may differ for a quotient of differences to say anything."""
     return 64 * torch.finfo(size.dtype).eps * size
+
+
+def _mean_of_exp(one: Tensor, other: Tensor) -> Tensor:
+    """(exp a − exp b) / (a − b), which is exp a where they are equal, and 0 where both are minus infinity."""
+    high = torch.maximum(one, other)
+    apart = (one - other).abs().masked_fill(one == other, 0)
+    return high.exp() * torch.where(apart == 0, 1, -torch.expm1(-apart) / apart)
 
 
 def _signed_pulls(call: Call, up: Tensor, down: Tensor) -> list[tuple[Tensor, Tensor]]:

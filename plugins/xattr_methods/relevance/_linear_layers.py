@@ -39,6 +39,17 @@ class Layer:
         behind = call.name in ("matmul", "mm") and call.argument(1, "other") is _weight(call)
         return -1 if call.name == "linear" or (behind and self.weight.ndim == 2) else 0
 
+    @property
+    def tiles(self) -> bool:
+        """Whether it is a convolution of patches that do not overlap, a dense layer on each."""
+        call = self.chain[0]
+        if call.name not in CONVOLUTIONS or "transpose" in call.name:
+            return False
+        kernel = tuple(self.weight.shape[2:])
+        strides = call.argument(3, "stride", 1)
+        strides = (strides,) * len(kernel) if isinstance(strides, int) else tuple(strides)
+        return kernel == strides * (len(kernel) // len(strides)) and max(kernel) > 1
+
     def apply(self, source: Tensor, weight: Tensor) -> Tensor:
         """The map with another source and weight, without a bias."""
         call = self.chain[0]

@@ -11,11 +11,12 @@ from xattr_check.errors import Declined
 from xattr_check.perturbation.gradients import in_chunks
 from xattr_methods.relevance._calls import CONVOLUTIONS, Call
 from xattr_methods.relevance._linear_layers import Layer, layer_of, merged, safe
+from xattr_methods.relevance._normalised import norm_of
 from xattr_methods.relevance._tape import Pairs, Tape
 
 # Nonlinearities that keep the sign of their argument and map zero to zero: relevance passes them unchanged.
 RECTIFIERS = frozenset({"relu", "relu6", "hardtanh", "clamp", "clamp_min", "clip"})
-PASSED = RECTIFIERS | {"leaky_relu", "elu", "celu", "selu", "gelu", "silu", "mish", "hardswish"}
+PASSED = RECTIFIERS | {"leaky_relu", "elu", "celu", "selu", "gelu", "silu", "mish", "hardswish", "tanh"}
 # Where their lower bound is an argument, it has to be zero.
 BOUND = {"hardtanh": "min_val", "clamp": "min", "clamp_min": "min", "clip": "min"}
 
@@ -31,6 +32,8 @@ class Rules:
     first: `box`, `wsquare`, `flat` or `shifted`, for layers that read the input; None leaves them theirs.
     bias: whether biases take their share, as an input that is always on.
     passed: the nonlinearities that are accepted.
+    attention: whether softmax, products of activations and LayerNorms are accepted, by the rules of
+        [achtibat2024].
     low, high: the box of the input for `box`; None takes the range of each input, with zero.
     """
 
@@ -40,6 +43,7 @@ class Rules:
     first: str | None = None
     bias: bool = True
     passed: frozenset[str] = PASSED
+    attention: bool = False
     epsilon: float = 1e-6
     gamma: float = 0.25
     alpha: float = 2.0
@@ -49,6 +53,8 @@ class Rules:
 
     def accepts(self, call: Call) -> bool:
         """Whether there is a rule for a call."""
+        if call.kind in ("product", "softmax", "norm"):
+            return self.attention
         if call.kind != "pointwise":
             return True
         bound = call.argument(1, BOUND[call.name]) if call.name in BOUND else 0
@@ -61,7 +67,8 @@ class Propagation:
     low, high: what the input lies between, (N, *F) each.
 
     A BatchNorm, a constant factor or a constant summand behind a linear layer is made one map with it first.
-    Elsewhere each output of theirs has a single input, which takes all the relevance.
+    Elsewhere each output of theirs has a single input, which takes all the relevance, but for the share of a
+    constant that is added to what a model made.
     """
 
     def __init__(self, tape: Tape, rules: Rules, low: Tensor, high: Tensor) -> None:
@@ -83,15 +90,36 @@ class Propagation:
             return [(layer.source, self.through_layer(layer, arriving[0]))]
         if call.kind == "sum":
             return zip(call.sources, self._through_sum(call, arriving[0]), strict=True)
+        if call.kind == "product":
+            shares = call.pull([arriving[0] / (2 * self._stabilised(call.outputs[0]))])
+            return [(source, source * share) for source, share in zip(call.sources, shares, strict=True)]
+        (source, *_) = call.sources
+        if call.kind == "softmax":
+            return [(source, self._through_softmax(call, arriving[0]))]
+        if call.kind == "norm":
+            return [(source, self._through_norm(call, arriving[0]))]
+        if call.kind == "affine" and self._shares_with_constant(call, source):
+            (share,) = call.pull([arriving[0] / self._stabilised(call.outputs[0])])
+            return [(source, source * share)]
         if call.kind in ("affine", "pointwise"):
-            (source,) = call.sources
             return [(source, arriving[0].sum_to_size(source.shape))]
         return zip(call.sources, call.pull(arriving), strict=True)
+
+    def _shares_with_constant(self, call: Call, source: Tensor) -> bool:
+        """Whether a tensor is added that takes its share as a bias does, as are places of tokens.
+
+        Not to the input itself, which is shifted so, and not one number, which says nothing of its own.
+        """
+        added = call.name in ("add", "sub", "rsub") and any(one.numel() > 1 for one in call.constants)
+        shares = self.rules.bias and self.rules.sums == "epsilon"
+        return added and shares and not self.reads_input(source)
 
     def through_layer(self, layer: Layer, relevance: Tensor) -> Tensor:
         """The relevance of a layer's source, by the rule that the layer gets."""
         rules = self.rules
-        name = rules.convolution if layer.chain[0].name in CONVOLUTIONS else rules.dense
+        # Patches that become the tokens of a transformer: z⁺ is for stacks of convolutions, and bad for them.
+        dense = layer.chain[0].name not in CONVOLUTIONS or (layer.tiles and self.reads_input(layer.source))
+        name = rules.dense if dense else rules.convolution
         if rules.first and self.reads_input(layer.source):
             name = rules.first
         spread: Callable[[Layer, Tensor], Tensor] = getattr(self, f"_{name}")
@@ -106,9 +134,12 @@ class Propagation:
 
     def _epsilon(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Rⱼ = Σₖ xⱼ wⱼₖ / (zₖ + ε sign zₖ) Rₖ."""
-        output, epsilon = layer.output, self.rules.epsilon
-        below = output + output.new_tensor(epsilon).copysign(output) if epsilon else safe(output)
-        return layer.source * layer.pull(relevance / below)
+        return layer.source * layer.pull(relevance / self._stabilised(layer.output))
+
+    def _stabilised(self, output: Tensor) -> Tensor:
+        """z + ε sign z, to divide by."""
+        epsilon = self.rules.epsilon
+        return output + output.new_tensor(epsilon).copysign(output) if epsilon else safe(output)
 
     def _zplus(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Rⱼ = Σₖ (xⱼ wⱼₖ)⁺ / Σᵢ (xᵢ wᵢₖ)⁺ Rₖ."""
@@ -184,6 +215,18 @@ class Propagation:
             (total,) = call.replay(sources)
         shares = call.pull([relevance / safe(total)])
         return [source * share for source, share in zip(sources, shares, strict=True)]
+
+    def _through_softmax(self, call: Call, relevance: Tensor) -> Tensor:
+        """Rᵢ = xᵢ (R′ᵢ − sᵢ Σⱼ R′ⱼ): its Taylor expansion at x, of which the constant term keeps the rest."""
+        (source,), (output,) = call.sources, call.outputs
+        total = relevance.sum(call.argument(1, "dim"), keepdim=True)
+        return source.masked_fill(source.isinf(), 0) * (relevance - output * total)
+
+    def _through_norm(self, call: Call, relevance: Tensor) -> Tensor:
+        """By ε, as a linear map: what it divides by is taken to be constant."""
+        (source,), norm = call.sources, norm_of(call)
+        ratio = relevance / self._stabilised(call.outputs[0])
+        return source * norm.centre(norm.weighted(ratio) * norm.scale(norm.centre(source)))
 
     def _bounds(self, source: Tensor) -> tuple[Tensor, Tensor]:
         """The box of the input, taken to an activation that reads it."""

@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from xattr_check.errors import Declined
+from xattr_methods._written_out import WRITTEN_OUT
 from xattr_methods.relevance._calls import CONSTANT, ESCAPES, Call, described, kind_of, laid_apart, named
 
 Pairs = Iterable[tuple[Tensor, Tensor]]
@@ -97,6 +98,10 @@ class Tape(TorchFunctionMode):
         if not sources or name in CONSTANT:
             args, kwargs = layout.arguments(leaves)
             return func(*args, **kwargs)
+        if written_out := WRITTEN_OUT.get(func):
+            args, kwargs = layout.arguments(leaves)
+            with self:
+                return written_out(*args, **kwargs)
         call = Call(name, "", func, leaves, layout, list(sources.values()), in_place)
         call.kind = kind_of(call, [id(leaf) for leaf in leaves if id(leaf) in sources])
         if name in ESCAPES:

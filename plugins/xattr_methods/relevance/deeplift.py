@@ -146,10 +146,12 @@ def deeplift(
     memory: bytes that one chunk of inputs may take, activations included.
 
     A nonlinearity has the multiplier Δy / Δx, and its derivative where Δx is rounding; a maximum hands its
-    rise to the input's winner and its fall to the baseline's. The multipliers start at the logit.
+    rise to the input's winner and its fall to the baseline's. The multipliers start at the logit. Products of
+    activations, softmax and LayerNorm are taken apart: a factor of a product has the mean of the other one
+    here and at the baseline, and exponentials, logarithms and roots are nonlinearities like others; what they
+    make has one multiplier for rises and falls under `reveal_cancel`.
     Completeness (summation to delta, § 3.1 there) holds up to rounding.
-    Raises Declined, a ValueError, where the model multiplies activations, calls softmax, LayerNorm, an LSTM
-    or another function without a rule.
+    Raises Declined, a ValueError, where the model calls an LSTM or another function without a rule.
     """
     rows = baseline_rows("deeplift", inputs, baseline)
     return contributions("deeplift", model, inputs, targets, [rows], rule, memory)
