@@ -112,7 +112,7 @@ class Attending(nn.Module):
 
 
 # Methods that serve models with attention alone.
-OF_ATTENTION = {"attention", "attention_rollout", "chefer_relevance"}
+OF_ATTENTION = ("attention", "attention_rollout", "chefer_relevance")
 
 
 def awkward(method: str, channels: int = 3, width: int = 5, outputs: int = 3) -> nn.Module:

@@ -343,7 +343,19 @@ def test_json_has_every_verdict(folder: pytest.Pytester, judge: Run) -> None:
     record = by_check["follows"]
     assert list(record) == [
         *("method", "subject", "check", "family", "status", "required", "advisory", "statistic", "interval"),
-        *("gate", "sentence", "controls", "n", "seconds", "better", "scale", "fingerprint", "code", "draws"),
+        *(
+            "gate",
+            "sentence",
+            "controls",
+            "n",
+            "seconds",
+            "better",
+            "scale",
+            "reaches",
+            "fingerprint",
+            "code",
+            "draws",
+        ),
         *("figure", "bound", "best", "beats", "references", "continues", "shortfall"),
     ]
     assert (record["method"], record["subject"], record["status"]) == ("mymod:flipped", "columns", "fail")

@@ -205,7 +205,7 @@ FILES = {
     "seed: soon\n": "{path}:1: seed: expected a whole number, came 'soon'",
     "strict: 1\n": "{path}:1: strict: expected true or false, came 1",
     "gates:\n  follows: {below: 3}\n": (
-        "{path}:2: gates: expected follows: {{at_most|at_least|beats|within: NUMBER}}, came below: 3"
+        "{path}:2: gates: expected follows: {{at_most|at_least|beats|within|reaches: NUMBER}}, came below: 3"
     ),
     "gates: {folows: {at_most: 3}}\n": "{path}:1: gates: no check 'folows'; the nearest are follows",
     "expected_failures: {absent: why}\n": "{path}:1: expected_failures: no check 'absent'",
@@ -278,7 +278,7 @@ FILES = {
         "'columns', which 'mymod:columns' is called too"
     ),
     "gates: {fits: {at_most: [1]}}\n": (
-        "{path}:1: gates: expected fits: {{at_most|at_least|beats|within: NUMBER}}, came at_most: a list"
+        "{path}:1: gates: expected fits: {{at_most|at_least|beats|within|reaches: NUMBER}}, came at_most: a list"
     ),
     "gates: [fits]\n": "{path}:1: expected gates to be a mapping, name: value, came a list",
     "gates:\n\tfits: 3\n": "{path}:2: not YAML: a tab where YAML takes spaces alone",

@@ -59,7 +59,7 @@ def fill_of(check: str, subject: Subject, draw: Draw) -> Tensor:
             for row in draw.inputs
         ]
         return torch.from_numpy(np.array(rows))
-    over = (0, 2, 3) if subject.is_image else (0,)
+    over = {"image": (0, 2, 3), "embeddings": (0, 1)}.get(subject.layout.name, (0,))
     return torch.from_numpy(np.mean(subject.inputs.numpy(), over, keepdims=True)).expand_as(draw.inputs)
 
 

@@ -42,7 +42,7 @@ def slow_importance(check: str, subject: Subject, draw: Draw, count: int) -> np.
         if check == "sobol_pir"
         else trajectories(count, 16, draw.generator("trajectories"))
     )
-    over = (0, 2, 3) if image else (0,)
+    over = {"image": (0, 2, 3), "embeddings": (0, 1)}.get(subject.layout.name, (0,))
     fill = subject.inputs.mean(over, keepdim=True)[0].expand_as(subject.inputs[0])
     found = np.zeros((len(draw.inputs), count))
     for n, (row, target) in enumerate(zip(draw.inputs, draw.targets, strict=True)):
