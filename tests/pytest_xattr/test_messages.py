@@ -278,7 +278,8 @@ FILES = {
         "'columns', which 'mymod:columns' is called too"
     ),
     "gates: {fits: {at_most: [1]}}\n": (
-        "{path}:1: gates: expected fits: {{at_most|at_least|beats|within|reaches: NUMBER}}, came at_most: a list"
+        "{path}:1: gates: expected fits: {{at_most|at_least|beats|within|reaches: NUMBER}}, "
+        "came at_most: a list"
     ),
     "gates: [fits]\n": "{path}:1: expected gates to be a mapping, name: value, came a list",
     "gates:\n\tfits: 3\n": "{path}:2: not YAML: a tab where YAML takes spaces alone",
