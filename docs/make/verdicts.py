@@ -127,11 +127,12 @@ def cascade(figures: Figures) -> str:
 def values(figures: Figures) -> dict[str, object]:
     """What the template asks for."""
     families = dict.fromkeys(one["family"] for one in figures.values())
+    missing = [name for name in listed() if name not in figures]
     return {
         "table": {family: table(figures, family) for family in families if family != CONTRACT},
         "contract": contract(figures),
         "cascade": cascade(figures),
-        "missing": ", ".join(name for name in listed() if name not in figures),
+        "missing": f"Not measured yet: {', '.join(missing)}." if missing else "",
     }
 
 
