@@ -104,7 +104,8 @@ class Declined(XattrError, ValueError):
 class MethodError(XattrError):
     """The method under test broke its contract: it raised, hung, or returned unusable maps.
 
-    fault: the kind of exception that it raised on a batch of inputs, and where; empty for all else.
+    fault: the kind of exception that it raised on a batch of inputs, and where, or that its maps are of
+        another shape or type; empty for all else.
     """
 
     def __init__(self, story: str, fault: str = "") -> None:

@@ -166,7 +166,7 @@ class _Trial:
         fault = self._fault_anywhere()
         if fault is None or fault.fault != error.fault:
             return ""
-        return f"as {told_by} tells, the method {fault}"
+        return f"as {told_by} tells{', the method' if str(fault).startswith('raised') else ':'} {fault}"
 
     def _within_reach(self, controls: Controls, judgement: Judgement) -> tuple[Judgement, str]:
         """The judgement by the controls that can be beaten, where others cannot; and why nothing follows.
@@ -318,7 +318,7 @@ class _Trial:
         if not check.sequential and self.findings:
             return self._verdict(outcome, self.findings[0], judgement)
         rows = sum(map(len, self.samples))
-        shortfall = judgement.shortfall(rows)
+        shortfall = check.shortfall(judgement, torch.cat(self.samples))
         parts = [sentences.figures(check, judgement, self.gate)]
         if outcome == "undecided":
             drawn = Spent(rows, self.inputs, self.item.subject, self.subject, self.run)

@@ -16,8 +16,9 @@ from xattr_check.core.run import Budget, Draw, Run
 from xattr_check.core.subject import Subject
 from xattr_check.errors import UsageError
 from xattr_check.statistics.betting import guarded
-from xattr_check.statistics.gate import AtMost, Beats, Gate
+from xattr_check.statistics.gate import AtMost, Beats, Gate, Judgement, Shortfall
 from xattr_check.statistics.intervals import (
+    ERROR_RATE,
     Interval,
     Statistic,
     bootstrap_interval,
@@ -25,7 +26,7 @@ from xattr_check.statistics.intervals import (
     mean_interval,
     skewed_high,
 )
-from xattr_check.statistics.shares import share_interval
+from xattr_check.statistics.shares import rows_to_decide, share_interval
 
 # In which order they are told; one of another package comes after them.
 FAMILIES = (
@@ -195,6 +196,13 @@ class Axiom:
             return guarded(interval, samples, (low, high))
         below = guarded(interval, samples, (low - high, high - low)).low
         return replace(interval, low=below, high=skewed_high(interval, samples))
+
+    def shortfall(self, judgement: Judgement, samples: Tensor) -> Shortfall | None:
+        """What an undecided judgement of all samples lacks; None where nothing does, or no number tells."""
+        lacks = judgement.shortfall(len(samples))
+        if lacks is None or self.gate.bound is None or not self._are_shares(samples):
+            return lacks
+        return replace(lacks, rows=rows_to_decide(self.value(samples), judgement.line, ERROR_RATE))
 
     def _are_shares(self, samples: Tensor) -> bool:
         # Beside others the rows that are judged are differences, which may be −1 as well.

@@ -31,6 +31,8 @@ def describe(maps: Any, count: int) -> str:
         return _shape(maps.shape, count)
     if isinstance(maps, tuple | list):
         return f"a {type(maps).__name__} of {len(maps)}; return the map alone"
+    if maps is None:
+        return "None; does the function return its map?"
     if hasattr(maps, "shape"):
         return f"{type(maps).__name__} {_shape(maps.shape, count)}; return torch.as_tensor() of it"
     return f"{type(maps).__name__} {' '.join(repr(maps).split()):.40}"
@@ -65,7 +67,9 @@ def finite_fault(maps: Tensor) -> str:
 
 def expect_usable(maps: Any, inputs: Tensor, layout: Layout) -> Tensor:
     """The maps that a method returned, detached. Raises MethodError for what is wrong with them."""
-    if fault := shape_fault(maps, inputs, layout) or type_fault(maps, inputs) or finite_fault(maps):
+    if fault := shape_fault(maps, inputs, layout) or type_fault(maps, inputs):
+        raise MethodError(fault, fault="maps of another kind")
+    if fault := finite_fault(maps):
         raise MethodError(fault)
     found: Tensor = maps.detach()
     return found

@@ -50,6 +50,10 @@ class Resolved(Generic[T]):
         vars(subject)[self.name] = value
 
 
+# What is true of features, by its name in `truth`.
+MASKS = frozenset({"mask", "other_mask", "dummy", "symmetric"})
+
+
 @dataclass(frozen=True, eq=False)
 class Subject:
     """What a method is judged on.
@@ -75,8 +79,9 @@ class Subject:
     valid: (N, T) bool, which tokens are no padding; None where all are words.
     reference: (n, generator) -> (n, *F), what absence looks like; drawn anew at every call.
     regions: (*spatial) int64, the group of each feature, or None.
-    truth: tensors known to be true of the inputs, by rows; `mask` (N, 1, H, W) bool: what makes the target,
-        `other_target` (N,) int64 and `other_mask` (N, 1, H, W) bool: another output and what makes it.
+    truth: tensors known to be true of the inputs, by rows; bool ones of features are (N, *spatial) or
+        (N, *map_shape), as (N, 1, H, W) of images: `mask`, what makes the target, `other_mask`, what makes
+        `other_target` (N,) int64, `dummy`, what the model does not use, `symmetric`, two it treats alike.
     causal: whether the model is known to use what `mask` shows: without it the target is gone, and nothing
         else changes the target. Then checks that compare maps with the mask gate, and do not only advise.
     siblings: the same network trained otherwise, by name: `shuffled_labels`, `scene`, …
@@ -135,8 +140,8 @@ class Subject:
         for key, value in self.truth.items():
             if len(value) != len(self.inputs):
                 raise wrong(f"truth {key!r} with {len(self.inputs)} rows", str(len(value)))
-            if self.tokens and value.shape == self.inputs.shape[:2]:
-                object.__setattr__(self, "truth", {**self.truth, key: self.layout.maps(value)})
+            if key in MASKS:
+                object.__setattr__(self, "truth", {**self.truth, key: self._mask_of(key, value)})
         if self.causal and "mask" not in self.truth:
             raise wrong("truth 'mask' where causal=True", "none")
         kind = self._kind_of_output()
@@ -153,6 +158,17 @@ class Subject:
             expect_outputs(self.targets, self.examination.outputs)
         except SubjectError as error:
             raise error.about("subject", self.name) from None
+
+    def _mask_of(self, key: str, value: Tensor) -> Tensor:
+        """(N, *map_shape) bool: a truth of features, given so or as (N, *spatial). Raises SubjectError."""
+        fitting = {(len(self.inputs), *self.layout.map_shape), (len(self.inputs), *self.spatial)}
+        if tuple(value.shape) not in fitting:
+            shapes = " or ".join(str(shape) for shape in sorted(fitting, key=len, reverse=True))
+            raise self._mistake(f"truth {key!r} {shapes}, one for each feature", str(tuple(value.shape)))
+        if value.dtype != torch.bool:
+            hint = f"pass {key} > 0.5" if value.is_floating_point() else f"pass {key}.bool()"
+            raise self._mistake(f"truth {key!r} of bool", str(value.dtype), hint)
+        return self.layout.maps(value)
 
     def _expect_names(self) -> None:
         """Raise SubjectError where there are names, but not one for each feature or word."""

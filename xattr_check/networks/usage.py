@@ -55,7 +55,8 @@ class Passes:
         # Out of sight of methods that watch every torch function.
         with torch._C.DisableTorchFunction():
             if isinstance(output, Tensor) and output.ndim:
-                self._forwards[name] += len(output)
+                # Of nested tensors, which torch's encoders pass on without padding, there is no length.
+                self._forwards[name] += output.size(0)
                 if output.requires_grad:
                     output.register_hook(partial(self._returned, name))
 

@@ -42,7 +42,7 @@ def row(evidence: Mapping[str, Tensor], kind: str, sample: int, names: Names) ->
     """
     values, scores = (floats(evidence[name][sample]) for name in (kind, "map_a"))
     end, is_maximum = scale(scores)
-    caption = f"class {int(evidence['target_a'][sample])}, ±{end:.3g}{' (maximum)' if is_maximum else ''}"
+    caption = f"target {int(evidence['target_a'][sample])}, ±{end:.3g}{' (maximum)' if is_maximum else ''}"
     if "row" in evidence:
         number, measured = int(evidence["index"][sample]), float(evidence["row"][sample])
         caption = f"input {number}: {measured:.3g}; map for {caption}"

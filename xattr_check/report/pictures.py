@@ -197,7 +197,9 @@ def _row(evidence: Mapping[str, Tensor], sample: int) -> list[Image.Image]:
         if letter not in targets:
             tiles.append(_captioned(tile, f"map {letter}, {number}"))
             continue
-        lines = [f"map for class {targets[letter]}, {number}"]
+        # Outputs of a subject need not be classes; what features are made for are.
+        kind = "target" if "row" in evidence else "class"
+        lines = [f"map for {kind} {targets[letter]}, {number}"]
         makers = [patch for patch in masks if targets.get(patch) == targets[letter]]
         if len(makers) > 1:
             lines.append(f"patches {' and '.join(makers)} make it")

@@ -1,5 +1,6 @@
 """Shares: how many rows in all are one, where those that were seen are 0 or 1."""
 
+import bisect
 import math
 
 import torch
@@ -11,6 +12,8 @@ from xattr_check.statistics.intervals import Interval
 # Prior weight of "none at all", and of "all": the rest is spread evenly. Without it, that nothing was seen
 # would take twice as many rows to mean as much.
 NONE = 0.45
+# Rows of which more are no answer to how many would decide.
+MOST = 2**17
 
 
 def share_interval(samples: Tensor, error_rate: float, population: int | None = None) -> Interval:
@@ -28,6 +31,19 @@ def share_interval(samples: Tensor, error_rate: float, population: int | None = 
     else:
         low, high = _infinite(ones, n, error_rate)
     return Interval(ones / n, low, high)
+
+
+def rows_to_decide(share: float, bound: float, error_rate: float) -> float:
+    """About how many rows of such a share have an interval to one side of a bound; infinite beyond MOST."""
+
+    def decided(count: int) -> bool:
+        low, high = _infinite(round(share * count), count, error_rate)
+        return not low < bound < high
+
+    enough = next((2**power for power in range(MOST.bit_length()) if decided(2**power)), None)
+    if enough is None:
+        return math.inf
+    return bisect.bisect_left(range(enough), True, lo=enough // 2, key=lambda count: decided(count))
 
 
 def _finite(ones: int, n: int, population: int, error_rate: float) -> tuple[float, float]:

@@ -93,6 +93,14 @@ class Pair(nn.Module):
             "expected output='margin' for one logit of two classes, or output='value' for a real number, "
             "came a model with one output and neither",
         ),
+        (
+            {"truth": {"mask": torch.ones(len(INPUTS), 5, dtype=torch.bool)}},
+            f"expected truth 'mask' ({len(INPUTS)}, 4), one for each feature, came ({len(INPUTS)}, 5)",
+        ),
+        (
+            {"truth": {"dummy": torch.ones(len(INPUTS), 4)}},
+            "expected truth 'dummy' of bool, came torch.float32; pass dummy > 0.5",
+        ),
         ({"names": ["a", "b", "c"]}, "expected 4 names, one for each feature, came 3"),
         (
             {"model": Pair()},

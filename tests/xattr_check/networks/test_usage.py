@@ -83,3 +83,14 @@ def test_what_a_backward_pass_keeps_counts() -> None:
     with peak_memory(torch.device("cpu")) as found:
         layers(inputs)
     assert (without[0], found[0]) == (2 * MEBIBYTE, 3 * MEBIBYTE)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_what_torchs_encoder_passes_on_without_padding_is_counted() -> None:
+    block = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    encoder = nn.TransformerEncoder(block, 2).eval()
+    padding = torch.tensor([[False, False, False], [False, True, True]])
+    passes = Passes()
+    with passes.through(encoder), torch.no_grad():
+        encoder(torch.randn(2, 3, 8), src_key_padding_mask=padding)
+    assert passes.forwards == 2

@@ -7,7 +7,7 @@ import torch
 from scipy.stats import hypergeom
 from torch import Tensor
 
-from xattr_check.statistics.shares import NONE, share_interval
+from xattr_check.statistics.shares import NONE, rows_to_decide, share_interval
 
 
 def rows(ones: int, n: int) -> Tensor:
@@ -64,3 +64,16 @@ def test_it_errs_no_more_often_than_it_says(share: float, population: int | None
         looks = (share_interval(drawn[:n], rate, population) for n in (1, 4, 8, 16, 32, 64, 100))
         wrong += any(not one.low - 1e-9 <= share <= one.high + 1e-9 for one in looks)
     assert wrong / (500 if population is None else 200) <= rate + 3 * math.sqrt(rate / 200)
+
+
+@pytest.mark.parametrize(("share", "bound"), [(0, 0.1), (0.02, 0.1), (0.5, 0.1), (1, 0.9), (0.97, 0.9)])
+def test_so_many_rows_decide_and_half_as_many_do_not(share: float, bound: float) -> None:
+    def decided(count: int) -> bool:
+        rows = torch.arange(count) < round(share * count)
+        found = share_interval(rows.double(), 1e-3)
+        return found.high <= bound or found.low >= bound
+
+    needed = rows_to_decide(share, bound, 1e-3)
+    assert decided(int(needed))
+    assert not decided(int(needed) // 2)
+    assert rows_to_decide(0.1, 0.1, 1e-3) == math.inf
