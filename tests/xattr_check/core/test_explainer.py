@@ -239,7 +239,10 @@ def test_shapes(make: Callable[..., Subject], shapes: list[tuple[int, ...]], sen
 def test_other_faults() -> None:
     inputs = torch.zeros(3, 4)
     layout = layout_of(inputs)
-    assert shape_fault(None, inputs, layout) == "expected a tensor (N, 4), came None; does the function return its map?"
+    assert (
+        shape_fault(None, inputs, layout)
+        == "expected a tensor (N, 4), came None; does the function return its map?"
+    )
     assert shape_fault((inputs, inputs), inputs, layout) == (
         "expected a tensor (N, 4), came a tuple of 2; return the map alone"
     )
