@@ -130,6 +130,8 @@ def _gate(gate: Gate | None, check: Axiom) -> Gate | None:
         gate = replace(gate, lower=check.gate.better == "lower")
     if isinstance(gate, Within | Reaches):
         gate = replace(gate, of=check.gate.references)
+    if isinstance(gate, Reaches) and isinstance(check.gate, Reaches):
+        gate = replace(gate, least=check.gate.least)
     return gate
 
 

@@ -15,7 +15,7 @@ from xattr_check.core.method import Method
 from xattr_check.core.run import Draw, Run
 from xattr_check.core.subject import Subject
 from xattr_check.errors import MethodError, Undefined
-from xattr_check.statistics.gate import Beats, Gate
+from xattr_check.statistics.gate import Beats, Gate, Reaches
 from xattr_check.statistics.intervals import Interval, exact
 from xattr_check.storage.sources import source_digest
 
@@ -176,6 +176,14 @@ class Controls:
                         f"{judged.difference} (gate {self.gate})"
                     )
             return ""
+        if isinstance(self.gate, Reaches):
+            least = self.gate.least
+            for name, rows in self.rivals.items():
+                if (value := check.value(rows)) < least:
+                    return (
+                        f"the reference {name!r} comes to {value:.3g}, and has to come to {least:g} for a "
+                        f"share of it to tell anything (gate {self.gate})"
+                    )
         for name in (*check.negative, *check.positive):
             if name not in joined:
                 continue

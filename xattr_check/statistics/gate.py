@@ -303,10 +303,12 @@ class Reaches:
 
     by: the smallest share that is enough.
     of: names of the references; it is enough to reach the worst of them.
+    least: what each reference has to come to, or nothing can be told: a share of hardly anything is noise.
     """
 
     by: float
     of: tuple[str, ...] = ()
+    least: float = 0.0
     better: ClassVar[Better] = "higher"
     bound: ClassVar[None] = None
 

@@ -229,6 +229,10 @@ def test_a_share_of_a_reference_says_nothing_where_that_comes_to_nothing(judge: 
     verdict = judge(check(levels, spread=0.01, gate=gate, negative=("random",), inputs=24))
     assert verdict.status == "pass"
     assert Verdict.from_record(json.loads(json.dumps(verdict.record()))).reaches
+    little = replace(gate, least=0.5)
+    verdict = judge(check(levels, spread=0.01, gate=little, negative=("random",), inputs=40))
+    assert verdict.status == "invalid"
+    assert "the reference 'oracle' comes to 0.4" in str(verdict)
     nothing = {"mine": 0.1, "random": 0.1, "oracle": 0.1}
     assert judge(check(nothing, spread=0.01, gate=gate, negative=("random",), inputs=32)).status == "invalid"
 

@@ -151,7 +151,7 @@ def test_a_margin_beside_references_is_set_where_there_are_some(tmp_path: Path) 
     assert found == Within(0.3, of=("gradient", "occlusion"), lower=True)
     given = settings(tmp_path, "gates: {retrained: {reaches: 0.4}}\n")
     found = item(given, METHOD, registry.checks()["retrained"], SUBJECT, BESIDE).gate
-    assert found == Reaches(0.4, of=("gradient", "occlusion"))
+    assert found == Reaches(0.4, of=("gradient", "occlusion"), least=0.1)
     with pytest.raises(UsageError, match="at_most or within for 'parameter_randomization'"):
         settings(tmp_path, "gates: {parameter_randomization: {reaches: 0.4}}\n")
     with pytest.raises(UsageError, match="a share of what the references of 'retrained' come to"):
