@@ -7,6 +7,11 @@ from xattr_axioms.localisation._masks import foreground, heat, localisation
 from xattr_check.core import Beats, Draw, Explainer, Measurement, Subject
 
 
+def shares_of_hits(overlaps: Tensor) -> Tensor:
+    """(n,) share of the hottest features that are on the mask, of overlaps (n,) of as many as it has."""
+    return 2 * overlaps / (1 + overlaps)
+
+
 def overlaps(heat: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """(n,) intersection over union with a mask (n, P) of the hottest features, by heat (n, P).
 
@@ -39,8 +44,11 @@ def overlaps(heat: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 def iou(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     """Intersection over union of the mask with the hottest features, as many as it has, for each input.
 
-    So there is no threshold to be chosen. The evidence has what the best threshold would make of it.
+    So there is no threshold to be chosen. The evidence has what the best threshold would make of it, and
+    the bounding-box metric of [schulz2020], the share of these features that are on the mask: all of them for
+    the three maps that the published heat ratio tells apart, see `effective_heat_ratio`.
     """
     found, told = heat(method, subject, draw)
     fixed, best = overlaps(found, foreground(subject, draw))
-    return Measurement(fixed, told, {"fixed": fixed, "best_threshold": best})
+    evidence = {"fixed": fixed, "best_threshold": best, "bounding_box": shares_of_hits(fixed)}
+    return Measurement(fixed, told, evidence)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import xattr_check
 from xattr_axioms.localisation.effective_heat_ratio import STEPS, heat_ratios
-from xattr_axioms.localisation.iou import overlaps
+from xattr_axioms.localisation.iou import overlaps, shares_of_hits
 from xattr_check import Store, Subject, SubjectError, load_method
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Run
@@ -86,6 +86,8 @@ def test_heat_ratios_of_the_published_examples() -> None:
         float(alone[0].mean()) == float(low[0].mean()) == 1
     )  # without a unit, little heat is as good as much
     assert float(spread[0][0, 0]) == pytest.approx(25 / (25 + 75 / 4))
+    hits = [shares_of_hits(overlaps(heat, mask)[0]) for heat in (one, other, 0.25 * one)]
+    assert torch.cat(hits).tolist() == [1, 1, 1]  # the bounding-box metric tells none of them apart
 
 
 def test_the_published_heat_ratio_is_of_the_maps_own_scale(run: Run) -> None:
@@ -121,6 +123,7 @@ def test_overlaps_by_a_loop(values: list[list[int]], inside: list[bool]) -> None
         tied = [m for h, m in zip(map_, inside, strict=True) if h == last]
         hits = sum(sure) + (size - len(sure)) * sum(tied) / len(tied)
         assert float(fixed[row]) == pytest.approx(hits / (2 * size - hits))
+        assert float(shares_of_hits(fixed)[row]) == pytest.approx(hits / size)
 
 
 def test_shares_and_maxima_by_a_loop(run: Run) -> None:
