@@ -24,10 +24,14 @@ def spearman(first: Tensor, second: Tensor) -> Tensor:
 
 def ranks(values: Tensor) -> Tensor:
     """(N, P) float64 ranks in the rows of values (N, P), from 1 on, ties at the mean of theirs."""
-    rows = values.double().contiguous()
-    ordered = rows.sort(1).values
-    below = torch.searchsorted(ordered, rows)
-    return (below + torch.searchsorted(ordered, rows, right=True) + 1) / 2
+    ordered, order = values.double().sort(1)
+    places = torch.arange(1, values.shape[1] + 1, device=values.device).expand(ordered.shape)
+    begins = torch.ones_like(ordered, dtype=torch.bool)
+    begins[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    ends = torch.cat([begins[:, 1:], begins[:, :1]], dim=1)  # what is equal ends where the next begins
+    first = torch.where(begins, places, 0).cummax(1).values
+    last = torch.where(ends, places, values.shape[1]).flip(1).cummin(1).values.flip(1)
+    return torch.empty_like(ordered).scatter_(1, order, (first + last).double() / 2)
 
 
 def correlation(first: Tensor, second: Tensor) -> Tensor:

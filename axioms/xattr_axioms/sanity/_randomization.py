@@ -15,6 +15,7 @@ from xattr_check.statistics.similarity import (
     correlation,
     excess,
     oriented_gradients,
+    ranks,
     spearman,
     ssim,
     unrelated,
@@ -123,15 +124,6 @@ class Varied:
         return model
 
 
-def either_sign(first: Tensor, second: Tensor) -> Tensor:
-    """(N,) rank correlation of signed maps (N, P), or of one and the other negated.
-
-    A logit that changes its sign with the weights takes that of every relevance with it: the negative of a
-    map is no other map, and both signs would cancel in a mean over networks.
-    """
-    return spearman(first, second).abs()
-
-
 def likeness_above_chance(before: Tensor, after: Tensor, similarity: Similarity) -> Tensor:
     """(n,) how much of maps (n, …) is in those of another model, above what is in those of other inputs."""
     return excess(similarity(before, after), unrelated(before, after, similarity))
@@ -178,14 +170,26 @@ def curves(before: Tensor, steps: Iterator[Tensor], subject: Subject) -> dict[st
     maps of other inputs in the same step, so that what all maps share, as coarse ones do, is not held against
     a method.
     """
+    # Each map is ranked once, and not for each comparison, unless there is padding: ranks are then those of
+    # what both maps have.
+    padded = bool(before.isnan().any())
+    ranked, alike = (torch.Tensor.double, spearman) if padded else (ranks, correlation)
+
+    def either_sign(first: Tensor, second: Tensor) -> Tensor:
+        """(N,) of signed maps, or of one and the other negated.
+
+        A logit that changes its sign with the weights takes that of every relevance with it: the negative of
+        a map is no other map, and both signs would cancel in a mean over networks.
+        """
+        return alike(first, second).abs()
 
     def images(maps: Tensor) -> Tensor:
         return maps[0].abs().reshape(-1, *subject.spatial)
 
     # What is compared of a map, and how.
     kinds: dict[str, tuple[Callable[[Tensor], Tensor], Similarity]] = {
-        "spearman": (lambda maps: maps[0], either_sign),
-        "spearman_magnitude": (lambda maps: maps[1], spearman),
+        "spearman": (lambda maps: ranked(maps[0]), either_sign),
+        "spearman_magnitude": (lambda maps: ranked(maps[1]), alike),
     }
     if subject.layout.name == "image":  # both compare pictures
         kinds["ssim"] = images, ssim
@@ -193,8 +197,8 @@ def curves(before: Tensor, steps: Iterator[Tensor], subject: Subject) -> dict[st
     first = {name: view(before) for name, (view, _) in kinds.items()}
     found: dict[str, list[Tensor]] = {name: [] for name in kinds}
     for after in steps:
-        for name, (view, alike) in kinds.items():
-            found[name].append(likeness_above_chance(first[name], view(after), alike))
+        for name, (view, similarity) in kinds.items():
+            found[name].append(likeness_above_chance(first[name], view(after), similarity))
     return {name: torch.stack(curve, dim=1) for name, curve in found.items()}
 
 
