@@ -71,8 +71,6 @@ DELETION = {
     "deepshap": 0.196,
     "integrated_gradients": 0.210,
 }
-# 800 iterations, the default, take eight times as long.
-SHORT = {"extremal_perturbation": "extremal_perturbation?iterations=100"}
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ def order(samples: Mapping[str, Tensor], published: Mapping[str, float]) -> Orde
 @cache
 def loaded(name: str) -> Method:
     """The reference method of that name, the same object each time: a run computes its maps once."""
-    return load_method(f"xattr:{SHORT.get(name, name)}")
+    return load_method(f"xattr:{name}")
 
 
 @cache
@@ -154,17 +152,20 @@ def head(*cells: str) -> Iterator[str]:
     yield "|---" * len(cells) + "|"
 
 
-def judged(check: Axiom, samples: Tensor) -> tuple[str, str]:
-    """`0.59 ± 0.06` and what the gate says of it."""
-    outcome = check.gate.judge(samples, {}, check.estimate).outcome
-    return figure(samples), outcome
+def judged(check: Axiom, method: str, subject: Subject, run: Run) -> tuple[str, str]:
+    """`0.59 ± 0.06` and what the gate says of it, beside its references on the same networks."""
+    samples, *others = (
+        measured(check, loaded(name), subject, run, RANDOMISED) for name in (method, *check.gate.references)
+    )
+    beside = dict(zip(check.gate.references, others, strict=True))
+    return figure(samples), check.gate.judge(samples, beside, check.estimate).outcome
 
 
-def randomised(method: str, subject: Subject, run: Run) -> dict[str, Tensor]:
-    """Samples of a method by the sanity checks that the subject allows."""
+def randomised(method: str, subject: Subject, run: Run) -> dict[str, tuple[str, str]]:
+    """What `judged` says of a method, by the sanity checks that the subject allows."""
     known = xattr_check.checks()
     return {
-        name: measured(known[name], loaded(method), subject, run, RANDOMISED)
+        name: judged(known[name], method, subject, run)
         for name in SANITY_CHECKS
         if known[name].needs <= subject.offers
     }
@@ -172,14 +173,10 @@ def randomised(method: str, subject: Subject, run: Run) -> dict[str, Tensor]:
 
 def sanity(places: Mapping[str, tuple[Subject, Run]]) -> Iterator[str]:
     """A row for each method and place, and a column for each check; then whether it is what was published."""
-    known = xattr_check.checks()
     yield from head("method", "published", "on", *SANITY_CHECKS, "agree")
     for method, published in SANITY.items():
         for place, (subject, run) in places.items():
-            found = {
-                name: judged(known[name], samples)
-                for name, samples in randomised(method, subject, run).items()
-            }
+            found = randomised(method, subject, run)
             cells = (" ".join(found[name]) if name in found else "" for name in SANITY_CHECKS)
             # The cascade is what was published.
             outcome = found[SANITY_CHECKS[0]][1]

@@ -1,9 +1,14 @@
 """How measured figures are compared with published ones."""
 
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from subjects import columns
+
+from xattr_check import Store
+from xattr_check.core.run import Run
 
 
 def test_pairs_are_in_the_published_order_in_the_other_or_open(script: ModuleType) -> None:
@@ -20,3 +25,12 @@ def test_pairs_are_in_the_published_order_in_the_other_or_open(script: ModuleTyp
 
 def test_figures_have_their_interval(script: ModuleType) -> None:
     assert script.figure(torch.full((8,), 0.25, dtype=torch.float64)) == "0.250 ± 0.000"
+
+
+def test_sanity_is_judged_beside_its_references(script: ModuleType, tmp_path: Path) -> None:
+    run = Run(store=Store(tmp_path))
+    found = script.randomised("gradient", columns(count=32), run)
+    assert set(found) == {"parameter_randomization", "parameter_randomization_independent"}
+    told, outcome = found["parameter_randomization"]
+    assert outcome == "pass"
+    assert "±" in told
