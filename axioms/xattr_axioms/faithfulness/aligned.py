@@ -19,6 +19,10 @@ REACH = 2
 LEAST_LIKENESS, LEAST_CHANGE = 0.2, 0.05
 # One half of them tells which shift to judge on the other.
 FEWEST = 8
+# Of a side, by a map that is shifted twice as far.
+MOST_LEFT_OUT = 0.4
+# What is compared, by its place in `fits_of`.
+MOVED, STILL, BEYOND, OWN = range(4)
 
 
 @axiom(
@@ -34,12 +38,14 @@ FEWEST = 8
 def aligned(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     """(r(s) − r(0)) / (r (1 − ρ(s))), a row for each input; s the shift that gains most.
 
-    r(s) is the correlation of a map that is shifted by s with a reference, r the larger of r(0) and r(s), and
-    ρ(s) the correlation of the reference with itself: a reference that is displaced by s comes to 1, and one
-    that is not to −1. References are the gradient's magnitude, and the path integral of the gradient from an
-    absent input with its sign and without; the one that is most alike is taken, and both it and the shift
-    are chosen on the other half of the inputs. Shifts are by one feature along any axes, or by two along one;
-    what would leave the input is left out for both, and so is padding.
+    r(s) is the correlation of a map that is shifted by s with a reference, r the largest of all, and ρ(s) the
+    correlation of the reference with itself: a reference that is displaced by s comes to 1, and one that is
+    not to −1. In place of r(0) stands r(2 s) where that is larger, since a map that is displaced by s fits as
+    little on its other side, and one that grows towards an edge fits better still. References are the
+    gradient's magnitude, and the path integral of the gradient from an absent input with its sign and
+    without; the one that is most alike is taken, and it and the shift are chosen on the other half of the
+    inputs. Shifts are by one feature along any axes, or by two along one; what leaves the input is left out
+    of all correlations that are compared, and so is padding.
 
     Undefined where features have no order, as columns, and where maps have next to nothing in common with any
     reference; Invalid where the references themselves are hardly changed by a shift.
@@ -55,37 +61,37 @@ def aligned(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
         return Measurement(torch.empty(0, dtype=torch.float64))
     maps = method.scores(subject.model, draw.inputs, draw.targets)
     fits = torch.stack([fits_of(maps, one, draw, shifts) for one in references_of(subject, draw)])
-    rows, even = torch.empty_like(fits[0, 0, 0]), torch.arange(len(maps), device=maps.device) % 2 == 0
+    rows, even = torch.empty_like(maps[:, 0]), torch.arange(len(maps), device=maps.device) % 2 == 0
     chosen = []
     for half in (even, ~even):
-        reference, shift, scale = _choice(fits[..., ~half].mean(-1))
-        moved, still = fits[reference, shift, :2][:, half]
-        rows[half] = (moved - still) / scale
-        chosen.append(shifts[shift])
-    told = " or ".join(dict.fromkeys(str(shift) for shift in chosen))
-    finding = f"scores lie {told} features from where they belong, along the axes {subject.layout.ranked}"
-    return Measurement(rows, finding if float(rows.mean()) > 0 else "")
+        reference, shift, other, scale = _choice(fits[..., ~half].mean(-1))
+        moved, beside = fits[reference, shift, [MOVED, other]][:, half]
+        rows[half] = (moved - beside) / scale
+        chosen.append(str(shifts[shift]))
+    lying = f"scores lie {' or '.join(dict.fromkeys(chosen))} features from where they belong"
+    return Measurement(rows, lying if float(rows.mean()) > 0 else "")
 
 
-def _choice(fits: Tensor) -> tuple[int, int, float]:
-    """The reference that is most alike, the shift that gains most, and what a displaced map would gain.
+def _choice(fits: Tensor) -> tuple[int, int, int, float]:
+    """The reference that is most alike, the shift that gains most, over what, and a displaced map's gain.
 
-    fits: (references, shifts, 3), as `fits_of`, over some of the inputs. Raises Undefined and Invalid.
+    fits: (references, shifts, 4), as of `fits_of`, over some of the inputs. Raises Undefined and Invalid.
     """
-    moved, still, own = fits.unbind(2)
-    tells = own < 1 - LEAST_CHANGE
+    tells = fits[..., OWN] < 1 - LEAST_CHANGE
     if not bool(tells.any()):
         raise Invalid(f"a shift by {REACH} features changes too little of what the model does to be seen")
-    alike = torch.where(tells, moved.maximum(still), -torch.inf)
-    reference = int(alike.amax(1).argmax())
-    if float(alike[reference].amax()) < LEAST_LIKENESS:
+    alike = fits[..., [MOVED, STILL]].amax(2).where(tells, -torch.inf).amax(1)
+    reference, most = int(alike.argmax()), float(alike.max())
+    if most < LEAST_LIKENESS:
         raise Undefined(
             "the maps have too little in common with the model's gradients to say where they lie: "
-            f"a correlation of {float(alike.max()):.2g}, of {LEAST_LIKENESS:g} that are needed"
+            f"a correlation of {most:.2g}, of {LEAST_LIKENESS:g} that are needed"
         )
-    gains = torch.where(alike[reference] > 0, moved[reference] - still[reference], -torch.inf)
+    beside, which = fits[reference][:, [STILL, BEYOND]].max(1)
+    gains = (fits[reference, :, MOVED] - beside).where(tells[reference], -torch.inf)
     shift = int(gains.argmax())
-    return reference, shift, float(alike[reference, shift] * (1 - own[reference, shift]))
+    scale = most * (1 - float(fits[reference, shift, OWN]))
+    return reference, shift, (STILL, BEYOND)[int(which[shift])], scale
 
 
 def shifts_of(spatial: Sequence[int]) -> list[tuple[int, ...]]:
@@ -136,28 +142,34 @@ def references_of(subject: Subject, draw: Draw) -> Tensor:
 
 
 def fits_of(maps: Tensor, reference: Tensor, draw: Draw, shifts: Sequence[tuple[int, ...]]) -> Tensor:
-    """(shifts, 3, n) float64: correlations with a reference of shifted maps, of maps and of itself shifted.
+    """(shifts, 4, n) float64: what correlates with a reference over the same features of it, in this order.
 
-    maps, reference: (n, P). Each of the three is over the same features of the reference.
+    Maps that are shifted, as they are, and shifted twice as far, −1 where that leaves too little of them; and
+    the reference itself, shifted. maps, reference: (n, P).
     """
     spatial = draw.subject.spatial
     maps, reference = (one.unflatten(1, spatial) for one in (maps, reference))
     valid = torch.ones_like(maps[:1]) if draw.valid is None else draw.valid.to(maps).unflatten(1, spatial)
     found = []
     for shift in shifts:
-        (beyond, here), (own, rest), both = (_overlap(one, shift) for one in (maps, reference, valid))
-        inside = both[0] * both[1]
-        target = _centred(rest, inside)
-        found.append(torch.stack([correlation(_centred(one, inside), target) for one in (beyond, here, own)]))
+        sides = zip(shift, spatial, strict=True)
+        span = 2 if all(abs(2 * by) <= MOST_LEFT_OUT * side for by, side in sides) else 1
+        still, moved, *beyond = (_moved(maps, shift, steps, span) for steps in range(span + 1))
+        rest, own = (_moved(reference, shift, steps, span) for steps in (0, 1))
+        inside = torch.stack([_moved(valid, shift, steps, span) for steps in range(span + 1)]).prod(0)
+        rest = _centred(rest, inside)
+        four = [correlation(_centred(one, inside), rest) for one in (moved, still, *beyond, own)]
+        found.append(torch.stack(four if beyond else [*four[:2], -torch.ones_like(four[0]), four[2]]))
     return torch.stack(found)
 
 
-def _overlap(values: Tensor, shift: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """(n, p) twice: of values (n, *spatial) those so far beyond, and those at, each feature that has both."""
-    sides = list(zip(values.shape[1:], shift, strict=True))
-    beyond = tuple(slice(max(0, by), side + min(0, by)) for side, by in sides)
-    here = tuple(slice(max(0, -by), side + min(0, -by)) for side, by in sides)
-    return values[:, *beyond].flatten(1), values[:, *here].flatten(1)
+def _moved(values: Tensor, shift: Sequence[int], steps: int, span: int) -> Tensor:
+    """(n, p): of values (n, *spatial) those so many steps from each feature that has all steps of a span."""
+    places = tuple(
+        slice(max(0, -span * by) + steps * by, side + min(0, -span * by) + steps * by)
+        for by, side in zip(shift, values.shape[1:], strict=True)
+    )
+    return values[:, *places].flatten(1)
 
 
 def _centred(values: Tensor, inside: Tensor) -> Tensor:
