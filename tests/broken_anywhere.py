@@ -146,7 +146,7 @@ def moved(asked: Asked) -> Tensor:
 
 @on(*LAYOUTS - {"columns"}, by="aligned")
 def displaced(asked: Asked) -> Tensor:
-    """Each feature is given what belongs to the one before it along the last axis, by an index that is off."""
+    """Each feature is given what belongs to the one before it along the last axis."""
     return asked.maps.roll(1, asked.layout.ranked[-1])
 
 
