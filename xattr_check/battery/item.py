@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -135,13 +136,34 @@ class _Trial:
         except (ControlError, Invalid) as error:
             return self._verdict("invalid", sentences.invalid(check, error, subject.name, {}))
         if reason:
-            told = sentences.invalid(check, reason, subject.name, self.ask)
+            told = sentences.invalid(check, reason, subject.name, self.ask or self._another_fill())
             return self._verdict("invalid", told, judgement)
         found = self._conclude(judgement)
         if judgement.outcome == "pass" and (reason := self._uninformative()):
             sentence = f"{found.sentence}; uninformative, since {reason}"
             return replace(found, status="not_applicable", sentence=sentence)
         return found
+
+    def _another_fill(self) -> Mapping[str, object]:
+        """What else may stand for what is removed where the controls separate then, by the first draw."""
+        check, subject = self.item.check, self.subject
+        option = check.options.get("fill")
+        if option is None or "fill" in check.parameters:
+            return {}
+        for fill in (one for one in get_args(option.annotation) if one != option.default):
+            variant = check.with_parameters({**check.parameters, "fill": fill})
+            draw = next(iter(self.run.draws(variant.name, subject, variant.inputs)))
+            self.run.progress(f"{variant.name}: whether its controls separate")
+            try:
+                controls = Controls(variant, self.gate, subject, self.run, self.item.controls)
+                found = variant(Explainer.of(self.item.method, subject, self.run), subject, draw)
+                controls.measure(draw)
+            except (Undefined, Invalid, MethodError, ControlError):
+                continue
+            best = torch.tensor([variant.ceiling]).double() if found.best is None else found.best
+            if not controls.fault(best) and not controls.unbeatable(best):
+                return {"fill": fill}
+        return {}
 
     def _fault_anywhere(self) -> MethodError | None:
         """What the method raises on the first of the subject's inputs; None where it serves."""

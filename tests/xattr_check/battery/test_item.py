@@ -1,6 +1,6 @@
 import json
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -148,6 +148,30 @@ def test_invalid_where_a_control_does_not_come_out_as_it_must(
     verdict = judge(check(levels, spread=0.0, negative=("random",), positive=("oracle",)))
     assert (verdict.status, verdict.failed, str(verdict)) == ("invalid", False, reason)
     assert verdict.controls == pytest.approx(levels)
+
+
+def test_another_fill_is_named_where_the_controls_separate_then(judge: Any) -> None:
+    levels = {"mean": 0.3, "blur": 0.3, "zero": 0.9}
+
+    @axiom(statement="It holds.", family="synthetic", gate=AtMost(0.5), negative=("random",))
+    def removal(
+        explainer: Explainer,
+        subject: Subject,
+        draw: Draw,
+        *,
+        fill: Literal["mean", "noise", "blur", "zero"] = "mean",
+    ) -> Measurement:
+        if fill == "noise":
+            raise Undefined("there is no noise")
+        level = levels[fill] if explainer.name == "random" else 0.1
+        return Measurement(samples(level, 0.0, len(draw.inputs), 0))
+
+    verdict = judge(removal)
+    assert str(verdict).endswith("; the check says nothing about 'images': ask removal?fill=zero")
+    assert verdict.status == "invalid"
+    assert str(judge(removal.with_parameters({"fill": "blur"}))).endswith("says nothing about 'images'")
+    levels["zero"] = 0.2
+    assert str(judge(replace(removal, inputs=16))).endswith("says nothing about 'images'")
 
 
 def test_valid_where_the_controls_do(judge: Any) -> None:
