@@ -18,7 +18,7 @@ from xattr_check.core.figure import Lines, figure
 from xattr_check.core.method import Method
 from xattr_check.core.run import Draw, Run
 from xattr_check.core.state import full_precision
-from xattr_check.core.subject import Subject
+from xattr_check.core.subject import GIVEN, Subject
 from xattr_check.core.verdict import Drawn, Status, Verdict, of_gate
 from xattr_check.errors import Invalid, MethodError, Undefined
 from xattr_check.statistics.gate import Beats, Gate, Judgement
@@ -127,7 +127,8 @@ class _Trial:
             if not reason and judgement.outcome != "pass":
                 judgement, reason = self._within_reach(self.controls, judgement)
         except Undefined as error:
-            return self._verdict("not_applicable", sentences.undefined(check, error))
+            told = sentences.undefined(check, error)
+            return replace(self._verdict("not_applicable", told), lacks=error.lacks)
         except MethodError as error:
             if told := self._told_elsewhere(error):
                 return self._verdict("not_applicable", told)
@@ -381,7 +382,10 @@ class _Trial:
 def _require(needs: frozenset[str], subject: Subject) -> None:
     """Raise Undefined where a subject does not offer what is needed."""
     if missing := sorted(needs - subject.offers):
-        raise Undefined(f"needs {' and '.join(missing)}, which subject {subject.name!r} does not offer")
+        told = f"needs {' and '.join(missing)}, which subject {subject.name!r} does not offer"
+        # An image cannot be given to a table.
+        givable = GIVEN.issuperset(one.partition(" ")[0] for one in missing)
+        raise Undefined(told, lacks=tuple(missing) if givable else ())
 
 
 def _expect_unspoiled(subject: Subject) -> None:

@@ -283,6 +283,9 @@ def test_not_applicable(judge: Any) -> None:
     verdict = judge(check(needs=("mask", "sibling scene")))
     assert (verdict.status, verdict.failed, verdict.n) == ("not_applicable", False, 0)
     assert str(verdict) == ("synthetic: needs mask and sibling scene, which subject 'images' does not offer")
+    assert verdict.lacks == ("mask", "sibling scene")
+    assert Verdict.from_record(verdict.record()).lacks == verdict.lacks
+    assert judge(check(needs=("mask", "tokens"))).lacks == ()  # images cannot be given tokens
 
     @contract(statement="It holds.")
     def undefined(explainer: Explainer, subject: Subject, draw: Draw) -> Measurement:
