@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from xattr_axioms.localisation._masks import foreground, heat, localisation
+from xattr_axioms.localisation._masks import beside_mask, foreground, heat, localisation
 from xattr_check.core import Beats, Draw, Explainer, Measurement, Subject
 
 
@@ -41,6 +41,7 @@ def iou(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
 
     So there is no threshold to be chosen. The evidence has what the best threshold would make of it.
     """
+    mask = foreground(subject, draw)
     found, told = heat(method, subject, draw)
-    fixed, best = overlaps(found, foreground(subject, draw))
-    return Measurement(fixed, told, {"fixed": fixed, "best_threshold": best})
+    fixed, best = overlaps(found, mask)
+    return Measurement(fixed, beside_mask(told, found, mask), {"fixed": fixed, "best_threshold": best})
