@@ -144,6 +144,12 @@ def moved(asked: Asked) -> Tensor:
     return asked.maps.roll(by, axis)
 
 
+@on(*LAYOUTS - {"columns"}, by="aligned")
+def displaced(asked: Asked) -> Tensor:
+    """Each feature is given what belongs to the one before it along the last axis."""
+    return asked.maps.roll(1, asked.layout.ranked[-1])
+
+
 @on(*LAYOUTS, by="sensitivity_n")
 def reversed_along_the_last(asked: Asked) -> Tensor:
     """From the end to the start: backwards in time, mirrored, the last column first."""

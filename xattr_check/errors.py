@@ -125,11 +125,15 @@ class Undefined(Exception):
     """Raised by `measure` or `on` where the statistic has no meaning on this subject; carries the reason.
 
     ask: parameters of the check with which it has one, where they are known.
+    lacks: what it needs that the subject could be given.
     """
 
-    def __init__(self, reason: str = "", ask: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, reason: str = "", ask: Mapping[str, Any] | None = None, lacks: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(reason)
         self.ask = dict(ask or {})
+        self.lacks = lacks
 
 
 class Invalid(Exception):

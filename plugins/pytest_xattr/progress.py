@@ -40,6 +40,16 @@ class Progress:
                 reporter.ensure_newline()
                 reporter.write_line(f"xattr: {label} …")
 
+    def warn(self, text: str) -> None:
+        """A line of its own, that stays."""
+        reporter = self._reporter
+        if self.quiet or reporter is None:
+            return
+        with self._uncaptured():
+            self.clear()
+            reporter.ensure_newline()
+            reporter.write_line(f"xattr: {text}", yellow=True)
+
     def _in_place(self, reporter: Any, label: str) -> None:
         writer = reporter._tw
         room = writer.fullwidth - writer.width_of_current_line - 3

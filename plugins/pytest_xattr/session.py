@@ -61,7 +61,12 @@ class BatterySession:
             settings = arguments.settings(config, texts)
             self.node_ids = arguments.read_node_ids(texts, settings)
             self._alone = not config.args
-            self.battery = Battery(for_worker(config, settings), settings.methods, progress=self.progress)
+            self.battery = Battery(
+                for_worker(config, settings),
+                settings.methods,
+                progress=self.progress,
+                warn=self.progress.warn,
+            )
             # A node id that names its subject is that of its item.
             self.tells_subjects = self.battery.is_on_several or any(one.subject for one in self.node_ids)
             self.order = {self._node_id(case): case for case in self.battery.cases}

@@ -35,9 +35,11 @@ def write(
     verbose = reporter.config.option.verbose
     many = len({table.group_of(verdict) for verdict in verdicts}) > FULL
     reporter.write_sep("=", "xattr-check")
-    shown = table.render_lines(verdicts, controls=verbose > 0, brief=verbose < 0 or (many and verbose < 1))
-    for line, status in shown:
+    brief = verbose < 0 or (many and verbose < 1)
+    for line, status in table.render_lines(verdicts, controls=verbose > 0, brief=brief):
         reporter.write_line(line, **MARKUP[status])
+    if not brief and (advice := table.advice(verdicts)):
+        reporter.write_line(advice)
     for what, file in (("verdicts", settings.json), ("summary", settings.markdown)):
         if file is not None:
             reporter.write_line(f"{what} written to {file}")

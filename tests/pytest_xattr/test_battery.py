@@ -342,7 +342,8 @@ def test_json_has_every_verdict(folder: pytest.Pytester, judge: Run) -> None:
     assert list(by_check) == ["covers", "fits", "follows", "promise", "tossed"]
     record = by_check["follows"]
     assert list(record) == [
-        *("method", "subject", "check", "family", "status", "required", "advisory", "statistic", "interval"),
+        *("method", "subject", "check", "family", "status", "required", "advisory", "lacks"),
+        *("statistic", "interval"),
         *(
             "gate",
             "sentence",

@@ -159,7 +159,7 @@ def _expect_subjects(settings: Settings, judged: Sequence[NamedSubject]) -> None
             )
 
 
-def run_of(settings: Settings, progress: OnProgress = silent) -> Run:
+def run_of(settings: Settings, progress: OnProgress = silent, warn: OnProgress = silent) -> Run:
     """What a run shares as the settings say, in their store. Raises UsageError."""
     return Run(
         store=Store(Path(settings.storage) / "store"),
@@ -169,6 +169,7 @@ def run_of(settings: Settings, progress: OnProgress = silent) -> Run:
         timeout=settings.timeout,
         memory=settings.memory * MEBIBYTE,
         progress=progress,
+        warn=warn,
     )
 
 
@@ -202,6 +203,7 @@ class Battery:
         methods: Sequence[Any],
         subjects: Sequence[Any] = (),
         progress: OnProgress = silent,
+        warn: OnProgress = silent,
     ) -> None:
         self.settings = settings
         self.beside = Beside.installed()
@@ -214,7 +216,7 @@ class Battery:
         validate(settings, self.methods, {**known, **{check.name: check for check in self.checks}})
         self.subjects = name_subjects(settings, subjects)
         _expect_subjects(settings, self.subjects)
-        self._progress = progress
+        self._progress, self._warn = progress, warn
         # By subject and method.
         self._tellers: dict[tuple[str, str], str] = {}
 
@@ -222,7 +224,7 @@ class Battery:
     def run(self) -> Run:
         """What the items share, in the store of the settings. Raises UsageError."""
         with self.settings.placing_mistakes():
-            return run_of(self.settings, progress=self._progress)
+            return run_of(self.settings, progress=self._progress, warn=self._warn)
 
     @cached_property
     def cases(self) -> list[Case]:

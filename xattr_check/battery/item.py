@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from xattr_check.core.figure import Lines, figure
 from xattr_check.core.method import Method
 from xattr_check.core.run import Draw, Run
 from xattr_check.core.state import full_precision
-from xattr_check.core.subject import Subject
+from xattr_check.core.subject import GIVEN, Subject
 from xattr_check.core.verdict import Drawn, Status, Verdict, of_gate
 from xattr_check.errors import Invalid, MethodError, Undefined
 from xattr_check.statistics.gate import Beats, Gate, Judgement
@@ -126,7 +127,8 @@ class _Trial:
             if not reason and judgement.outcome != "pass":
                 judgement, reason = self._within_reach(self.controls, judgement)
         except Undefined as error:
-            return self._verdict("not_applicable", sentences.undefined(check, error))
+            told = sentences.undefined(check, error)
+            return replace(self._verdict("not_applicable", told), lacks=error.lacks)
         except MethodError as error:
             if told := self._told_elsewhere(error):
                 return self._verdict("not_applicable", told)
@@ -135,13 +137,34 @@ class _Trial:
         except (ControlError, Invalid) as error:
             return self._verdict("invalid", sentences.invalid(check, error, subject.name, {}))
         if reason:
-            told = sentences.invalid(check, reason, subject.name, self.ask)
+            told = sentences.invalid(check, reason, subject.name, self.ask or self._another_fill())
             return self._verdict("invalid", told, judgement)
         found = self._conclude(judgement)
         if judgement.outcome == "pass" and (reason := self._uninformative()):
             sentence = f"{found.sentence}; uninformative, since {reason}"
             return replace(found, status="not_applicable", sentence=sentence)
         return found
+
+    def _another_fill(self) -> Mapping[str, object]:
+        """What else may stand for what is removed where the controls separate then, by the first draw."""
+        check, subject = self.item.check, self.subject
+        option = check.options.get("fill")
+        if option is None or "fill" in check.parameters:
+            return {}
+        for fill in (one for one in get_args(option.annotation) if one != option.default):
+            variant = check.with_parameters({**check.parameters, "fill": fill})
+            draw = next(iter(self.run.draws(variant.name, subject, variant.inputs)))
+            self.run.progress(f"{variant.name}: whether its controls separate")
+            try:
+                controls = Controls(variant, self.gate, subject, self.run, self.item.controls)
+                found = variant(Explainer.of(self.item.method, subject, self.run), subject, draw)
+                controls.measure(draw)
+            except (Undefined, Invalid, MethodError, ControlError):
+                continue
+            best = torch.tensor([variant.ceiling]).double() if found.best is None else found.best
+            if not controls.fault(best) and not controls.unbeatable(best):
+                return {"fill": fill}
+        return {}
 
     def _fault_anywhere(self) -> MethodError | None:
         """What the method raises on the first of the subject's inputs; None where it serves."""
@@ -359,7 +382,10 @@ class _Trial:
 def _require(needs: frozenset[str], subject: Subject) -> None:
     """Raise Undefined where a subject does not offer what is needed."""
     if missing := sorted(needs - subject.offers):
-        raise Undefined(f"needs {' and '.join(missing)}, which subject {subject.name!r} does not offer")
+        told = f"needs {' and '.join(missing)}, which subject {subject.name!r} does not offer"
+        # An image cannot be given to a table.
+        givable = GIVEN.issuperset(one.partition(" ")[0] for one in missing)
+        raise Undefined(told, lacks=tuple(missing) if givable else ())
 
 
 def _expect_unspoiled(subject: Subject) -> None:

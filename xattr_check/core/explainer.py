@@ -1,8 +1,10 @@
 """A method at work on a subject: guarded, timed, seeded, and asked only once for the same maps."""
 
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 from xattr_check.core.context import chosen, current, rows
 from xattr_check.core.faults import expect_usable
 from xattr_check.core.method import Method
+from xattr_check.core.pace import PATIENCE, Pace
 from xattr_check.core.run import Run
 from xattr_check.core.snapshot import Snapshot
 from xattr_check.core.state import preserved_generators
@@ -142,9 +145,12 @@ class Explainer:
             raise self._hung
         if self._declined is not None:
             raise self._declined
-        limit = TimeLimit(self.run.timeout)
+        pace = Pace.of(self.method, self.subject, self.run)
+        limit = TimeLimit(self.run.timeout, PATIENCE, partial(pace.note, PATIENCE, len(inputs)))
+        started = time.monotonic()
         try:
             maps = self._call(model, inputs, targets, seed, limit)
+            pace.note(time.monotonic() - started, len(inputs))
         except TimedOut as error:
             if error is limit.interruption:
                 raise

@@ -66,6 +66,7 @@ class Run:
     timeout: seconds that one call of a method may take.
     maps: what methods returned, so that each map is computed once.
     progress: told what is being computed, whenever that is not the method itself.
+    warn: told what a user would want to know before the run is over.
     """
 
     store: Store
@@ -76,6 +77,7 @@ class Run:
     batch: int = 32
     timeout: float = 300.0
     progress: OnProgress = silent
+    warn: OnProgress = silent
     maps: MapCache = field(default_factory=lambda: MapCache(1024 * MEBIBYTE))
     _models: "weakref.WeakKeyDictionary[nn.Module, Identity]" = field(
         default_factory=weakref.WeakKeyDictionary

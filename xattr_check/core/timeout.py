@@ -1,8 +1,10 @@
 """A limit on the time that a method may take."""
 
+import math
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -25,11 +27,15 @@ class TimeLimit:
     limit of its own. It still goes off when it is due: during the limit, with the handler that was set for
     it, and after the limit, on a timer with what is left. A limit inside another one is no exception.
 
+    patience, tell: after so many seconds that is called, once, while the method goes on.
     interruption: what the earlier alarm raised during the limit; it says nothing about the method.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(
+        self, seconds: float, patience: float = math.inf, tell: Callable[[], None] | None = None
+    ) -> None:
         self.seconds = seconds
+        self.patience, self._tell = patience, tell
         self.interruption: BaseException | None = None
         self._active = False
         self._outer_due: float | None = None
@@ -44,6 +50,7 @@ class TimeLimit:
         self._outer_due = now + left if left else None
         self._outer = signal.signal(signal.SIGALRM, self._go_off)
         self._due, self._active = now + self.seconds, True
+        self._late = now + self.patience if self._tell else math.inf
         self._arm()
         return self
 
@@ -60,7 +67,7 @@ class TimeLimit:
 
     def _arm(self) -> None:
         """Set the alarm to whichever is due first."""
-        due = self._due if self._outer_due is None else min(self._due, self._outer_due)
+        due = min(self._due, self._late, math.inf if self._outer_due is None else self._outer_due)
         signal.setitimer(signal.ITIMER_REAL, max(due - time.monotonic(), AT_ONCE))
 
     def _arm_outer(self) -> None:
@@ -77,6 +84,9 @@ class TimeLimit:
             self._call_outer(number, frame)
         elif now >= self._due:
             raise TimedOut
+        elif now >= self._late and self._tell is not None:
+            self._late = math.inf
+            self._tell()
         self._arm()
 
     def _call_outer(self, number: int, frame: FrameType | None) -> None:

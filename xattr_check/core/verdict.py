@@ -71,6 +71,7 @@ class Verdict:
         them, of which a margin over controls is a share; None where nothing was measured.
     required: whether it gates; an exact axiom that the method does not claim is only reported.
     advisory: why it is only advice here, where that is so.
+    lacks: what the check needs that the subject could be given, and was not.
     n: independent units measured; seconds: time taken.
     evidence: tensors beside the figure, those of pictures among them. names: of the features of each row of
         these, in words, where the subject has any.
@@ -100,6 +101,7 @@ class Verdict:
     best: float | None = None
     required: bool = True
     advisory: str = ""
+    lacks: tuple[str, ...] = ()
     n: int = 0
     seconds: float = 0.0
     evidence: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
@@ -168,6 +170,7 @@ class Verdict:
             "status": self.status,
             "required": self.required,
             "advisory": self.advisory,
+            "lacks": list(self.lacks),
             "statistic": None if interval is None else _number(interval.value),
             "interval": None if interval is None else [_number(interval.low), _number(interval.high)],
             "gate": self.gate,
@@ -215,6 +218,7 @@ class Verdict:
         figure = None if record.get("figure") is None else Figure.from_record(record["figure"])
         lacks = record.get("shortfall")
         known |= {"controls": _read(record["controls"]), "draws": draws, "figure": figure}
+        known["lacks"] = tuple(record.get("lacks", ()))
         known["references"] = tuple(record.get("references", ()))
         known["shortfall"] = None if lacks is None else Shortfall(**_read(lacks, math.inf))
         return cls(**known, interval=interval)

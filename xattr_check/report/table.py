@@ -83,6 +83,13 @@ def _sentence(verdict: Verdict, told: dict[str, str]) -> Iterator[str]:
         yield from wrap(verdict.sentence)
 
 
+def advice(verdicts: Sequence[Verdict]) -> str:
+    """Where it is told how to give the subjects what checks need, or an empty string where none lacks any."""
+    if not any(verdict.lacks for verdict in verdicts):
+        return ""
+    return "what a subject may offer, and how: docs/subjects.md, 'What is known besides'"
+
+
 def summary(verdicts: Sequence[Verdict]) -> str:
     """How many verdicts of each kind: `17 pass, 1 fail, 1 not claimed`."""
     kinds = [*(one.mark for one in LOOKS.values()), "not claimed", "advice"]

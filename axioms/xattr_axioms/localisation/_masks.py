@@ -7,6 +7,10 @@ from torch import Tensor
 
 from xattr_check.core import Draw, Explainer, Subject, Undefined, axiom
 
+# Of a map's maximum: what differs by less is one level.
+LEVEL = 1e-6
+# A map is told to be coarse from so many features on that have one level, beside masks of fewer cells.
+COARSE, CELLS = 2.0, 8
 # Declares a check of where maps fall. Edges and a blob in the centre have to be beaten: masks of things that
 # photographs show have outlines, and are near the middle more often than not.
 localisation = partial(
@@ -41,6 +45,23 @@ def heat(method: Explainer, subject: Subject, draw: Draw, mask: Tensor | None = 
     nothing = (empty | against)[:, None]
     finding = f"{' and '.join(told)}, counted as the same everywhere" if told else ""
     return torch.where(nothing, 1.0, scores.clamp_min(0)), finding
+
+
+def beside_mask(told: str, heat: Tensor, mask: Tensor) -> str:
+    """What was told of heat (n, P), and how coarse it is where a mask (n, P) is of few of its cells.
+
+    A cell is as many features as have one level on average, of those that have any heat: what windows and
+    regions leave, which is no mistake of the method, though it cannot show what is finer.
+    """
+    some = [row[row > 0] for row in heat if bool((row > 0).any() & (row != row[0]).any())]
+    if not some:
+        return told
+    levels = sum(len((row / row.max() / LEVEL).round().unique()) for row in some)
+    cell, size = sum(map(len, some)) / levels, float(mask.sum(1).double().mean())
+    if cell < COARSE or size >= CELLS * cell:
+        return told
+    coarse = f"the maps have one level for {cell:.2g} features, and the masks are of {size:.2g}"
+    return f"{told}; {coarse}" if told else coarse
 
 
 def foreground(subject: Subject, draw: Draw) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from xattr_axioms.localisation._masks import foreground, heat, localisation
+from xattr_axioms.localisation._masks import beside_mask, foreground, heat, localisation
 from xattr_check.core import Beats, Draw, Explainer, Lines, Measurement, Subject
 
 # Quantiles besides the first; twice as many move an area by less than 0.002.
@@ -53,4 +53,5 @@ def effective_heat_ratio(method: Explainer, subject: Subject, draw: Draw) -> Mea
     area = torch.trapezoid(ratio, dx=1 / STEPS, dim=1)
     places = torch.linspace(0, 1, STEPS + 1, dtype=torch.float64).tolist()
     lines = Lines("threshold, as a quantile of the map", "share of the heat on the mask", places, {"": ratio})
-    return Measurement(area, told, {"heat_ratio": ratio, "published_heat_ratio": published}, lines)
+    evidence = {"heat_ratio": ratio, "published_heat_ratio": published}
+    return Measurement(area, beside_mask(told, found, mask), evidence, lines)

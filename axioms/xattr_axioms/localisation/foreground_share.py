@@ -1,6 +1,6 @@
 """Share of the evidence on the foreground."""
 
-from xattr_axioms.localisation._masks import foreground, heat, localisation, share_on
+from xattr_axioms.localisation._masks import beside_mask, foreground, heat, localisation, share_on
 from xattr_check.core import Beats, Draw, Explainer, Measurement, Subject
 
 
@@ -21,4 +21,4 @@ def foreground_share(method: Explainer, subject: Subject, draw: Draw) -> Measure
     """
     mask = foreground(subject, draw)
     found, told = heat(method, subject, draw, mask)
-    return Measurement(share_on(found, mask), told)
+    return Measurement(share_on(found, mask), beside_mask(told, found, mask))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from xattr_axioms.localisation._masks import foreground, heat, localisation
+from xattr_axioms.localisation._masks import beside_mask, foreground, heat, localisation
 from xattr_check.core import Beats, Draw, Explainer, Measurement, Subject
 
 
@@ -48,7 +48,8 @@ def iou(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     the bounding-box metric of [schulz2020], the share of these features that are on the mask: all of them for
     the three maps that the published heat ratio tells apart, see `effective_heat_ratio`.
     """
+    mask = foreground(subject, draw)
     found, told = heat(method, subject, draw)
-    fixed, best = overlaps(found, foreground(subject, draw))
+    fixed, best = overlaps(found, mask)
     evidence = {"fixed": fixed, "best_threshold": best, "bounding_box": shares_of_hits(fixed)}
-    return Measurement(fixed, told, evidence)
+    return Measurement(fixed, beside_mask(told, found, mask), evidence)

@@ -13,6 +13,7 @@ from subjects import columns, images
 from torch import Tensor, nn
 
 import xattr_check
+from xattr_axioms.localisation._masks import beside_mask
 from xattr_axioms.localisation.effective_heat_ratio import STEPS, heat_ratios
 from xattr_axioms.localisation.iou import overlaps, shares_of_hits
 from xattr_check import Store, Subject, SubjectError, load_method
@@ -291,3 +292,28 @@ def test_good_methods_point_at_the_digit(seed: int, digits: Subject, store: Stor
     run = Run(store=store, seed=seed, budget="standard")
     for name in (*GOOD, "oracle") if seed else ("gradcam", "oracle"):
         assert judge("pointing_game", f"xattr:{name}", digits, run).status == "pass", name
+
+
+def test_how_coarse_a_map_is_beside_its_mask() -> None:
+    mask = torch.zeros(2, 64, dtype=torch.bool)
+    mask[:, :12] = True
+    cells = torch.arange(1.0, 17).repeat_interleave(4).expand(2, -1)  # 16 levels of 4 features each
+    coarse = "the maps have one level for 4 features, and the masks are of 12"
+    assert beside_mask("", cells, mask) == coarse
+    assert beside_mask("nothing", cells, mask) == f"nothing; {coarse}"
+    assert beside_mask("", cells, mask.logical_not()) == ""  # 13 cells
+    assert beside_mask("", torch.rand(2, 64), mask) == ""
+    few = torch.zeros(2, 64)
+    few[:, :3] = torch.tensor([1.0, 2, 3])  # fine, though most of it is zero
+    assert beside_mask("", few, mask) == ""
+    assert beside_mask("nothing", torch.ones(2, 64), mask) == "nothing"
+
+
+def test_a_failure_of_a_coarse_map_says_so(run: Run) -> None:
+    def coarse(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        maps = nn.functional.avg_pool2d(gradient(model, inputs, targets).sum(1, keepdim=True), SIDE // 2)
+        return nn.functional.interpolate(maps.flip(-1), size=SIDE)
+
+    verdict = judge("iou", coarse, cornered(), run)
+    assert verdict.status == "fail"
+    assert "the maps have one level for" in verdict.sentence

@@ -1,6 +1,6 @@
 import json
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -150,6 +150,30 @@ def test_invalid_where_a_control_does_not_come_out_as_it_must(
     assert verdict.controls == pytest.approx(levels)
 
 
+def test_another_fill_is_named_where_the_controls_separate_then(judge: Any) -> None:
+    levels = {"mean": 0.3, "blur": 0.3, "zero": 0.9}
+
+    @axiom(statement="It holds.", family="synthetic", gate=AtMost(0.5), negative=("random",))
+    def removal(
+        explainer: Explainer,
+        subject: Subject,
+        draw: Draw,
+        *,
+        fill: Literal["mean", "noise", "blur", "zero"] = "mean",
+    ) -> Measurement:
+        if fill == "noise":
+            raise Undefined("there is no noise")
+        level = levels[fill] if explainer.name == "random" else 0.1
+        return Measurement(samples(level, 0.0, len(draw.inputs), 0))
+
+    verdict = judge(removal)
+    assert str(verdict).endswith("; the check says nothing about 'images': ask removal?fill=zero")
+    assert verdict.status == "invalid"
+    assert str(judge(removal.with_parameters({"fill": "blur"}))).endswith("says nothing about 'images'")
+    levels["zero"] = 0.2
+    assert str(judge(replace(removal, inputs=16))).endswith("says nothing about 'images'")
+
+
 def test_valid_where_the_controls_do(judge: Any) -> None:
     verdict = judge(
         check({"random": 0.9, "oracle": 0.1}, spread=0.0, negative=("random", "sonar"), positive=("oracle",))
@@ -259,6 +283,9 @@ def test_not_applicable(judge: Any) -> None:
     verdict = judge(check(needs=("mask", "sibling scene")))
     assert (verdict.status, verdict.failed, verdict.n) == ("not_applicable", False, 0)
     assert str(verdict) == ("synthetic: needs mask and sibling scene, which subject 'images' does not offer")
+    assert verdict.lacks == ("mask", "sibling scene")
+    assert Verdict.from_record(verdict.record()).lacks == verdict.lacks
+    assert judge(check(needs=("mask", "tokens"))).lacks == ()  # images cannot be given tokens
 
     @contract(statement="It holds.")
     def undefined(explainer: Explainer, subject: Subject, draw: Draw) -> Measurement:

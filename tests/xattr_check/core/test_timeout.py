@@ -54,6 +54,19 @@ def test_a_limit_goes_off() -> None:
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
+def test_patience_runs_out_once_and_the_method_goes_on() -> None:
+    told: list[float] = []
+    with TimeLimit(5, 0.02, lambda: told.append(0.0)):
+        wait(0.2)
+    assert told == [0.0]
+    with pytest.raises(TimedOut), TimeLimit(0.05, 0.02, lambda: told.append(1.0)):
+        wait(5)
+    assert told == [0.0, 1.0]
+    with TimeLimit(5, 5, lambda: told.append(2.0)):
+        wait(0.01)
+    assert told == [0.0, 1.0]
+
+
 def test_the_earlier_alarm_keeps_what_is_left_of_its_time() -> None:
     with outer_alarm(30, interval=7):
         with TimeLimit(5):

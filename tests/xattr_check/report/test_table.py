@@ -2,12 +2,13 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from xattr_check import Verdict
 from xattr_check.core.verdict import Status, of_gate
-from xattr_check.report.table import render_lines, summary, table
+from xattr_check.report.table import advice, render_lines, summary, table
 from xattr_check.statistics.gate import Beats
 from xattr_check.statistics.intervals import Interval, exact
 
@@ -140,3 +141,13 @@ def test_record_brings_the_verdict_back() -> None:
     endless = replace(FAIL, interval=Interval(0.5, -math.inf, 0.6)).record()
     assert endless["interval"] == [None, 0.6]
     assert math.isnan(Verdict.from_record(endless).interval.low)  # type: ignore[union-attr]
+
+
+def test_one_line_says_how_to_give_what_checks_lack() -> None:
+    needy = replace(PASS, status="not_applicable", sentence="needs mask", lacks=("mask",))
+    line = advice([needy, PASS, needy])
+    assert line == "what a subject may offer, and how: docs/subjects.md, 'What is known besides'"
+    assert len(line) <= 80
+    assert advice([PASS]) == ""
+    page = Path(__file__).parents[3] / "docs/subjects.md"
+    assert "## What is known besides" in page.read_text(encoding="utf-8")

@@ -20,6 +20,7 @@ class Layout:
     channels: which axis holds the numbers of a feature, counted from the end; None where each number is a
         feature.
     alike: the axes of a batch along which numbers are of one kind, and have a mean and a deviation in common.
+    ordered: whether the next feature along an axis is beside it, or follows it.
     """
 
     shape: tuple[int, ...]
@@ -30,6 +31,7 @@ class Layout:
     rank: ClassVar[int]
     channels: ClassVar[int | None] = None
     alike: ClassVar[tuple[int, ...]] = (0,)
+    ordered: ClassVar[bool] = True
     # What stands for a whole input before any of it is shown: its blur or the data's mean.
     canvas: ClassVar[Literal["mean", "blur"]] = "mean"
     # In which a CPU is fastest, where the model can take it.

@@ -9,3 +9,4 @@ class Columns(Layout):
     name = "columns"
     axes = "(N, D)"
     rank = 1
+    ordered = False
