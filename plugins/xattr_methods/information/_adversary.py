@@ -114,8 +114,9 @@ def fitted_mask(
 
     By Wasserstein GANs with clipped weights, one for each input [arjovsky2017]: seven times in an epoch, a
     critic learns to tell what the layer returns from what it should, and two times λ_G, the mean and the
-    deviation of ε_G are moved so that it cannot. start: of λ_G. mean, deviation: those of ε_G at the start, broadcastable, and
-    the unit of their steps.
+    deviation of ε_G are moved so that it cannot.
+
+    start: of λ_G. mean, deviation: those of ε_G at the start, broadcastable, and the unit of their steps.
     """
     mask = start.clone().requires_grad_()
     middle, spread = torch.zeros_like(inputs, requires_grad=True), torch.ones_like(inputs, requires_grad=True)
