@@ -156,7 +156,7 @@ class Bottleneck:
         return logits.detach()
 
     def of_layer(
-        self, rest: Rest, targets: Tensor, statistics: Statistics, loss: Loss, noise: Noise, memory: int
+        self, rest: Rest, targets: Tensor, statistics: Statistics, loss: Loss, noise: Noise, chunks: Chunks
     ) -> tuple[Tensor, Tensor]:
         """What passes a layer, (n, *shape) in 0…1, and how much information that is, in bits."""
         values, mean, deviation = rest.values.detach(), statistics.mean, statistics.deviation
@@ -171,8 +171,7 @@ class Bottleneck:
             own = rows.to(targets.device)
             return loss(rest(mixed, rows), targets[own], rest.outputs[own])
 
-        fitting = max(1, memory // (2 * probe(rest.model, rest.inputs).bytes))
-        logits = self.optimised(values, mean, deviation, passing, of_mixed, noise, Chunks(fitting))
+        logits = self.optimised(values, mean, deviation, passing, of_mixed, noise, chunks)
         passed, divergences = passing(logits)
         return passed, divergences / math.log(2)
 
@@ -193,12 +192,14 @@ def bits_of_layer(
     """Maps (N, *map_shape) of the bits that pass a layer. Raises ValueError as `statistics_of` and others."""
     statistics = statistics_of(bottleneck.name, place, model, data, subject, memory)
     loss = loss_of(statistics)
+    # Behind a layer there is less to compute, so that only memory limits how many go at once.
+    chunks = Chunks(max(1, memory // (2 * probe(model, inputs).bytes)))
 
     def explain(inputs: Tensor, targets: Tensor) -> Tensor:
         noise = Noise(inputs, seed)
         drawn = statistics.mean + statistics.deviation * noise.draw(1, place.shape, statistics.mean)[0]
         rest = Rest(place, model, inputs, drawn)
-        _, bits = bottleneck.of_layer(rest, targets, statistics, loss, noise, memory)
+        _, bits = bottleneck.of_layer(rest, targets, statistics, loss, noise, chunks)
         return place.on_features(bottleneck.name, model, inputs, bits)
 
     return in_chunks(explain, model, inputs.detach(), targets, memory)

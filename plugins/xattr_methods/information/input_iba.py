@@ -74,18 +74,17 @@ def input_iba(
     mean, deviation = axes.mean(others)[0], axes.deviation(others)[0]
     # A column that is always the same has the least of any deviation.
     deviation = deviation.clamp_min(FLOOR * float(deviation.max()))
-    loss = surprise(meant)
+    loss, chunks = surprise(meant), Chunks(chunk_size(model, inputs, memory))
 
     def explain(inputs: Tensor, targets: Tensor) -> Tensor:
         noise = Noise(inputs, seed)
         drawn = statistics.mean + statistics.deviation * noise.draw(1, place.shape, statistics.mean)[0]
         rest = Rest(place, model, inputs, drawn)
-        passed, bits = of_features.of_layer(rest, targets, statistics, loss, noise, memory)
+        passed, bits = of_features.of_layer(rest, targets, statistics, loss, noise, chunks)
         wanted = Layer(place, rest.values, passed.detach(), statistics.mean, statistics.deviation)
         capacity = place.on_features("input_iba", model, inputs, bits.detach()).clamp_min(0)
         most = capacity.flatten(1).amax(1).reshape(-1, *[1] * (inputs.ndim - 1))
         start = (capacity / most.where(most > 0, torch.ones_like(most))).expand_as(inputs)
-        chunks = Chunks(chunk_size(model, inputs, memory))
         prior = fitted_mask(wanted, model, inputs, start, mean, deviation, epochs, noise, chunks)
         scores = (inputs - mean) / deviation
 

@@ -168,7 +168,7 @@ def test_the_mask_rises_where_the_layer_needs_the_inputs_and_nowhere_else() -> N
     wanted = Layer(place, values, torch.ones_like(values), 0 * one.double(), one.double())
     start = torch.full_like(inputs, 0.2)
     found = fitted_mask(
-        wanted, model, inputs, start, 0 * inputs[0], 0 * inputs[0] + 1, 20, Noise(inputs, 0), Chunks(1000)
+        wanted, model, inputs, start, 0 * inputs[0], 0 * inputs[0] + 1, 8, Noise(inputs, 0), Chunks(1000)
     )
     left, right = found[..., : SIDE // 2], found[..., SIDE // 2 :]
     assert bool((left > 0.2).all())
