@@ -61,7 +61,10 @@ class Opened(Watch):
         self.found = own.clone()
         if self.put is None:
             return output
-        return self.put if own is output else type(output)((self.put, *output[1:]))
+        if own is output:
+            return self.put
+        several = (self.put, *output[1:])
+        return several if type(output) is tuple else type(output)(*several)  # a named tuple
 
 
 def _first(output: Any) -> Any:
@@ -190,7 +193,7 @@ def find_resolutions(name: str, model: nn.Module, inputs: Tensor, axes: Layout, 
 
     Raises Declined where there is none.
     """
-    last = {place.shape[1:]: place for place in _places(name, model, inputs, axes, None)}
+    last = {place.cells or place.shape[:1]: place for place in _places(name, model, inputs, axes, None)}
     ordered = sorted(last.values(), key=lambda place: place.number)
     return ordered[-most:]
 

@@ -81,7 +81,12 @@ def statistics_of(
     def kept() -> Tensors:
         if data is not None or subject is None or model is not subject.model:
             return compute()
-        key = {"subject": subject.fingerprint, "layer": place.layer or "", "number": place.number}
+        key = {
+            "subject": subject.fingerprint,
+            "layer": place.layer or "",
+            "number": place.number,
+            "shape": list(place.shape),
+        }
         return made_once("layer_statistics", {**key, "device": inputs.device.type}, compute)
 
     found = _known.setdefault(model, _Known()).fetch(model, place, known, kept)

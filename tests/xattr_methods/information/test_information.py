@@ -417,6 +417,35 @@ def test_of_tokens_it_is_the_last_layer_that_returns_them() -> None:
     assert found.shape == (2, 5, 1)
     named = iba(model, inputs, targets, data=data, layout="embeddings", layer="read", beta=0.01)
     torch.testing.assert_close(named, found, rtol=0, atol=0)
+    several = multilayer_iba(model, inputs, targets, data=data, layout="embeddings", beta=0.01)
+    torch.testing.assert_close(several, found, rtol=0, atol=0)
+
+
+class Patched(nn.Module):
+    """A token before those of 4 × 2 patches, which a norm returns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.norm, self.classifier = nn.Conv2d(3, 6, 2, 2), nn.LayerNorm(6), nn.Linear(6, 3)
+        self.start = nn.Parameter(torch.randn(1, 1, 6))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        tokens = self.read(inputs).flatten(2).mT
+        tokens = self.norm(torch.cat([self.start.expand(len(tokens), -1, -1), tokens], 1))
+        return self.classifier(tokens.mean(1))
+
+
+def test_of_a_layer_of_patches_the_others_are_left_out() -> None:
+    torch.manual_seed(0)
+    model = Patched().double()
+    inputs, data = (torch.randn(count, 3, 8, 4, dtype=torch.float64) for count in (3, 30))
+    place = find_place("iba", model, inputs, layout_of(inputs), "norm")
+    assert place.shape == (9, 6)
+    bits = torch.rand(3, 9, 6, dtype=torch.float64)
+    found = place.on_features("iba", model, inputs, bits)
+    wanted = functional.interpolate(bits[:, 1:].sum(2).reshape(3, 1, 4, 2), (8, 4), mode="bilinear") / 4
+    torch.testing.assert_close(found, wanted)
+    assert iba(model, inputs, TARGETS, data=data, layer="norm").shape == (3, 1, 8, 4)
 
 
 @pytest.mark.parametrize(
