@@ -38,6 +38,9 @@ def inverse_iba(
     large as it is by chance: of several regions each of which suffices, all are found, where iba keeps one.
     The published loss, β KL − cross entropy, has no lower bound; chance is where no prediction is left.
 
+    The default of `beta` is the authors', for large networks: on the subject `digits` nothing is worth so
+    much, and bits are spread alike; 3 shows the digit.
+
     Parameters and errors are those of iba.
     """
     axes, meant = laid_out("inverse_iba", inputs, layout), probabilistic("inverse_iba", explained)
