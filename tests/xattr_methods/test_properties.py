@@ -8,7 +8,7 @@ reason, and one that it holds for all the same is named in vain. A method that i
 import copy
 import inspect
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -23,11 +23,13 @@ import xattr_check
 
 METHODS = {name: one for name, one in xattr_check.methods().items() if one.control is None}
 # Small, and exact: all coalitions of nine cells, and no stabiliser.
-FEW = {"cells": 3, "iterations": 4, "masks": 50}
+FEW = {"cells": 3, "copies": 2, "epochs": 1, "feature_steps": 2, "iterations": 4, "masks": 50}
 OWN: dict[str, dict[str, Any]] = {
     "lime": {"samples": 100},
     "lrp": {"epsilon": 0.0},
+    "input_iba": {"steps": 4},
     "morris_sbsa": {"samples": 4},
+    "multilayer_iba": {"beta": 0.01},
     "sobol_sbsa": {"samples": 4},
     "xrai": {"steps": 4},
 }
@@ -36,13 +38,14 @@ EXACT = {"rtol": 1e-8, "atol": 1e-12}
 
 @dataclass(frozen=True)
 class Case:
-    """Two networks of one shape, inputs (N, *F) for them, and backgrounds (B, *F)."""
+    """Two networks of one shape, inputs (N, *F) for them, and backgrounds and other data (B, *F)."""
 
     model: nn.Module
     other: nn.Module
     inputs: Tensor
     targets: Tensor
     background: Tensor
+    data: Tensor
 
 
 def made(kind: str, seed: int, name: str = "") -> Case:
@@ -72,6 +75,7 @@ def made(kind: str, seed: int, name: str = "") -> Case:
             inputs,
             torch.randint(outputs, (len(inputs),)),
             torch.randn(3, *shape, dtype=torch.float64),
+            torch.randn(12, *shape, dtype=torch.float64),
         )
 
 
@@ -85,6 +89,8 @@ def explain(name: str, model: nn.Module, case: Case, **parameters: Any) -> Tenso
     given = few | OWN.get(name, {}) | parameters
     if takes(name, "background"):
         given["background"] = case.background
+    if takes(name, "data"):
+        given["data"] = case.data
     if takes(name, "layout") and case.inputs.ndim == 3:
         given["layout"] = "embeddings"
     return METHODS[name](model, case.inputs, case.targets, **given)
@@ -97,8 +103,7 @@ def rows_alone(name: str, case: Case) -> Pair:
     """The map of an input does not depend on the others of its batch."""
     rows = range(len(case.inputs))
     alone = [
-        Case(case.model, case.other, case.inputs[row : row + 1], case.targets[row : row + 1], case.background)
-        for row in rows
+        replace(case, inputs=case.inputs[row : row + 1], targets=case.targets[row : row + 1]) for row in rows
     ]
     return explain(name, case.model, case), torch.cat([explain(name, case.model, one) for one in alone])
 
@@ -156,7 +161,9 @@ class Picking(nn.Module):
 def permutation(name: str, case: Case) -> Pair:
     """Columns, tokens or channels in another order have the same map in that order."""
     order = torch.randperm(case.inputs.shape[1], generator=torch.Generator().manual_seed(0))
-    moved = Case(case.model, case.other, case.inputs[:, order], case.targets, case.background[:, order])
+    moved = replace(
+        case, inputs=case.inputs[:, order], background=case.background[:, order], data=case.data[:, order]
+    )
     found = explain(name, Picking(case.model, order.argsort()), moved)
     wanted = explain(name, case.model, case)
     return found, wanted if wanted.ndim == 4 and wanted.shape[1] == 1 else wanted[:, order]
@@ -168,7 +175,13 @@ def mirror(name: str, case: Case) -> Pair:
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             module.weight.data = module.weight.data.flip(3)
-    seen = Case(model, case.other, case.inputs.flip(3), case.targets, case.background.flip(3))
+    seen = replace(
+        case,
+        model=model,
+        inputs=case.inputs.flip(3),
+        background=case.background.flip(3),
+        data=case.data.flip(3),
+    )
     return explain(name, model, seen), explain(name, case.model, case).flip(3)
 
 
@@ -181,7 +194,8 @@ def dummy(name: str, case: Case) -> Pair:
         more = values.roll(1, dimension).narrow(dimension, 0, 2 if dimension == 3 else 1)
         return torch.cat([values, more + 1], dimension)
 
-    wider = Case(case.model, case.other, with_more(case.inputs), case.targets, with_more(case.background))
+    more = {key: with_more(getattr(case, key)) for key in ("inputs", "background", "data")}
+    wider = replace(case, **more)
     single = {"regions": "single"} if takes(name, "regions") else {}
     found = explain(name, Picking(case.model, places, dimension), wider, **single)
     unseen = found.narrow(dimension, len(places), found.shape[dimension] - len(places))
@@ -212,16 +226,22 @@ SQUARED = dict.fromkeys(["smoothgrad_squared", "vargrad"], "gradients are square
 ONE_LAYER = dict.fromkeys(["cam", "gradcam", "gradcam_plus_plus", "guided_gradcam"], "one layer is looked at")
 COARSE = dict.fromkeys(["cam", "gradcam", "gradcam_plus_plus", "fullgrad"], "cells are enlarged")
 ATTENDED = dict.fromkeys(OF_ATTENTION, "tokens are taken to be all features, in their order")
+BOTTLENECKS = dict.fromkeys(
+    ["iba", "input_iba", "inverse_iba", "multilayer_iba", "regression_iba"],
+    "noise is drawn for each input by its content, and bits are weighed against a loss",
+)
 # Methods that a property does not hold for, and why.
 EXCEPT: dict[str, dict[str, str]] = {
     "rows alone": {},
     "scale": OPTIMISED
+    | BOTTLENECKS
     | {
         "chefer_relevance": "products of one layer, and of two, are added",
         "gradcam_plus_plus": "g³ / (2 g² + g³ ΣA) has no degree",
         "rise": "probabilities",
     },
     "linearity": OPTIMISED
+    | BOTTLENECKS
     | SQUARED
     | ONE_LAYER
     | dict.fromkeys(OF_ATTENTION, "layers of two networks are taken to follow each other")
@@ -234,9 +254,10 @@ EXCEPT: dict[str, dict[str, str]] = {
         "sobol_sbsa": "shares of a variance",
         "xrai": "segments are taken in the order of their attribution",
     },
-    "channels": NOISE,
+    "channels": NOISE | BOTTLENECKS,
     "permutation": NOISE | DRAWN | DESIGNED | ATTENDED,
     "mirror": NOISE
+    | BOTTLENECKS
     | DRAWN
     | DESIGNED
     | {
@@ -244,6 +265,7 @@ EXCEPT: dict[str, dict[str, str]] = {
         "meaningful_perturbation": "slopes of the total variation are taken to the right and down alone",
     },
     "dummy pixels": DRAWN
+    | BOTTLENECKS
     | OPTIMISED
     | COARSE
     | ATTENDED
@@ -251,6 +273,7 @@ EXCEPT: dict[str, dict[str, str]] = {
     "dummy": DRAWN | ATTENDED,
 }
 OURS = {
+    *BOTTLENECKS,
     "attention", "attention_rollout", "cam", "chefer_relevance", "deconvnet", "deep_taylor",
     "deeplift", "deepshap", "excitation_backprop",
     "expected_gradients", "extremal_perturbation", "fullgrad", "gradcam", "gradcam_plus_plus",
@@ -266,7 +289,7 @@ CLAIMED = {"linearity": "linearity", "dummy": "dummy", "dummy pixels": "dummy"}
 def kinds_of(what: str, name: str) -> list[str]:
     """The kinds of inputs that a property is about and a method takes."""
     fewer = {"columns"} if name in OF_ATTENTION else set()
-    if METHODS[name].needs & {"image", "neighbours"}:
+    if METHODS[name].needs & {"image", "neighbours"} or name in BOTTLENECKS:
         fewer = set(SEQUENCES)
     return [kind for kind in PROPERTIES[what][1] if kind not in fewer]
 

@@ -45,6 +45,7 @@ class Method:
     needs: what a subject must offer for it (`image`, `mask`, …).
     keeps_rows: whether it calls models with other inputs in a scope of their rows, `chosen` of
         core/context.py, as what is in `perturbation` does.
+    unit: of its maps, where they have one of their own, such as `bits`; empty for evidence in the model's.
     bound: the parameters that the subject it runs on has given.
 
     A function that has a parameter called as one of `GIVEN` is given it by its name, unless it was fixed.
@@ -58,6 +59,7 @@ class Method:
     control: Role | None = None
     needs: frozenset[str] = frozenset()
     keeps_rows: bool = False
+    unit: str = ""
     bound: frozenset[str] = frozenset()
 
     def __call__(self, model: nn.Module, inputs: Tensor, targets: Tensor, **parameters: Any) -> Tensor:
@@ -176,6 +178,7 @@ def method(
     control: Role | None = None,
     needs: Iterable[str] = (),
     keeps_rows: bool = False,
+    unit: str = "",
 ) -> Callable[[Explain], Method]:
     """Declare a reference method; the function's name is the method's."""
 
@@ -189,6 +192,7 @@ def method(
             control=control,
             needs=frozenset(needs),
             keeps_rows=keeps_rows,
+            unit=unit,
         )
 
     return declare

@@ -62,6 +62,7 @@ def section_of_method(method: Entry) -> str:
         ("claims", ", ".join(method["claims"])),
         ("needs", ", ".join(method["needs"])),
         ("control", method["control"] or ""),
+        ("unit", method["unit"]),
         ("parameters", _listed(method["parameters"])),
         ("stochastic", "two calls may differ" if method["stochastic"] else ""),
         ("sensitivity", "the sign is a direction, not evidence" if method["sensitivity"] else ""),

@@ -63,6 +63,7 @@ def render(
         ],
         cells=cells,
         attention=[row for row in rows if row.attention],
+        units=sorted({(row.label, row.unit) for row in rows if row.unit}),
         summary=summary,
         pictures=pictures,
         missing_pictures=sum(row.verdict.key in row.source.pictures for row in rows) - len(pictures),

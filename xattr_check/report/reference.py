@@ -23,6 +23,7 @@ def of_method(method: Method) -> dict[str, Any]:
         "stochastic": method.stochastic,
         "sensitivity": method.sensitivity,
         "control": method.control,
+        "unit": method.unit,
         "needs": sorted(method.needs),
         "parameters": _parameters(method.function, 3),
         "remarks": _remarks(method.function),

@@ -90,6 +90,13 @@ class Row:
         return shlex.join(words)
 
     @property
+    def unit(self) -> str:
+        """Of the method's maps, empty where that is the model's own or not known."""
+        library, _, name = self.verdict.method.partition("?")[0].partition(":")
+        known = registry.methods().get(name) if library == "xattr" else None
+        return "" if known is None else known.unit
+
+    @property
     def why(self) -> str:
         """Why its status does not gate, or an empty string."""
         if self.verdict.required:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Size, Tensor, nn
@@ -113,25 +113,35 @@ class Watch(TorchFunctionMode):
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         if func in LAID_OUT:
-            self.note(result, known=True)
+            result = self.note(result, known=True)
         elif func in PASSES:
-            self.note(result)
+            result = self.note(result)
         elif func is functional.linear:
             self.classifier = weight_and_bias(*args, **kwargs)
         if func in CONVOLUTIONS:
             self.convolved.append(tuple(result.shape[2:]))
         return result
 
-    def note(self, output: Any, *, known: bool = False) -> None:
-        """Keep an output, if it is spatial and no layer is named. known: whether its axes are."""
-        if self.layer or not is_spatial(output, self.axes):
-            return
-        if (
-            known
-            or self.axes != 3
-            or (self.activations and self.activations[0].shape[2:] == output.shape[2:])
-        ):
+    def note(self, output: Any, *, known: bool = False) -> Any:
+        """Keep an output, if it is spatial and no layer is named, and return what the model goes on with.
+
+        known: whether its axes are.
+        """
+        if self.is_meant(output, known):
             self.activations = [output]
+        return output
+
+    def is_meant(self, output: Any, known: bool) -> bool:
+        """Whether an output may be the layer's, where none is named. known: whether its axes are."""
+        return bool(
+            not self.layer
+            and is_spatial(output, self.axes)
+            and (
+                known
+                or self.axes != 3
+                or (self.activations and self.activations[0].shape[2:] == output.shape[2:])
+            )
+        )
 
     def keep(self, output: Any) -> Any:
         """Keep an output of the named layer."""
@@ -162,6 +172,9 @@ class Watch(TorchFunctionMode):
         return found
 
 
+W = TypeVar("W", bound=Watch)
+
+
 def weight_and_bias(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, *rest: Any, **options: Any
 ) -> tuple[Tensor, Tensor | None]:
@@ -174,7 +187,14 @@ def watch_model(
     model: nn.Module, layer: str | None, classifier: bool = False, axes: int = 4
 ) -> Iterator[Watch]:
     """Watch a model as it runs; for its classifier, too, if asked. Raises ValueError for an unknown layer."""
-    watch = Watch(layer, axes)
+    with watching(model, Watch(layer, axes), classifier) as watch:
+        yield watch
+
+
+@contextmanager
+def watching(model: nn.Module, watch: W, classifier: bool = False) -> Iterator[W]:
+    """As `watch_model`, by a watch that may go on with something else than it sees."""
+    layer = watch.layer
     if layer:
         hooked = [layer_named(model, layer)]
     else:  # torch's own are seen by their functions, at less expense

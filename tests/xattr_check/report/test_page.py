@@ -146,6 +146,12 @@ def test_an_interrupted_run_says_so() -> None:
     assert "The run ended before 3 of its checks came to a result" in text
 
 
+def test_the_unit_of_maps_is_told() -> None:
+    of = [verdict(method="xattr:iba?steps=3"), verdict(method="xattr:gradcam"), verdict(method="mymod:iba")]
+    units = [line for line in report.render([source(*of)]).splitlines() if "are in" in line]
+    assert units == ['<p class="note">Maps of <span class="method">xattr:iba?steps=3</span> are in bits.</p>']
+
+
 def test_a_failure_that_does_not_gate_says_why() -> None:
     text = Page(report.render([source(verdict(required=False))])).text
     assert "It does not gate: the method does not claim it." in text

@@ -45,6 +45,10 @@ class Output(ABC):
         """() the sum over rows of what training lessens, for outputs (n, K) and targets (n,)."""
         return -self.log_probability(outputs, targets).sum()
 
+    def chance(self, count: int) -> float:
+        """What `probability` is of one of so many outputs where nothing is known."""
+        return 0.5
+
     def effect(self, full: Tensor, empty: Tensor) -> float:
         """How far probabilities (n,) fall on average when all features go."""
         return float((full - empty).mean())

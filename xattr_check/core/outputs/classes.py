@@ -20,6 +20,10 @@ class Classes(Output):
         """(n,): their logarithm, also where it is far below zero."""
         return score(outputs, targets) - outputs.logsumexp(1)
 
+    def chance(self, count: int) -> float:
+        """One of so many classes."""
+        return 1 / count
+
     def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(n,): whether the target has the largest."""
         return outputs.argmax(1) == targets

@@ -1,0 +1,1 @@
+"""Methods that read the activations of a layer."""
