@@ -45,6 +45,14 @@ class Output(ABC):
         """() the sum over rows of what training lessens, for outputs (n, K) and targets (n,)."""
         return -self.log_probability(outputs, targets).sum()
 
+    def cross_entropy(self, outputs: Tensor, wanted: Tensor) -> Tensor:
+        """(n,): that of what outputs (n, K) say with what the outputs wanted (n, K) do, over all targets."""
+        total = torch.zeros_like(outputs[:, 0])
+        for number in range(outputs.shape[1]):
+            targets = torch.full(outputs.shape[:1], number, device=outputs.device)
+            total = total - self.probability(wanted, targets) * self.log_probability(outputs, targets)
+        return total
+
     def effect(self, full: Tensor, empty: Tensor) -> float:
         """How far probabilities (n,) fall on average when all features go."""
         return float((full - empty).mean())
