@@ -143,16 +143,22 @@ def budget(name: str, model: nn.Module, inputs: Tensor, memory: int) -> int:
     Activations whose first axis is not that of the inputs, as with times first, are told apart one input at a
     time. Raises Declined in the name of a method for a model without activations that have neurons.
     """
-    shapes = []
-    for count in (1, 2)[: len(inputs)]:
-        with chosen(slice(count)):
-            shapes.append([one.shape for one in activations_of(model, inputs[:count].detach())])
-    if not shapes[0]:
+    alone = _shapes(model, inputs, 1)
+    if not alone:
         raise Declined(
             f"{name}: the model calls no ReLU, leaky or not, so there are no neurons to choose from"
         )
-    wanted = [[Size([count, *one[1:]]) for one in shapes[0]] for count in range(1, len(shapes) + 1)]
-    return memory if shapes == wanted else 1
+    try:
+        apart = _shapes(model, inputs, 2) == [Size([min(2, len(inputs)), *shape[1:]]) for shape in alone]
+    except torch.OutOfMemoryError:
+        apart = False
+    return memory if apart and all(shape[:1] == (1,) for shape in alone) else 1
+
+
+def _shapes(model: nn.Module, inputs: Tensor, count: int) -> list[Size]:
+    """Of the activations of the first so many inputs, call by call."""
+    with chosen(slice(count)):
+        return [one.shape for one in activations_of(model, inputs[:count].detach())]
 
 
 def held(keep: Sequence[Tensor]) -> Neurons:
@@ -179,8 +185,8 @@ def expect_sparsity(name: str, sparsity: float) -> None:
 
 
 def wanted_count(neurons: int, sparsity: float) -> int:
-    """How many of so many neurons a pathway has. Raises ValueError where that is none."""
+    """How many of so many neurons a pathway has. Raises Declined where that is none."""
     count = round((1 - sparsity) * neurons)
     if count < 1:
-        raise ValueError(f"pathways: a sparsity of {sparsity:g} leaves none of the model's {neurons} neurons")
+        raise Declined(f"pathways: a sparsity of {sparsity:g} leaves none of the model's {neurons} neurons")
     return count

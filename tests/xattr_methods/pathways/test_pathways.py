@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import pytest
 import torch
+from hypothesis import assume, settings
 from hypothesis import given as drawn
-from hypothesis import settings
 from hypothesis import strategies as st
 from networks import Pooled, Twice, settled
 from skimage.morphology import opening as textbook_opening
@@ -299,15 +299,19 @@ def test_the_pathway_network_is_linear_as_far_as_the_propositions_say(seed: int)
     constants = [one[0] for one in activations_of(model, inputs)]
     network = rebuilt(model, constants, keep)
     x = inputs[0].clone().requires_grad_()
-    # z of the neurons that are kept, in the network with constants.
-    before = [model[0](x)]
-    before.append(model[2](torch.where(keep[0], before[0].clamp_min(0), constants[0])))
+    first = model[0](x)
+    second = model[2](torch.where(keep[0], first.clamp_min(0), constants[0]))
+    output = model[4](torch.where(keep[1], second.clamp_min(0), constants[1]))[target[0]]
     walls = []
-    for z, kept in zip(before, keep, strict=True):
-        for number in kept.nonzero().flatten():
+    # Of the neurons that the output depends on, in the network with constants.
+    for z, effect in zip(
+        (first, second), torch.autograd.grad(output, (first, second), retain_graph=True), strict=True
+    ):
+        for number in effect.nonzero().flatten():
             (slope,) = torch.autograd.grad(z[number], x, retain_graph=True)
             if float(slope.norm()) > 0:
                 walls.append((float(z[number].detach().abs() / slope.norm()), slope, z[number].detach()))
+    assume(walls)
     radius, slope, z = min(walls, key=lambda wall: wall[0])
     wanted = pathway_gradient(model, inputs, target, sparsity=0.6)[0]
 
@@ -561,7 +565,9 @@ def test_refusals(columns) -> None:
     for sentence, wrong in told.items():
         with pytest.raises(ValueError, match=f"^pathway_gradient: {sentence}"):
             pathway_gradient(model, inputs, targets, **wrong)
-    with pytest.raises(ValueError, match=r"a sparsity of 0.99 leaves none of the model's 24 neurons"):
+    with pytest.raises(
+        Declined, match=r"^pathways: a sparsity of 0.99 leaves none of the model's 24 neurons"
+    ):
         pathway_gradient(model, inputs, targets, sparsity=0.99)
     with pytest.raises(ValueError, match=r"expected images .* signals or volumes, came columns"):
         pathway_gradient(model, inputs, targets, opening=3)
