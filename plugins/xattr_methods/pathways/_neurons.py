@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Size, Tensor, nn
@@ -137,28 +138,39 @@ def of_all_inputs(
     return tuple(part.reshape(-1, *shape) for part, shape in zip(parts, shapes, strict=True))
 
 
+_shapes: "WeakKeyDictionary[nn.Module, dict[tuple[int, ...], list[list[Size]]]]" = WeakKeyDictionary()
+
+
 def budget(name: str, model: nn.Module, inputs: Tensor, memory: int) -> int:
     """The bytes of one chunk: what is asked for, or those of a single input where inputs share activations.
 
     Activations whose first axis is not that of the inputs, as with times first, are told apart one input at a
-    time. Raises Declined in the name of a method for a model without activations that have neurons.
+    time. A model is looked at once for each shape of its inputs. Raises Declined in the name of a method for
+    a model without activations that have neurons.
     """
-    alone = _shapes(model, inputs, 1)
-    if not alone:
+    known = _shapes.setdefault(model, {})
+    shape = tuple(inputs.shape[1:])
+    if shape not in known:
+        known[shape] = [_shapes_of(model, inputs, count) for count in (1, 2)]
+    one, two = known[shape]
+    if not one:
         raise Declined(
             f"{name}: the model calls no ReLU, leaky or not, so there are no neurons to choose from"
         )
+    apart = all(shape[:1] == (1,) for shape in one) and two == [Size([2, *shape[1:]]) for shape in one]
+    return memory if apart else 1
+
+
+def _shapes_of(model: nn.Module, inputs: Tensor, count: int) -> list[Size]:
+    """Of the activations of the first input, so many times at once; none where that is too much."""
+    which = torch.zeros(count, dtype=torch.int64)
     try:
-        apart = _shapes(model, inputs, 2) == [Size([min(2, len(inputs)), *shape[1:]]) for shape in alone]
+        with chosen(which):
+            return [one.shape for one in activations_of(model, inputs[which].detach())]
     except torch.OutOfMemoryError:
-        apart = False
-    return memory if apart and all(shape[:1] == (1,) for shape in alone) else 1
-
-
-def _shapes(model: nn.Module, inputs: Tensor, count: int) -> list[Size]:
-    """Of the activations of the first so many inputs, call by call."""
-    with chosen(slice(count)):
-        return [one.shape for one in activations_of(model, inputs[:count].detach())]
+        if count == 1:
+            raise
+        return []
 
 
 def held(keep: Sequence[Tensor]) -> Neurons:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from xattr_check.core.outputs import Output, output_of
+from xattr_check.errors import Declined, Undefined
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_methods._arguments import expect_at_least
 from xattr_methods.pathways._neurons import Neurons, activations_of, of_all_inputs, slopes_of
@@ -34,11 +35,18 @@ def optimised_gates(
             gate.requires_grad_()
         with torch.enable_grad(), Neurons(lambda number, activation: activation * gates[number]):
             # Each input has a loss of its own; one backward pass serves them all.
-            loss = meant.cross_entropy(model(inputs), wanted).sum()
+            loss = _entropies(meant, model(inputs), wanted).sum()
         for gate, speed, slope in zip(gates, speeds, slopes_of(loss, gates), strict=True):
             speed.mul_(MOMENTUM).add_(slope).add_(WEIGHT)
             gate.detach_().sub_(speed, alpha=RATE).clamp_min_(0)
     return gates
+
+
+def _entropies(meant: Output, outputs: Tensor, wanted: Tensor) -> Tensor:
+    try:
+        return meant.cross_entropy(outputs, wanted)
+    except Undefined as error:
+        raise Declined(f"dgr: {error}") from None
 
 
 def dgr(
@@ -61,7 +69,7 @@ def dgr(
     iterations: steps of the descent. start: of all gates, or `random` for between 0 and 1, from a seed; with
     1 about a tenth of what stays open are neurons that were dead, with `random` most. explained: what the
     model's outputs mean, classes by default. memory: bytes of one chunk. Raises Declined where the model
-    calls no ReLU, ValueError for other parameters.
+    calls no ReLU or returns no probabilities, ValueError for other parameters.
     """
     expect_start("dgr", start)
     expect_at_least("dgr", 1, iterations=iterations)

@@ -21,12 +21,14 @@ def pruned(model: nn.Module, inputs: Tensor, targets: Tensor, sparsity: float, r
     like, rows = activations_of(model, inputs), len(inputs)
     kept = flat([torch.ones_like(one, dtype=torch.bool) for one in like], rows)
     wanted = wanted_count(kept.shape[1], sparsity)
-    at_once = -(-(kept.shape[1] - wanted) // rounds)
+    at_once = None
     while True:
         scores = flat(contributions(model, inputs, targets, call_by_call(kept, like)), rows).abs_()
         # A closed gate has a score as well, but what is pruned never comes back.
         alive = kept & (scores > 0)
-        drops = (alive.sum(1) - wanted).clamp(0, at_once)
+        over = (alive.sum(1) - wanted).clamp_min(0)
+        at_once = over.add(rounds - 1).div(rounds, rounding_mode="floor") if at_once is None else at_once
+        drops = over.minimum(at_once)
         if not bool(drops.any()):
             return call_by_call(alive, like)
         lowest = scores.masked_fill_(~alive, torch.inf).argsort(dim=1, stable=True)
@@ -49,8 +51,10 @@ def greedy_pruning(
     on the pruned network, and those are multiplied by 0 for good for which it is lowest and not 0. It is made
     to fail: neurons that were dead come alive as others go, and stay. Algorithm 1.
 
-    sparsity: the share of all neurons to be rid of. rounds: in how many, with as many neurons each; with one
-    round a neuron they are dropped one by one. memory: bytes of one chunk.
+    sparsity: the share of all neurons to be rid of. rounds: in how many those would go that are alive at
+        first; each drops as many, at least one, and more rounds follow for those that come alive.
+    memory: bytes of one chunk.
+
     What is counted is what has a score on the pruned network. Counting the neurons that no one pruned, dead
     ones included, as the algorithm is printed, never comes to an end where more are dead than are to stay.
     Raises Declined where the model calls no ReLU, ValueError for other parameters.

@@ -18,7 +18,7 @@ import xattr_methods.pathways.neuron_intgrad as intgrad
 import xattr_methods.pathways.pathway_gradient as mapping
 import xattr_methods.pathways.selection as choosing
 from xattr_check.core.outputs import Labels, Value
-from xattr_check.errors import Declined, Undefined
+from xattr_check.errors import Declined
 from xattr_check.perturbation.gradients import slopes
 from xattr_methods import dgr, greedy_pruning, neuron_intgrad, neuron_mct, pathway_gradient
 from xattr_methods.pathways._neurons import Neurons, activations_of, call_by_call, flat, held
@@ -458,6 +458,8 @@ def test_activations_need_not_begin_with_the_inputs(selection) -> None:
     found = pathway_gradient(model, inputs, TARGETS, **given)
     if selection != "greedy_pruning":  # where neurons of all times have one score, the order tells
         torch.testing.assert_close(found, pathway_gradient(InputsFirst(), inputs, TARGETS, **given), **CLOSE)
+        alone = pathway_gradient(model, inputs[:1], TARGETS[:1], **given)
+        torch.testing.assert_close(alone, found[:1], **CLOSE)
     assert [one.shape for one in neuron_mct(model, inputs, TARGETS)] == [(3, 3, 1, 5)]
 
 
@@ -529,7 +531,7 @@ def test_gates_follow_what_outputs_mean(columns) -> None:
     model, inputs, targets = columns
     outputs = model(inputs).detach()
     values = Value.of(outputs)
-    with pytest.raises(Undefined, match="no cross entropy"):
+    with pytest.raises(Declined, match=r"^dgr: a value has no probabilities, and no cross entropy"):
         dgr(model, inputs, targets, explained=values)
     given = {"iterations": 20, "start": "random"}
     one, other = (dgr(model, inputs, targets, explained=kind, **given) for kind in (None, Labels()))
