@@ -66,8 +66,8 @@ def dgr(
     entropy of Φ(x; λ ⊙ a) with Φ(x), and 0.01 Σ λ, small together, by gradient descent with momentum.
     targets have no part in it. [wang2018], as Eq. 3 of [khakzar2021].
 
-    iterations: steps of the descent. start: of all gates, or `random` for between 0 and 1, from a seed; with
-    1 about a tenth of what stays open are neurons that were dead, with `random` most. explained: what the
+    iterations: steps of the descent. start: of all gates, or `random` for between 0 and 1, from a seed.
+    Some of what stays open were dead neurons, and more with `random` than with 1. explained: what the
     model's outputs mean, classes by default. memory: bytes of one chunk. Raises Declined where the model
     calls no ReLU or returns no probabilities, ValueError for other parameters.
     """
