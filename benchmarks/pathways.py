@@ -10,10 +10,14 @@ round that was needed. `memory` is what the process grew by at its peak, in MiB 
 """
 
 import argparse
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+
+# Before torch: threads that wait for each other leave the processors to what else runs.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 from methods import best_chunk, grown, passes, timed

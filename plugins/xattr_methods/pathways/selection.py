@@ -57,7 +57,8 @@ class Selection:
     def largest(self, scores: list[Tensor], rows: int) -> list[Tensor]:
         """Whose scores are the largest of all calls, and above 0; with all that equal the last."""
         values = flat(scores, rows)
-        least = values.topk(wanted_count(values.shape[1], self.sparsity), 1).values[:, -1:]
+        count = wanted_count(values.shape[1], self.sparsity)
+        least = values.topk(count, 1, sorted=False).values.amin(1, keepdim=True)
         return call_by_call((values >= least) & (values > 0), scores)
 
 
