@@ -82,7 +82,8 @@ def measured(row: Row, model: nn.Module, inputs: Tensor, targets: Tensor, chunks
             pathway_gradient(model, one, target, **given)
 
     runs = {"passes": necessary, "at once": at_once, "in turn": one_at_a_time}
-    best = {name: min(timed(run) for _ in range(TURNS)) for name, run in runs.items()}
+    turns = [{name: timed(run) for name, run in runs.items()} for _ in range(TURNS)]
+    best = {name: min(turn[name] for turn in turns) for name in runs}
     memory = grown(at_once)
     named = ", ".join(f"{key}={value}" for key, value in row.parameters)
     return (
