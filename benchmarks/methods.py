@@ -207,6 +207,8 @@ def entries(model: nn.Module, inputs: Tensor, few: bool) -> Iterator[Entry]:
     )
     # Two ways back through the same rectifiers, and each has a forward pass of its own.
     yield Entry("guided_gradcam", 2, 1.1, {"layer": layer}, {"captum": captum("GuidedGradCam", layer)})
+    # One pass for the scores of the neurons, one for the gradient of those that are chosen.
+    yield Entry("pathway_gradient", 2, 2)
     yield Entry(
         "occlusion", 17, 0, {"window": window, "stride": window},
         {

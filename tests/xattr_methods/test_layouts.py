@@ -25,7 +25,11 @@ FEW = {
     "cells": 2, "iterations": 2, "masks": 20, "steps": 3, "levels": 2, "samples": 8,
     "permutations": 2, "copies": 2, "epochs": 1, "feature_steps": 2,
 }  # fmt: skip
-EXCEPT = {"kernel_shap": {"samples": 300}, "lime": {"samples": 20}}
+EXCEPT = {
+    "kernel_shap": {"samples": 300},
+    "lime": {"samples": 20},
+    "pathway_gradient": {"sparsity": 0.5},
+}
 
 
 class Pooled(nn.Module):

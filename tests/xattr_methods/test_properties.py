@@ -250,6 +250,7 @@ EXCEPT: dict[str, dict[str, str]] = {
         "excitation_backprop": "of a sum, all goes to what is positive",
         "fullgrad": "every layer is rescaled",
         "morris_sbsa": "magnitudes of effects",
+        "pathway_gradient": "neurons of both networks compete",
         "rise": "probabilities",
         "sobol_sbsa": "shares of a variance",
         "xrai": "segments are taken in the order of their attribution",
@@ -278,7 +279,8 @@ OURS = {
     "deeplift", "deepshap", "excitation_backprop",
     "expected_gradients", "extremal_perturbation", "fullgrad", "gradcam", "gradcam_plus_plus",
     "gradient", "guided_backprop", "guided_gradcam", "input_x_gradient", "integrated_gradients",
-    "kernel_shap", "lime", "lrp", "meaningful_perturbation", "morris_sbsa", "occlusion", "rise",
+    "kernel_shap", "lime", "lrp", "meaningful_perturbation", "morris_sbsa", "occlusion",
+    "pathway_gradient", "rise",
     "shapley", "smooth_integrated_gradients", "smoothgrad", "smoothgrad_squared", "sobol_sbsa",
     "vargrad", "xrai",
 }  # fmt: skip

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from xattr_check.core.outputs import KINDS, Classes, Labels, Margin, Value, output_of
+from xattr_check.core.outputs import KINDS, Classes, Labels, Margin, Output, Value, output_of
 from xattr_check.errors import Undefined
 
 OUTPUTS = torch.tensor([[2.0, -1.0, 0.5], [0.0, 3.0, -2.0]], dtype=torch.float64)
@@ -48,3 +48,18 @@ def test_losses_are_those_of_torch() -> None:
     both, bits = torch.cat([-logit, logit], 1), torch.tensor([0, 1])
     slow = nn.functional.binary_cross_entropy_with_logits(logit[:, 0], bits.double(), reduction="sum")
     assert float(Margin().loss(both, bits)) == pytest.approx(float(slow))
+
+
+def test_cross_entropies_are_sums_over_targets() -> None:
+    wanted = OUTPUTS.flip(0)
+    slow = -(wanted.softmax(1) * OUTPUTS.log_softmax(1)).sum(1)
+    assert torch.allclose(Classes().cross_entropy(OUTPUTS, wanted), slow)
+    assert torch.allclose(Output.cross_entropy(Classes(), OUTPUTS, wanted), slow)
+    own = torch.distributions.Bernoulli(logits=OUTPUTS)
+    share = wanted.sigmoid()
+    each = share * own.log_prob(torch.ones(())) + (1 - share) * own.log_prob(torch.zeros(()))
+    assert torch.allclose(Labels().cross_entropy(OUTPUTS, wanted), -each.sum(1))
+    both, others = (torch.stack([-one, one], 1) for one in (OUTPUTS[:, 0], wanted[:, 0]))
+    assert torch.allclose(Margin().cross_entropy(both, others), -each[:, 0])
+    with pytest.raises(Undefined, match="a value has no probabilities, and no cross entropy"):
+        Value.of(OUTPUTS).cross_entropy(OUTPUTS, wanted)

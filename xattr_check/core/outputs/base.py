@@ -48,6 +48,13 @@ class Output(ABC):
     def chance(self, count: int) -> float:
         """What `probability` is of one of so many outputs where nothing is known."""
         return 0.5
+    def cross_entropy(self, outputs: Tensor, wanted: Tensor) -> Tensor:
+        """(n,): that of what outputs (n, K) say with what the outputs wanted (n, K) do, over all targets."""
+        total = torch.zeros_like(outputs[:, 0])
+        for number in range(outputs.shape[1]):
+            targets = torch.full(outputs.shape[:1], number, device=outputs.device)
+            total = total - self.probability(wanted, targets) * self.log_probability(outputs, targets)
+        return total
 
     def effect(self, full: Tensor, empty: Tensor) -> float:
         """How far probabilities (n,) fall on average when all features go."""

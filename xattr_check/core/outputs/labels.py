@@ -24,3 +24,7 @@ class Labels(Output):
     def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(n,): whether the target's is above zero: it is taken to hold."""
         return score(outputs, targets) > 0
+
+    def cross_entropy(self, outputs: Tensor, wanted: Tensor) -> Tensor:
+        """(n,): the sum of each label's own, that it holds or does not."""
+        return functional.binary_cross_entropy_with_logits(outputs, wanted.sigmoid(), reduction="none").sum(1)

@@ -46,6 +46,10 @@ class Value(Output):
         """Raise Undefined."""
         raise Undefined("a value is neither right nor wrong: it has no accuracy")
 
+    def cross_entropy(self, outputs: Tensor, wanted: Tensor) -> Tensor:
+        """Raise Undefined."""
+        raise Undefined("a value has no probabilities, and no cross entropy")
+
     def effect(self, full: Tensor, empty: Tensor) -> float:
         """How far values move on average, in either direction, when all features go."""
         return float((full - empty).abs().mean())

@@ -1,0 +1,1 @@
+"""Methods that read which neurons an output depends on."""
