@@ -48,6 +48,7 @@ class Output(ABC):
     def chance(self, count: int) -> float:
         """What `probability` is of one of so many outputs where nothing is known."""
         return 0.5
+
     def cross_entropy(self, outputs: Tensor, wanted: Tensor) -> Tensor:
         """(n,): that of what outputs (n, K) say with what the outputs wanted (n, K) do, over all targets."""
         total = torch.zeros_like(outputs[:, 0])
