@@ -126,6 +126,8 @@ def test_divergences_are_finite_where_what_passes_rounds_to_one() -> None:
 def test_logarithms_are_blurred_as_what_they_are_of(cells: tuple[int, ...]) -> None:
     values = torch.rand(2, 3, *cells, dtype=torch.float64) + 0.01
     torch.testing.assert_close(log_blurred(values.log(), 1.0).exp(), blurred(values, 1.0))
+    # Also where they are too small to be told from nothing.
+    torch.testing.assert_close(log_blurred(values.log() - 2000, 1.0) + 2000, blurred(values, 1.0).log())
 
 
 def test_statistics_are_those_of_all_data_in_eval_mode(images) -> None:
