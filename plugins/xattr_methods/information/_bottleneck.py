@@ -148,11 +148,12 @@ class Bottleneck:
                 slopes[rows] += found
             weights = torch.full_like(divergences, each)
             (logits.grad,) = torch.autograd.grad((passed, divergences), logits, (slopes, weights))
-            if not bool(torch.isfinite(logits.grad).all()):
-                row = int((~torch.isfinite(logits.grad)).flatten(1).any(1).nonzero()[0])
+            bad = ~torch.isfinite(logits.grad).flatten(1).all(1)
+            if bool(bad.any()):
                 raise ValueError(
                     f"{self.name}: expected a finite loss under noise, came NaN or an infinite one in step "
-                    f"{step + 1} of {self.steps} for input {row}"
+                    f"{step + 1} of {self.steps} for {int(bad.sum())} of {len(bad)} inputs; name another "
+                    "layer with layer=NAME, whose noise the model can take"
                 )
             adam.step()
         return logits.detach()
