@@ -1,6 +1,6 @@
 """Time of information bottlenecks: over that of their passes, all inputs at once, and as released.
 
-    python benchmarks/iba.py [--subject digits] [--batch 32] [--layer NAME] [--epochs 20]
+    python benchmarks/iba.py [--subject digits] [--batch 32] [--layer NAME] [--only NAME …]
 
 Everything is timed in turns in one process, and the best of several turns counts. `over passes` is the time
 over that of as many forward and backward passes of the whole model, in the chunks that are best for it;
@@ -184,6 +184,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--layer")
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--only", nargs="+", metavar="METHOD")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     for spec in arguments.subject:
@@ -202,8 +203,10 @@ def main() -> None:
             Row("multilayer_iba", several),
             Row("input_iba", last, INPUT_STEPS * COPIES, (("epochs", 0),)),
         ):
-            print(measured(row, subject, inputs, targets, layer), flush=True)
-        print(fitting(subject, inputs, targets, arguments.epochs) + "\n")
+            if not arguments.only or row.method in arguments.only:
+                print(measured(row, subject, inputs, targets, layer), flush=True)
+        if not arguments.only or "input_iba" in arguments.only:
+            print(fitting(subject, inputs, targets, arguments.epochs) + "\n")
 
 
 if __name__ == "__main__":
