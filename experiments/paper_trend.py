@@ -1,11 +1,11 @@
 """Generated features beside Table 1 of [khakzar2022]: the same methods, on subjects of yours.
 
-    python experiments/paper_trend.py [--subject digits …] [--storage .xattr]
+    python experiments/paper_trend.py [--subject digits …] [--without METHOD …] [--also SPEC …]
 
 For each method: the share of |S| on the null feature and the signed ratio that the paper reports, the overlap
 of maps with the same total and Eq. 9 as printed, Eq. 10, and the balance with Eq. 11, then the paper's column
-and its rank correlation with ours. Then GradCAM by layer, as in Table 2: worse towards the input. Subjects
-without shipped samples need some first: `xattr-check generate` into the same storage. One map of
+and its rank correlation with ours. Then, as in Table 2, IBA and GradCAM++ by layer, and GradCAM beside them.
+Subjects without shipped samples need some first: `xattr-check generate` into the same storage. One map of
 extremal_perturbation takes 800 passes, so that it takes longer than all others together.
 """
 
@@ -29,6 +29,12 @@ PAPER = {
     "deepshap": (1.03, 0.507, 0.934, 0.221),
     "extremal_perturbation": (0.047, 0.039, 0.759, -0.680),
     "iba": (0.211, 0.191, 0.295, -0.223),
+}
+# Table 2: null feature, double, single, of the last layer and the two before it; GradCAM is not in it.
+PAPER_LAYERS: dict[str, tuple[tuple[float, ...], ...]] = {
+    "iba": ((0.211, 0.191, 0.295), (0.201, 0.207, 0.158), (0.311, 0.337, 0.237)),
+    "gradcam_plus_plus": ((0.453, 0.469, 0.845), (0.815, 0.899, 0.761), (0.906, 0.948, 0.823)),
+    "gradcam": ((), (), ()),
 }
 OTHERS = ("input_x_gradient", "smoothgrad", "occlusion")
 CONTROLS = ("random", "edges", "input_magnitude", "center", "constant")
@@ -65,9 +71,20 @@ def figures(results: Results, method: str) -> list[float]:
     ]
 
 
+def by_layer(subject: str) -> dict[str, tuple[float, ...]]:
+    """Methods at the layers of a subject, and the row of Table 2 for as many before the output."""
+    return {
+        f"xattr:{method}?layer={layer}": row
+        for method, rows in PAPER_LAYERS.items()
+        for layer, row in zip(LAYERS.get(subject, ()), rows, strict=False)
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--subject", nargs="+", default=["digits"])
+    parser.add_argument("--without", nargs="+", default=[], metavar="METHOD")
+    parser.add_argument("--also", nargs="+", default=[], metavar="SPEC", help="other methods")
     parser.add_argument("--storage", default=".xattr")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -75,29 +92,29 @@ def main() -> None:
 
     for spec in arguments.subject:
         subject = load_subject(spec)
-        known = [name for name in (*PAPER, *OTHERS, *CONTROLS) if name in methods()]
-        layers = [f"xattr:gradcam?layer={layer}" for layer in LAYERS.get(subject.name, ())]
+        names = [name for name in (*PAPER, *OTHERS, *CONTROLS) if name in methods()]
+        specs = [f"xattr:{name}" for name in names if name not in arguments.without]
         results = run_battery(
-            [*(f"xattr:{name}" for name in known), *layers],
+            [*specs, *arguments.also, *by_layer(subject.name)],
             subject,
             checks="generated",
             storage=arguments.storage,
             seed=arguments.seed,
         )
         print(f"\n{subject.name}\n")
-        print("| method | " + " | ".join(COLUMNS) + " | Table 1: null, double, single, saturation |")
+        print("| method | " + " | ".join(COLUMNS) + " | the paper's null, double, single, saturation |")
         print("|---" * (len(COLUMNS) + 2) + "|")
+        theirs = {**{f"xattr:{name}": row for name, row in PAPER.items()}, **by_layer(subject.name)}
         table = {}
         for method in dict.fromkeys(verdict.method for verdict in results):
             table[method] = figures(results, method)
-            paper = PAPER.get(method.removeprefix("xattr:"))
-            shown = ", ".join(f"{one:.3f}" for one in paper) if paper else ""
+            shown = ", ".join(f"{one:.3f}" for one in theirs.get(method, ()))
             name = method.removeprefix("xattr:")
             print(f"| {name} | " + " | ".join(f"{one:.3f}" for one in table[method]) + f" | {shown} |")
         common = {method: PAPER[name] for method in table if (name := method.removeprefix("xattr:")) in PAPER}
         print(f"\nSpearman with the paper's column, {len(common)} methods:")
-        for ours, theirs in ((0, 0), (1, 0), (2, 1), (3, 1), (4, 2), (6, 3)):
-            pairs = [(table[method][ours], column[theirs]) for method, column in common.items()]
+        for ours, column in ((0, 0), (1, 0), (2, 1), (3, 1), (4, 2), (6, 3)):
+            pairs = [(table[method][ours], row[column]) for method, row in common.items()]
             print(f"  {COLUMNS[ours]}: {spearmanr(*zip(*pairs, strict=True))[0]:.2f}")
         for method in ("gradcam", "gradient"):
             for verdict in results:

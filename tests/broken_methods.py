@@ -10,6 +10,7 @@ pattern gives away.
 import random
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -17,8 +18,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 import xattr_check
+from xattr_check import Subject
 from xattr_check.storage.digest import derive_seed, digest_model, digest_rows
-from xattr_methods import edges, gradcam, gradient, guided_backprop, integrated_gradients, sobol_sbsa
+from xattr_methods import edges, gradcam, gradient, guided_backprop, iba, integrated_gradients, sobol_sbsa
+from xattr_methods.information._bottleneck import Noise
 
 CONTRACT: dict[str, Callable[..., Any]] = {}
 DEPENDENCE: dict[str, Callable[..., Any]] = {}
@@ -309,6 +312,39 @@ class NoiseWithoutSeed:
     def __call__(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         noise = torch.randn(inputs.shape, generator=self.generator).to(inputs)
         return gradient(model, inputs + 0.1 * noise, targets)
+
+
+# Bottlenecks of few steps, and so cheap that what passes is the model's, and not the first to be lost.
+FEW: dict[str, Any] = {"steps": 6, "copies": 2, "beta": 0.001}
+
+
+@caught_by(CONTRACT, "preserves_weights", "batch_independent")
+def bottleneck_in_train_mode(model: nn.Module, inputs: Tensor, targets: Tensor, subject: Subject) -> Tensor:
+    """Estimates the layer's statistics before it goes to eval mode: those of BatchNorm move with them."""
+    model.train()
+    with torch.no_grad():
+        model(subject.inputs)
+    model.eval()
+    return iba(model, inputs, targets, subject=subject, **FEW)
+
+
+@caught_by(CONTRACT, "dtype_and_device", "finite", *UNUSABLE)
+def bits_as_bytes(model: nn.Module, inputs: Tensor, targets: Tensor, subject: Subject) -> Tensor:
+    """Bits as the grey levels of an image, which begin anew where there are more than one of them."""
+    return (255 * iba(model, inputs, targets, subject=subject, **FEW)).to(torch.uint8)
+
+
+@caught_by(CONTRACT, "batch_independent")
+def bottleneck_of_shared_noise(model: nn.Module, inputs: Tensor, targets: Tensor, subject: Subject) -> Tensor:
+    """Draws the noise of a whole batch from one generator, which others in the batch move on."""
+
+    class Shared(Noise):
+        def draw(self, copies: int, shape: tuple[int, ...], like: Tensor) -> Tensor:
+            first = self.generators[0]
+            return torch.randn(copies, len(self.generators), *shape, generator=first).to(like)
+
+    with mock.patch("xattr_methods.information._bottleneck.Noise", Shared):
+        return iba(model, inputs, targets, subject=subject, **FEW)
 
 
 @caught_by(CONTRACT, "batch_independent")

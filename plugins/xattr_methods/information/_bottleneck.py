@@ -128,29 +128,32 @@ class Bottleneck:
             share, slopes = passed.detach(), torch.zeros_like(values)
 
             def slope(rows: slice, copies: slice, share: Tensor = share, drawn: Tensor = drawn) -> Tensor:
-                part = share[rows].requires_grad_()
-                noisy = mean + deviation * drawn[copies, rows]
-                ends = (values[rows], noisy) if self.inverse else (noisy, values[rows])
-                mixed = ends[0] + part * (ends[1] - ends[0])
-                index = torch.arange(rows.start, rows.stop).repeat(len(noisy))
+                part, some = share[rows], drawn[copies, rows]
+                kept, noisy = (1 - part, part) if self.inverse else (part, 1 - part)
+                # What all copies share is computed once, on the way there and on the way back.
+                away = values[rows] - mean
+                mixed = torch.addcmul(mean + kept * away, noisy * deviation, some).requires_grad_()
+                index = torch.arange(rows.start, rows.stop).repeat(len(some))
                 total = loss(mixed.flatten(0, 1), index).sum() / self.copies
-                (found,) = torch.autograd.grad(total, part, allow_unused=True)
+                (found,) = torch.autograd.grad(total, mixed, allow_unused=True)
                 if found is None:
                     raise ValueError(
                         f"{self.name}: expected a layer that the output depends on, came one that it does "
                         "not; name another with layer=NAME"
                     )
-                return found
+                of_kept: Tensor = away * found.sum(0) - deviation * (found * some).sum(0)
+                return -of_kept if self.inverse else of_kept
 
             for rows, _, found in chunks.over_pairs(slope, len(values), self.copies):
                 slopes[rows] += found
             weights = torch.full_like(divergences, each)
             (logits.grad,) = torch.autograd.grad((passed, divergences), logits, (slopes, weights))
-            if not bool(torch.isfinite(logits.grad).all()):
-                row = int((~torch.isfinite(logits.grad)).flatten(1).any(1).nonzero()[0])
+            bad = ~torch.isfinite(logits.grad).flatten(1).all(1)
+            if bool(bad.any()):
                 raise ValueError(
                     f"{self.name}: expected a finite loss under noise, came NaN or an infinite one in step "
-                    f"{step + 1} of {self.steps} for input {row}"
+                    f"{step + 1} of {self.steps} for {int(bad.sum())} of {len(bad)} inputs; name another "
+                    "layer with layer=NAME, whose noise the model can take"
                 )
             adam.step()
         return logits.detach()

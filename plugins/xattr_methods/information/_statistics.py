@@ -63,8 +63,8 @@ def statistics_of(
     """Those of a place of a model, over inputs `data` (B, *F) or the subject's own, and no more than 1000.
 
     They are computed once while the model is what it is; of a subject's own model and inputs they are kept
-    in the store. Raises ValueError in the name of a method where there are too few inputs, and where nothing
-    that the layer returns differs between them.
+    in the store. Raises ValueError in the name of a method where there are too few inputs, where what comes
+    of them is not finite, and where nothing that the layer returns differs between them.
     """
     known = subject.inputs if data is None and subject is not None else data
     if known is None or len(known) < LEAST:
@@ -90,10 +90,16 @@ def statistics_of(
         return made_once("layer_statistics", {**key, "device": inputs.device.type}, compute)
 
     found = _known.setdefault(model, _Known()).fetch(model, place, known, kept)
-    if not bool(found["deviation"].max() > 0):
-        layer = "its last layer" if place.layer is None else f"layer={place.layer!r}"
+    layer = "its last layer" if place.layer is None else f"layer={place.layer!r}"
+    instead = "name another with layer=NAME, or pass other data=INPUTS"
+    if not all(bool(torch.isfinite(found[one]).all()) for one in ("mean", "deviation")):
         raise ValueError(
-            f"{name}: {layer}: expected outputs that differ between inputs, came ones without variance"
+            f"{name}: {layer}: expected a finite mean and deviation, came NaN or infinite ones; {instead}"
+        )
+    if not bool(found["deviation"].max() > 0):
+        raise ValueError(
+            f"{name}: {layer}: expected outputs that differ between inputs, came ones without variance; "
+            f"{instead}"
         )
     return Statistics(
         found["mean"].to(inputs), found["deviation"].clamp_min(FLOOR).to(inputs), found["outputs"].to(inputs)

@@ -55,7 +55,9 @@ def multilayer_iba(
     """Bits that have to pass the first of several layers, where all agree, (N, 1, H, W). [khakzar2021b]
 
     The map of iba at the first layer, which is fine, where the maps at all later ones, which are sure, are
-    above a threshold: 0.006 of a map of norm one and 224 × 224 pixels, and in proportion to others.
+    above a threshold: 0.006 of a map of norm one and 224 × 224 pixels, and in proportion to others. Where
+    later maps have no place above it in common, nothing is left: the map is 0 everywhere, as that of 4 of 32
+    signals of the subject `beats`. With a smaller `beta` more passes, and fewer maps are.
 
     layers: names of modules with commas between them, the first to the last; by default the last activation
         of each number of cells, of the three smallest: the ends of the last blocks. Where there is one

@@ -1,6 +1,10 @@
 """Information bottlenecks against slow textbook versions, and what they have to find, on float64 networks."""
 
+import importlib
 import math
+import re
+import sys
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -16,7 +20,7 @@ from xattr_check.core.state import ModelState, generator_states
 from xattr_check.errors import Declined
 from xattr_check.storage.digest import derive_seed, digest_rows
 from xattr_methods import iba, inverse_iba, multilayer_iba, regression_iba
-from xattr_methods.information._bottleneck import predictability
+from xattr_methods.information._bottleneck import Bottleneck, Loss, Noise, predictability
 from xattr_methods.information._divergence import conditional_divergence, divergence, log_blurred, shares
 from xattr_methods.information._place import find_place, find_resolutions
 from xattr_methods.information._statistics import Statistics, statistics_of
@@ -126,6 +130,8 @@ def test_divergences_are_finite_where_what_passes_rounds_to_one() -> None:
 def test_logarithms_are_blurred_as_what_they_are_of(cells: tuple[int, ...]) -> None:
     values = torch.rand(2, 3, *cells, dtype=torch.float64) + 0.01
     torch.testing.assert_close(log_blurred(values.log(), 1.0).exp(), blurred(values, 1.0))
+    # Also where they are too small to be told from nothing.
+    torch.testing.assert_close(log_blurred(values.log() - 2000, 1.0) + 2000, blurred(values, 1.0).log())
 
 
 def test_statistics_are_those_of_all_data_in_eval_mode(images) -> None:
@@ -395,6 +401,11 @@ def test_the_first_map_is_kept_where_the_others_are_above_the_threshold() -> Non
     assert torch.equal(intersection([first, other]), first * kept)
     assert torch.equal(intersection([first, torch.zeros_like(other)]), torch.zeros_like(first))
     assert torch.equal(intersection([first]), first)
+    # As large as the whole, in whatever size: what is above the threshold remains so, enlarged.
+    wider = [functional.interpolate(one, scale_factor=3) for one in (first, other)]
+    assert torch.equal(intersection(wider), functional.interpolate(first * kept, scale_factor=3))
+    # Of later maps that have no place in common there is nothing left.
+    assert not bool(intersection([first, other, other.flip(2)])[0].any())
 
 
 class Recurrent(nn.Module):
@@ -498,7 +509,12 @@ def test_what_cannot_be_explained_is_told(images) -> None:
         "iba: expected 10 inputs or more for the mean and the deviation of the layer, came 9;"
     )
     assert told(model=constant()) == (
-        "iba: its last layer: expected outputs that differ between inputs, came ones without variance"
+        "iba: its last layer: expected outputs that differ between inputs, came ones without variance; "
+        "name another with layer=NAME, or pass other data=INPUTS"
+    )
+    assert told(data=torch.cat([data, torch.full_like(inputs, torch.nan)])) == (
+        "iba: its last layer: expected a finite mean and deviation, came NaN or infinite ones; name another "
+        "with layer=NAME, or pass other data=INPUTS"
     )
     assert told(model=constant(), layer="1").startswith("iba: layer='1': expected outputs that differ")
     assert told(layer="third") == (
@@ -518,9 +534,14 @@ def test_what_cannot_be_explained_is_told(images) -> None:
     assert told(beta=0) == "iba: expected beta above 0, came 0"
     assert told(copies=0) == "iba: expected copies of at least 1, came 0"
     wide = torch.rand(12, 1, 4, 4, dtype=torch.float64)
-    assert told(
+    found = told(
         model=Overflowing(), inputs=wide[:1], targets=torch.tensor([1]), data=wide, layer="layer", beta=1000
-    ).startswith("iba: expected a finite loss under noise, came NaN or an infinite one in step ")
+    )
+    assert re.fullmatch(
+        r"iba: expected a finite loss under noise, came NaN or an infinite one in step \d+ of 10 for 1 of 1 "
+        "inputs; name another layer with layer=NAME, whose noise the model can take",
+        found,
+    )
     assert told(regression_iba, loss="mse") == (
         "regression_iba: expected loss= one of deviation, squared_error, maximisation, came 'mse'"
     )
@@ -534,6 +555,20 @@ def test_what_cannot_be_explained_is_told(images) -> None:
         iba(dense, inputs, TARGETS, data=data)
     with pytest.raises(Declined, match=r"iba: expected images .* or tokens, came columns"):
         iba(nn.Linear(4, 3), torch.zeros(3, 4), TARGETS, data=torch.zeros(20, 4))
+
+
+@by_name
+def test_a_target_that_is_never_predicted_has_a_map(images, method) -> None:
+    """Of few bits or of none, and finite: there is no way to have it, and nothing to remove."""
+    model, inputs, data = images
+    with torch.no_grad():
+        model.classifier.bias[1] -= 1e4
+    found = method(model, inputs, torch.ones_like(TARGETS), data=data)
+    assert bool(torch.isfinite(found).all())
+    assert bool((found >= 0).all())
+    if method is inverse_iba:
+        likely = method(model, inputs, model(inputs).argmax(1), data=data, beta=0.01)
+        assert float(found.sum()) < 1e-2 * float(likely.sum())
 
 
 def test_what_a_layer_does_not_tell_is_told(images) -> None:
@@ -560,3 +595,97 @@ def test_the_unit_is_declared() -> None:
     assert family == {"iba", "inverse_iba", "regression_iba", "multilayer_iba", "input_iba"}
     assert {methods[name].unit for name in family} == {"bits"}
     assert methods["gradcam"].unit == ""
+
+
+MODULES = {
+    name: importlib.import_module(f"xattr_methods.information.{name}")
+    for name in ("_bottleneck", "_place", "_statistics", "inverse_iba", "regression_iba")
+}
+MODULES["here"] = sys.modules[__name__]
+
+
+def in_train_mode(place, model, inputs, memory):
+    """Statistics of the layer as it is where dropout is on and BatchNorm has those of the batch."""
+    model.train()
+    try:
+        return MEASURED(place, model, inputs, memory)
+    finally:
+        model.eval()
+
+
+def of_the_batch(own: Noise, copies: int, shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Noise of one generator for all inputs."""
+    count = len(own.generators)
+    drawn = torch.randn(copies, count, *shape, generator=own.generators[0], dtype=torch.float32)
+    return drawn.to(like)
+
+
+class SmoothedLate:
+    """λ is smoothed for what passes, and its divergence is that of λ as it was before."""
+
+    def __init__(self) -> None:
+        self.before: tuple[Tensor, Tensor] | None = None
+
+    def shares(self, logits: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+        self.before = shares(logits)
+        return shares(logits, sigma)
+
+    def divergence(self, passed: Tensor, log_rest: Tensor, scores: Tensor) -> Tensor:
+        assert self.before is not None
+        return divergence(*self.before, scores)
+
+
+def without_logits(passed: Tensor, log_rest: Tensor, scores: Tensor) -> Tensor:
+    """The divergence of λ as it is rounded."""
+    return 0.5 * ((passed * scores) ** 2 + (1 - passed) ** 2 - 1) - (1 - passed).log()
+
+
+def as_printed(loss: str, value: float | None, inverse: bool, statistics: Statistics) -> Loss:
+    """The loss of maximisation is made small, by the sign that the paper prints."""
+    return loss_of_values(loss, value, inverse != (loss == "maximisation"), statistics)
+
+
+MEASURED = MODULES["_statistics"]._measured
+LATE = SmoothedLate()
+# What must not hold, of which module's names, and what stands there in place of ours.
+DEFECTS: dict[str, tuple[Callable[..., None], tuple[object, ...], str, dict[str, object]]] = {
+    "statistics in train mode": (
+        test_statistics_are_those_of_all_data_in_eval_mode, ("images",), "_statistics",
+        {"_measured": in_train_mode},
+    ),
+    "no least deviation": (
+        test_statistics_are_those_of_all_data_in_eval_mode, ("images",), "_statistics", {"FLOOR": 0.0}
+    ),
+    "noise of the whole batch": (
+        test_maps_depend_neither_on_the_batch_nor_on_its_order, ("images", iba), "_bottleneck",
+        {"Noise": type("Shared", (Noise,), {"draw": of_the_batch})},
+    ),
+    "smoothed after the divergence": (
+        test_maps_are_those_of_a_slow_textbook, ("images", iba), "_bottleneck",
+        {"shares": LATE.shares, "divergence": LATE.divergence},
+    ),
+    "1 − λ is taken from λ": (
+        test_divergences_are_finite_where_what_passes_rounds_to_one, (), "here",
+        {"divergence": without_logits},
+    ),
+    "bits of cells, of another sum in the inputs": (
+        test_the_sum_is_that_of_the_layer, ("images", None), "_place",
+        {"_spread": lambda axes, cells: axes.enlarged(cells)},
+    ),
+    "the inverse goes on with what passes": (
+        test_of_two_patches_that_suffice_the_inverse_finds_both, (), "inverse_iba",
+        {"Bottleneck": lambda *given, inverse: Bottleneck(*given)},
+    ),
+    "maximisation by its printed sign": (
+        test_the_three_losses_of_values, (), "regression_iba", {"loss_of_values": as_printed}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_defects_of_public_code_are_caught(defect: str, images, monkeypatch: pytest.MonkeyPatch) -> None:
+    holds, given, module, broken = DEFECTS[defect]
+    for name, other in broken.items():
+        monkeypatch.setattr(MODULES[module], name, other)
+    with pytest.raises(AssertionError):
+        holds(*(images if one == "images" else one for one in given))

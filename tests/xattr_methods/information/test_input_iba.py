@@ -1,5 +1,6 @@
 """Information bottlenecks of the inputs against slow textbook versions on small float64 networks."""
 
+import importlib
 import math
 
 import pytest
@@ -14,7 +15,7 @@ from xattr_check.perturbation.chunks import Chunks
 from xattr_methods import iba, input_iba
 from xattr_methods.information._adversary import BATCH, BOUND, HIDDEN, Critics, Layer, fitted_mask
 from xattr_methods.information._bottleneck import Noise
-from xattr_methods.information._divergence import conditional_divergence
+from xattr_methods.information._divergence import conditional_divergence, divergence, shares
 from xattr_methods.information._place import Place, find_place
 from xattr_methods.information._statistics import statistics_of
 
@@ -246,3 +247,36 @@ def test_what_cannot_be_explained_is_told(images) -> None:
         ValueError, match="input_iba: layer='classifier': expected a layer with a cell, a patch"
     ):
         input_iba(model, inputs, TARGETS, data=data, layer="classifier", **FEW)
+
+
+class Swapped(Critics):
+    """The generator is moved to where its critics tell it best."""
+
+    def __call__(self, values: Tensor, rows: slice) -> Tensor:
+        found = super().__call__(values, rows)
+        return -found if values.requires_grad else found
+
+
+ADVERSARY = importlib.import_module("xattr_methods.information._adversary")
+METHOD = importlib.import_module("xattr_methods.information.input_iba")
+DEFECTS = {
+    "critic and generator want the same": (
+        lambda _: test_the_mask_rises_where_the_layer_needs_the_inputs_and_nowhere_else(),
+        (ADVERSARY, "Critics", Swapped),
+    ),
+    "critics of a wide bound": (
+        test_the_mask_of_the_inputs_is_that_of_a_slow_textbook, (ADVERSARY, "BOUND", 0.1)
+    ),
+    "the second bottleneck is no prior": (
+        test_without_epochs_the_prior_is_the_first_bottleneck,
+        (METHOD, "conditional_divergence", lambda logits, _, scores: divergence(*shares(logits), scores)),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_defects_of_public_code_are_caught(defect: str, images, monkeypatch: pytest.MonkeyPatch) -> None:
+    holds, broken = DEFECTS[defect]
+    monkeypatch.setattr(*broken)
+    with pytest.raises(AssertionError):
+        holds(images)
