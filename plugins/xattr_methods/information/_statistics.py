@@ -36,6 +36,26 @@ class Statistics:
     outputs: Tensor
 
 
+def expect_alike(name: str, inputs: Tensor, data: Tensor | None) -> None:
+    """Raise ValueError in the name of a method for data (B, *F) that are not as the inputs (N, *F) are."""
+    if data is None:
+        return
+    if not isinstance(data, Tensor):
+        raise ValueError(
+            f"{name}: expected data that is a tensor, as the inputs are, came a {type(data).__name__}"
+        )
+    wanted, came = ((tuple(one.shape[1:]), one.dtype, one.device) for one in (inputs, data))
+    if wanted != came:
+        raise ValueError(
+            f"{name}: expected data of the shape, dtype and device of the inputs, each {_words(*wanted)}, "
+            f"came {_words(*came)}"
+        )
+
+
+def _words(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> str:
+    return f"{shape} {str(dtype).removeprefix('torch.')} on {device}"
+
+
 _known: "weakref.WeakKeyDictionary[nn.Module, _Known]" = weakref.WeakKeyDictionary()
 
 
@@ -90,8 +110,10 @@ def statistics_of(
         return made_once("layer_statistics", {**key, "device": inputs.device.type}, compute)
 
     found = _known.setdefault(model, _Known()).fetch(model, place, known, kept)
+    layer = "its last layer" if place.layer is None else f"layer={place.layer!r}"
+    if not bool(torch.isfinite(found["deviation"]).all()):
+        raise ValueError(f"{name}: {layer}: expected finite outputs for data, came NaN or infinite ones")
     if not bool(found["deviation"].max() > 0):
-        layer = "its last layer" if place.layer is None else f"layer={place.layer!r}"
         raise ValueError(
             f"{name}: {layer}: expected outputs that differ between inputs, came ones without variance"
         )
