@@ -13,6 +13,7 @@ import xattr_check
 from xattr_check.core.layouts import blurred, layout_of
 from xattr_check.core.outputs import Classes, Value
 from xattr_check.core.state import ModelState, generator_states
+from xattr_check.core.subject import Subject
 from xattr_check.errors import Declined
 from xattr_check.storage.digest import derive_seed, digest_rows
 from xattr_methods import iba, input_iba, inverse_iba, multilayer_iba, regression_iba
@@ -525,6 +526,9 @@ def test_what_cannot_be_explained_is_told(images) -> None:
         assert told(method, data=data.numpy()) == (
             f"{name}: expected data that is a tensor, as the inputs are, came a ndarray"
         )
+    few = Subject("few", model, data[:4], torch.zeros(4, dtype=torch.int64))
+    with pytest.raises(Declined, match=r"iba: needs at least 10 inputs for .*, this subject has 4"):
+        iba(model, inputs, TARGETS, subject=few)
     gaps = data.masked_fill(torch.arange(len(data))[:, None, None, None] == 3, torch.nan)
     assert told(data=gaps) == (
         "iba: its last layer: expected finite outputs for data, came NaN or infinite ones"
