@@ -18,7 +18,7 @@ from xattr_check.storage.digest import derive_seed, digest_rows
 from xattr_methods._arguments import expect_above, expect_at_least
 from xattr_methods.information._divergence import divergence, shares
 from xattr_methods.information._place import Place
-from xattr_methods.information._statistics import Statistics, statistics_of
+from xattr_methods.information._statistics import Statistics, expect_alike, statistics_of
 
 # Lets 99 % pass: where every bottleneck begins.
 START = 5.0
@@ -103,6 +103,8 @@ class Bottleneck:
     def __post_init__(self) -> None:
         expect_at_least(self.name, 1, steps=self.steps, copies=self.copies)
         expect_above(self.name, 0, beta=self.beta, rate=self.rate)
+        if not 0 <= self.smoothing < math.inf:
+            raise ValueError(f"{self.name}: expected smoothing of at least 0, came {self.smoothing:g}")
 
     def optimised(
         self,
@@ -193,6 +195,7 @@ def bits_of_layer(
     memory: int,
 ) -> Tensor:
     """Maps (N, *map_shape) of the bits that pass a layer. Raises ValueError as `statistics_of` and others."""
+    expect_alike(bottleneck.name, inputs, data)
     statistics = statistics_of(bottleneck.name, place, model, data, subject, memory)
     loss = loss_of(statistics)
     # Behind a layer there is less to compute, so that only memory limits how many go at once.

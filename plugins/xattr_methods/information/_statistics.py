@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from xattr_check.core.context import Contextual, chosen, rows
 from xattr_check.core.identity import Identity
 from xattr_check.core.subject import Subject
+from xattr_check.errors import Declined
 from xattr_check.perturbation.chunks import Chunks
 from xattr_check.perturbation.gradients import chunk_size, lay_out
 from xattr_check.storage.digest import TensorStamp
@@ -34,6 +35,26 @@ class Statistics:
     mean: Tensor
     deviation: Tensor
     outputs: Tensor
+
+
+def expect_alike(name: str, inputs: Tensor, data: Tensor | None) -> None:
+    """Raise ValueError in the name of a method for data (B, *F) that are not as the inputs (N, *F) are."""
+    if data is None:
+        return
+    if not isinstance(data, Tensor):
+        raise ValueError(
+            f"{name}: expected data that is a tensor, as the inputs are, came a {type(data).__name__}"
+        )
+    wanted, came = ((tuple(one.shape[1:]), one.dtype, one.device) for one in (inputs, data))
+    if wanted != came:
+        raise ValueError(
+            f"{name}: expected data of the shape, dtype and device of the inputs, each {_words(*wanted)}, "
+            f"came {_words(*came)}"
+        )
+
+
+def _words(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> str:
+    return f"{shape} {str(dtype).removeprefix('torch.')} on {device}"
 
 
 _known: "weakref.WeakKeyDictionary[nn.Module, _Known]" = weakref.WeakKeyDictionary()
@@ -63,10 +84,16 @@ def statistics_of(
     """Those of a place of a model, over inputs `data` (B, *F) or the subject's own, and no more than 1000.
 
     They are computed once while the model is what it is; of a subject's own model and inputs they are kept
-    in the store. Raises ValueError in the name of a method where there are too few inputs, where what comes
-    of them is not finite, and where nothing that the layer returns differs between them.
+    in the store. Raises ValueError in the name of a method where there are too few inputs, Declined where
+    they are the subject's, and ValueError where what the layer returns is not finite or never differs.
     """
     known = subject.inputs if data is None and subject is not None else data
+    if data is None and subject is not None and len(subject.inputs) < LEAST:
+        # Which no user of a subject can mend by a parameter.
+        raise Declined(
+            f"{name}: needs at least {LEAST} inputs for the mean and the deviation of the layer, "
+            f"this subject has {len(subject.inputs)}"
+        )
     if known is None or len(known) < LEAST:
         raise ValueError(
             f"{name}: expected {LEAST} inputs or more for the mean and the deviation of the layer, "

@@ -51,7 +51,8 @@ def iba(
     ten steps may end before what is needed is back: on the subject `digits`, 30 show the digit better.
 
     Raises ValueError for a layer that there is not, that is the same for all of data, or that no feature can
-    be found in, and where a loss is not finite; Declined for a model without such layers, and for values.
+    be found in, and where a loss is not finite; Declined for a model without such layers, for
+    values, and for a subject of fewer than 10 inputs.
     """
     axes, meant = laid_out("iba", inputs, layout), probabilistic("iba", explained)
     bottleneck = Bottleneck("iba", beta, rate, steps, copies, smoothing)

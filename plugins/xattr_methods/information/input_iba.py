@@ -13,11 +13,11 @@ from xattr_check.core.subject import Subject
 from xattr_check.perturbation.chunks import Chunks
 from xattr_check.perturbation.gradients import MEMORY, chunk_size, in_chunks, lay_out
 from xattr_methods._arguments import expect_at_least, laid_out
-from xattr_methods.information._adversary import BATCH, Layer, fitted_mask
+from xattr_methods.information._adversary import Layer, fitted_mask
 from xattr_methods.information._bottleneck import Bottleneck, Noise, Rest, probabilistic, surprise
 from xattr_methods.information._divergence import conditional_divergence
 from xattr_methods.information._place import find_place
-from xattr_methods.information._statistics import FLOOR, other_inputs, statistics_of
+from xattr_methods.information._statistics import FLOOR, expect_alike, other_inputs, statistics_of
 
 # The authors' settings for images and for texts.
 SETTINGS = {True: (20.0, 1.0, 60, 10.0), False: (30.0, 0.5, 30, 15.0)}
@@ -69,6 +69,7 @@ def input_iba(
     own = [one if value is None else value for value, one in zip(given, usual, strict=True)]
     of_features = Bottleneck("input_iba", own[3], 1.0, feature_steps, copies)
     of_inputs = Bottleneck("input_iba", own[0], own[1], int(own[2]), copies)
+    expect_alike("input_iba", inputs, data)
     statistics = statistics_of("input_iba", place, model, data, subject, memory)
     others, _ = other_inputs(model, data, subject)
     mean, deviation = axes.mean(others)[0], axes.deviation(others)[0]
@@ -101,4 +102,5 @@ def input_iba(
         found = passing(logits)[1] / math.log(2)
         return axes.maps(axes.scores(found)).to(inputs)
 
-    return in_chunks(explain, model, inputs.detach(), targets, max(1, memory // BATCH))
+    # One input at a time: batches of two sizes are rounded differently, and critics make per cents of that.
+    return in_chunks(explain, model, inputs.detach(), targets, 1)

@@ -72,7 +72,13 @@ def decoded(
     shifts = (torch.rand(iterations, 2, generator=generator) * (2 * reach + 1)).floor().long() - reach
 
     def decode(some: Tensor, wanted: Tensor, chosen: Tensor) -> Tensor:
-        gates = call_by_call(chosen.to(some), activations_of(model, some))
+        found = activations_of(model, some)
+        if chosen.shape[1] != (neurons := flat(found, len(some)).shape[1]):
+            raise ValueError(
+                f"decoded: expected pathways through the model's {neurons} neurons for these inputs, "
+                f"came ones through {chosen.shape[1]}"
+            )
+        gates = call_by_call(chosen.to(some), found)
         spectrum = Spectrum(
             some.amin((2, 3), keepdim=True), some.amax((2, 3), keepdim=True), (height, width), seed
         )

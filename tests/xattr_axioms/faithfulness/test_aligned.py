@@ -173,6 +173,12 @@ def test_where_it_says_nothing(run: Run) -> None:
     assert told(images(6)) == ("not_applicable", few)
     one = replace(tokens(), model=nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), inputs=torch.randn(12, 1, 4))
     assert told(one) == ("not_applicable", "the features of 'tokens' are too few to be moved: (1,)")
+    same = images(16)
+    same = replace(
+        same, inputs=same.inputs[:1].expand(16, -1, -1, -1).clone(), targets=same.targets[:1].expand(16)
+    )
+    alone = "the inputs are all the same, and so one input and no sample of them"
+    assert told(same, "xattr:guided_backprop") == ("not_applicable", alone)
     status, sentence = told(load_subject("beats"), "xattr:random")
     assert status == "not_applicable"
     assert sentence.startswith("the maps have too little in common with the model's gradients to say where")

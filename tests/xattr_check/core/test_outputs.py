@@ -27,6 +27,22 @@ def test_probabilities() -> None:
     assert Labels().correct(OUTPUTS, TARGETS).tolist() == [True, True]
 
 
+def test_one_output_is_no_class_and_no_margin_of_two() -> None:
+    one, first = OUTPUTS[:, :1], torch.tensor([0, 0])
+    told = "explained='classes': expected two classes or more, or explained='labels' for one logit, came one"
+    for read in (Classes().probability, Classes().log_probability):
+        with pytest.raises(ValueError, match=told):
+            read(one, first)
+    with pytest.raises(ValueError, match=told):
+        Classes().cross_entropy(one, one)
+    for read in (Margin().probability, Margin().log_probability):
+        with pytest.raises(
+            ValueError, match="explained='margin': expected −z and z, as the model of a Subject"
+        ):
+            read(one, first)
+    assert torch.equal(Labels().probability(one, first), one[:, 0].sigmoid())
+
+
 @pytest.mark.parametrize("unit", [1.0, 1000.0])
 def test_values_are_read_by_those_of_all_inputs(unit: float) -> None:
     every = unit * torch.randn(4000, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

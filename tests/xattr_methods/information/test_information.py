@@ -17,9 +17,10 @@ import xattr_check
 from xattr_check.core.layouts import blurred, layout_of
 from xattr_check.core.outputs import Classes, Value
 from xattr_check.core.state import ModelState, generator_states
+from xattr_check.core.subject import Subject
 from xattr_check.errors import Declined
 from xattr_check.storage.digest import derive_seed, digest_rows
-from xattr_methods import iba, inverse_iba, multilayer_iba, regression_iba
+from xattr_methods import iba, input_iba, inverse_iba, multilayer_iba, regression_iba
 from xattr_methods.information._bottleneck import Bottleneck, Loss, Noise, predictability
 from xattr_methods.information._divergence import conditional_divergence, divergence, log_blurred, shares
 from xattr_methods.information._place import find_place, find_resolutions
@@ -531,6 +532,26 @@ def test_what_cannot_be_explained_is_told(images) -> None:
     assert told(explained=Value.of(torch.zeros(3, 3))) == (
         "iba: expected outputs that are classes, labels or a margin, came values; use xattr:regression_iba"
     )
+    for method in (iba, input_iba):
+        name = method.name
+        assert told(method, data=data[..., :5]) == (
+            f"{name}: expected data of the shape, dtype and device of the inputs, each (3, 8, 8) float64 "
+            "on cpu, came (3, 8, 5) float64 on cpu"
+        )
+        assert told(method, data=data.float()).endswith("float64 on cpu, came (3, 8, 8) float32 on cpu")
+        assert told(method, data=data.numpy()) == (
+            f"{name}: expected data that is a tensor, as the inputs are, came a ndarray"
+        )
+    few = Subject("few", model, data[:4], torch.zeros(4, dtype=torch.int64))
+    with pytest.raises(Declined, match=r"iba: needs at least 10 inputs for .*, this subject has 4"):
+        iba(model, inputs, TARGETS, subject=few)
+    gaps = data.masked_fill(torch.arange(len(data))[:, None, None, None] == 3, torch.nan)
+    assert told(data=gaps) == (
+        "iba: its last layer: expected a finite mean and deviation, came NaN or infinite ones; "
+        "name another with layer=NAME, or pass other data=INPUTS"
+    )
+    assert told(smoothing=-1) == "iba: expected smoothing of at least 0, came -1"
+    assert told(smoothing=torch.nan) == "iba: expected smoothing of at least 0, came nan"
     assert told(beta=0) == "iba: expected beta above 0, came 0"
     assert told(copies=0) == "iba: expected copies of at least 1, came 0"
     wide = torch.rand(12, 1, 4, 4, dtype=torch.float64)

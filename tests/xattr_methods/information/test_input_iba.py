@@ -217,6 +217,15 @@ def test_maps_depend_neither_on_the_batch_nor_on_its_order(images) -> None:
     assert torch.equal(generators[2], generator_states()[2])
 
 
+def test_what_critics_make_of_a_rounding_is_the_same_in_every_batch(images) -> None:
+    """In float32, where a batch of another size is rounded otherwise."""
+    model, inputs, data = images
+    model, inputs, data = model.float(), inputs.float(), data.float()
+    found = input_iba(model, inputs, TARGETS, data=data, **FEW)
+    alone = [input_iba(model, inputs[row, None], TARGETS[row, None], data=data, **FEW) for row in range(3)]
+    assert torch.equal(found, torch.cat(alone))
+
+
 class Recurrent(nn.Module):
     """Tokens (N, T, E) through an LSTM."""
 

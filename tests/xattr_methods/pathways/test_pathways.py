@@ -525,6 +525,11 @@ def test_decoding_finds_what_the_pathway_reads() -> None:
     torch.testing.assert_close(alone, found[:1], rtol=1e-9, atol=1e-12)
     with pytest.raises(ValueError, match="decoded: expected the pathways of 1 inputs, came 2"):
         decoded(Halves(), inputs[:1], targets[:1], chosen)
+    small = inputs[:, :, :4]
+    with pytest.raises(
+        ValueError, match="decoded: expected pathways through the model's 32 neurons for these"
+    ):
+        decoded(Halves(), small, targets, chosen)
 
 
 def test_gates_follow_what_outputs_mean(columns) -> None:

@@ -66,6 +66,12 @@ class Output(ABC):
         return self
 
 
+def expect_several(outputs: Tensor, name: str, wanted: str) -> None:
+    """Raise ValueError for outputs (n, 1), which say nothing where they are read beside each other."""
+    if outputs.shape[1] < 2:
+        raise ValueError(f"explained={name!r}: expected {wanted}, came one output")
+
+
 def score(outputs: Tensor, targets: Tensor) -> Tensor:
     """(n,): the output of each target, of outputs (n, K) and targets (n,)."""
     return outputs.gather(1, targets[:, None]).squeeze(1)

@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn import functional
 
-from xattr_check.core.outputs.base import Output, score
+from xattr_check.core.outputs.base import Output, expect_several, score
 
 
 class Margin(Output):
@@ -14,6 +14,7 @@ class Margin(Output):
 
     def probability(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(n,): sigmoid(−z) or sigmoid(z)."""
+        _expect_both(outputs)
         return score(outputs, targets).sigmoid()
 
     def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -22,4 +23,9 @@ class Margin(Output):
 
     def log_probability(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(n,): its logarithm; the loss is binary cross entropy."""
+        _expect_both(outputs)
         return functional.logsigmoid(score(outputs, targets))
+
+
+def _expect_both(outputs: Tensor) -> None:
+    expect_several(outputs, Margin.name, "−z and z, as the model of a Subject returns them")
