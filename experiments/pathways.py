@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from xattr_check import load_subject
-from xattr_methods.pathways.selection import Pathways, pathways
+from xattr_methods.pathways import Pathways, pathways
 
 WAYS: dict[str, dict[str, Any]] = {
     "neuron_mct": {"selection": "neuron_mct"},

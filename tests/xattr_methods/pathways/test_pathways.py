@@ -21,9 +21,9 @@ from xattr_check.core.outputs import Labels, Value
 from xattr_check.errors import Declined
 from xattr_check.perturbation.gradients import slopes
 from xattr_methods import dgr, greedy_pruning, neuron_intgrad, neuron_mct, pathway_gradient
+from xattr_methods.pathways import Pathways, decoded, pathways
 from xattr_methods.pathways._neurons import Neurons, activations_of, call_by_call, flat, held
-from xattr_methods.pathways.decoding import decoded
-from xattr_methods.pathways.selection import SELECTIONS, Pathways, pathways
+from xattr_methods.pathways.selection import SELECTIONS
 
 TARGETS = torch.tensor([0, 2, 1])
 QUICK = {"steps": 4, "iterations": 15, "rounds": 7}
