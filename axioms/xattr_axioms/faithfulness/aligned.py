@@ -72,7 +72,7 @@ def aligned(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
         reference, shift, other, scale = _choice(fits[..., ~half].mean(-1))
         moved, beside = fits[reference, shift, [MOVED, other]][:, half]
         rows[half] = (moved - beside) / scale
-        chosen.append(str(shifts[shift]))
+        chosen.append(str(shifts[shift][0] if len(subject.spatial) == 1 else shifts[shift]))
     lying = f"scores lie {' or '.join(dict.fromkeys(chosen))} features from where they belong"
     return Measurement(rows, lying if float(rows.mean()) > 0 else "")
 
