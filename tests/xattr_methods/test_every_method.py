@@ -158,8 +158,3 @@ def test_references_side_by_side_are_fewer_where_memory_runs_out() -> None:
     model.limit = 1
     torch.testing.assert_close(explain("deepshap", model, inputs, targets), whole, rtol=1e-8, atol=1e-10)
     assert model.raised > 0
-
-
-def test_no_inputs_have_no_maps() -> None:
-    found = METHODS["gradient"](nn.Linear(3, 2), torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64))
-    assert found.shape == (0, 3)

@@ -1,15 +1,19 @@
 """Reference methods on inputs of every layout."""
 
+import contextlib
+import inspect
 import itertools
 from typing import Any
 
 import pytest
 import torch
-from networks import OF_ATTENTION
+from networks import OF_ATTENTION, Attending, settled
 from torch import Tensor, nn
 
 import xattr_check
+from xattr_check import Subject
 from xattr_check.core.layouts import Beside, layout_of
+from xattr_check.core.method import Method
 from xattr_check.errors import Declined
 from xattr_methods import edges, gradcam, occlusion, rise
 
@@ -54,28 +58,34 @@ def case(kind: str) -> tuple[nn.Module, Tensor, Tensor]:
     return model, torch.randn(2, *SHAPES[kind], dtype=torch.float64), torch.tensor([0, 2])
 
 
+def offered(subject: Subject) -> list[Method]:
+    """The reference methods that a subject has all for."""
+    return [method for method in xattr_check.methods().values() if method.needs <= subject.offers]
+
+
+def quick(method: Method, kind: str) -> dict[str, Any]:
+    """Parameters with which a method is quick."""
+    known = inspect.signature(method.function).parameters
+    given: dict[str, Any] = {key: value for key, value in FEW.items() if key in known}
+    if "data" in known:
+        given["data"] = torch.randn(12, *SHAPES[kind], dtype=torch.float64)
+    return given | EXCEPT.get(method.name, {})
+
+
 @pytest.mark.parametrize("kind", SHAPES)
 def test_every_method_that_serves_a_layout_has_maps_of_it(kind: str) -> None:
     model, inputs, targets = case(kind)
-    subject = xattr_check.Subject("s", model, inputs, targets, layout=kind)
+    subject = Subject("s", model, inputs, targets, layout=kind)
     wrong, served, declined = [], set(), set()
-    for name, method in xattr_check.methods().items():
-        if not method.needs <= subject.offers:
-            continue
-        served.add(name)
-        known = xattr_check.core.method.inspect.signature(method.function).parameters
-        given: dict[str, Any] = {key: value for key, value in FEW.items() if key in known} | EXCEPT.get(
-            name, {}
-        )
-        if "data" in known:
-            given["data"] = torch.randn(12, *SHAPES[kind], dtype=torch.float64)
+    for method in offered(subject):
+        served.add(method.name)
         try:
-            maps = method.bind(subject)(model, inputs, targets, **given)
+            maps = method.bind(subject)(model, inputs, targets, **quick(method, kind))
         except Declined:
-            declined.add(name)
+            declined.add(method.name)
             continue
         if tuple(maps.shape[1:]) not in subject.layout.map_shapes or not bool(torch.isfinite(maps).all()):
-            wrong.append((name, tuple(maps.shape)))
+            wrong.append((method.name, tuple(maps.shape)))
     assert wrong == []
     # A bottleneck needs a layer whose cells or tokens are those of the inputs.
     coarse = set() if kind in CONVOLUTIONS else {"iba", "input_iba", "inverse_iba", "multilayer_iba"}
@@ -92,6 +102,24 @@ def test_every_method_that_serves_a_layout_has_maps_of_it(kind: str) -> None:
     }
     near = {"edges", "center", "gradcam", "cam", "guided_gradcam"} if kind in CONVOLUTIONS else set()
     assert general | near <= served
+
+
+@pytest.mark.parametrize("kind", [*SHAPES, "tokens", "patches"])
+def test_no_inputs_have_no_maps(kind: str) -> None:
+    if kind == "tokens":  # with rows of other inputs
+        subject = xattr_check.load_subject("reviews")
+    else:
+        patched = settled(Attending(2, patch=2)), *case("image")[1:]
+        model, inputs, targets = case(kind) if kind in SHAPES else patched
+        subject = Subject("s", model, inputs, targets, layout=kind if kind in SHAPES else "image")
+    none, wrong = (subject.inputs[:0], subject.targets[:0]), []
+    for method in offered(subject):
+        given = quick(method, kind) if kind in SHAPES else {}
+        with contextlib.suppress(Declined):
+            maps = method.bind(subject)(subject.model, *none, **given)
+            if tuple(maps.shape) not in [(0, *shape) for shape in subject.layout.map_shapes]:
+                wrong.append((method.name, tuple(maps.shape)))
+    assert wrong == []
 
 
 @pytest.mark.parametrize("kind", SHAPES)

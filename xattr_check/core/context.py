@@ -81,7 +81,7 @@ class Context:
         if any(times[row] != 1 for row in asked):
             return None
         places = {row: place for place, row in enumerate(found)}
-        return torch.tensor([places[row] for row in asked])
+        return torch.tensor([places[row] for row in asked], dtype=torch.int64)
 
     def of(self, names: set[str], count: int, device: torch.device) -> dict[str, Tensor]:
         """The rows of the present scope for so many inputs. Raises ContextError where they are not known."""

@@ -56,7 +56,7 @@ class Serving:
                 None if ids is None else ids[some],
                 parameters,
             )
-            for some in (slice(row, row + 1) for row in range(len(inputs)))
+            for some in (slice(row, row + 1) for row in range(max(1, len(inputs))))
         ]
         whole = all(isinstance(part, Tensor) and part.shape[:1] == (1,) for part in parts)
         return torch.cat(parts) if whole and len({part.shape for part in parts}) == 1 else parts[0]

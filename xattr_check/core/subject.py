@@ -416,7 +416,7 @@ class Subject:
     def locate(self, inputs: Tensor) -> Tensor:
         """(n,) int64: which of the subject's inputs each row of inputs (n, *F) is. Raises UnknownInput."""
         try:
-            return torch.tensor([self._rows[row] for row in digest_rows(inputs)])
+            return torch.tensor([self._rows[row] for row in digest_rows(inputs)], dtype=torch.int64)
         except KeyError:
             raise UnknownInput(
                 f"subject {self.name!r}: asked for the truth about an input that is not its own"

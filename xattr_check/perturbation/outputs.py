@@ -44,7 +44,9 @@ _probes: "weakref.WeakKeyDictionary[nn.Module, dict[tuple[int, ...], Probe]]" = 
 
 
 def probe(model: nn.Module, inputs: Tensor) -> Probe:
-    """Probe a model once for each shape of its inputs."""
+    """Probe a model once for each shape of its inputs; of no inputs, nothing has to be known."""
+    if not len(inputs):
+        return Probe(1, torch.contiguous_format)
     shapes = _probes.setdefault(model, {})
     shape = tuple(inputs.shape[1:])
     if shape not in shapes:

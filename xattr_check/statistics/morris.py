@@ -44,7 +44,7 @@ def elementary_effects(design: Tensor, outputs: Tensor) -> Tensor:
     """
     parameters = design.shape[1]
     moves = design.reshape(-1, parameters + 1, parameters).diff(dim=1)
-    changes = outputs.double().reshape(len(outputs), -1, parameters + 1).diff(dim=2)
+    changes = outputs.double().unflatten(1, (-1, parameters + 1)).diff(dim=2)
     which = moves.abs().argmax(2).to(outputs.device)
     slopes = changes / moves.sum(2).to(changes)
     return torch.zeros_like(slopes).scatter_(2, which.expand_as(slopes), slopes)
@@ -56,7 +56,10 @@ def screening(effects: Tensor, weights: Tensor | None = None) -> Screening:
     weights: (R, samples) of bootstrap samples; one set of statistics for each: (R, M, D).
     """
     if weights is None:
-        return Screening(effects.mean(1), effects.abs().mean(1), effects.std(1, correction=1))
+        # Also of no outputs, where torch's own deviation would warn.
+        squares = (effects - effects.mean(1, keepdim=True)) ** 2
+        deviation = (squares.sum(1) / (effects.shape[1] - 1)).sqrt()
+        return Screening(effects.mean(1), effects.abs().mean(1), deviation)
     count = effects.shape[1]
     rows = effects.transpose(0, 1)
 

@@ -64,11 +64,13 @@ def sobol_indices(outputs: Tensor, parameters: int, weights: Tensor | None = Non
 
 def _indices(outputs: Tensor, parameters: int, weights: Tensor | None) -> Indices:
     outputs = outputs.double()
-    deviation = outputs.std(1, correction=0, keepdim=True)
+    centred = outputs - outputs.mean(1, keepdim=True)
+    # Also of no outputs, where torch's own deviation would warn.
+    deviation = (centred**2).mean(1, keepdim=True).sqrt()
     flat = outputs.amax(1, keepdim=True) == outputs.amin(1, keepdim=True)
-    standard = (outputs - outputs.mean(1, keepdim=True)) / torch.where(flat, 1.0, deviation)
+    standard = centred / torch.where(flat, 1.0, deviation)
     # Samples come first, so that a mean over them, of whatever weights, is one product of matrices.
-    rows = standard.T.reshape(-1, parameters + 2, len(outputs)).mT
+    rows = standard.T.unflatten(0, (-1, parameters + 2)).mT
     a, mixed, b = rows[..., :1], rows[..., 1:-1], rows[..., -1:]
     change = mixed - a
 

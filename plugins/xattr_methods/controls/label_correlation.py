@@ -23,6 +23,7 @@ def label_correlation(model: nn.Module, inputs: Tensor, targets: Tensor, *, subj
 
 def _standardised(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Rows (N, *F) over their mean and deviation (*F); zeros where all are the same."""
-    mean, deviation = rows.mean(0), rows.std(0, correction=0)
+    mean = rows.mean(0)
+    deviation = ((rows - mean) ** 2).mean(0).sqrt()  # also of no columns, where torch's own would warn
     deviation = deviation.where(deviation > 0, torch.ones_like(deviation))
     return (rows - mean) / deviation, mean, deviation

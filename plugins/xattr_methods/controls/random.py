@@ -17,8 +17,8 @@ def random(
     axes = laid_out("random", inputs, layout)
     shape = axes.map_shape if isinstance(axes, Beside) else axes.shape
     generator = torch.Generator()
-    rows = []
-    for row in digest_rows(inputs):
+    found = torch.empty(len(inputs), *shape, dtype=torch.float64)
+    for row, own in zip(digest_rows(inputs), found, strict=True):
         generator.manual_seed(derive_seed(seed, row))
-        rows.append(torch.randn(shape, generator=generator, dtype=torch.float64))
-    return torch.stack(rows).to(inputs)
+        own.copy_(torch.randn(shape, generator=generator, dtype=torch.float64))
+    return found.to(inputs)

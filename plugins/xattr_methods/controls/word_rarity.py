@@ -17,6 +17,6 @@ def word_rarity(
     ids = subject.context["ids"]
     words = ids if subject.valid is None else ids[subject.valid]
     own = context["ids"].to(words.device)
-    counts = torch.bincount(words.flatten(), minlength=int(own.max()) + 1)
+    counts = torch.bincount(words.flatten(), minlength=int(ids.max()) + 1)
     rarity = -(counts[own].clamp_min(1) / words.numel()).log()
     return rarity.to(inputs.device, torch.float32)

@@ -197,6 +197,8 @@ def bits_of_layer(
     """Maps (N, *map_shape) of the bits that pass a layer. Raises ValueError as `statistics_of` and others."""
     expect_alike(bottleneck.name, inputs, data)
     statistics = statistics_of(bottleneck.name, place, model, data, subject, memory)
+    if not len(inputs):
+        return inputs.new_zeros(0, *place.axes.map_shape)
     loss = loss_of(statistics)
     # Behind a layer there is less to compute, so that only memory limits how many go at once.
     chunks = Chunks(max(1, memory // (2 * probe(model, inputs).bytes)))

@@ -85,7 +85,8 @@ def statistics_of(
 
     They are computed once while the model is what it is; of a subject's own model and inputs they are kept
     in the store. Raises ValueError in the name of a method where there are too few inputs, Declined where
-    they are the subject's, and ValueError where what the layer returns is not finite or never differs.
+    they are the subject's, ValueError where what the layer returns is not finite, and Declined where it
+    never differs.
     """
     known = subject.inputs if data is None and subject is not None else data
     if data is None and subject is not None and len(subject.inputs) < LEAST:
@@ -124,7 +125,7 @@ def statistics_of(
             f"{name}: {layer}: expected a finite mean and deviation, came NaN or infinite ones; {instead}"
         )
     if not bool(found["deviation"].max() > 0):
-        raise ValueError(
+        raise Declined(
             f"{name}: {layer}: expected outputs that differ between inputs, came ones without variance; "
             f"{instead}"
         )

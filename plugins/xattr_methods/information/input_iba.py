@@ -71,6 +71,8 @@ def input_iba(
     of_inputs = Bottleneck("input_iba", own[0], own[1], int(own[2]), copies)
     expect_alike("input_iba", inputs, data)
     statistics = statistics_of("input_iba", place, model, data, subject, memory)
+    if not len(inputs):
+        return inputs.new_zeros(0, *axes.map_shape)
     others, _ = other_inputs(model, data, subject)
     mean, deviation = axes.mean(others)[0], axes.deviation(others)[0]
     # A column that is always the same has the least of any deviation.

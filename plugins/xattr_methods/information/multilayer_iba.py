@@ -24,7 +24,7 @@ def intersection(maps: list[Tensor]) -> Tensor:
     That is 1.34 times what a map of norm one has if it is the same everywhere.
     """
     found = maps[0]
-    threshold = THRESHOLD * SIDE / math.sqrt(found[0].numel())
+    threshold = THRESHOLD * SIDE / math.sqrt(found.shape[1:].numel())
     for one in maps[1:]:
         flat = one.flatten(1)
         norm = flat.norm(dim=1, keepdim=True)

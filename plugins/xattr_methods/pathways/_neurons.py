@@ -37,19 +37,23 @@ class Neurons(TorchFunctionMode):
 
     Modules are not touched, so that no hook can be left behind, and every call counts, also of a module that
     is used twice. What is inside of a function of torch, as in a recurrent layer, is not seen.
+
+    name: of the method, for what it declines.
     """
 
-    def __init__(self, through: Through) -> None:
+    def __init__(self, through: Through, name: str = "pathways") -> None:
         super().__init__()
-        self.through = through
+        self.through, self.name = through, name
         self.calls = 0
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         if func in CURVED:
-            name = getattr(func, "__name__", "").strip("_")
-            raise Declined(f"pathways: the model calls {name}, which is nowhere linear, and so is no pathway")
+            called = getattr(func, "__name__", "").strip("_")
+            raise Declined(
+                f"{self.name}: the model calls {called}, which is nowhere linear, and so is no pathway"
+            )
         result = func(*args, **(kwargs or {}))
         if func not in KINKED:
             return result
@@ -86,27 +90,30 @@ def slopes_of(output: Tensor, gates: Sequence[Tensor]) -> list[Tensor]:
     return list(torch.autograd.grad(output, gates, allow_unused=True, materialize_grads=True))
 
 
-def activations_of(model: nn.Module, inputs: Tensor) -> list[Tensor]:
-    """What every call of an activation returns, (n, *A) each."""
+def activations_of(model: nn.Module, inputs: Tensor, name: str = "pathways") -> list[Tensor]:
+    """What every call of an activation returns, (n, *A) each. name: of the method, for what it declines."""
     found: list[Tensor] = []
 
     def through(number: int, activation: Tensor) -> Tensor:
         found.append(activation.clone())
         return activation
 
-    with torch.no_grad(), Neurons(through):
+    with torch.no_grad(), Neurons(through, name):
         model(inputs)
     return found
 
 
 def flat(values: Sequence[Tensor], rows: int) -> Tensor:
     """(rows, all neurons): values of all calls, side by side."""
-    return torch.cat([one.reshape(rows, -1) for one in values], 1)
+    # Of a single input, the first axis may be another.
+    return torch.cat([one.flatten(1) if len(one) == rows else one.reshape(rows, -1) for one in values], 1)
 
 
 def call_by_call(values: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
     """What `flat` made one of, in the shapes and memory formats of `like`."""
-    parts = values.split([one.numel() // len(values) for one in like], 1)
+    # Of no inputs as well, so that sizes are not told by numbers of elements.
+    sizes = [(one.shape[1:] if len(one) == len(values) else one.shape).numel() for one in like]
+    parts = values.split(sizes, 1)
     return [
         torch.empty_like(one, dtype=values.dtype).copy_(part.reshape(one.shape))
         for part, one in zip(parts, like, strict=True)
@@ -150,8 +157,10 @@ def budget(name: str, model: nn.Module, inputs: Tensor, memory: int) -> int:
     """
     known = _shapes.setdefault(model, {})
     shape = tuple(inputs.shape[1:])
-    if shape not in known:
-        known[shape] = [_shapes_of(model, inputs, count) for count in (1, 2)]
+    if not len(inputs):
+        known = {shape: [_shapes_of(name, model, inputs, 0)] * 2}
+    elif shape not in known:
+        known[shape] = [_shapes_of(name, model, inputs, count) for count in (1, 2)]
     one, two = known[shape]
     if not one:
         raise Declined(
@@ -161,12 +170,12 @@ def budget(name: str, model: nn.Module, inputs: Tensor, memory: int) -> int:
     return memory if apart else 1
 
 
-def _shapes_of(model: nn.Module, inputs: Tensor, count: int) -> list[Size]:
+def _shapes_of(name: str, model: nn.Module, inputs: Tensor, count: int) -> list[Size]:
     """Of the activations of the first input, so many times at once; none where that is too much."""
     which = torch.zeros(count, dtype=torch.int64)
     try:
         with chosen(which):
-            return [one.shape for one in activations_of(model, inputs[which].detach())]
+            return [one.shape for one in activations_of(model, inputs[which].detach(), name)]
     except torch.OutOfMemoryError:
         if count == 1:
             raise
@@ -196,9 +205,9 @@ def expect_sparsity(name: str, sparsity: float) -> None:
         raise ValueError(f"{name}: expected a sparsity from 0 to below 1, came {sparsity:g}")
 
 
-def wanted_count(neurons: int, sparsity: float) -> int:
-    """How many of so many neurons a pathway has. Raises Declined where that is none."""
+def wanted_count(name: str, neurons: int, sparsity: float) -> int:
+    """How many of so many neurons a pathway has. Raises Declined in the name of a method for none."""
     count = round((1 - sparsity) * neurons)
     if count < 1:
-        raise Declined(f"pathways: a sparsity of {sparsity:g} leaves none of the model's {neurons} neurons")
+        raise Declined(f"{name}: a sparsity of {sparsity:g} leaves none of the model's {neurons} neurons")
     return count

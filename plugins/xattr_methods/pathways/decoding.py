@@ -66,13 +66,15 @@ def decoded(
     expect_above("decoded", 0, rate=rate)
     if len(pathways) != len(inputs):
         raise ValueError(f"decoded: expected the pathways of {len(inputs)} inputs, came {len(pathways)}")
+    if not len(inputs):  # of which there is no Fourier transform
+        return torch.zeros_like(inputs)
     height, width = inputs.shape[2:]
     reach = torch.tensor([max(1, round(SHIFT * side)) for side in (height, width)])
     generator = torch.Generator().manual_seed(seed)
     shifts = (torch.rand(iterations, 2, generator=generator) * (2 * reach + 1)).floor().long() - reach
 
     def decode(some: Tensor, wanted: Tensor, chosen: Tensor) -> Tensor:
-        found = activations_of(model, some)
+        found = activations_of(model, some, "decoded")
         if chosen.shape[1] != (neurons := flat(found, len(some)).shape[1]):
             raise ValueError(
                 f"decoded: expected pathways through the model's {neurons} neurons for these inputs, "

@@ -16,11 +16,13 @@ from xattr_methods.pathways._neurons import (
 )
 
 
-def pruned(model: nn.Module, inputs: Tensor, targets: Tensor, sparsity: float, rounds: int) -> list[Tensor]:
+def pruned(
+    name: str, model: nn.Module, inputs: Tensor, targets: Tensor, sparsity: float, rounds: int
+) -> list[Tensor]:
     """Which neurons of each call are left, (n, *A) bool each, all inputs at once and each for itself."""
     like, rows = activations_of(model, inputs), len(inputs)
     kept = flat([torch.ones_like(one, dtype=torch.bool) for one in like], rows)
-    wanted = wanted_count(kept.shape[1], sparsity)
+    wanted = wanted_count(name, kept.shape[1], sparsity)
     at_once = None
     while True:
         scores = flat(contributions(model, inputs, targets, call_by_call(kept, like)), rows).abs_()
@@ -65,6 +67,6 @@ def greedy_pruning(
     expect_at_least("greedy_pruning", 1, rounds=rounds)
 
     def find(some: Tensor, wanted: Tensor, memory: int) -> list[Tensor]:
-        return pruned(model, some, wanted, sparsity, rounds)
+        return pruned("greedy_pruning", model, some, wanted, sparsity, rounds)
 
     return of_all_inputs("greedy_pruning", find, model, inputs, targets, memory)

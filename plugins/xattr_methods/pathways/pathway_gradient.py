@@ -61,8 +61,8 @@ def pathway_gradient(
     where it just reaches 6. Raises Declined where the model calls none of them, or one that is nowhere
     linear, as GELU and SiLU are: the propositions do not hold there. Raises ValueError for other parameters.
     """
-    how = Selection(selection, sparsity, steps, iterations, start, seed, rounds, output_of(explained))
-    how.expect("pathway_gradient")
+    meant = output_of(explained)
+    how = Selection(selection, sparsity, steps, iterations, start, seed, rounds, meant, "pathway_gradient")
     if opening < 0 or (opening and opening % 2 == 0):
         raise ValueError(f"pathway_gradient: expected an odd opening, or 0, came {opening}")
     if opening:

@@ -29,6 +29,7 @@ class Selection:
 
     name: one of `SELECTIONS`. sparsity: the share of all neurons, network-wide, that are not chosen.
     steps: of neuron_intgrad. iterations, start, seed, explained: of dgr. rounds: of greedy_pruning.
+    asked_by: the method that asks, for errors.
     """
 
     name: str = "neuron_mct"
@@ -39,9 +40,11 @@ class Selection:
     seed: int = 0
     rounds: int = 100
     explained: Output = field(default_factory=Classes)
+    asked_by: str = "pathways"
 
-    def expect(self, name: str) -> None:
-        """Raise ValueError in the name of a method for what cannot be."""
+    def __post_init__(self) -> None:
+        """Raise ValueError for what cannot be."""
+        name = self.asked_by
         if self.name not in SELECTIONS:
             raise ValueError(
                 f"{name}: expected a selection among {', '.join(SELECTIONS)}, came {self.name!r}"
@@ -57,7 +60,7 @@ class Selection:
     def largest(self, scores: list[Tensor], rows: int) -> list[Tensor]:
         """Whose scores are the largest of all calls, and above 0; with all that equal the last."""
         values = flat(scores, rows)
-        count = wanted_count(values.shape[1], self.sparsity)
+        count = wanted_count(self.asked_by, values.shape[1], self.sparsity)
         least = values.topk(count, 1, sorted=False).values.amin(1, keepdim=True)
         return call_by_call((values >= least) & (values > 0), scores)
 
@@ -83,7 +86,7 @@ def _by_dgr(how: Selection, model: nn.Module, inputs: Tensor, targets: Tensor, m
 def _by_pruning(
     how: Selection, model: nn.Module, inputs: Tensor, targets: Tensor, memory: int
 ) -> list[Tensor]:
-    return pruned(model, inputs, targets, how.sparsity, how.rounds)
+    return pruned(how.asked_by, model, inputs, targets, how.sparsity, how.rounds)
 
 
 SELECTIONS: dict[str, Choose] = {
@@ -149,7 +152,6 @@ def pathways(
 ) -> Pathways:
     """The pathways of inputs (N, *F) to the outputs of targets (N,): parameters as of `pathway_gradient`."""
     how = Selection(selection, sparsity, steps, iterations, start, seed, rounds, output_of(explained))
-    how.expect("pathways")
 
     def find(some: Tensor, wanted: Tensor, memory: int) -> list[Tensor]:
         return [*how.chosen(model, some, wanted, memory), *(one != 0 for one in activations_of(model, some))]

@@ -37,7 +37,7 @@ class _SmoothMaximum(torch.autograd.Function):
         height, width = (side - size + 1 for side in padded.shape[1:])
         cells = padded.unfold(1, height, 1).unfold(2, width, 1)  # (N, rows, columns, h, w)
         each = len(padded) * size * height * width * step**2
-        at_once = max(1, CACHED // each)
+        at_once = max(1, CACHED // max(1, each))
         for start in range(0, size, at_once):
             rows = slice(start, min(start + at_once, size))
             weight = weights[rows, :, None, :, None, :]

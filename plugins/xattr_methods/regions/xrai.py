@@ -126,10 +126,9 @@ def xrai(
     mean = (paths[0].double() + paths[1].double()) / 2
     attributions = (mean.amax(1) if channels == "max" else mean.sum(1)).flatten(1).cpu().numpy()
     share = math.sqrt(math.prod(inputs.shape[2:])) / SIDE
-    maps = []
-    for image, attribution in zip(
-        inputs.double().cpu().permute(0, 2, 3, 1).numpy(), attributions, strict=True
-    ):
+    maps = np.empty(attributions.shape)
+    images = inputs.double().cpu().permute(0, 2, 3, 1).numpy()
+    for row, (image, attribution) in enumerate(zip(images, attributions, strict=True)):
         held = dilated(segmented(image), round(DILATION * share)).reshape(len(attribution), -1)
-        maps.append(ranked(attribution, held, max(1, round(LEAST_GAIN * share**2))))
-    return torch.from_numpy(np.stack(maps)).to(inputs).reshape(len(inputs), 1, *inputs.shape[2:])
+        maps[row] = ranked(attribution, held, max(1, round(LEAST_GAIN * share**2)))
+    return torch.from_numpy(maps).to(inputs).reshape(len(inputs), 1, *inputs.shape[2:])

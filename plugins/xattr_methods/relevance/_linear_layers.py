@@ -96,7 +96,7 @@ def merged(layer: Layer, call: Call) -> Layer | None:
     output, channel = layer.output, layer.channel
     if not channel or call.outputs[0].shape != output.shape:
         return None
-    probe_row = torch.zeros_like(output[:1]).requires_grad_()
+    probe_row = output.new_zeros(1, *output.shape[1:]).requires_grad_()
     with torch.enable_grad():
         (shift,) = call.replay([probe_row])
     if shift.shape != probe_row.shape:

@@ -26,7 +26,7 @@ def accepts(call: Call) -> bool:
 def baseline_rows(name: str, inputs: Tensor, baseline: float | Tensor) -> Tensor:
     """The baseline as one row for all inputs, (1, *F), or as one for each, (N, *F). Raises ValueError."""
     rows = torch.as_tensor(baseline, dtype=inputs.dtype, device=inputs.device).detach()
-    count = len(inputs) if rows.ndim == inputs.ndim and len(rows) > 1 else 1
+    count = len(inputs) if rows.ndim == inputs.ndim and len(rows) != 1 else 1
     try:
         return rows.expand(count, *inputs.shape[1:]).contiguous()
     except RuntimeError:
@@ -115,7 +115,8 @@ def contributions(
             total += one
         return total / len(references)
 
-    return torch.cat([one for _, one in chunks.over(explained, len(inputs))]).contiguous()
+    maps = [one for _, one in chunks.over(explained, len(inputs))]
+    return torch.cat(maps).contiguous() if maps else torch.zeros_like(inputs)
 
 
 @torch.no_grad()

@@ -513,6 +513,8 @@ def test_what_cannot_be_explained_is_told(images) -> None:
         "iba: its last layer: expected outputs that differ between inputs, came ones without variance; "
         "name another with layer=NAME, or pass other data=INPUTS"
     )
+    with pytest.raises(Declined):  # which is not applicable, and no error of the method
+        iba(constant(), inputs, TARGETS, data=data)
     assert told(data=torch.cat([data, torch.full_like(inputs, torch.nan)])) == (
         "iba: its last layer: expected a finite mean and deviation, came NaN or infinite ones; name another "
         "with layer=NAME, or pass other data=INPUTS"

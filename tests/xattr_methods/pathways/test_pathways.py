@@ -172,7 +172,7 @@ def without_rule(*given: object) -> tuple[Tensor, Tensor]:
 
 
 def coming_back(
-    model: nn.Module, inputs: Tensor, targets: Tensor, sparsity: float, rounds: int
+    name: str, model: nn.Module, inputs: Tensor, targets: Tensor, sparsity: float, rounds: int
 ) -> list[Tensor]:
     """As the released code prunes: the lowest of all, of the whole network anew in each round."""
     like, rows = activations_of(model, inputs), len(inputs)
@@ -473,8 +473,10 @@ def test_leaky_neurons_are_served_and_smooth_ones_declined(columns) -> None:
             assert float(slopes(model, inputs, targets).abs().max()) == 0
     for smooth, name in ((nn.GELU(), "gelu"), (nn.SiLU(), "silu"), (nn.ELU(), "elu")):
         model = nn.Sequential(nn.Linear(5, 9), smooth, nn.ReLU(), nn.Linear(9, 3)).double()
-        with pytest.raises(Declined, match=f"pathways: the model calls {name}, which is nowhere linear"):
-            pathway_gradient(model, inputs, targets)
+        for method in (pathway_gradient, pathways, neuron_mct):
+            asked = getattr(method, "name", None) or method.__name__
+            with pytest.raises(Declined, match=f"^{asked}: the model calls {name}, which is nowhere linear"):
+                method(model, inputs, targets)
 
 
 def test_overlaps_and_sizes() -> None:
@@ -523,6 +525,8 @@ def test_decoding_finds_what_the_pathway_reads() -> None:
     first = Pathways((ones[:1], ~ones[:1]), (ones[:1], ones[:1]))
     alone = decoded(Halves(), inputs[:1], targets[:1], first, iterations=60)
     torch.testing.assert_close(alone, found[:1], rtol=1e-9, atol=1e-12)
+    none = Pathways((ones[:0], ~ones[:0]), (ones[:0], ones[:0]))
+    assert decoded(Halves(), inputs[:0], targets[:0], none).shape == (0, 1, 8, 8)
     with pytest.raises(ValueError, match="decoded: expected the pathways of 1 inputs, came 2"):
         decoded(Halves(), inputs[:1], targets[:1], chosen)
     small = inputs[:, :, :4]
@@ -572,9 +576,14 @@ def test_refusals(columns) -> None:
     for sentence, wrong in told.items():
         with pytest.raises(ValueError, match=f"^pathway_gradient: {sentence}"):
             pathway_gradient(model, inputs, targets, **wrong)
-    with pytest.raises(
-        Declined, match=r"^pathways: a sparsity of 0.99 leaves none of the model's 24 neurons"
+    for name, call in (
+        ("pathway_gradient", pathway_gradient),
+        ("pathways", pathways),
+        ("greedy_pruning", greedy_pruning),
     ):
-        pathway_gradient(model, inputs, targets, sparsity=0.99)
+        with pytest.raises(
+            Declined, match=f"^{name}: a sparsity of 0.99 leaves none of the model's 24 neurons"
+        ):
+            call(model, inputs, targets, sparsity=0.99)
     with pytest.raises(ValueError, match=r"expected images .* signals or volumes, came columns"):
         pathway_gradient(model, inputs, targets, opening=3)
