@@ -1,5 +1,7 @@
 """What methods refuse, each in its own name."""
 
+import math
+
 from torch import Tensor
 
 from xattr_check.core.layouts import Beside, Layout, is_image, layout_of
@@ -31,18 +33,19 @@ def laid_out(name: str, inputs: Tensor, layout: Layout | str | None) -> Layout:
         raise ValueError(f"{name}: {error}") from None
 
 
-def expect_at_least(name: str, least: int, **numbers: int) -> None:
-    """Raise ValueError in the name of a method for the first parameter that is smaller."""
+def expect_at_least(name: str, least: int, **numbers: float) -> None:
+    """Raise ValueError in the name of a method for the first parameter that is smaller, or not finite."""
     for parameter, value in numbers.items():
-        if value < least:
+        if not least <= value < math.inf:
             raise ValueError(f"{name}: expected {parameter} of at least {least}, came {value}")
 
 
 def expect_above(name: str, bound: float, **numbers: float) -> None:
-    """Raise ValueError in the name of a method for the first parameter that is not larger, NaN included."""
+    """Raise ValueError in the name of a method for the first parameter that is not larger, or not finite."""
     for parameter, value in numbers.items():
-        if not value > bound:
-            raise ValueError(f"{name}: expected {parameter} above {bound:g}, came {value:g}")
+        if not bound < value < math.inf:
+            finite = "a finite " if value == math.inf else ""
+            raise ValueError(f"{name}: expected {finite}{parameter} above {bound:g}, came {value:g}")
 
 
 def expect_output(name: str, output: str) -> None:

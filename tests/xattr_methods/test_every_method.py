@@ -144,6 +144,62 @@ def test_a_model_that_raises_is_left_as_found(name: str) -> None:
         torch.testing.assert_close(explain(name, model, inputs, targets), whole, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize(
+    ("name", "parameters", "sentence"),
+    [
+        *(
+            (name, {"samples": 0}, f"{name}: expected samples of at least 1, came 0")
+            for name in (
+                "deepshap",
+                "expected_gradients",
+                "smooth_integrated_gradients",
+                "smoothgrad",
+                "smoothgrad_squared",
+            )
+        ),
+        *(
+            (name, {"noise": noise}, f"{name}: expected noise of at least 0, came {noise}")
+            for name in (
+                "deepshap",
+                "smooth_integrated_gradients",
+                "smoothgrad",
+                "smoothgrad_squared",
+                "vargrad",
+            )
+            for noise in (-1, math.nan, math.inf)
+        ),
+        ("lime", {"width": 0}, "lime: expected width above 0, came 0"),
+        ("lime", {"penalty": -1}, "lime: expected penalty of at least 0, came -1"),
+        ("morris_sbsa", {"gain": 0}, "morris_sbsa: expected gain above 0, came 0"),
+        ("sobol_sbsa", {"gain": math.inf}, "sobol_sbsa: expected a finite gain above 0, came inf"),
+        ("iba", {"call": 0}, "iba: call=0: expected layer=NAME beside it, came no layer"),
+        ("iba", {"beta": math.inf}, "iba: expected a finite beta above 0, came inf"),
+        ("gradcam", {"call": 1}, "call=1: expected layer=NAME beside it, came no layer"),
+        (
+            "excitation_backprop",
+            {"call": 1},
+            "excitation_backprop: call=1: expected layer=NAME beside it, came no layer",
+        ),
+        (
+            "pathway_gradient",
+            {"opening": 9},
+            "pathway_gradient: expected an opening of at most 8, the shortest side, came 9",
+        ),
+        (
+            "multilayer_iba",
+            {"layers": ["first", "second"]},
+            "multilayer_iba: expected layers='first,second', names with commas, came ['first', 'second']",
+        ),
+    ],
+)
+def test_parameters_that_are_out_of_range_are_told(
+    name: str, parameters: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(ValueError) as caught:
+        explain(name, *made(name), **parameters)
+    assert str(caught.value) == sentence
+
+
 def test_the_convergence_delta_is_measured_in_halves() -> None:
     model, inputs, targets = made("integrated_gradients")
     whole = convergence_delta(model, inputs, targets, inputs)

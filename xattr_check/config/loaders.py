@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xattr_check.config.modules import render_traceback, resolve
-from xattr_check.config.specs import read_values, split
+from xattr_check.config.specs import read_typed, split
 from xattr_check.core import registry
 from xattr_check.core.adapter import adapt, adapters
 from xattr_check.core.method import Method, as_method
@@ -44,7 +44,7 @@ def load_method(spec: Any, option: str = "--xattr-method") -> Method:
         found = resolve(head, option, "mymod:explain", spec=spec)
     with _making_a_method(spec, option):
         method = as_method(found, spec)
-        return method.with_parameters(spec, read_values(parameters, method.function))
+        return method.with_parameters(spec, read_typed(parameters, method.function))
 
 
 @contextmanager
@@ -105,7 +105,7 @@ def load_subject(spec: Any, option: str = "--xattr-subject") -> Subject:
     try:
         # Of one seed, so that all processes and all runs judge on the same subject.
         with preserved_generators(0):
-            made = factory(**read_values(parameters, factory))
+            made = factory(**read_typed(parameters, factory))
     except UsageError as error:
         if error.option or not isinstance(spec, str):
             raise

@@ -159,6 +159,8 @@ class Watch(TorchFunctionMode):
             raise Declined(
                 f"no module of this model returns {cells} with more than one cell, and no function does"
             )
+        if not self.layer and call != -1:
+            raise ValueError(f"call={call}: expected layer=NAME beside it, came no layer")
         if not -len(kept) <= call < len(kept):
             raise ValueError(
                 f"layer={self.layer!r}, call={call}: expected one of the calls of the layer, "

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from xattr_check.core.method import method
 from xattr_check.core.subject import Subject
 from xattr_check.perturbation.gradients import MEMORY, gradients_at
+from xattr_methods._arguments import expect_at_least
 from xattr_methods.gradients.integrated_gradients import column
 
 
@@ -55,8 +56,9 @@ def expected_gradients(
     samples: gradients taken, each at a random place between the input and one baseline. Both are drawn by
     `seed`, and the same for every input. memory: bytes of one chunk.
     Its expectation sums to f(x) less the mean output on the background; a sample does so up to its error.
-    Raises ValueError for a background of another shape.
+    Raises ValueError for a background of another shape, and for no samples.
     """
+    expect_at_least("expected_gradients", 1, samples=samples)
     generator = torch.Generator().manual_seed(seed)
     # One place in each of as many equal parts of the line: as uniform, and with less variance.
     places = torch.randperm(samples, generator=generator).double()

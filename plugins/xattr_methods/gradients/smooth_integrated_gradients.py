@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from xattr_check.core.method import method
 from xattr_check.perturbation.gradients import MEMORY, gradients_at
+from xattr_methods._arguments import expect_at_least
 from xattr_methods.gradients.integrated_gradients import Baseline, baseline_of, column, nodes_and_weights
 from xattr_methods.gradients.smoothgrad import neighbours
 
@@ -26,8 +27,10 @@ def smooth_integrated_gradients(
 
     Its sum is the mean output of the neighbours less that of the baseline, so it is not complete.
     baseline, steps: as for integrated_gradients, by midpoints. samples, noise, seed: as for smoothgrad; of
-    each neighbour `steps` gradients are taken. memory: bytes of one chunk.
+    each neighbour `steps` gradients are taken. memory: bytes of one chunk. Raises ValueError as smoothgrad.
     """
+    expect_at_least("smooth_integrated_gradients", 1, samples=samples)
+    expect_at_least("smooth_integrated_gradients", 0, noise=noise)
     nodes, weights = (values.repeat(samples) for values in nodes_and_weights("midpoint", steps))
     nodes, weights = column(nodes, inputs), column(weights, inputs)
     neighbour = neighbours(inputs, samples, noise, seed)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from xattr_check.core.method import method
 from xattr_check.perturbation.gradients import MEMORY, gradients_at
+from xattr_methods._arguments import expect_at_least
 
 
 def neighbours(
@@ -43,7 +44,10 @@ def smoothgrad(
 
     noise: standard deviation, as a share of each input's range. seed: of the noise, which is the same for
     every input, so that a map never depends on the other inputs of its batch. memory: bytes of one chunk.
+    Raises ValueError for no samples, and for negative noise.
     """
+    expect_at_least("smoothgrad", 1, samples=samples)
+    expect_at_least("smoothgrad", 0, noise=noise)
     points = neighbours(inputs, samples, noise, seed)
     total = torch.zeros_like(inputs)
     for rows, _, gradients in gradients_at(model, inputs, targets, points, samples, memory):

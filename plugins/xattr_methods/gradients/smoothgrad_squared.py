@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from xattr_check.core.method import method
 from xattr_check.perturbation.gradients import MEMORY, gradients_at
+from xattr_methods._arguments import expect_at_least
 from xattr_methods.gradients.smoothgrad import neighbours
 
 
@@ -23,8 +24,10 @@ def smoothgrad_squared(
 ) -> Tensor:
     """Squared gradient averaged over Gaussian neighbours of the input, (N, *F), never negative. [hooker2019]
 
-    samples, noise, seed, memory: as for smoothgrad.
+    samples, noise, seed, memory, and errors: as for smoothgrad.
     """
+    expect_at_least("smoothgrad_squared", 1, samples=samples)
+    expect_at_least("smoothgrad_squared", 0, noise=noise)
     points = neighbours(inputs, samples, noise, seed)
     total = torch.zeros_like(inputs)
     for rows, _, gradients in gradients_at(model, inputs, targets, points, samples, memory):

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from xattr_check.core.method import method
 from xattr_check.perturbation.gradients import MEMORY, gradients_at
+from xattr_methods._arguments import expect_at_least
 from xattr_methods.gradients.smoothgrad import neighbours
 
 
@@ -24,10 +25,11 @@ def vargrad(
     """Variance of the gradient over Gaussian neighbours of the input, (N, *F), never negative. [adebayo2018]
 
     The unbiased variance, whose expectation does not depend on the number of samples.
-    samples, noise, seed, memory: as for smoothgrad. Raises ValueError for fewer than two samples.
+    samples, noise, seed, memory: as for smoothgrad. Raises ValueError as it, and for a single sample.
     """
     if samples < 2:
         raise ValueError(f"vargrad: expected at least 2 samples, came {samples}; one has no variance")
+    expect_at_least("vargrad", 0, noise=noise)
     points = neighbours(inputs, samples, noise, seed)
     mean, deviations = torch.zeros_like(inputs), torch.zeros_like(inputs)
     for rows, numbers, gradients in gradients_at(model, inputs, targets, points, samples, memory):

@@ -172,8 +172,11 @@ def find_place(
 
     That is an activation (N, C, *cells) of more than one cell, of whatever makes it, as gradcam finds it; of
     tokens the last (N, T, E) of a module, such as an LSTM. call: which call of a named layer.
-    Raises ValueError for a layer that there is not, and Declined where there is none to be found.
+    Raises ValueError for a layer that there is not, and for a call of none, and Declined where there is none
+    to be found.
     """
+    if layer is None and call != -1:
+        raise ValueError(f"{name}: call={call}: expected layer=NAME beside it, came no layer")
     places = _places(name, model, inputs, axes, layer)
     if layer is None:
         return places[-1]

@@ -50,9 +50,9 @@ def iba(
     The defaults are the authors', for large networks. λ begins at 0.99 and all of it falls at first, so that
     ten steps may end before what is needed is back: on the subject `digits`, 30 show the digit better.
 
-    Raises ValueError for a layer that there is not, or that no feature can be found in, and where a loss is
-    not finite; Declined for a model without such layers, for a layer that is the same for all of data, for
-    values, and for a subject of fewer than 10 inputs.
+    Raises ValueError for a layer that there is not or that no feature can be found in, for a call of a layer
+    that is not named, and where a loss is not finite; Declined for a model without such layers, for a layer
+    that is the same for all of data, for values, and for a subject of fewer than 10 inputs.
     """
     axes, meant = laid_out("iba", inputs, layout), probabilistic("iba", explained)
     bottleneck = Bottleneck("iba", beta, rate, steps, copies, smoothing)

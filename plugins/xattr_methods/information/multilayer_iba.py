@@ -67,6 +67,10 @@ def multilayer_iba(
     """
     axes, meant = laid_out("multilayer_iba", inputs, layout), probabilistic("multilayer_iba", explained)
     bottleneck = Bottleneck("multilayer_iba", beta, rate, steps, copies, smoothing)
+    if layers is not None and (not isinstance(layers, str) or layers.startswith("[")):
+        raise ValueError(
+            f"multilayer_iba: expected layers='first,second', names with commas, came {layers!r}"
+        )
     if layers is None:
         places = find_resolutions("multilayer_iba", model, inputs, axes, LAYERS)
     else:

@@ -66,7 +66,11 @@ def pathway_gradient(
     if opening < 0 or (opening and opening % 2 == 0):
         raise ValueError(f"pathway_gradient: expected an odd opening, or 0, came {opening}")
     if opening:
-        neighbours_of("pathway_gradient", inputs, layout)
+        side = min(neighbours_of("pathway_gradient", inputs, layout).spatial)
+        if opening > side:
+            raise ValueError(
+                f"pathway_gradient: expected an opening of at most {side}, the shortest side, came {opening}"
+            )
     memory = budget("pathway_gradient", model, inputs, memory)
 
     def explain(some: Tensor, wanted: Tensor) -> Tensor:

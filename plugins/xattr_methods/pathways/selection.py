@@ -122,13 +122,30 @@ class Pathways:
         return dead.sum(1).double() / self.size
 
     def overlap(self, other: "Pathways") -> Tensor:
-        """(N,) float64: how many neurons two pathways share, over how many either has."""
+        """(N,) float64: how many neurons two pathways share, over how many either has.
+
+        Raises ValueError for pathways of another number of inputs, or through another model.
+        """
+        self._expect_alike(other)
         return _jaccard(flat(self.neurons, len(self)), flat(other.neurons, len(other)))
 
     def overlap_by_call(self, other: "Pathways") -> Tensor:
         """(calls, N) float64: the same for each call alone; NaN where neither has a neuron."""
+        self._expect_alike(other)
         pairs = zip(self.neurons, other.neurons, strict=True)
         return torch.stack([_jaccard(one.flatten(1), another.flatten(1)) for one, another in pairs])
+
+    def _expect_alike(self, other: "Pathways") -> None:
+        if len(self) != len(other):
+            raise ValueError(
+                f"Pathways.overlap: expected pathways of {len(self)} inputs, came those of {len(other)}"
+            )
+        own, others = ([list(one.shape[1:]) for one in each.neurons] for each in (self, other))
+        if own != others:
+            raise ValueError(
+                f"Pathways.overlap: expected pathways through the same neurons, of calls {own}, "
+                f"came ones of calls {others}"
+            )
 
 
 def _jaccard(one: Tensor, other: Tensor) -> Tensor:

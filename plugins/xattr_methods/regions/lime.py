@@ -8,7 +8,7 @@ from xattr_check.core.method import method
 from xattr_check.core.outputs import Output
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Quantity
-from xattr_methods._arguments import expect_at_least
+from xattr_methods._arguments import expect_above, expect_at_least
 from xattr_methods.regions._game import Game
 
 
@@ -56,6 +56,8 @@ def lime(
     Raises ValueError for parameters that do not fit the inputs.
     """
     expect_at_least("lime", 2, samples=samples)
+    expect_at_least("lime", 0, penalty=penalty)
+    expect_above("lime", 0, width=width)
     game = Game.of(
         "lime", model, inputs, targets, regions, cells, baseline, output, memory, layout, explained
     )

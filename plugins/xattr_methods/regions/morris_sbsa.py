@@ -11,7 +11,7 @@ from xattr_check.core.outputs import Output
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Quantity
 from xattr_check.statistics.morris import elementary_effects, screening, trajectories
-from xattr_methods._arguments import expect_at_least
+from xattr_methods._arguments import expect_above, expect_at_least
 from xattr_methods.regions._game import Game
 
 
@@ -58,6 +58,7 @@ def morris_sbsa(
             f"morris_sbsa: expected statistic 'magnitude', 'mean' or 'deviation', came {statistic!r}"
         )
     expect_at_least("morris_sbsa", 2, samples=samples)
+    expect_above("morris_sbsa", 0, gain=gain)
     game = Game.of(
         "morris_sbsa", model, inputs, targets, regions, cells, baseline, output, memory, layout, explained
     )

@@ -10,6 +10,7 @@ from xattr_check.core.outputs import Output
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Quantity
 from xattr_check.statistics.sobol import saltelli, sobol_indices
+from xattr_methods._arguments import expect_above
 from xattr_methods.regions._game import Game
 
 
@@ -54,6 +55,7 @@ def sobol_sbsa(
     """
     if index not in ("total", "first"):
         raise ValueError(f"sobol_sbsa: expected index 'total' or 'first', came {index!r}")
+    expect_above("sobol_sbsa", 0, gain=gain)
     game = Game.of(
         "sobol_sbsa", model, inputs, targets, regions, cells, baseline, output, memory, layout, explained
     )

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from xattr_check.core.method import method
 from xattr_check.perturbation.gradients import MEMORY
+from xattr_methods._arguments import expect_at_least
 from xattr_methods.relevance.deeplift import baseline_rows, contributions
 
 
@@ -31,6 +32,8 @@ def deepshap(
     Completeness: a map sums to the logit minus its mean over the background. Raises ValueError as deeplift.
     """
     if background is None:
+        expect_at_least("deepshap", 1, samples=samples)
+        expect_at_least("deepshap", 0, noise=noise)
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.randn(samples, *inputs.shape[1:], generator=generator, dtype=torch.float64)
         background = noise * drawn.to(inputs)

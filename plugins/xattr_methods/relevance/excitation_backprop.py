@@ -45,6 +45,8 @@ def excitation_backprop(
     BatchNorm is made one map with the linear layer before it; additions and pools share as layers do. Raises
     ValueError where the model has other nonlinearities than ReLUs, or calls a function without a rule.
     """
+    if layer is None and call != -1:
+        raise ValueError(f"excitation_backprop: call={call}: expected layer=NAME beside it, came no layer")
     axes = neighbours_of("excitation_backprop, layer=", inputs, layout) if layer is not None else None
     rules = Rules("zplus", "zplus", "zplus", first="shifted", bias=False, passed=RECTIFIERS)
 

@@ -494,6 +494,19 @@ def test_overlaps_and_sizes() -> None:
     assert by_call[0].tolist() == [pytest.approx(1 / 3), 0]
     assert bool(by_call[1, 0].isnan())
     assert float(by_call[1, 1]) == 1
+    first = Pathways(*([values[:1] for values in each] for each in (one.neurons, one.active)))
+    with pytest.raises(
+        ValueError, match=r"^Pathways.overlap: expected pathways of 2 inputs, came those of 1$"
+    ):
+        one.overlap(first)
+    whole = Pathways((flat(one.neurons, 2),), (flat(one.active, 2),))
+    for compare in (one.overlap, one.overlap_by_call):
+        with pytest.raises(ValueError) as caught:
+            compare(whole)
+        assert str(caught.value) == (
+            "Pathways.overlap: expected pathways through the same neurons, of calls [[3], [1]], "
+            "came ones of calls [[4]]"
+        )
 
 
 def test_maps_are_opened_as_images_are(images) -> None:
