@@ -1,6 +1,7 @@
 """Time of information bottlenecks: over that of their passes, all inputs at once, and as released.
 
     python benchmarks/iba.py [--subject digits] [--batch 32] [--layer NAME] [--only NAME …]
+    python benchmarks/iba.py --image mobilenet_v2 [--side 224]
 
 Everything is timed in turns in one process, and the best of several turns counts. `over passes` is the time
 over that of as many forward and backward passes of the whole model, in the chunks that are best for it;
@@ -11,6 +12,10 @@ the paper: one input at a time, its copies through the whole model, and a hook o
 layer are there before, for all. `memory` is what the process grew by at its peak, in MiB (Linux).
 
 The adversarial step of input_iba has a row of its own, which is what it adds, and is timed once.
+
+With `--image`, what one image takes input_iba on a network of torchvision with random weights, on which time
+does not depend, beside the 24 s of [zhang2021] on a GPU. Epochs of the adversarial step take the same time
+each, so that two of them tell what all would take.
 """
 
 import argparse
@@ -26,6 +31,7 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
+import torchvision
 from methods import best_chunk, grown, passes, timed
 from torch import Tensor, nn
 from torch.nn import functional
@@ -38,7 +44,7 @@ from xattr_check.perturbation.gradients import MEMORY
 from xattr_methods.activations._watch import layer_named
 from xattr_methods.information._bottleneck import Noise, Rest
 from xattr_methods.information._place import Place, find_place, find_resolutions
-from xattr_methods.information._statistics import Statistics, statistics_of
+from xattr_methods.information._statistics import LEAST, Statistics, statistics_of
 from xattr_methods.information.multilayer_iba import LAYERS
 
 TURNS = 3
@@ -105,7 +111,7 @@ def released(
 def behind(subject: Subject, inputs: Tensor, place: Place) -> Callable[[], None]:
     """The passes of a bottleneck in a layer: one forward to it, and the copies behind it, there and back."""
     known = statistics_of("iba", place, subject.model, None, subject, MEMORY)
-    drawn = Noise(inputs, 0).draw(1, place.shape, inputs)[0]
+    drawn = Noise(inputs, 0).draw(1, place.shape, inputs)[:, 0]
     rows = torch.arange(len(inputs)).repeat(COPIES)
 
     def run() -> None:
@@ -176,6 +182,28 @@ def fitting(subject: Subject, inputs: Tensor, targets: Tensor, epochs: int) -> s
     )
 
 
+def one_image(network: str, side: int, epochs: int) -> str:
+    """What an image of that side takes, step by step, foreseen from no epochs, one and two."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = torchvision.models.get_model(network, weights=None).eval()
+        inputs, data = torch.randn(1, 3, side, side), torch.randn(LEAST, 3, side, side)
+    targets = torch.zeros(1, dtype=torch.int64)
+    method = registry.methods()["input_iba"].function
+
+    def run(epochs: int) -> float:
+        return timed(lambda: method(model, inputs, targets, data=data, epochs=epochs))
+
+    run(0)  # with the statistics of the layer, which are kept
+    without, one, two = run(0), run(1), run(2)
+    each = max(two - one, 0.0)
+    return (
+        f"input_iba on {network}, one image of {side} × {side}, {torch.get_num_threads()} threads: "
+        f"{without:.1f} s without the adversarial step, {each:.1f} s for each of its epochs, "
+        f"{without + epochs * each:.0f} s foreseen for {epochs}; the paper's 24 s are of a GPU"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -185,8 +213,13 @@ def main() -> None:
     parser.add_argument("--layer")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--only", nargs="+", metavar="METHOD")
+    parser.add_argument("--image", metavar="NETWORK", help="of torchvision, such as mobilenet_v2 or vgg16")
+    parser.add_argument("--side", type=int, default=224)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
+    if arguments.image:
+        print(one_image(arguments.image, arguments.side, arguments.epochs))
+        return
     for spec in arguments.subject:
         subject = load_subject(spec)
         inputs, targets = subject.inputs[: arguments.batch], subject.targets[: arguments.batch]

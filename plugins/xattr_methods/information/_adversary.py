@@ -96,7 +96,8 @@ class Layer:
     def draw(self, noise: Noise) -> Tensor:
         """(BATCH, n, *shape): in deviations from the mean, the scale of the noise."""
         scores = (self.values - self.mean) / self.deviation
-        return torch.lerp(noise.draw(BATCH, self.place.shape, scores), scores, self.passed)
+        drawn = noise.draw(BATCH, self.place.shape, scores).transpose(0, 1)
+        return torch.lerp(drawn, scores, self.passed)
 
 
 def fitted_mask(
@@ -137,7 +138,7 @@ def fitted_mask(
         return scores
 
     def fake() -> Tensor:
-        drawn = noise.draw(BATCH, tuple(inputs.shape[1:]), inputs)
+        drawn = noise.draw(BATCH, tuple(inputs.shape[1:]), inputs).transpose(0, 1)
         found = drawn.new_empty(BATCH, len(inputs), *layer.place.shape)
         with torch.no_grad():
             parts = chunks.over_pairs(
@@ -157,7 +158,7 @@ def fitted_mask(
                 weight.clamp_(-BOUND, BOUND)
         if step % BATCHES % GENERATE:
             continue
-        drawn = noise.draw(BATCH, tuple(inputs.shape[1:]), inputs)
+        drawn = noise.draw(BATCH, tuple(inputs.shape[1:]), inputs).transpose(0, 1)
         for one in generator.values():
             one.grad = torch.zeros_like(one)
 

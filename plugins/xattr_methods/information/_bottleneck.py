@@ -1,7 +1,7 @@
 """Information bottlenecks: what has to pass a layer, or the inputs, so that the output stays."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +22,7 @@ from xattr_methods.information._statistics import Statistics, expect_alike, stat
 
 # Lets 99 % pass: where every bottleneck begins.
 START = 5.0
+CACHED = 2**17  # numbers that are worked on at once
 # What is lessened, (m,), of outputs (m, K) under the bottleneck, targets (m,) and outputs (m, K) without it.
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 # What passes and its divergence, (n, *shape) each, of logits (n, *shape).
@@ -35,12 +36,25 @@ class Noise:
         self.generators = [
             torch.Generator().manual_seed(derive_seed("bottleneck", seed, row)) for row in digest_rows(inputs)
         ]
+        self._drawn: dict[tuple[int, ...], Tensor] = {}
 
     def draw(self, copies: int, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        """(copies, n, *shape), others at every call."""
-        # In float32 whatever the inputs are: the same noise for all of them, and half the time.
-        drawn = [torch.randn(copies, *shape, generator=one, dtype=torch.float32) for one in self.generators]
-        return torch.stack(drawn, 1).to(like)
+        """(n, copies, *shape), others at every call, which takes the memory of what the last one returned."""
+        # In float32 whatever the inputs are: the same noise for all of them, and half the time. Memory that
+        # is new at every call would take as long to get as the numbers.
+        size = (len(self.generators), copies, *shape)
+        if size not in self._drawn:
+            self._drawn[size] = torch.empty(size, dtype=torch.float32)
+        for own, generator in zip(self._drawn[size], self.generators, strict=True):
+            own.normal_(generator=generator)
+        return self._drawn[size].to(like)
+
+
+def blocks_of(values: Tensor) -> Iterator[slice]:
+    """Slices of the rows of values (n, …), of as many as stay in the cache of a processor, or of all."""
+    each = values[:1].numel()
+    size = max(1, CACHED // each) if values.device.type == "cpu" else len(values)
+    return (slice(start, start + size) for start in range(0, len(values), size))
 
 
 class Rest:
@@ -69,7 +83,8 @@ class Rest:
         """Whether one input will do."""
         self.apart = False
         every = torch.arange(len(self.inputs))
-        own = [self(values, every) for values in (self.values, noise)]
+        # With its own values, the outputs are known.
+        own = [self.outputs, self(noise, every)]
         self.apart = True
         try:
             found = self(torch.cat([self.values, noise]), every)
@@ -122,6 +137,7 @@ class Bottleneck:
         their rows (m,), (m,). Raises ValueError where a loss is not finite, and where none depends on values.
         """
         logits = torch.full_like(values, START).requires_grad_()
+        rooms: dict[torch.Size, Tensor] = {}
         adam = torch.optim.Adam([logits], self.rate)
         each = self.beta / values[0].numel()
         for step in range(self.steps):
@@ -130,12 +146,18 @@ class Bottleneck:
             share, slopes = passed.detach(), torch.zeros_like(values)
 
             def slope(rows: slice, copies: slice, share: Tensor = share, drawn: Tensor = drawn) -> Tensor:
-                part, some = share[rows], drawn[copies, rows]
+                part, some = share[rows], drawn[rows, copies]
                 kept, noisy = (1 - part, part) if self.inverse else (part, 1 - part)
                 # What all copies share is computed once, on the way there and on the way back.
                 away = values[rows] - mean
-                mixed = torch.addcmul(mean + kept * away, noisy * deviation, some).requires_grad_()
-                index = torch.arange(rows.start, rows.stop).repeat(len(some))
+                shared, spread = (mean + kept * away)[:, None], (noisy * deviation)[:, None]
+                if some.shape not in rooms:
+                    rooms[some.shape] = torch.empty_like(some)
+                mixed = rooms[some.shape].detach()
+                for block in blocks_of(some):
+                    torch.addcmul(shared[block], spread[block], some[block], out=mixed[block])
+                mixed.requires_grad_()
+                index = torch.arange(rows.start, rows.stop).repeat_interleave(some.shape[1])
                 total = loss(mixed.flatten(0, 1), index).sum() / self.copies
                 (found,) = torch.autograd.grad(total, mixed, allow_unused=True)
                 if found is None:
@@ -143,15 +165,19 @@ class Bottleneck:
                         f"{self.name}: expected a layer that the output depends on, came one that it does "
                         "not; name another with layer=NAME"
                     )
-                of_kept: Tensor = away * found.sum(0) - deviation * (found * some).sum(0)
+                of_kept = torch.empty_like(away)
+                for block in blocks_of(some):
+                    both = found[block].sum(1), (found[block] * some[block]).sum(1)
+                    of_kept[block] = away[block] * both[0] - deviation * both[1]
                 return -of_kept if self.inverse else of_kept
 
             for rows, _, found in chunks.over_pairs(slope, len(values), self.copies):
                 slopes[rows] += found
             weights = torch.full_like(divergences, each)
             (logits.grad,) = torch.autograd.grad((passed, divergences), logits, (slopes, weights))
-            bad = ~torch.isfinite(logits.grad).flatten(1).all(1)
-            if bool(bad.any()):
+            # A sum is finite only where all are, and takes a tenth of the time.
+            total = logits.grad.sum()
+            if not bool(torch.isfinite(total)) and bool((bad := _not_finite(logits.grad)).any()):
                 raise ValueError(
                     f"{self.name}: expected a finite loss under noise, came NaN or an infinite one in step "
                     f"{step + 1} of {self.steps} for {int(bad.sum())} of {len(bad)} inputs; name another "
@@ -164,7 +190,9 @@ class Bottleneck:
         self, rest: Rest, targets: Tensor, statistics: Statistics, loss: Loss, noise: Noise, chunks: Chunks
     ) -> tuple[Tensor, Tensor]:
         """What passes a layer, (n, *shape) in 0…1, and how much information that is, in bits."""
-        values, mean, deviation = rest.values.detach(), statistics.mean, statistics.deviation
+        # As the noise lies in memory, whatever is the fastest for what is behind the layer.
+        values = rest.values.detach().contiguous()
+        mean, deviation = statistics.mean, statistics.deviation
         scores = (values - mean) / deviation
         sigma = self.smoothing if rest.place.cells else 0.0
 
@@ -179,6 +207,11 @@ class Bottleneck:
         logits = self.optimised(values, mean, deviation, passing, of_mixed, noise, chunks)
         passed, divergences = passing(logits)
         return passed, divergences / math.log(2)
+
+
+def _not_finite(values: Tensor) -> Tensor:
+    """(n,): rows of values (n, …) that are not finite."""
+    return ~torch.isfinite(values).flatten(1).all(1)
 
 
 def bits_of_layer(
@@ -205,7 +238,7 @@ def bits_of_layer(
 
     def explain(inputs: Tensor, targets: Tensor) -> Tensor:
         noise = Noise(inputs, seed)
-        drawn = statistics.mean + statistics.deviation * noise.draw(1, place.shape, statistics.mean)[0]
+        drawn = statistics.mean + statistics.deviation * noise.draw(1, place.shape, statistics.mean)[:, 0]
         rest = Rest(place, model, inputs, drawn)
         _, bits = bottleneck.of_layer(rest, targets, statistics, loss, noise, chunks)
         return place.on_features(bottleneck.name, model, inputs, bits)

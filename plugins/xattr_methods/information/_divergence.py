@@ -3,8 +3,6 @@
 All are functions of ln(1 − λ), which stays finite where λ rounds to one.
 """
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -20,17 +18,17 @@ def shares(logits: Tensor, sigma: float = 0.0) -> tuple[Tensor, Tensor]:
     sigma: of cells (N, C, *cells); 0 leaves them as they are. A blur of 1 − λ is 1 minus the blur of λ, so
     that neither is taken from the other.
     """
-    log_rest = functional.logsigmoid(-logits)
     if sigma <= 0:
-        return logits.sigmoid(), log_rest
-    return blurred(logits.sigmoid(), sigma), log_blurred(log_rest, sigma)
+        return logits.sigmoid(), functional.logsigmoid(-logits)
+    passed, rest = logits.sigmoid(), (-logits).sigmoid()
+    # Where nothing rounds to zero, three times as fast.
+    if float(rest.detach().amin()) > torch.finfo(rest.dtype).tiny:
+        return blurred(passed, sigma), blurred(rest, sigma).log()
+    return blurred(passed, sigma), log_blurred(functional.logsigmoid(-logits), sigma)
 
 
 def log_blurred(logs: Tensor, sigma: float) -> Tensor:
     """The logarithm of what `blurred` makes of the exponentials of logs (N, C, *cells)."""
-    # Where no exponential rounds to zero, three times as fast.
-    if math.exp(float(logs.detach().amin())) > torch.finfo(logs.dtype).tiny:
-        return blurred(logs.exp(), sigma).log()
     cells = logs.shape[2:]
     radius = min(int(REACH * sigma + 0.5), min(cells) - 1)
     steps = torch.arange(-radius, radius + 1, device=logs.device)

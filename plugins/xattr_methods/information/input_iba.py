@@ -81,7 +81,7 @@ def input_iba(
 
     def explain(inputs: Tensor, targets: Tensor) -> Tensor:
         noise = Noise(inputs, seed)
-        drawn = statistics.mean + statistics.deviation * noise.draw(1, place.shape, statistics.mean)[0]
+        drawn = statistics.mean + statistics.deviation * noise.draw(1, place.shape, statistics.mean)[:, 0]
         rest = Rest(place, model, inputs, drawn)
         passed, bits = of_features.of_layer(rest, targets, statistics, loss, noise, chunks)
         wanted = Layer(place, rest.values, passed.detach(), statistics.mean, statistics.deviation)

@@ -94,7 +94,7 @@ def fitted_slowly(model: nn.Module, x: Tensor, wanted: Layer, row: int, start: T
 
     def returned() -> Tensor:
         parts = []
-        for one in noise.draw(BATCH, tuple(x.shape), x)[:, 0]:
+        for one in noise.draw(BATCH, tuple(x.shape), x)[0]:
             other = 0.1 + 2 * (middle + spread * one)
             hidden = model.pool(model.norm(model.first((mask * x + (1 - mask) * other)[None])).relu())
             parts.append((model.norm(model.second(hidden)) + hidden).relu()[0])
@@ -105,7 +105,7 @@ def fitted_slowly(model: nn.Module, x: Tensor, wanted: Layer, row: int, start: T
             with torch.no_grad():
                 fake = returned()
             value, share = wanted.values[row], wanted.passed[row]
-            other = noise.draw(BATCH, wanted.place.shape, x)[:, 0]
+            other = noise.draw(BATCH, wanted.place.shape, x)[0]
             real = share * (value - wanted.mean) / wanted.deviation + (1 - share) * other
             critic.zero_grad()
             (judged(weights, fake).mean() - judged(weights, real).mean()).backward()
@@ -194,7 +194,7 @@ def test_without_epochs_the_prior_is_the_first_bottleneck(images) -> None:
         for step in range(1, 5):
             share = alpha.sigmoid()
             loss = 20 * conditional_divergence(alpha, prior, scores).mean()
-            for one in noise.draw(2, tuple(x.shape), x)[:, 0]:
+            for one in noise.draw(2, tuple(x.shape), x)[0]:
                 mixed = share * x + (1 - share) * (mean + deviation * one)
                 loss = loss + functional.cross_entropy(model(mixed[None])[0], target) / 2
             (slope,) = torch.autograd.grad(loss, alpha)
