@@ -189,7 +189,10 @@ def held(keep: Sequence[Tensor]) -> Neurons:
     """
 
     def through(number: int, activation: Tensor) -> Tensor:
-        return torch.where(keep[number], activation, activation.detach())
+        # On the way back alone: on the way there, nothing is changed.
+        if activation.requires_grad:
+            activation.register_hook(lambda slope: torch.where(keep[number], slope, 0))
+        return activation
 
     return Neurons(through)
 

@@ -11,7 +11,6 @@ from xattr_check.perturbation.gradients import MEMORY
 from xattr_methods._arguments import expect_at_least
 from xattr_methods.pathways._neurons import (
     activations_of,
-    call_by_call,
     expect_sparsity,
     flat,
     of_all_inputs,
@@ -61,8 +60,9 @@ class Selection:
         """Whose scores are the largest of all calls, and above 0; with all that equal the last."""
         values = flat(scores, rows)
         count = wanted_count(self.asked_by, values.shape[1], self.sparsity)
-        least = values.topk(count, 1, sorted=False).values.amin(1, keepdim=True)
-        return call_by_call((values >= least) & (values > 0), scores)
+        least = values.topk(count, 1, sorted=False).values.amin(1)
+        bounds = [least.reshape(-1, *[1] * (one.ndim - 1)) for one in scores]
+        return [(one >= bound) & (one > 0) for one, bound in zip(scores, bounds, strict=True)]
 
 
 Choose = Callable[[Selection, nn.Module, Tensor, Tensor, int], list[Tensor]]
