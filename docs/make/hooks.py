@@ -3,10 +3,14 @@
 MkDocs calls these hooks (mkdocs.yml). Links between pages are written as they work in the repository; here
 those into docs/ lose the folder, those out of it go to the page that stands for the file, and links to source
 files, which are no pages, become their text. A key of references.bib becomes a link to its source.
+`<!-- maps: NAME -->` becomes the sheet of that name of docs/make/maps.py, which is drawn when the site is
+built: no picture is kept in git.
 """
 
+import importlib.util
 import posixpath
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +24,13 @@ PAGES = {
     "examples/xattr_example/README.md": "example.md",
 }
 SOURCES = "sources.md"
+MAPS = "maps"
 PLACES = ("journal", "booktitle", "howpublished", "school", "publisher")
 LINK = re.compile(r"\[([^\]]*)\]\((?!\w+:|#)([^)#\s]+)(#[^)\s]*)?\)")
 ENTRY = re.compile(r"^@\w+\{(\w+), (.*)\}$", re.M)
 FIELD = re.compile(r"(\w+)=\{([^}]*)\}")
 KEY = re.compile(r"\[([a-z]+\d{4}[a-z]?)\](?![(\[])|(?<=^- source: )([a-z]+\d{4}[a-z]?)$", re.M)
+SHEET = re.compile(r"^<!-- maps: (\w+) -->$", re.M)
 CODE = re.compile(r"(^```.*?^```$)", re.M | re.S)
 
 
@@ -61,7 +67,27 @@ def on_files(files: Files, config: Any) -> Files:
         text = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=relinked(text, source)))
     files.append(File.generated(config, SOURCES, content=sources()))
+    for name in sheets():
+        files.append(File.generated(config, f"{MAPS}/{name}.png", content=png(name)))
     return files
+
+
+def sheets() -> list[str]:
+    """The sheets of maps that pages show."""
+    pages = sorted((ROOT / "docs").glob("*.md"))
+    return [name for page in pages for name in SHEET.findall(page.read_text(encoding="utf-8"))]
+
+
+def png(name: str) -> bytes:
+    """A sheet of maps. Torch is imported for it alone."""
+    spec = importlib.util.spec_from_file_location("maps", Path(__file__).with_name("maps.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    if (module := sys.modules.get("maps")) is None:
+        module = sys.modules["maps"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    found: bytes = module.png(name)
+    return found
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
@@ -70,6 +96,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     if name == SOURCES:
         return markdown
     text = markdown if name in PAGES.values() else relinked(markdown, f"docs/{name}")
+    text = SHEET.sub(rf"![Maps of a \1, method by method]({MAPS}/\1.png)", text)
     parts = CODE.split(text)
     return "".join(part if part.startswith("```") else KEY.sub(cited, part) for part in parts)
 

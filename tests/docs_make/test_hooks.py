@@ -24,6 +24,16 @@ def test_links_go_where_the_page_is(script: ModuleType, case: str) -> None:
     assert script.relinked(text, source) == said
 
 
+def test_sheets_of_maps_become_pictures(script: ModuleType) -> None:
+    class Page:
+        class file:
+            src_uri = "bits.md"
+
+    text = script.on_page_markdown("a\n\n<!-- maps: digit -->\n\nb\n", Page)
+    assert text == "a\n\n![Maps of a digit, method by method](maps/digit.png)\n\nb\n"
+    assert "digit" in script.sheets()
+
+
 def test_code_is_left_as_it_is(script: ModuleType) -> None:
     code = "```md\n[it](../README.md)\n```\n"
     assert script.relinked(code, "docs/pytest.md") == code
