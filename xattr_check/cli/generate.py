@@ -4,7 +4,6 @@ import argparse
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from xattr_check.battery.battery import run_of
@@ -17,12 +16,14 @@ from xattr_check.config.xattr_yaml import of_folder
 from xattr_check.core.state import full_precision
 from xattr_check.errors import UsageError
 from xattr_check.generation import export
-from xattr_check.generation.blocks import BLOCK, SNAPSHOT, block
+from xattr_check.generation.blocks import SNAPSHOT, block
 from xattr_check.generation.certify import MEDIAN, NINETIETH, REACH, SOFTMAX
 from xattr_check.generation.generator import Maker
+from xattr_check.generation.noise import calmed
 from xattr_check.generation.objectives import OBJECTIVES
-from xattr_check.generation.placement import choose_placement
+from xattr_check.generation.optimisation import BLOCK
 from xattr_check.generation.plan import REFERENCES, Plan
+from xattr_check.generation.prior import PRIORS
 from xattr_check.generation.samples import Samples
 from xattr_check.generation.scenarios import LARGEST, SCENARIOS, Scenario, scenario
 from xattr_check.generation.subjects import pack
@@ -87,8 +88,15 @@ def add(parser: Parser) -> None:
     what.add_argument(
         "--placement",
         choices=PLACEMENTS,
-        help="where patches go: anywhere, or each sample at places of its own "
-        "(default: fixed for models to which it matters where a piece of an input is)",
+        default="fixed",
+        help="where patches go: each sample's at places of its own, at which it is shown, or anywhere, where "
+        "they have to do the same and far fewer are certified (default: fixed)",
+    )
+    what.add_argument(
+        "--prior",
+        choices=tuple(PRIORS),
+        help="what patches are made of: pixels that start as a piece of an input, or an untrained decoder "
+        "(default: pixels, or decoder for the released procedure's loss)",
     )
     what.add_argument(
         "--objective",
@@ -150,6 +158,8 @@ def _run(arguments: argparse.Namespace) -> int:
         side=arguments.patch,
         reference=arguments.reference,
         objective=arguments.objective,
+        prior=arguments.prior,
+        fixed=arguments.placement == "fixed",
         steps=arguments.steps,
         seed=settings.seed,
     )
@@ -159,8 +169,7 @@ def _run(arguments: argparse.Namespace) -> int:
         raise UsageError(problem, option="--packed", came=plan.reference)
     blocks = math.ceil(TRIES * arguments.count / BLOCK)
     meter = Meter(arguments.count, blocks, plan.steps, sys.stderr)
-    maker = Maker(subject, replace(plan, fixed=arguments.placement == "fixed"), shared)
-    maker = choose_placement(maker) if arguments.placement is None else maker
+    maker = calmed(Maker(subject, plan, shared))
     plan = maker.plan
     meter.say(
         f"xattr-check: {kind.name} features for {subject.name} with patches of {plan.side} pixels"
@@ -204,7 +213,7 @@ def _make_samples(maker: Maker, meter: Meter, blocks: int, count: int) -> Sample
     parts: list[Samples] = []
     try:
         for number in range(blocks):
-            parts.append(block(maker, number, meter))
+            parts.append(block(maker, number, meter).samples)
             meter.finish_block(parts[-1])
             if meter.certified >= count:
                 break

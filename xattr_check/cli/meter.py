@@ -6,7 +6,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from xattr_check.generation.blocks import BLOCK
+from xattr_check.generation.optimisation import BLOCK
 from xattr_check.generation.samples import Samples
 from xattr_check.wording import duration
 

@@ -19,8 +19,8 @@ T = TypeVar("T")
 # The certificate, in units of the contributing feature's effect: a forbidden change over all draws. What
 # [khakzar2022] reports as 0.0712 is another quantity, the change over the output itself, as a mean.
 MEDIAN, NINETIETH = 0.07, 0.15
-# The probability that every feature alone gives its own class or label, and in `saturation` the share that it
-# reaches of the effect of all.
+# The probability that every feature alone gives its own class or label, in all but a tenth of the draws, and
+# in `saturation` the share that it reaches of the effect of all.
 SOFTMAX, REACH = 0.94, 0.93
 # Fresh references and placements behind a certificate.
 DRAWS = 32
@@ -65,7 +65,7 @@ class Certificate:
     effect: (n,) median of the contributing effect e = Φ_a(X ∪ f_a) − Φ_a(X), the smallest of them where
         several features contribute, in logits.
     median, ninetieth: (n, J) of |forbidden change| / e.
-    softmax: (n, F) the least probability of each feature's own class, alone.
+    softmax: (n, F) the 10th percentile of the probability of each feature's own class, alone.
     reach: (n, F) median share of the effect of all that each feature reaches alone; ones where nothing
         saturates.
     """
@@ -112,7 +112,7 @@ def certificate(outcome: Outcome, scenario: Scenario) -> Certificate:
         # An observed value, the larger of two: nothing is interpolated where one of them is infinite.
         median=relative.quantile(0.5, dim=1, interpolation="higher"),
         ninetieth=relative.quantile(0.9, dim=1, interpolation="higher"),
-        softmax=outcome.own.exp().amin(1),
+        softmax=outcome.own.exp().quantile(0.1, dim=1, interpolation="lower"),
         reach=reach.quantile(0.5, dim=1),
     )
 

@@ -99,7 +99,25 @@ class Maker:
             return self.subject.inputs[chosen.to(self.device)]
         noise = torch.randn(count, self.channels, *self.size, generator=generator).to(self.subject.inputs)
         middle, span = (self.high + self.low) / 2, self.high - self.low
-        return (middle + 0.1 * span * noise).clamp(self.low, self.high)
+        return (middle + self.plan.noise * span * noise).clamp(self.low, self.high)
+
+    def pieces(self, classes: Tensor, generator: torch.Generator) -> Tensor:
+        """(n · F, C, side, side) shares of the range: a piece of an input of the class that each patch makes.
+
+        classes: (n, scenario.classes) int64. Of any input, where none is of that class.
+        """
+        inputs, targets, side = self.subject.inputs, self.subject.targets, self.plan.side
+        found = []
+        for number in classes[:, list(self.plan.scenario.makes)].flatten().tolist():
+            own = (targets == number).nonzero().squeeze(1)
+            own = own if len(own) else torch.arange(len(inputs), device=self.device)
+            chosen = own[int(torch.randint(len(own), (), generator=generator))]
+            top, left = (
+                int(torch.randint(length - side + 1, (), generator=generator)) for length in self.size
+            )
+            found.append(inputs[chosen, :, top : top + side, left : left + side])
+        span = torch.where(self.high > self.low, self.high - self.low, 1)
+        return (torch.stack(found) - self.low) / span
 
     def draw(self, seeds: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """References (n, count, C, H, W) and places (n, count, F, 2), from the seed (n,) of each sample.

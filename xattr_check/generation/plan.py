@@ -10,6 +10,7 @@ from xattr_check.core.subject import Subject
 from xattr_check.errors import UsageError
 from xattr_check.generation.objectives import OBJECTIVES
 from xattr_check.generation.patches import place
+from xattr_check.generation.prior import PRIORS
 from xattr_check.generation.scenarios import Scenario
 
 REFERENCES = ("subject", "noise", "inputs")
@@ -31,11 +32,11 @@ class Plan:
 
     side: pixels on a side of each patch. gap: pixels between two of them at the least; 0 in `saturation`,
         where they lie side by side, since features that are far apart hardly act on each other.
-    reference: `subject` (its own), `noise` (normal, around the middle of the inputs' range, a tenth of it
-        wide, clipped to it) or `inputs` (one of the subject's inputs).
+    reference: `subject` (its own), `noise` (normal, around the middle of the inputs' range, clipped to it) or
+        `inputs` (one of the subject's inputs). noise: its standard deviation, as a share of that range.
     objective: `constrained` or `dynamic`. steps: after so many a sample that is not certified is given up.
-    fixed: whether each sample keeps to places of its own, for models to which it matters where a patch is;
-        else its patches go anywhere.
+    prior: `pixels` or `decoder`. fixed: whether each sample keeps to places of its own, which are those that
+        it is shown at; else its patches go anywhere, and have to do the same there.
     """
 
     scenario: Scenario
@@ -45,7 +46,9 @@ class Plan:
     objective: str = "constrained"
     steps: int = 1500
     seed: int = 0
-    fixed: bool = False
+    prior: str = "pixels"
+    fixed: bool = True
+    noise: float = 0.1
 
     def __post_init__(self) -> None:
         if self.reference not in REFERENCES:
@@ -56,6 +59,8 @@ class Plan:
             raise UsageError(
                 option="objective", value=self.objective, expected=f"one of {', '.join(OBJECTIVES)}"
             )
+        if self.prior not in PRIORS:
+            raise UsageError(option="prior", value=self.prior, expected=f"one of {', '.join(PRIORS)}")
         if self.side < 4:
             raise UsageError(option="patch", value=self.side, expected="at least 4 pixels")
 
@@ -70,7 +75,8 @@ class Plan:
         objective: str = "constrained",
         steps: int = 1500,
         seed: int = 0,
-        fixed: bool = False,
+        prior: str | None = None,
+        fixed: bool = True,
     ) -> "Plan":
         """The plan for a subject, with what is not said chosen to suit it. Raises UsageError."""
         wrong = partial(UsageError, option="subject", value=subject.name)
@@ -90,7 +96,9 @@ class Plan:
             reference = "noise" if subject.reference is None else "subject"
         if reference == "subject" and subject.reference is None:
             raise wrong("has no reference of its own", hint="choose noise or inputs")
-        made = cls(scenario, chosen, gap, reference, objective, steps, seed, fixed)
+        if prior is None:  # that of the paper, where the objective is
+            prior = "decoder" if objective == "dynamic" else "pixels"
+        made = cls(scenario, chosen, gap, reference, objective, steps, seed, prior, fixed)
         made.place(1, size, torch.Generator().manual_seed(0))  # raises where they do not fit
         return made
 

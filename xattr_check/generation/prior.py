@@ -1,6 +1,7 @@
-"""The prior of generated patches: each is what an untrained decoder of its own makes of fixed noise."""
+"""Priors of generated patches: what a patch is made of, and looks like before anything is asked of it."""
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -12,8 +13,42 @@ CHANNELS = 32
 # Above this many pixels on a side, half the channels: fine detail needs fewer.
 FINE = 32
 
+# How far from black and white a piece of an input starts, as a share of the range: there is a way back.
+INSIDE = 0.02
 
-class Decoders(nn.Module):
+
+class Prior(nn.Module):
+    """Many patches, none of which depends on another: the first axis of every tensor is that of the patches.
+
+    Called, it gives them, (count, channels, side, side) in 0…1.
+
+    rate: the learning rate that suits it. attempt: steps of one attempt at a sample. share: that of the last
+    step in the running mean of what is learnt.
+    """
+
+    rate: float
+    attempt: int
+    share: float
+
+
+class Pixels(Prior):
+    """Every pixel for itself, as a logit of its share of the range; each patch starts as a piece of an input.
+
+    Nothing smooths it: what keeps a patch from being a freak of one image is that it is certified on others.
+    """
+
+    rate, attempt, share = 0.3, 200, 0.1
+
+    def __init__(self, pieces: Tensor) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(pieces.clamp(INSIDE, 1 - INSIDE).logit())
+
+    def forward(self) -> Tensor:
+        """(count, channels, side, side) in 0…1."""
+        return self.logits.sigmoid()
+
+
+class Decoders(Prior):
     """Many decoders as one: a deep image prior [ulyanov2018] for each patch, in grouped convolutions.
 
     A seed of 16 channels and three to six cells on a side is enlarged twofold, level by level, to the size of
@@ -21,6 +56,7 @@ class Decoders(nn.Module):
     end. No decoder sees another: patches are the same whichever they are optimised beside.
     """
 
+    rate, attempt, share = 3e-3, 1500, 0.02
     seeds: Tensor
 
     def __init__(self, count: int, channels: int, side: int, generator: torch.Generator) -> None:
@@ -64,3 +100,15 @@ class Decoders(nn.Module):
             groups=self.count,
         )
         return together.reshape(self.count, outputs, *together.shape[2:])
+
+
+def _decoders(pieces: Tensor, generator: torch.Generator) -> Prior:
+    count, channels, side, _ = pieces.shape
+    return Decoders(count, channels, side, generator)
+
+
+# By name: from pieces of inputs (count, channels, side, side) in 0…1, which all but `pixels` leave aside.
+PRIORS: dict[str, Callable[[Tensor, torch.Generator], Prior]] = {
+    "pixels": lambda pieces, generator: Pixels(pieces),
+    "decoder": _decoders,
+}

@@ -9,10 +9,12 @@ from torch import Tensor, nn
 from xattr_check.core.run import Budget, Run
 from xattr_check.core.subject import Subject
 from xattr_check.errors import Invalid, Undefined, UsageError
-from xattr_check.generation.blocks import BLOCK, take
+from xattr_check.generation.blocks import take
 from xattr_check.generation.certify import Certificate
+from xattr_check.generation.explain import render_misses
 from xattr_check.generation.generator import Maker, compose_images
-from xattr_check.generation.placement import choose_placement
+from xattr_check.generation.noise import calmed
+from xattr_check.generation.optimisation import BLOCK
 from xattr_check.generation.plan import Plan
 from xattr_check.generation.samples import Samples
 from xattr_check.generation.scenarios import Scenario, scenario
@@ -20,14 +22,18 @@ from xattr_check.storage.digest import digest
 from xattr_check.storage.store import Tensors
 from xattr_check.wording import duration
 
-# Blocks of samples that are started for a subject that ships none, and the seconds that may take at once.
-BLOCKS: dict[Budget, int] = {"quick": 1, "standard": 4, "full": 16}
+# Blocks of samples that are started for a subject that ships none, the seconds that may take at once, and
+# those in which another block has to be done to be begun.
+BLOCKS: dict[Budget, int] = {"quick": 4, "standard": 8, "full": 32}
 SECONDS: dict[Budget, float] = {"quick": 150.0, "standard": float("inf"), "full": float("inf")}
+BEGIN: dict[Budget, float] = {**SECONDS, "quick": 45.0}
 # Fewer certified samples say nothing about a method.
-LEAST = 16
+LEAST = 8
 # So many shipped samples are drawn again, to see whether their certificate is of the model at hand; figures
 # of the same model differ by rounding, 1e-4 at most between devices.
 SPOT, SAME = 8, 1e-3
+# How wide the noise was of samples that do not say it.
+NOISE = 0.1
 
 Derived = Callable[[Subject, Run], Subject]
 
@@ -80,7 +86,7 @@ def make_subject(subject: Subject, maker: Maker, samples: Samples) -> Subject:
 def pack(maker: Maker, samples: Samples) -> Tensors:
     """Samples as a subject ships them: small, and checked against its model when they are loaded."""
     plan = maker.plan
-    about = {"gap": torch.tensor(plan.gap), "fixed": torch.tensor(plan.fixed)}
+    about = {name: torch.tensor(getattr(plan, name)) for name in ("gap", "fixed", "noise")}
     return {**samples.tensors(), **about, "weights": _weights(maker.subject.model)}
 
 
@@ -90,7 +96,10 @@ def _verify_shipped(subject: Subject, name: str, run: Run) -> tuple[Maker, Sampl
     samples = Samples.of(dict(tensors))
     kind = scenario(name, samples.patches.shape[1])
     reference = "noise" if subject.reference is None else "subject"
-    plan = Plan(kind, samples.patches.shape[-1], int(tensors["gap"]), reference, fixed=bool(tensors["fixed"]))
+    side, gap = samples.patches.shape[-1], int(tensors["gap"])
+    plan = Plan(
+        kind, side, gap, reference, fixed=bool(tensors["fixed"]), noise=float(tensors.get("noise", NOISE))
+    )
     maker = Maker(subject, plan, run)
     run.progress(f"{kind.name} features: verifying {len(samples)} shipped samples")
 
@@ -133,15 +142,15 @@ def _weights(model: nn.Module) -> Tensor:
 
 
 def _make(subject: Subject, kind: Scenario, run: Run) -> tuple[Maker, Samples]:
-    maker = choose_placement(Maker(subject, Plan.of(subject, kind, seed=run.seed), run))
-    made = take(maker, BLOCKS[run.budget], seconds=SECONDS[run.budget])
+    maker = calmed(Maker(subject, Plan.of(subject, kind, seed=run.seed), run))
+    made = take(maker, BLOCKS[run.budget], seconds=SECONDS[run.budget], begin=BEGIN[run.budget])
     if len(made.samples) >= LEAST:
         return maker, made.samples
     figures = f"{len(made.samples)} of {made.started} started samples were certified"
     if made.finished:
         raise Invalid(
             f"{figures}, at least {LEAST} have to be: this model does not let features be made for "
-            f"{kind.name!r} with patches of {maker.plan.side} pixels"
+            f"{kind.name!r} with patches of {maker.plan.side} pixels; {render_misses(made.misses, kind)}"
         )
     raise Invalid(
         f"{figures} after {made.steps} of at most {maker.plan.steps} steps and {made.seconds:.0f} s; "

@@ -1,0 +1,299 @@
+"""Samples at work side by side: steps, certificates, and another attempt for those that get nowhere."""
+
+import torch
+from torch import Tensor
+
+from xattr_check.generation.certify import DRAWS
+from xattr_check.generation.generator import Maker, own_places
+from xattr_check.generation.objectives import OBJECTIVES, ratios
+from xattr_check.generation.prior import PRIORS
+from xattr_check.generation.samples import Samples
+from xattr_check.storage.digest import derive_seed
+from xattr_check.storage.store import Tensors
+
+# Samples that are optimised side by side, and kept as one entry of the store.
+BLOCK = 16
+# References and placements that a step shows each sample. More steps do more than more of them.
+DRAWS_A_STEP = 1
+# Steps of an attempt after which its sample is certified for the first time, and then again and again.
+FIRST, EVERY = 40, 20
+# What a sample passes before it is certified, on draws of its own: how many of them, and the share of every
+# bound of the certificate that it may use. Few draws are noisy already; the margin is asked on many.
+SCREENS, LAST_SCREEN = ((16, 1.0), (64, 0.85)), ((64, 1.0),)
+# The worst running ratio to what is aimed at with which it is worth a look, and that with which an attempt
+# goes on, at half the rate, so many times.
+PROMISING, NEAR, LONGER = 4.0, 2.5, 2
+# A block none of whose samples has a certificate after so many attempts, nor came this near, is given up.
+ATTEMPTS, FAR = 3, 4.0
+# References and placements among which one is looked for on which a composite itself keeps the certificate.
+COMPOSITES = 64
+# What a snapshot holds of each sample, besides its patches and classes.
+KEPT = ("active", "certified", "composite", "draws", "taken", "attempt", "longer", "nearest")
+
+
+class Block:
+    """Samples at work side by side; none depends on another.
+
+    Where an attempt at a sample ends without a certificate, and not near one, the next has other classes, and
+    places and a start of its own.
+    """
+
+    def __init__(self, maker: Maker, number: int) -> None:
+        self.maker, self.plan, self.number = maker, maker.plan, number
+        scenario = self.plan.scenario
+        self.objective = OBJECTIVES[self.plan.objective]
+        generator = torch.Generator().manual_seed(derive_seed("features", self.plan.seed, number))
+        self.classes = self._drawn_classes(BLOCK, generator)
+        pieces = maker.pieces(self.classes, generator)
+        self.prior = PRIORS[self.plan.prior](pieces, generator).to(maker.device)
+        self.mean = [parameter.detach().clone() for parameter in self.prior.parameters()]
+        self.optimizer = self.objective.optimizer(self.prior.parameters(), self.prior.rate)
+        self.averages: Tensor | None = None
+        self.step = 0
+        self.active = torch.ones(BLOCK, dtype=torch.bool)
+        shape = (BLOCK, scenario.features, maker.channels, self.plan.side, self.plan.side)
+        self.patches = maker.low.new_zeros(shape)
+        self.certified, self.composite, self.draws = torch.zeros(3, BLOCK, dtype=torch.int64).unbind()
+        # Of each attempt: steps since it began or went on, which it is, and how often it went on.
+        self.taken, self.attempt, self.longer = torch.zeros(3, BLOCK, dtype=torch.int64).unbind()
+        self.nearest = torch.full((BLOCK, scenario.features + len(scenario.changes)), torch.nan)
+
+    def _drawn_classes(self, count: int, generator: torch.Generator) -> Tensor:
+        order = [torch.randperm(self.maker.outputs, generator=generator) for _ in range(count)]
+        return torch.stack(order)[:, : self.plan.scenario.classes].to(self.maker.device)
+
+    def _made(self) -> Tensor:
+        """(BLOCK, F, C, side, side) by the prior as it is, in the model's input space."""
+        low, high = self.maker.low, self.maker.high
+        made: Tensor = (low + (high - low) * self.prior()).to(low)
+        return made.reshape(BLOCK, -1, *made.shape[1:])
+
+    @torch.no_grad()
+    def _usual(self) -> Tensor:
+        """The same by the running mean of what is learnt, as it would be stored."""
+        parameters = list(self.prior.parameters())
+        kept = [parameter.clone() for parameter in parameters]
+        for parameter, mean in zip(parameters, self.mean, strict=True):
+            parameter.copy_(mean)
+        made = self._made()
+        made = made.half().to(made)
+        for parameter, before in zip(parameters, kept, strict=True):
+            parameter.copy_(before)
+        return made
+
+    def _seeds(self, purpose: str, rows: Tensor) -> Tensor:
+        """(m,) int64: one for each of the samples (m,) and every step, whatever becomes of the others."""
+        parts = (self.plan.seed, self.number)
+        seeds = [derive_seed(purpose, *parts, row, self.step) for row in rows.tolist()]
+        if self.plan.fixed:
+            attempts = self.attempt[rows].tolist()
+            seeds = [
+                own_places(seed, derive_seed("places", *parts, row, attempt))
+                for seed, row, attempt in zip(seeds, rows.tolist(), attempts, strict=True)
+            ]
+        return torch.tensor(seeds)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do, or nothing comes of it."""
+        return self.step >= self.plan.steps or not bool(self.active.any()) or self._hopeless()
+
+    def _hopeless(self) -> bool:
+        if self.step < ATTEMPTS * self.prior.attempt or bool(self.certified.any()):
+            return False
+        return bool((self._worst(self.nearest) > FAR).all())
+
+    def advance(self) -> None:
+        """One step, the certificates that are due, and what becomes of attempts that end."""
+        self._learn()
+        self.step += 1
+        self.taken += 1
+        ended = self.taken >= self.prior.attempt
+        due = ended | ((self.taken >= FIRST) & ((self.taken - FIRST) % EVERY == 0))
+        last = self.step == self.plan.steps
+        self._certify((self.active & (due | last)).nonzero().squeeze(1))
+        self._end((self.active & (ended | last)).nonzero().squeeze(1))
+
+    def _learn(self) -> None:
+        maker, rows = self.maker, self.active.nonzero().squeeze(1)
+        made = self._made()
+        shown = made.detach()[rows.to(made.device)]
+        references, places = maker.draw(self._seeds("step", rows), DRAWS_A_STEP)
+        variants = self.objective.variants(self.plan.scenario)
+        steps = (self.taken + self.longer * self.prior.attempt)[rows].to(made.device)
+        gradient = torch.zeros_like(made)
+
+        def work(part: slice) -> Tensor:
+            chosen = rows[part].to(made.device)
+            patches = shown[part].requires_grad_()
+            before = None if self.averages is None else self.averages[chosen]
+            with torch.enable_grad():
+                outcome = maker.stage.outcome(
+                    patches, self.classes[chosen], references[part], places[part], variants
+                )
+                loss, after = self.objective.loss(outcome, self.plan.scenario, before, steps[part])
+                (found,) = torch.autograd.grad(loss.sum(), patches)
+            gradient[chosen] = found
+            return after.detach()
+
+        after = torch.cat(maker.stage.in_chunks(work, len(rows), DRAWS_A_STEP, len(variants)))
+        if self.averages is None:
+            self.averages = after.new_full((BLOCK, after.shape[1]), torch.nan)
+        self.averages[rows.to(after.device)] = after
+        self._give_up(~torch.isfinite(gradient).flatten(1).all(1))
+        gradient.nan_to_num_(0.0, 0.0, 0.0)
+        self.optimizer.zero_grad()
+        made.backward(gradient)
+        before = [parameter.detach().clone() for parameter in self.prior.parameters()]
+        self.optimizer.step()
+        # Each sample at the rate of its own attempt, by undoing a part of the step.
+        rate = self.objective.rate(self.taken / self.prior.attempt) * 0.5**self.longer
+        # The first steps are not what is wanted.
+        share = (10 / (self.taken + 10.0)).clamp_min(self.prior.share)
+        for mean, old, parameter in zip(self.mean, before, self.prior.parameters(), strict=True):
+            parameter.data.lerp_(old, 1 - self._along(rate, parameter))
+            mean.lerp_(parameter.detach(), self._along(share, parameter))
+
+    def _along(self, values: Tensor, parameter: Tensor) -> Tensor:
+        """Values (BLOCK,) for the patches that a parameter is of, which broadcast over the rest of it."""
+        each = values.to(parameter).repeat_interleave(self.plan.scenario.features)
+        return each.reshape(-1, *[1] * (parameter.dim() - 1))
+
+    def _give_up(self, broken: Tensor) -> None:
+        """Let go of samples whose optimisation left the finite numbers."""
+        self.active &= ~broken.cpu()
+
+    def _figures(self, rows: Tensor) -> Tensor:
+        """(m, F + J) of samples (m,), see `Objective.figures`; not numbers before an attempt's first step."""
+        if self.averages is None:
+            return self.nearest[rows]
+        averages = self.averages[rows.to(self.averages.device)]
+        return self.objective.figures(averages, self.plan.scenario).cpu().float()
+
+    def _worst(self, figures: Tensor) -> Tensor:
+        """(m,) the largest of the ratios to what is aimed at; infinite where figures are not numbers."""
+        return ratios(figures, self.plan.scenario).nan_to_num(torch.inf).amax(1)
+
+    @torch.no_grad()
+    def _end(self, rows: Tensor) -> None:
+        """Let attempts (m,) that are near go on, and begin others in place of the rest."""
+        if not len(rows):
+            return
+        self.nearest[rows] = self._nearest(rows)
+        near = (self._worst(self._figures(rows)) <= NEAR) & (self.longer[rows] < LONGER)
+        self.taken[rows] = 0
+        self.longer[rows] = torch.where(near, self.longer[rows] + 1, 0)
+        self._restart(rows[~near])
+
+    def _nearest(self, rows: Tensor) -> Tensor:
+        """(m, F + J) figures of samples (m,) at whichever end of an attempt they were best, or now."""
+        now, best = self._figures(rows), self.nearest[rows]
+        return torch.where((self._worst(now) < self._worst(best))[:, None], now, best)
+
+    def _restart(self, rows: Tensor) -> None:
+        if not len(rows):
+            return
+        maker = self.maker
+        self.attempt[rows] += 1
+        features = self.plan.scenario.features
+        for row in rows.tolist():
+            which = (row, int(self.attempt[row]))
+            generator = torch.Generator().manual_seed(
+                derive_seed("attempt", self.plan.seed, self.number, *which)
+            )
+            self.classes[row] = self._drawn_classes(1, generator)[0]
+            pieces = maker.pieces(self.classes[row : row + 1], generator)
+            start = PRIORS[self.plan.prior](pieces, generator).to(maker.device).state_dict()
+            patches = slice(row * features, (row + 1) * features)
+            for name, tensor in self.prior.state_dict().items():
+                tensor[patches] = start[name]
+            for mean, parameter in zip(self.mean, self.prior.parameters(), strict=True):
+                mean[patches] = parameter[patches]
+                for kept in self.optimizer.state[parameter].values():
+                    if isinstance(kept, Tensor) and kept.shape == parameter.shape:
+                        kept[patches] = 0
+        if self.averages is not None:
+            self.averages[rows.to(self.averages.device)] = torch.nan
+
+    def misses(self) -> Tensor:
+        """(m, F + J) figures of the samples that have no certificate, of the attempt that came nearest."""
+        return self._nearest((self.certified == 0).nonzero().squeeze(1))
+
+    def _certify(self, rows: Tensor) -> None:
+        maker = self.maker
+        rows = rows[self._worst(self._figures(rows)) <= PROMISING]
+        if not len(rows):
+            return
+        chosen = rows.to(maker.device)
+        patches, classes = self._usual()[chosen], self.classes[chosen]
+
+        def holding(index: Tensor, draws: Tensor, count: int, margin: float = 1.0) -> Tensor:
+            """Those of the samples (m,) whose certificate holds on so many draws from their seeds."""
+            if not len(index):
+                return index
+            where = index.to(maker.device)
+            return index[maker.certify(patches[where], classes[where], draws[index], count).within(margin)]
+
+        # First with a margin, so that whoever certifies them again finds the same; what has not got that far
+        # at the end has to hold as it is. Then the certificate, on draws that have chosen nothing.
+        looking = torch.arange(len(rows))
+        for count, margin in LAST_SCREEN if self.step == self.plan.steps else SCREENS:
+            looking = holding(looking, self._seeds(f"screen {count}", rows), count, margin)
+        draws = self._seeds("certificate", rows)
+        looking = holding(looking, draws, DRAWS)
+        composite = torch.zeros_like(draws)
+        for attempt in range(COMPOSITES):
+            tried = self._seeds(f"composite {attempt}", rows)
+            kept = holding(looking, tried, 1)
+            composite[kept] = tried[kept]
+            looking = looking[composite[looking] == 0]
+        found = rows[composite != 0]
+        self.patches[found.to(maker.device)] = patches[(composite != 0).to(maker.device)]
+        self.composite[found], self.draws[found] = composite[composite != 0], draws[composite != 0]
+        self.certified[found] = self.step
+        self.active[found] = False
+
+    def samples(self) -> Samples:
+        """Those that are certified so far."""
+        rows = self.certified.nonzero().squeeze(1)
+        patches, classes = self.patches.cpu()[rows], self.classes.cpu()[rows]
+        draws = self.draws[rows]
+        return Samples(
+            patches=patches,
+            classes=classes,
+            composite=self.composite[rows],
+            draws=draws,
+            steps=self.certified[rows],
+            certificate=self.maker.certify(patches, classes, draws),
+        )
+
+    def state(self) -> Tensors:
+        """Everything that the next step depends on."""
+        found = {f"prior.{name}": tensor for name, tensor in self.prior.state_dict().items()}
+        found |= {f"mean.{number}": tensor for number, tensor in enumerate(self.mean)}
+        for number, kept in self.optimizer.state_dict()["state"].items():
+            found |= {f"optimizer.{number}.{name}": torch.as_tensor(value) for name, value in kept.items()}
+        if self.averages is not None:
+            found["averages"] = self.averages
+        found |= {f"block.{name}": getattr(self, name) for name in ("patches", "classes", *KEPT)}
+        return {**found, "step": torch.tensor(self.step)}
+
+    def load(self, saved: Tensors) -> None:
+        """Go on from a state."""
+        device = self.maker.device
+        self.prior.load_state_dict(
+            {name.removeprefix("prior."): t for name, t in saved.items() if name.startswith("prior.")}
+        )
+        self.mean = [saved[f"mean.{number}"].to(device) for number in range(len(self.mean))]
+        kept: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in saved.items():
+            if name.startswith("optimizer."):
+                _, number, what = name.split(".")
+                kept.setdefault(int(number), {})[what] = tensor
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": kept, "param_groups": groups})
+        self.averages = saved["averages"].to(device) if "averages" in saved else None
+        for name in KEPT:
+            setattr(self, name, saved[f"block.{name}"])
+        self.patches, self.classes = saved["block.patches"].to(device), saved["block.classes"].to(device)
+        self.step = int(saved["step"])
