@@ -29,8 +29,8 @@ from xattr_check.core.run import Run
 from xattr_check.statistics.intervals import ERROR_RATE, Interval, mean_interval
 from xattr_methods.pathways import pathways
 
-# By measure, subject, seed and method: the stamp, seconds, and `samples`; or `value` and `half`, the half-width
-# at ERROR_RATE, and `outcome`, where an earlier page is all that was kept.
+# By measure, subject, seed and method: stamp, seconds and `samples`; or `value` and `half`, the half-width of
+# its interval at ERROR_RATE, where an earlier page is all that was kept.
 Figures = dict[str, dict[str, Any]]
 Read = Callable[[Measurement, Explainer, Draw], Tensor]
 
@@ -40,6 +40,8 @@ IMAGES = 128  # test images of CIFAR-10 that each seed draws from
 BATCH, RANDOMISED, RANKED, RETRAINED = 32, 32, 64, 100
 # Seconds to a minute for each map: few inputs, and the first seed alone.
 SLOW = ("input_iba",)
+# Minutes for each map: measured only where it is named.
+NAMED = ("extremal_perturbation",)
 MCT, INTGRAD = (f"pathway_gradient?selection={name}" for name in ("neuron_mct", "neuron_intgrad"))
 COARSE_INTGRAD = f"{INTGRAD}&steps=16"  # a map of each of 1500 images that networks are trained on
 # How neurons are selected, as experiments/pathways.py has them.
@@ -97,7 +99,8 @@ RANKINGS = (
     "input_x_gradient, magnitude", "integrated_gradients, magnitude",
 )  # fmt: skip
 CURVES = (
-    "gradcam", "extremal_perturbation", "guided_backprop", "deepshap", "integrated_gradients", "iba", "input_iba",
+    "gradcam", "extremal_perturbation", "guided_backprop", "deepshap", "integrated_gradients", "iba",
+    "input_iba",
 )  # fmt: skip
 HEAT = tuple(name for name in CURVES if name != "extremal_perturbation")
 BOTH = ("digits", "resnet20")
@@ -140,7 +143,6 @@ MEASURES = {
 }  # fmt: skip
 # Measures of pathways, and their inputs by subject: a thousand steps for each of dgr's.
 PATHWAYS = {"digits": 16, "resnet20": 8}
-SHARES = ("dead", "overlap", "overlap, first half", "overlap, last half")
 
 
 def key(measure: str, subject: str, seed: int, method: str) -> str:
@@ -190,8 +192,8 @@ def of_pathways(subject: Subject, run: Run, inputs: int) -> Iterator[tuple[str, 
             yield "overlap", name, one.overlap(found["neuron_intgrad"])
     by_call = found["neuron_mct"].overlap_by_call(found["neuron_intgrad"])
     half = len(by_call) // 2
-    yield "overlap, first half", "neuron_mct", by_call[:half].nanmean(0)
-    yield "overlap, last half", "neuron_mct", by_call[-half:].nanmean(0)
+    yield "overlap by depth", "first half", by_call[:half].nanmean(0)
+    yield "overlap by depth", "last half", by_call[-half:].nanmean(0)
 
 
 @dataclass
@@ -221,8 +223,10 @@ class Measuring:
             (self.methods, method),
             (self.seeds, seed),
         )
-        return all(not some or one in some for some, one in asked) and (
-            self.anew or key(measure, subject, seed, method) not in self.figures
+        return (
+            all(not some or one in some for some, one in asked)
+            and (self.anew or key(measure, subject, seed, method) not in self.figures)
+            and (method not in NAMED or method in self.methods)
         )
 
     def plan(self) -> Iterator[tuple[str, int, str, str]]:
@@ -254,7 +258,7 @@ class Measuring:
                 )
                 self.keep(name, subject, seed, method, found, started)
         for subject, inputs in PATHWAYS.items():
-            wanted = any(self.wanted(name, subject, 0, way) for name in SHARES[:1] for way in WAYS)
+            wanted = any(self.wanted("dead", subject, 0, way) for way in WAYS)
             if wanted and time.time() < self.until:
                 started = time.process_time()
                 for name, way, found in of_pathways(
