@@ -29,8 +29,8 @@ from xattr_check.core.run import Run
 from xattr_check.statistics.intervals import ERROR_RATE, Interval, mean_interval
 from xattr_methods.pathways import pathways
 
-# By measure, subject, seed and method: stamp, seconds and `samples`; or `value` and `half`, the half-width of
-# its interval at ERROR_RATE, where an earlier page is all that was kept.
+# By measure, subject, seed and method: stamp, seconds and `samples`; or their number `n`, `value` and `half`,
+# the half-width of its interval at ERROR_RATE, where an earlier page is all that was kept.
 Figures = dict[str, dict[str, Any]]
 Read = Callable[[Measurement, Explainer, Draw], Tensor]
 
@@ -274,30 +274,34 @@ class Measuring:
         print(f"{seconds:6.1f} s  {name}: {mean_interval(found.double())}", file=sys.stderr, flush=True)
 
 
-def samples_of(entry: Mapping[str, Any]) -> Tensor | None:
-    """(n,) float64; None where none were kept."""
-    return torch.tensor(entry["samples"], dtype=torch.float64) if "samples" in entry else None
+def samples_of(entry: Mapping[str, Any]) -> Tensor:
+    """(n,) float64. Raises KeyError where none were kept."""
+    return torch.tensor(entry["samples"], dtype=torch.float64)
+
+
+def count_of(entry: Mapping[str, Any]) -> int:
+    """How many samples it rests on."""
+    return len(entry["samples"]) if "samples" in entry else int(entry["n"])
 
 
 def interval_of(entry: Mapping[str, Any], error_rate: float = ERROR_RATE) -> Interval:
     """The mean with its interval; that of ERROR_RATE, whatever is asked for, where no samples were kept."""
-    samples = samples_of(entry)
-    if samples is None:
-        return Interval(entry["value"], entry["value"] - entry["half"], entry["value"] + entry["half"])
-    return mean_interval(samples, error_rate)
+    if "samples" in entry:
+        return mean_interval(samples_of(entry), error_rate)
+    return Interval(entry["value"], entry["value"] - entry["half"], entry["value"] + entry["half"])
 
 
-def gap(worse: Mapping[str, Any], better: Mapping[str, Any], error_rate: float) -> Interval:
+def gap(one: Mapping[str, Any], other: Mapping[str, Any], error_rate: float) -> Interval:
     """The mean of the first less that of the second, on the inputs that both were measured on.
 
     Where the samples of one were not kept: as far apart as the intervals leave open.
     """
-    one, two = samples_of(worse), samples_of(better)
-    if one is None or two is None:
-        first, second = interval_of(worse, error_rate), interval_of(better, error_rate)
-        return Interval(first.value - second.value, first.low - second.high, first.high - second.low)
-    common = min(len(one), len(two))
-    return mean_interval(one[:common] - two[:common], error_rate)
+    if "samples" in one and "samples" in other:
+        first, second = samples_of(one), samples_of(other)
+        common = min(len(first), len(second))
+        return mean_interval(first[:common] - second[:common], error_rate)
+    whole, less = interval_of(one, error_rate), interval_of(other, error_rate)
+    return Interval(whole.value - less.value, whole.low - less.high, whole.high - less.low)
 
 
 def dump(figures: Figures) -> str:
