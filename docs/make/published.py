@@ -26,6 +26,7 @@ from claims import Row, rows, short
 from pages import DOCS, Stamp, write
 from samples import (
     COARSE_INTGRAD,
+    DEAD,
     INTGRAD,
     MCT,
     MEASURES,
@@ -117,8 +118,6 @@ IOU = {
     "gradcam": 0.077,
     "integrated_gradients": 0.076,
 }
-# What experiments and Fig. 1 of [khakzar2021] say of VGG-16: the share of dead neurons.
-DEAD = {"neuron_mct": "0", "neuron_intgrad": "0", "dgr(1)": "≈ 0.08", "greedy_pruning": "≈ 0.69"}
 # What a ranking is called where its maps are ranked by their magnitude.
 MAGNITUDE = ", magnitude"
 PLACES = tuple((subject, seed) for subject in ("resnet20", "digits") for seed in (0, 1))

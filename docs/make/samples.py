@@ -17,8 +17,12 @@ from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import torch
 from pages import ROOT, Stamp
+
+sys.path.append(str(ROOT / "experiments"))
+
+import pathways as selections
+import torch
 from torch import Tensor
 
 import xattr_check
@@ -44,14 +48,6 @@ SLOW = ("input_iba",)
 NAMED = ("extremal_perturbation",)
 MCT, INTGRAD = (f"pathway_gradient?selection={name}" for name in ("neuron_mct", "neuron_intgrad"))
 COARSE_INTGRAD = f"{INTGRAD}&steps=16"  # a map of each of 1500 images that networks are trained on
-# How neurons are selected, as experiments/pathways.py has them.
-WAYS: dict[str, dict[str, Any]] = {
-    "neuron_mct": {"selection": "neuron_mct"},
-    "neuron_intgrad": {"selection": "neuron_intgrad"},
-    "dgr(1)": {"selection": "dgr"},
-    "dgr(r)": {"selection": "dgr", "start": "random"},
-    "greedy_pruning": {"selection": "greedy_pruning"},
-}
 
 
 def rows_of(found: Measurement, method: Explainer, draw: Draw) -> Tensor:
@@ -141,6 +137,8 @@ MEASURES = {
         seeds=(0,),
     ),
 }  # fmt: skip
+# How neurons are selected, and what Fig. 1 of [khakzar2021] has as the share of dead ones among them.
+WAYS, DEAD = selections.WAYS, selections.PAPER
 # Measures of pathways, and their inputs by subject: a thousand steps for each of dgr's.
 PATHWAYS = {"digits": 16, "resnet20": 8}
 
