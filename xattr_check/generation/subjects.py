@@ -1,5 +1,6 @@
 """Subjects made of generated features: what the checks of the family `generated` measure on."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from xattr_check.core.run import Budget, Run
 from xattr_check.core.subject import Subject
 from xattr_check.errors import Invalid, Undefined, UsageError
-from xattr_check.generation.blocks import take
+from xattr_check.generation.blocks import LIKELY, take
 from xattr_check.generation.certify import Certificate
 from xattr_check.generation.explain import render_misses
 from xattr_check.generation.generator import Maker, compose_images
@@ -26,9 +27,11 @@ from xattr_check.wording import duration
 # those in which another block has to be done to be begun.
 BLOCKS: dict[Budget, int] = {"quick": 4, "standard": 8, "full": 32}
 SECONDS: dict[Budget, float] = {"quick": 150.0, "standard": float("inf"), "full": float("inf")}
-BEGIN: dict[Budget, float] = {**SECONDS, "quick": 45.0}
+BEGIN: dict[Budget, float] = {**SECONDS, "quick": 60.0}
+# So many samples decide what most methods come to.
+ENOUGH = 32
 # Fewer certified samples say nothing about a method.
-LEAST = 8
+LEAST = 12
 # So many shipped samples are drawn again, to see whether their certificate is of the model at hand; figures
 # of the same model differ by rounding, 1e-4 at most between devices.
 SPOT, SAME = 8, 1e-3
@@ -152,11 +155,11 @@ def _make(subject: Subject, kind: Scenario, run: Run) -> tuple[Maker, Samples]:
             f"{figures}, at least {LEAST} have to be: this model does not let features be made for "
             f"{kind.name!r} with patches of {maker.plan.side} pixels; {render_misses(made.misses, kind)}"
         )
+    ahead = duration(made.pace * LIKELY * math.ceil(ENOUGH / BLOCK))
     raise Invalid(
-        f"{figures} after {made.steps} of at most {maker.plan.steps} steps and {made.seconds:.0f} s; "
-        f"--xattr-budget={run.budget} allows {SECONDS[run.budget]:.0f} s, and all steps would take "
-        f"{duration(made.pace * maker.plan.steps)} here; a run with --xattr-budget=standard goes on from "
-        "there, and so does "
-        f"`xattr-check generate --scenario={kind.name} -n {BLOCK}` with the options of this run that name "
+        f"{figures} after {made.steps} steps and {made.seconds:.0f} s; --xattr-budget={run.budget} allows "
+        f"{SECONDS[run.budget]:.0f} s, and {ENOUGH} samples, which decide most methods, would take {ahead} "
+        "here if they are as easy as most; a run with --xattr-budget=standard goes on from there, and so does "
+        f"`xattr-check generate --scenario={kind.name} -n {ENOUGH}` with the options of this run that name "
         "the subject, the seed, the device and the storage"
     )
