@@ -159,7 +159,7 @@ def _make(subject: Subject, kind: Scenario, run: Run) -> tuple[Maker, Samples]:
     raise Invalid(
         f"{figures} after {made.steps} steps and {made.seconds:.0f} s; --xattr-budget={run.budget} allows "
         f"{SECONDS[run.budget]:.0f} s, and {ENOUGH} samples, which decide most methods, would take {ahead} "
-        "here if they are as easy as most; a run with --xattr-budget=standard goes on from there, and so does "
-        f"`xattr-check generate --scenario={kind.name} -n {ENOUGH}` with the options of this run that name "
-        "the subject, the seed, the device and the storage"
+        "here if they are as easy as most; a run with --xattr-budget=standard goes on from there, and so "
+        f"does `xattr-check generate --scenario={kind.name} -n {ENOUGH}` with the options of this run that "
+        "name the subject, the seed, the device and the storage"
     )
