@@ -15,7 +15,11 @@ def feature_masks(subject: Subject, draw: Draw) -> Tensor:
 
 
 def amounts(scores: Tensor, masks: Tensor) -> Tensor:
-    """(n, k) float64: Σ S over the pixels of each feature, for S (n, P) and masks (n, k, P)."""
+    """(n, k) float64: Σ S over the pixels of each feature, for S (n, P) and masks (n, k, P).
+
+    With their signs, since a feature is certified as a whole, and its pixels are not: those of one that never
+    changes the output do change it without each other, and a right method says so.
+    """
     return (scores[:, None] * masks).sum(2)
 
 

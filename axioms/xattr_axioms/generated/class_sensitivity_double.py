@@ -3,13 +3,15 @@
 import torch
 from torch import Tensor
 
-from xattr_axioms.generated._patches import feature_masks, pictures, zeros_told
+from xattr_axioms.generated._patches import amounts, feature_masks, pictures, zeros_told
 from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, axiom
 from xattr_check.generation.subjects import generated
 
 
 def overlap(on_a: Tensor, on_b: Tensor) -> Tensor:
     """(n,) Eq. 9 of maps (n, 2 P) ≥ 0 for class a and for b, first on the feature of a, then on that of b.
+
+    P is the number of pixels of a feature, or 1 for what there is on it as a whole.
 
     1, where neither class has anything on its own feature.
     """
@@ -31,25 +33,31 @@ def overlap(on_a: Tensor, on_b: Tensor) -> Tensor:
     positive=("oracle",),
 )
 def class_sensitivity_double(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
-    """Eq. 9 of [khakzar2022] on |S|, for each sample: Σ min(S_a, S_b) / (Σ S_a on f_a + Σ S_b on f_b).
+    """Eq. 9 of [khakzar2022] on |Σ S| of whole features: Σ min(S_a, S_b) / (S_a on f_a + S_b on f_b).
 
     Both maps first get the same total over the two features: one map under two scales is the same for both
     classes, and comes to 1. So does a map that is zero on both features, or has all on the other class's. The
-    evidence has Eq. 9 as published, of maps as they are.
+    evidence has Eq. 9 pixel by pixel on |S|, as published, of maps as they are, and of maps with the same
+    total. It is not judged: of the pixels of a feature nothing is certified.
     """
     other = draw.truth("other_target")
     scores_a, scores_b = (
         method.scores(subject.model, draw.inputs, targets) for targets in (draw.targets, other)
     )
     masks = feature_masks(subject, draw)
-    on_a, on_b = (
-        (scores.abs()[:, None] * masks[:, :2]).flatten(1) for scores in (scores_a, scores_b)
-    )  # (n, 2 P): the pixels of f_a, then those of f_b
-    totals = on_a.sum(1), on_b.sum(1)
-    zero = (totals[0] == 0) | (totals[1] == 0)
-    alike = (
-        on / torch.where(total == 0, 1.0, total)[:, None]
-        for on, total in zip((on_a, on_b), totals, strict=True)
-    )
-    evidence = pictures(subject, draw, scores_a, scores_b) | {"published_overlap": overlap(on_a, on_b)}
-    return Measurement(torch.where(zero, 1.0, overlap(*alike)), zeros_told(zero, "counted as 1"), evidence)
+    whole = [amounts(scores, masks[:, :2]).abs() for scores in (scores_a, scores_b)]
+    zero = (whole[0].sum(1) == 0) | (whole[1].sum(1) == 0)
+    # (n, 2 P): the pixels of f_a, then those of f_b.
+    pixels = [(scores.abs()[:, None] * masks[:, :2]).flatten(1) for scores in (scores_a, scores_b)]
+    evidence = pictures(subject, draw, scores_a, scores_b) | {
+        "published_overlap": overlap(*pixels),
+        "pixel_overlap": overlap(*map(_of_one, pixels)),
+    }
+    found = torch.where(zero, 1.0, overlap(*map(_of_one, whole)))
+    return Measurement(found, zeros_told(zero, "counted as 1"), evidence)
+
+
+def _of_one(found: Tensor) -> Tensor:
+    """Amounts (n, m) ≥ 0 as shares of their total, zeros where that is zero."""
+    total = found.sum(1, keepdim=True)
+    return found / torch.where(total == 0, 1.0, total)

@@ -86,6 +86,10 @@ def total(scores: Tensor, mask: Tensor) -> float:
     return sum(abs(float(scores[i, j])) for i, j in pixels(mask))
 
 
+def whole(scores: Tensor, mask: Tensor) -> float:
+    return abs(sum(float(scores[i, j]) for i, j in pixels(mask)))
+
+
 def other(subject: Subject, row: int) -> int:
     return int(subject.truth["other_target"][row])
 
@@ -93,24 +97,29 @@ def other(subject: Subject, row: int) -> int:
 @pytest.mark.parametrize("sensitivity", [False, True])
 @pytest.mark.parametrize("features", [2, 3, 4])
 def test_null_feature_agrees_with_the_textbook(features: int, sensitivity: bool, run: Run) -> None:
-    """The ratio is signed also where the sign is a direction, and the share is of magnitudes."""
+    """The ratio is signed also where the sign is a direction; the share is of whole features."""
     subject = derived("null_feature", features=features)
     maps = noise(subject)
     found, rows = measure("null_feature", subject, fixed(subject, maps, sensitivity=sensitivity), run)
-    expected, ratios = [], []
+    expected, by_pixel, ratios = [], [], []
     for row in rows.tolist():
         scores = maps[row, int(subject.targets[row])].sum(0)
         sizes = maps[row, int(subject.targets[row])].abs().sum(0) if sensitivity else scores
-        contributing = total(sizes, subject.truth["mask_a"][row])
+        mine = subject.truth["mask_a"][row]
         others = [subject.truth[f"mask_{letter}"][row] for letter in "bcd"[: features - 1]]
-        null = sum(total(sizes, mask) for mask in others) / len(others)
-        expected.append(null / (null + contributing))
+        for amount, shares in ((whole, expected), (total, by_pixel)):
+            null = sum(amount(sizes, mask) for mask in others) / len(others)
+            shares.append(null / (null + amount(sizes, mine)))
         signed = [float(scores[mask[0]].sum()) for mask in others]
         ratios.append(sum(signed) / len(others) / float(scores[subject.truth["mask_a"][row][0]].sum()))
     assert found.samples.tolist() == pytest.approx(expected)
+    assert found.evidence["pixel_share"].tolist() == pytest.approx(by_pixel)
     assert found.evidence["signed_ratio"].tolist() == pytest.approx(ratios)
     ratio = float(found.evidence["signed_ratio"].nanmedian())
-    assert found.finding == f"signed, the sum on it is {ratio:.2f} of that on the one that makes the target"
+    assert found.finding == (
+        f"signed, the sum on it is {ratio:.2f} of that on the one that makes the target; pixel by pixel, which "
+        f"is not judged, it gets {sum(by_pixel) / len(by_pixel):.2f} of the magnitude"
+    )
 
 
 def test_class_sensitivity_double_agrees_with_the_textbook(run: Run) -> None:
@@ -122,14 +131,19 @@ def test_class_sensitivity_double_agrees_with_the_textbook(run: Run) -> None:
         both = sum(min(float(pair[0][i, j]), float(pair[1][i, j])) for mask in masks for i, j in pixels(mask))
         return both / (total(pair[0], masks[0]) + total(pair[1], masks[1]))
 
-    expected, published = [], []
+    expected, by_pixel, published = [], [], []
     for row in rows.tolist():
         masks = [subject.truth[name][row] for name in ("mask_a", "mask_b")]
-        pair = [maps[row, t].sum(0).abs() for t in (int(subject.targets[row]), other(subject, row))]
+        signed = [maps[row, t].sum(0) for t in (int(subject.targets[row]), other(subject, row))]
+        pair = [scores.abs() for scores in signed]
         published.append(overlap(pair, masks))
         pair = [scores / (total(scores, masks[0]) + total(scores, masks[1])) for scores in pair]
-        expected.append(overlap(pair, masks))
+        by_pixel.append(overlap(pair, masks))
+        (aa, ab), (ba, bb) = ([whole(scores, mask) for mask in masks] for scores in signed)
+        (aa, ab), (ba, bb) = (aa / (aa + ab), ab / (aa + ab)), (ba / (ba + bb), bb / (ba + bb))
+        expected.append((min(aa, ba) + min(ab, bb)) / (aa + bb))
     assert found.samples.tolist() == pytest.approx(expected)
+    assert found.evidence["pixel_overlap"].tolist() == pytest.approx(by_pixel)
     assert found.evidence["published_overlap"].tolist() == pytest.approx(published)
 
 
@@ -222,24 +236,39 @@ def test_maps_of_zeros(run: Run) -> None:
     assert float(found.evidence["published"]) == 1.0
 
 
-def swapped(subject: Subject) -> Tensor:
-    """Maps that show what makes the other class."""
+def shown(subject: Subject, own: str, wrong: str) -> Tensor:
+    """Maps of the target that show the one mask, and of the other class that show the other."""
     maps = torch.zeros(len(subject.inputs), 5, 1, SIDE, SIDE)
     for row in range(len(maps)):
-        maps[row, int(subject.targets[row])] = subject.truth["mask_b"][row].float()
-        maps[row, other(subject, row)] = subject.truth["mask_a"][row].float()
+        maps[row, int(subject.targets[row])] = subject.truth[own][row].float()
+        maps[row, other(subject, row)] = subject.truth[wrong][row].float()
     return maps
+
+
+def test_what_cancels_within_a_feature_is_not_on_it(run: Run) -> None:
+    """Nothing is certified of the pixels of a feature: they do act, and cancel."""
+    subject = derived("null_feature")
+    maps = torch.zeros(len(subject.inputs), 5, 1, SIDE, SIDE)
+    sign = torch.where(torch.arange(SIDE) % 2 == 0, 1.0, -1.0).expand(SIDE, SIDE)
+    for row, target in enumerate(subject.targets.tolist()):
+        null = subject.truth["mask_b"][row] * sign
+        maps[row, target] = subject.truth["mask_a"][row] + 3 * null
+    found, _ = measure("null_feature", subject, fixed(subject, maps), run)
+    assert found.samples.tolist() == [0.0] * 12
+    assert found.evidence["pixel_share"].tolist() == pytest.approx([0.75] * 12)
 
 
 def test_the_other_classes_feature_is_no_class_sensitivity(run: Run) -> None:
     subject = derived("class_sensitivity_double")
-    found, _ = measure("class_sensitivity_double", subject, fixed(subject, swapped(subject)), run)
+    found, _ = measure(
+        "class_sensitivity_double", subject, fixed(subject, shown(subject, "mask_b", "mask_a")), run
+    )
     assert found.samples.tolist() == [1.0] * 12
 
 
 def test_a_map_for_one_class_alone_is_no_class_sensitivity(run: Run) -> None:
     subject = derived("class_sensitivity_double")
-    maps = noise(subject)
+    maps = shown(subject, "mask_a", "mask_b")
     maps[0, int(subject.targets[0])] = 0
     maps[1, other(subject, 1)] = 0
     found, rows = measure("class_sensitivity_double", subject, fixed(subject, maps), run)
