@@ -117,8 +117,8 @@ def test_null_feature_agrees_with_the_textbook(features: int, sensitivity: bool,
     assert found.evidence["signed_ratio"].tolist() == pytest.approx(ratios)
     ratio = float(found.evidence["signed_ratio"].nanmedian())
     assert found.finding == (
-        f"signed, the sum on it is {ratio:.2f} of that on the one that makes the target; pixel by pixel, which "
-        f"is not judged, it gets {sum(by_pixel) / len(by_pixel):.2f} of the magnitude"
+        f"signed, the sum on it is {ratio:.2f} of that on the one that makes the target; pixel by pixel, "
+        f"which is not judged, it gets {sum(by_pixel) / len(by_pixel):.2f} of the magnitude"
     )
 
 
