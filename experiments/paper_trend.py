@@ -2,9 +2,10 @@
 
     python experiments/paper_trend.py [--subject digits …] [--without METHOD …] [--also SPEC …]
 
-For each method: the share of |S| on the null feature and the signed ratio that the paper reports, the overlap
-of maps with the same total and Eq. 9 as printed, Eq. 10, and the balance with Eq. 11, then the paper's column
-and its rank correlation with ours. Then, as in Table 2, IBA and GradCAM++ by layer, and GradCAM beside them.
+For each method: the share of the null feature, of sums over whole features as it is judged and of |S| pixel by
+pixel, and the signed ratio that the paper reports; the overlap of maps with the same total, of whole features
+and of pixels, and Eq. 9 as printed; the check of `single` and Eq. 10; and the balance with Eq. 11. Then the
+paper's column and its rank correlation with ours. Then, as in Table 2, IBA and GradCAM++ by layer, and GradCAM beside them.
 Subjects without shipped samples need some first: `xattr-check generate` into the same storage. One map of
 extremal_perturbation takes 800 passes, so that it takes longer than all others together.
 """
@@ -39,7 +40,11 @@ PAPER_LAYERS: dict[str, tuple[tuple[float, ...], ...]] = {
 OTHERS = ("input_x_gradient", "smoothgrad", "occlusion")
 CONTROLS = ("random", "edges", "input_magnitude", "center", "constant")
 CHECKS = ("null_feature", "class_sensitivity_double", "class_sensitivity_single", "saturation")
-COLUMNS = ("null |S|", "null signed", "double", "Eq. 9", "single", "balance", "Eq. 11")
+COLUMNS = (
+    "null", "null |S|", "null signed", "double", "double |S|", "Eq. 9", "single", "Eq. 10", "balance", "Eq. 11",
+)  # fmt: skip
+# Each of our columns that says what a column of Table 1 does, and that.
+COMPARED = ((0, 0), (1, 0), (2, 0), (3, 1), (4, 1), (5, 1), (7, 2), (9, 3))
 # Layers from the output to the input, by subject.
 LAYERS = {
     "digits": ("stage3", "stage2", "stage1"),
@@ -62,9 +67,12 @@ def figures(results: Results, method: str) -> list[float]:
     null, double, single, saturation = CHECKS
     return [
         value(null),
+        published(null, "pixel_share"),
         published(null, "signed_ratio"),
         value(double),
+        published(double, "pixel_overlap"),
         published(double, "published_overlap"),
+        value(single),
         published(single, "published"),
         value(saturation),
         published(saturation, "spearman"),
@@ -113,7 +121,7 @@ def main() -> None:
             print(f"| {name} | " + " | ".join(f"{one:.3f}" for one in table[method]) + f" | {shown} |")
         common = {method: PAPER[name] for method in table if (name := method.removeprefix("xattr:")) in PAPER}
         print(f"\nSpearman with the paper's column, {len(common)} methods:")
-        for ours, column in ((0, 0), (1, 0), (2, 1), (3, 1), (4, 2), (6, 3)):
+        for ours, column in COMPARED:
             pairs = [(table[method][ours], row[column]) for method, row in common.items()]
             print(f"  {COLUMNS[ours]}: {spearmanr(*zip(*pairs, strict=True))[0]:.2f}")
         for method in ("gradcam", "gradient"):
