@@ -2,12 +2,12 @@
 
     python experiments/paper_trend.py [--subject digits …] [--without METHOD …] [--also SPEC …]
 
-For each method: the share of the null feature, of sums over whole features as it is judged and of |S| pixel by
-pixel, and the signed ratio that the paper reports; the overlap of maps with the same total, of whole features
-and of pixels, and Eq. 9 as printed; the check of `single` and Eq. 10; and the balance with Eq. 11. Then the
-paper's column and its rank correlation with ours. Then, as in Table 2, IBA and GradCAM++ by layer, and GradCAM beside them.
-Subjects without shipped samples need some first: `xattr-check generate` into the same storage. One map of
-extremal_perturbation takes 800 passes, so that it takes longer than all others together.
+For each method: the share of the null feature, of sums over whole features as it is judged, and of |S| pixel
+by pixel, and the signed ratio that the paper reports; the overlap of maps with the same total, of whole
+features and of pixels, and Eq. 9 as printed; the check of `single` and Eq. 10; the balance and Eq. 11. Then
+the paper's column and its rank correlation with ours. Then, as in Table 2, IBA and GradCAM++ by layer, and
+GradCAM beside them. Subjects without shipped samples need some first: `xattr-check generate` into the same
+storage. One map of extremal_perturbation takes 800 passes, so that it takes longer than all others together.
 """
 
 import argparse
@@ -41,7 +41,8 @@ OTHERS = ("input_x_gradient", "smoothgrad", "occlusion")
 CONTROLS = ("random", "edges", "input_magnitude", "center", "constant")
 CHECKS = ("null_feature", "class_sensitivity_double", "class_sensitivity_single", "saturation")
 COLUMNS = (
-    "null", "null |S|", "null signed", "double", "double |S|", "Eq. 9", "single", "Eq. 10", "balance", "Eq. 11",
+    "null", "null |S|", "null signed", "double", "double |S|", "Eq. 9", "single", "Eq. 10", "balance",
+    "Eq. 11",
 )  # fmt: skip
 # Each of our columns that says what a column of Table 1 does, and that.
 COMPARED = ((0, 0), (1, 0), (2, 0), (3, 1), (4, 1), (5, 1), (7, 2), (9, 3))
