@@ -1,10 +1,11 @@
 """Generated features: yield and seconds per certified sample, beside the released procedure, in one run.
 
-    python benchmarks/generation.py [--subject digits] [--scenario null …] [--released 4] [--limit 300]
-        [--block 32]
+    python benchmarks/generation.py [--subject digits …] [--scenario null …] [--released 4] [--limit 300]
+        [--seeds 0 1 2] [--block 16]
 
 Rows, on the same model, machine and patch size: `constrained` (the default objective) and `dynamic` (Eq. 12
-and 13 of [khakzar2022]) for one block of samples optimised side by side, and `released`, one sample at a time
+and 13 of [khakzar2022]) for one block of samples of each seed optimised side by side, and what stands in the
+way of those that have no certificate; and `released`, one sample at a time
 by its own procedure and stop rule plus the same certificate, as released and with the model frozen. Where no
 sample was certified, the seconds are a lower bound.
 """
@@ -27,9 +28,11 @@ from torch import Tensor
 from xattr_check import Subject, load_subject
 from xattr_check.battery.battery import resolve_device
 from xattr_check.core.run import Run
-from xattr_check.generation import blocks
+from xattr_check.generation import blocks, optimisation
 from xattr_check.generation.certify import DRAWS
+from xattr_check.generation.explain import render_misses
 from xattr_check.generation.generator import Maker
+from xattr_check.generation.noise import calmed
 from xattr_check.generation.plan import Plan
 from xattr_check.generation.scenarios import SCENARIOS, scenario
 from xattr_check.storage.store import Store
@@ -46,6 +49,7 @@ class Row:
     started: int
     seconds: float
     steps: float = float("nan")  # of a certified sample, the mean
+    misses: str = ""  # what stands in the way of the others
 
     def __str__(self) -> str:
         each = self.seconds / max(1, self.certified)
@@ -53,16 +57,19 @@ class Row:
         return (
             f"  {self.way:<18} {self.certified:>4} of {self.started:<4} {self.certified / self.started:>5.0%}"
             f"   {self.seconds:>7.1f} s   {sign}{each:>8.2f} s each"
-            f"   {self.steps:>5.0f} steps"
+            f"   {self.steps:>5.0f} steps   {self.misses}"
         )
 
 
-def batched(subject: Subject, name: str, objective: str, run: Run, seed: int) -> Row:
+def batched(subject: Subject, name: str, objective: str, run: Run, seed: int, limit: float) -> Row:
     """One block, or what of it is certified in the time."""
+    started = time.perf_counter()
     plan = Plan.of(subject, scenario(name), objective=objective, seed=seed)
-    made = blocks.take(Maker(subject, plan, run), 1)
+    made = blocks.take(calmed(Maker(subject, plan, run)), 1, seconds=limit)
     steps = float(made.samples.steps.double().mean())
-    return Row(objective, len(made.samples), made.started, made.seconds, steps)
+    misses = render_misses(made.misses, plan.scenario) if len(made.misses) else ""
+    seconds = time.perf_counter() - started
+    return Row(objective, len(made.samples), made.started, seconds, steps, misses)
 
 
 def one_by_one(
@@ -98,23 +105,31 @@ def one_by_one(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--subject", default="digits", help="a spec, such as benchmarks/subjects.py:resnet20")
+    parser.add_argument(
+        "--subject", nargs="+", default=["digits"], help="specs, such as benchmarks/small_models.py:texture"
+    )
     parser.add_argument("--scenario", nargs="+", choices=SCENARIOS, default=list(SCENARIOS))
     parser.add_argument("--objective", nargs="+", default=["constrained", "dynamic"])
     parser.add_argument(
         "--released", type=int, default=4, help="samples by the released procedure; 0 for none"
     )
     parser.add_argument("--limit", type=float, default=300.0, help="seconds for each row of it")
-    parser.add_argument("--block", type=int, default=blocks.BLOCK, help="samples side by side")
+    parser.add_argument("--block", type=int, default=optimisation.BLOCK, help="samples side by side")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--memory", type=int, default=256, help="MiB for a chunk")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    blocks.BLOCK = arguments.block
+    blocks.BLOCK = optimisation.BLOCK = arguments.block
+    for spec in arguments.subject:
+        compare(load_subject(spec), arguments)
+
+
+def compare(subject: Subject, arguments: argparse.Namespace) -> None:
+    """Print the rows of one subject."""
     device = resolve_device(arguments.device)
-    subject = load_subject(arguments.subject).to(device)
+    subject = subject.to(device)
     print(
         f"{subject.name} on {device}, {arguments.threads} threads, blocks of {arguments.block}, {DRAWS} draws"
     )
@@ -124,12 +139,13 @@ def main() -> None:
             print(name, flush=True)
             rows = []
             for objective in arguments.objective:
-                rows.append(batched(subject, name, objective, run, arguments.seed))
-                print(rows[-1], flush=True)
+                for seed in arguments.seeds:
+                    rows.append(batched(subject, name, objective, run, seed, arguments.limit))
+                    print(rows[-1], flush=True)
             for frozen in (False, True) if arguments.released else ():
                 rows.append(
                     one_by_one(
-                        subject, name, run, arguments.seed, arguments.released, arguments.limit, frozen
+                        subject, name, run, arguments.seeds[0], arguments.released, arguments.limit, frozen
                     )
                 )
                 print(rows[-1], flush=True)

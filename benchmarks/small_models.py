@@ -76,7 +76,7 @@ def digits(channels: int, size: tuple[int, int], grouped: int = 10) -> Draw:
 
 
 class Transformer(nn.Module):
-    """A vision transformer: cells of 4×4 pixels, a class token, blocks of attention; (N, C, H, W) to (N, K)."""
+    """A vision transformer: cells of 4×4 pixels, a class token, blocks of attention; to (N, K)."""
 
     def __init__(self, channels: int, size: tuple[int, int], classes: int, width: int = 48) -> None:
         super().__init__()
