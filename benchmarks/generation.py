@@ -1,7 +1,7 @@
 """Generated features: yield and seconds per certified sample, beside the released procedure, in one run.
 
     python benchmarks/generation.py [--subject digits …] [--scenario null …] [--released 4] [--limit 300]
-        [--seeds 0 1 2] [--block 16]
+        [--seeds 0 1 2]
 
 Rows, on the same model, machine and patch size: `constrained` (the default objective) and `dynamic` (Eq. 12
 and 13 of [khakzar2022]) for one block of samples of each seed optimised side by side, and what stands in the
@@ -28,11 +28,12 @@ from torch import Tensor
 from xattr_check import Subject, load_subject
 from xattr_check.battery.battery import resolve_device
 from xattr_check.core.run import Run
-from xattr_check.generation import blocks, optimisation
+from xattr_check.generation import blocks
 from xattr_check.generation.certify import DRAWS
 from xattr_check.generation.explain import render_misses
 from xattr_check.generation.generator import Maker
 from xattr_check.generation.noise import calmed
+from xattr_check.generation.optimisation import BLOCK
 from xattr_check.generation.plan import Plan
 from xattr_check.generation.scenarios import SCENARIOS, scenario
 from xattr_check.storage.store import Store
@@ -114,14 +115,12 @@ def main() -> None:
         "--released", type=int, default=4, help="samples by the released procedure; 0 for none"
     )
     parser.add_argument("--limit", type=float, default=300.0, help="seconds for each row of it")
-    parser.add_argument("--block", type=int, default=optimisation.BLOCK, help="samples side by side")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--memory", type=int, default=256, help="MiB for a chunk")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    blocks.BLOCK = optimisation.BLOCK = arguments.block
     for spec in arguments.subject:
         compare(load_subject(spec), arguments)
 
@@ -130,9 +129,7 @@ def compare(subject: Subject, arguments: argparse.Namespace) -> None:
     """Print the rows of one subject."""
     device = resolve_device(arguments.device)
     subject = subject.to(device)
-    print(
-        f"{subject.name} on {device}, {arguments.threads} threads, blocks of {arguments.block}, {DRAWS} draws"
-    )
+    print(f"{subject.name} on {device}, {arguments.threads} threads, blocks of {BLOCK}, {DRAWS} draws")
     with tempfile.TemporaryDirectory() as folder:  # a store of its own: nothing is made beforehand
         run = Run(Store(Path(folder)), device=device, memory=arguments.memory * MEBIBYTE)
         for name in arguments.scenario:
