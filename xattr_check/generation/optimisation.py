@@ -8,6 +8,7 @@ from xattr_check.generation.generator import Maker, own_places
 from xattr_check.generation.objectives import OBJECTIVES, ratios
 from xattr_check.generation.prior import PRIORS
 from xattr_check.generation.samples import Samples
+from xattr_check.generation.threads import Threads
 from xattr_check.storage.digest import derive_seed
 from xattr_check.storage.store import Tensors
 
@@ -49,6 +50,7 @@ class Block:
         self.mean = [parameter.detach().clone() for parameter in self.prior.parameters()]
         self.optimizer = self.objective.optimizer(self.prior.parameters(), self.prior.rate)
         self.averages: Tensor | None = None
+        self.threads = Threads()
         self.step = 0
         self.active = torch.ones(BLOCK, dtype=torch.bool)
         shape = (BLOCK, scenario.features, maker.channels, self.plan.side, self.plan.side)
@@ -105,13 +107,15 @@ class Block:
 
     def advance(self) -> None:
         """One step, the certificates that are due, and what becomes of attempts that end."""
-        self._learn()
+        with self.threads.step():
+            self._learn()
         self.step += 1
         self.taken += 1
         ended = self.taken >= self.prior.attempt
         due = ended | ((self.taken >= FIRST) & ((self.taken - FIRST) % EVERY == 0))
         last = self.step == self.plan.steps
-        self._certify((self.active & (due | last)).nonzero().squeeze(1))
+        with self.threads.fastest():
+            self._certify((self.active & (due | last)).nonzero().squeeze(1))
         self._end((self.active & (ended | last)).nonzero().squeeze(1))
 
     def _learn(self) -> None:
