@@ -83,7 +83,7 @@ def test_seeds_of_fixed_places() -> None:
 
 
 def shades() -> Subject:
-    """Inputs (9, 3, 12, 16) of classes 0, 1 and 3, all of them different, and channels of ranges of their own."""
+    """Inputs (9, 3, 12, 16) of classes 0, 1 and 3, all different, and channels of ranges of their own."""
     inputs = torch.rand(9, 3, 12, 16, generator=torch.Generator().manual_seed(0))
     inputs = inputs * torch.tensor([1.0, 10.0, 0.1])[:, None, None] - 3
     model = nn.Sequential(ChannelMeans(), nn.Linear(3, 4))
