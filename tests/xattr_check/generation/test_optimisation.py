@@ -564,6 +564,35 @@ def test_what_is_missing_is_told_of_the_nearest_attempt(
     assert any(not torch.equal(nearest[row], ends[-1][row]) for row in range(4))
 
 
+def test_an_attempt_is_looked_at_when_it_ends(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pixels, "attempt", 83)
+    monkeypatch.setattr(optimisation, "FIRST", 1000)
+    assert take(maker(run), 1).samples.steps.tolist() == [83] * 4
+
+
+def test_only_what_is_promising_is_looked_at(
+    run: Run, monkeypatch: pytest.MonkeyPatch, ends: list[dict[int, Tensor]]
+) -> None:
+    """Certificates cost more than steps."""
+    monkeypatch.setattr(Pixels, "attempt", 40)
+    made, looked = maker(run, toy(Filters(3)), "single"), []
+    certify = Maker.certify
+
+    def noted(made: Maker, patches: Tensor, classes: Tensor, seeds: Tensor, *count: int) -> Certificate:
+        looked.append((len(patches), *count))
+        return certify(made, patches, classes, seeds, *count)
+
+    monkeypatch.setattr(Maker, "certify", noted)
+    monkeypatch.setattr(optimisation, "FIRST", 1000)
+    monkeypatch.setattr(optimisation, "PROMISING", 0.0)
+    advanced(Block(made, 0), 40)
+    assert looked == []
+    order = sorted(worst(figures, made) for figures in ends[0].values())
+    monkeypatch.setattr(optimisation, "PROMISING", order[1])
+    advanced(Block(made, 0), 40)
+    assert looked[0] == (2, 4)
+
+
 def test_an_attempt_keeps_to_places_of_its_own(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Pixels, "attempt", 10)
     seen: dict[int, set[tuple[int, ...]]] = {}
@@ -608,25 +637,25 @@ def test_what_cannot_be_made_begins_again_with_other_classes(
 @pytest.mark.parametrize("prior", PRIORS)
 def test_a_block_that_gets_nowhere_is_given_up(prior: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in (Pixels, Decoders):
-        monkeypatch.setattr(kind, "attempt", 10)
+        monkeypatch.setattr(kind, "attempt", 5)
     monkeypatch.setattr(optimisation, "FIRST", 1000)
-    made = maker(run, toy(Alike()), steps=70, prior=prior)
+    made = maker(run, toy(Alike()), steps=25, prior=prior)
 
     def steps_of(block: Block) -> int:
         while not block.finished:
             block.advance()
         return block.step
 
-    assert steps_of(Block(made, 0)) == 10 * optimisation.ATTEMPTS == 30
+    assert steps_of(Block(made, 0)) == 5 * optimisation.ATTEMPTS == 15
     near = Block(made, 0)
     near.nearest[1] = torch.tensor([0.99, 0.99, *[0.1] * 4])  # once, and never again
-    assert steps_of(near) == 70
+    assert steps_of(near) == 25
     assert torch.equal(near.misses()[1], near.nearest[1])
     assert near.nearest[1, 0] == 0.99
     done = Block(made, 0)
     done.certified[2], done.active[2] = 5, False
-    assert steps_of(done) == 70
+    assert steps_of(done) == 25
     assert len(done.misses()) == 3
     far = Block(made, 0)
     far.nearest[1] = torch.tensor([0.99, 0.99, *[0.17] * 4])
-    assert steps_of(far) == 30
+    assert steps_of(far) == 15
