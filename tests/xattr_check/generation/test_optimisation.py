@@ -177,7 +177,7 @@ def test_dtypes(dtype: torch.dtype, run: Run) -> None:
     subject = replace(toy(), inputs=toy().inputs.to(dtype), model=Filters(3).to(dtype))
     made = maker(run, subject, "single")
     samples = take(made, 1).samples
-    assert len(samples) >= 1
+    assert len(samples) == 4  # none is lost to steps too small for the precision
     assert samples.certificate.effect.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
     assert compose_images(made, samples)["composite"].dtype == dtype
 
