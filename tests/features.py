@@ -1,12 +1,24 @@
 """Patches and models on which what features do is known or soon learnt, for tests."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
 import torch
 from subjects import TinyNetwork
 from torch import Tensor, nn
 
+from xattr_check.core.run import Run
 from xattr_check.core.subject import Subject
+from xattr_check.generation import blocks, optimisation, subjects
+from xattr_check.generation.generator import Maker
 from xattr_check.generation.patches import place
-from xattr_check.generation.scenarios import Scenario
+from xattr_check.generation.plan import Plan
+from xattr_check.generation.samples import Samples
+from xattr_check.generation.scenarios import Scenario, scenario
+from xattr_check.storage.store import Store
 
 # Patches (n, F, C, side, side), classes (n, classes), references (n, K, C, H, W) and places (n, K, F, 2).
 Given = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -63,6 +75,13 @@ class Filters(nn.Module):
         return logits
 
 
+class Alike(ChannelMeans):
+    """All outputs are one: nothing changes one of them alone."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs).mean(1, keepdim=True).expand(-1, 3)
+
+
 class Flat(nn.Module):
     """Channel means that count at some places and not at others, as after a map that is flattened."""
 
@@ -82,3 +101,44 @@ def toy(model: nn.Module | None = None, channels: int = 3, size: tuple[int, int]
         return 0.02 * torch.randn(count, channels, *size, generator=generator)
 
     return Subject("toy", ChannelMeans() if model is None else model, inputs, targets, reference)
+
+
+def windows(inputs: Tensor, side: int) -> Tensor:
+    """(n, C, side, side) every square of that side that inputs (N, C, H, W) hold."""
+    found = inputs.unfold(2, side, 1).unfold(3, side, 1)
+    return found.permute(0, 2, 3, 1, 4, 5).reshape(-1, inputs.shape[1], side, side)
+
+
+@contextmanager
+def small_blocks(size: int) -> Iterator[pytest.MonkeyPatch]:
+    """Blocks of a few samples, certified early."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (blocks, optimisation, subjects):
+            patch.setattr(module, "BLOCK", size)
+        patch.setattr(blocks, "LIKELY", 20)
+        for name, value in {"FIRST": 20, "EVERY": 5, "SCREENS": ((4, 0.8), (8, 0.8))}.items():
+            patch.setattr(optimisation, name, value)
+        yield patch
+
+
+def maker(
+    run: Run,
+    subject: Subject | None = None,
+    name: str = "double",
+    features: int | None = None,
+    **options: Any,
+) -> Maker:
+    """What makes samples of few steps, on the toy by default."""
+    subject = toy() if subject is None else subject
+    return Maker(subject, Plan.of(subject, scenario(name, features), **{"steps": 200, **options}), run)
+
+
+def fresh(folder: Path, **options: Any) -> Run:
+    """A run with a store of its own."""
+    return Run(store=Store(folder), **options)
+
+
+def same(one: Samples, other: Samples) -> None:
+    """Assert that samples are the same, to the last bit."""
+    for (name, tensor), value in zip(one.tensors().items(), other.tensors().values(), strict=True):
+        assert torch.equal(tensor, value), name

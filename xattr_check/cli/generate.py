@@ -213,8 +213,9 @@ def _make_samples(maker: Maker, meter: Meter, blocks: int, count: int) -> Sample
     parts: list[Samples] = []
     try:
         for number in range(blocks):
-            parts.append(block(maker, number, meter).samples)
-            meter.finish_block(parts[-1])
+            made = block(maker, number, meter)
+            parts.append(made.samples)
+            meter.finish_block(len(made.samples), made.steps)
             if meter.certified >= count:
                 break
     finally:

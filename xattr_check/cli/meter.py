@@ -7,7 +7,6 @@ from typing import TextIO
 from tqdm import tqdm
 
 from xattr_check.generation.optimisation import BLOCK
-from xattr_check.generation.samples import Samples
 from xattr_check.wording import duration
 
 # Seconds between two reports, where lines stay and where they do not.
@@ -64,12 +63,11 @@ class Meter:
             self._shown = now
             self._show(step, certified)
 
-    def finish_block(self, samples: Samples) -> None:
-        """A block is done, or was in the store."""
-        self.certified += len(samples)
+    def finish_block(self, certified: int, steps: int) -> None:
+        """A block is done after so many steps, or was in the store."""
+        self.certified += certified
         self.seconds = time.monotonic() - self._began
-        steps = int(samples.steps.max()) if len(samples) == BLOCK else self.steps
-        self._finished.append((steps, len(samples)))
+        self._finished.append((steps, certified))
 
     def say(self, text: str) -> None:
         """Print a line that stays."""

@@ -117,7 +117,8 @@ class Maker:
             )
             found.append(inputs[chosen, :, top : top + side, left : left + side])
         span = torch.where(self.high > self.low, self.high - self.low, 1)
-        return (torch.stack(found) - self.low) / span
+        # Whatever the model computes in: half precision is too coarse to take small steps in.
+        return ((torch.stack(found) - self.low) / span).float()
 
     def draw(self, seeds: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """References (n, count, C, H, W) and places (n, count, F, 2), from the seed (n,) of each sample.

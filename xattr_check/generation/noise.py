@@ -25,8 +25,10 @@ def calmed(maker: Maker) -> Maker:
     Only where the reference is noise that is not the subject's own.
     """
     plan = maker.plan
+    if plan.reference != "noise":
+        return maker
     spread = float(_outputs(maker, maker.subject.inputs[:INPUTS]).float().std(0, correction=0).mean())
-    if plan.reference != "noise" or not 0 < spread < torch.inf:
+    if not 0 < spread < torch.inf:
         return maker
     for _ in range(HALVINGS):
         if unrest(maker) <= QUIET * spread:

@@ -57,6 +57,25 @@ def _average(before: Tensor | None, now: Tensor, share: float) -> Tensor:
     return torch.where(before.isnan(), now, before.lerp(now, share))
 
 
+def _terms(outcome: Outcome, scenario: Scenario) -> tuple[Tensor, Tensor, Tensor]:
+    """(n, F) cross-entropies of features alone, (n, J) squares of forbidden changes, and the effects."""
+    effect = outcome.effect[..., list(scenario.contributing)]
+    return -outcome.own.mean(1), outcome.change.square().mean(1), effect.mean(1)
+
+
+def _usual(averages: Tensor, scenario: Scenario) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Averages of the terms, (n, F), (n, J) and (n, 1), and which (n, 1) effect is the smallest."""
+    parts = [scenario.features, len(scenario.changes), len(scenario.contributing)]
+    own, change, effect = averages.split(parts, 1)
+    effect, smallest = effect.clamp_min(1.0).min(1, keepdim=True)
+    return own.clamp_min(1e-4), change.clamp_min(1e-6), effect, smallest
+
+
+def _figures(averages: Tensor, scenario: Scenario) -> Tensor:
+    own, change, effect, _ = _usual(averages, scenario)
+    return torch.cat([(-own).exp(), change.sqrt() / effect], 1)
+
+
 class Constrained:
     """Every requirement as a ratio to its bound; the gradient goes to each in proportion to that ratio.
 
@@ -85,12 +104,9 @@ class Constrained:
         self, outcome: Outcome, scenario: Scenario, averages: Tensor | None, step: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The ratios, weighted by themselves; the bare effects while warming up."""
-        own = -outcome.own.mean(1)
-        change = outcome.change.square().mean(1)
-        effect = outcome.effect[..., list(scenario.contributing)].mean(1)
-        now = torch.cat([own, change, effect], 1).detach()
-        averages = _average(averages, now, self.share)
-        usual_own, usual_change, usual_effect, smallest = self._usual(averages, scenario)
+        own, change, effect = _terms(outcome, scenario)
+        averages = _average(averages, torch.cat([own, change, effect], 1).detach(), self.share)
+        usual_own, usual_change, usual_effect, smallest = _usual(averages, scenario)
         growth = effect.gather(1, smallest) / usual_effect
         weights = ratios(self.figures(averages, scenario), scenario)
         terms = torch.cat([own / usual_own, 0.5 * change / usual_change - growth], 1)
@@ -99,15 +115,7 @@ class Constrained:
 
     def figures(self, averages: Tensor, scenario: Scenario) -> Tensor:
         """The geometric mean of the probability, and the root mean square of changes."""
-        own, change, effect, _ = self._usual(averages, scenario)
-        return torch.cat([(-own).exp(), change.sqrt() / effect], 1)
-
-    def _usual(self, averages: Tensor, scenario: Scenario) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Averages (n, F), (n, J) and (n, 1), and which (n, 1) effect is the smallest."""
-        parts = [scenario.features, len(scenario.changes), len(scenario.contributing)]
-        own, change, effect = averages.split(parts, 1)
-        effect, smallest = effect.clamp_min(1.0).min(1, keepdim=True)
-        return own.clamp_min(1e-4), change.clamp_min(1e-6), effect, smallest
+        return _figures(averages, scenario)
 
 
 class Dynamic:
@@ -147,11 +155,15 @@ class Dynamic:
         change = outcome.larger - smaller
         least = torch.minimum(outcome.larger.abs(), smaller.abs()).clamp_min(1e-12)
         keys = torch.cat([outcome.own.exp(), (change.abs() / least).tanh()], 2).mean(1).detach()
-        averages = torch.full_like(keys, self.start) if averages is None else averages
-        averages = averages.nan_to_num(self.start).lerp(keys, self.share)
+        terms = torch.cat(_terms(outcome, scenario), 1).detach()
+        if averages is None:
+            averages = torch.full_like(torch.cat([keys, terms], 1), torch.nan)
+        kappa, usual = averages.split([keys.shape[1], terms.shape[1]], 1)
+        kappa = kappa.nan_to_num(self.start).lerp(keys, self.share)
+        averages = torch.cat([kappa, _average(usual, terms, self.share)], 1)
         logit = outcome.logit.mean(1)
         warming = step < (200 if scenario.saturating else 300)
-        own, changed = averages.split([logit.shape[1], change.shape[2]], 1)
+        own, changed = kappa.split([logit.shape[1], change.shape[2]], 1)
         made = -10 * self._focal(own) * logit
         if scenario.name == "null":
             kept = outcome.own[..., 0]
@@ -162,8 +174,8 @@ class Dynamic:
         return torch.where(warming, -5 * logit.sum(1), made.sum(1) + forbidden.sum(1)), averages
 
     def figures(self, averages: Tensor, scenario: Scenario) -> Tensor:
-        """The keys: changes are by the smaller output, and not by the effect."""
-        return averages
+        """Of averages beside the keys, which tell changes by the smaller output, and not by the effect."""
+        return _figures(averages[:, scenario.features + len(scenario.changes) :], scenario)
 
     def _focal(self, key: Tensor) -> Tensor:
         key = key.clamp(1e-6, 1.0)

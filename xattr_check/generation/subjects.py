@@ -89,7 +89,8 @@ def make_subject(subject: Subject, maker: Maker, samples: Samples) -> Subject:
 def pack(maker: Maker, samples: Samples) -> Tensors:
     """Samples as a subject ships them: small, and checked against its model when they are loaded."""
     plan = maker.plan
-    about = {name: torch.tensor(getattr(plan, name)) for name in ("gap", "fixed", "noise")}
+    about = {name: torch.tensor(getattr(plan, name)) for name in ("gap", "fixed")}
+    about["noise"] = torch.tensor(plan.noise, dtype=torch.float64)
     return {**samples.tensors(), **about, "weights": _weights(maker.subject.model)}
 
 
@@ -150,16 +151,25 @@ def _make(subject: Subject, kind: Scenario, run: Run) -> tuple[Maker, Samples]:
     if len(made.samples) >= LEAST:
         return maker, made.samples
     figures = f"{len(made.samples)} of {made.started} started samples were certified"
-    if made.finished:
+    every = BLOCKS[run.budget] * BLOCK
+    if made.finished and (made.started == every or not len(made.samples)):
         raise Invalid(
             f"{figures}, at least {LEAST} have to be: this model does not let features be made for "
             f"{kind.name!r} with patches of {maker.plan.side} pixels; {render_misses(made.misses, kind)}"
+        )
+    onwards = (
+        "a run with --xattr-budget=standard goes on from there, and so does "
+        f"`xattr-check generate --scenario={kind.name} -n {ENOUGH}` with the options of this run that name "
+        "the subject, the seed, the device and the storage"
+    )
+    if made.finished:
+        raise Invalid(
+            f"{figures} in {made.seconds:.0f} s, at least {LEAST} have to be; --xattr-budget={run.budget} "
+            f"begins no others that would not be done within {BEGIN[run.budget]:.0f} s; {onwards}"
         )
     ahead = duration(made.pace * LIKELY * math.ceil(ENOUGH / BLOCK))
     raise Invalid(
         f"{figures} after {made.steps} steps and {made.seconds:.0f} s; --xattr-budget={run.budget} allows "
         f"{SECONDS[run.budget]:.0f} s, and {ENOUGH} samples, which decide most methods, would take {ahead} "
-        "here if they are as easy as most; a run with --xattr-budget=standard goes on from there, and so "
-        f"does `xattr-check generate --scenario={kind.name} -n {ENOUGH}` with the options of this run that "
-        "name the subject, the seed, the device and the storage"
+        f"here if they are as easy as most; {onwards}"
     )

@@ -3,9 +3,10 @@
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from subjects import columns
 from torch import Tensor, nn
+from torch.nn import functional
 
 from xattr_check import Subject, UsageError
 from xattr_check.battery.subjects import only_subject
@@ -39,7 +41,7 @@ class Colours(nn.Module):
     """Three logits, one for each colour: how much of it is brighter than noise is, saturating."""
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return 12 * torch.tanh(20 * (inputs - 1.5).relu().mean((2, 3)))
+        return 12 * torch.tanh(20 * functional.softplus(inputs - 1.5, beta=4).mean((2, 3)))
 
 
 class Deaf(Colours):
@@ -183,6 +185,7 @@ def test_what_lies_in_the_file(name: str, letters: str, classes: str, made: Path
     assert told["subject"] == "colours"
     assert (told["patch"], told["gap"], told["steps"], told["seed"]) == (4, int(name != "saturation"), 200, 0)
     assert (told["reference"], told["objective"]) == ("noise", "constrained")
+    assert (told["prior"], told["fixed"], told["noise"]) == ("pixels", True, 0.05)
 
 
 def test_packed_is_what_a_subject_ships(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +222,7 @@ def test_summary_says_the_figures(
     tensors = load_file("x.safetensors")
     assert len(lines) <= 10
     assert max(map(len, lines)) <= 80
-    assert re.fullmatch(r"saturation 2 samples; \d+ of the 32 that were started are certified", lines[0])
+    assert re.fullmatch(r"saturation 2 samples; \d+ of the 16 that were started are certified", lines[0])
     assert re.fullmatch(r"seconds    \d+\.\d, \d+\.\d\d for each certified sample", lines[1])
     figures = {line.split()[0]: re.findall(r"\d+\.\d+", line) for line in lines}
     assert figures["effect"] == [f"{tensors['certificate.effect'].quantile(0.5):.1f}"]
@@ -239,17 +242,17 @@ def test_fewer_than_wanted_is_exit_code_1_and_files_of_what_there_is(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(made)
-    first = command("--scenario=null", "-n", "33", "--out=all.safetensors")
+    first = command("--scenario=null", "-n", "33", "--out=all.safetensors", steps=40)
     assert first == 0
     monkeypatch.setattr("xattr_check.cli.generate.TRIES", 1)
     certified = len(load_file("all.safetensors")["composite"])
     capsys.readouterr()
-    assert command("--scenario=null", "-n", "64", f"--out={tmp_path / 'some.safetensors'}") == 1
+    assert command("--scenario=null", "-n", "64", f"--out={tmp_path / 'some.safetensors'}", steps=40) == 1
     told = capsys.readouterr()
     count = len(load_file(tmp_path / "some.safetensors")["composite"])
     assert certified <= count < 64
     assert told.err.splitlines()[-1] == (
-        f"xattr-check: {count} of the 64 samples that were wanted keep the certificate within 200 steps, of "
+        f"xattr-check: {count} of the 64 samples that were wanted keep the certificate within 40 steps, of "
         "64 that were started; try more --steps, another --patch or another --reference"
     )
 
@@ -260,7 +263,7 @@ def test_no_sample_at_all_writes_nothing(capsys: pytest.CaptureFixture[str]) -> 
     assert code == 1
     assert not Path("x.safetensors").exists()
     assert not list(Path("p").iterdir())
-    assert told.out.startswith("null       0 samples; 0 of the 32 that were started are certified\n")
+    assert told.out.startswith("null       0 samples; 0 of the 16 that were started are certified\n")
     assert "0 of the 1 samples that were wanted keep the certificate within 1 steps" in told.err
 
 
@@ -296,17 +299,59 @@ def test_interrupted_it_goes_on_where_it_was(
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in uninterrupted.items())
 
 
-def test_without_options_it_makes_what_runs_of_pytest_look_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    plans = []
+class Stopped(Exception):
+    """Before anything is made."""
 
-    def block(maker: Maker, number: int, watch: object) -> Samples:
-        plans.append(maker.plan)
-        raise KeyboardInterrupt
 
-    monkeypatch.setattr("xattr_check.cli.generate.block", block)
-    for make in (colours, with_reference):
-        assert main(["generate", f"--xattr-subject={HERE}:{make.__name__}", "--scenario=double"]) == 130
-        assert plans.pop() == Plan.of(make(), scenario("double"))
+@pytest.fixture
+def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
+    """The plans of whatever is about to be made, which is not."""
+    found: list[Plan] = []
+
+    def stop(maker: Maker, *_: object, **__: object) -> Samples:
+        found.append(maker.plan)
+        raise Stopped
+
+    monkeypatch.setattr("xattr_check.cli.generate.block", stop)
+    monkeypatch.setattr("xattr_check.generation.subjects.take", stop)
+    return found
+
+
+@pytest.mark.parametrize("make", [colours, with_reference])
+@pytest.mark.parametrize("name", ["null", "double", "single", "saturation"])
+def test_without_options_it_makes_what_runs_of_pytest_look_for(
+    name: str, make: Callable[[], Subject], plans: list[Plan], tmp_path: Path
+) -> None:
+    with pytest.raises(Stopped):
+        main(["generate", f"--xattr-subject={HERE}:{make.__name__}", f"--scenario={name}"])
+    with pytest.raises(Stopped):
+        generated(name)(make(), Run(store=Store(tmp_path)))
+    assert plans[0] == plans[1]
+    # Noise is as wide as suits the model, where there is any.
+    usual = Plan.of(make(), scenario(name))
+    assert plans[0] == (usual if make is with_reference else replace(usual, noise=0.05))
+
+
+@pytest.mark.parametrize(
+    ("options", "given"),
+    [
+        (["--prior=decoder"], {"prior": "decoder"}),
+        (["--objective=dynamic"], {"objective": "dynamic", "prior": "decoder"}),
+        (["--objective=dynamic", "--prior=pixels"], {"objective": "dynamic"}),
+        (["--placement=anywhere"], {"fixed": False}),
+        (["--placement=fixed"], {"fixed": True}),
+        (["--features=3", "--patch=4", "--xattr-seed=5"], {"seed": 5, "scenario": scenario("null", 3)}),
+        (["--reference=noise"], {"reference": "noise", "noise": 0.05}),
+        (["--reference=inputs"], {"reference": "inputs"}),
+    ],
+)
+def test_what_is_made_is_what_is_asked_for(
+    options: list[str], given: dict[str, Any], plans: list[Plan]
+) -> None:
+    with pytest.raises(Stopped):
+        command("--scenario=null", *options, subject="with_reference")
+    usual = Plan.of(with_reference(), scenario("null"), side=4, steps=200)
+    assert plans == [replace(usual, **given)]
 
 
 # Mistakes.
@@ -411,12 +456,6 @@ def test_samples_are_made_on_one_subject() -> None:
 # The progress.
 
 
-def empty(count: int, steps: int) -> Samples:
-    """Samples of which only the number and the steps are asked for."""
-    nothing = torch.zeros(count)
-    return Samples(nothing, nothing, nothing, nothing, torch.full((count,), steps), None)  # type: ignore[arg-type]
-
-
 class Clock:
     """Time that passes when it is told to."""
 
@@ -427,25 +466,25 @@ class Clock:
 
 def test_progress_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, stream = Clock(monkeypatch), io.StringIO()
-    meter = Meter(wanted=60, blocks=8, steps=100, stream=stream)
+    meter = Meter(wanted=30, blocks=8, steps=100, stream=stream)
     for step in range(51):  # two steps a second
         clock.now = step / 2
         meter(0, step, certified=step // 10)
     assert stream.getvalue().splitlines() == [
-        "2 certified of 60 wanted, 32 started; step 20 of 100, 10 s, at most 40 s more for these 32",
-        "4 certified of 60 wanted, 32 started; step 40 of 100, 20 s, at most 30 s more for these 32",
+        "2 certified of 30 wanted, 16 started; step 20 of 100, 10 s, at most 40 s more for these 16",
+        "4 certified of 30 wanted, 16 started; step 40 of 100, 20 s, at most 30 s more for these 16",
     ]
-    meter.finish_block(empty(32, steps=60))
+    meter.finish_block(16, steps=60)
     for step in range(41):
         clock.now = 30 + step / 2
         meter(1, step, certified=0)
     # Two blocks of 60 steps are enough at this yield: 60 more when the second begins, 20 when 40 are done.
     assert stream.getvalue().splitlines()[-3:] == [
-        "32 certified of 60 wanted, 64 started; step 0 of 100, 30 s, about 30 s more",
-        "32 certified of 60 wanted, 64 started; step 20 of 100, 40 s, about 20 s more",
-        "32 certified of 60 wanted, 64 started; step 40 of 100, 50 s, about 10 s more",
+        "16 certified of 30 wanted, 32 started; step 0 of 100, 30 s, about 30 s more",
+        "16 certified of 30 wanted, 32 started; step 20 of 100, 40 s, about 20 s more",
+        "16 certified of 30 wanted, 32 started; step 40 of 100, 50 s, about 10 s more",
     ]
-    meter.finish_block(empty(32, steps=60))
+    meter.finish_block(16, steps=60)
     assert meter.whole
     assert meter.seconds == 50
 
@@ -456,7 +495,7 @@ def test_a_slow_step_is_enough_to_foresee_the_rest(monkeypatch: pytest.MonkeyPat
     for step in range(2):
         clock.now = 28.0 * step
         meter(0, step, certified=0)
-    assert stream.getvalue().endswith("step 1 of 1500, 28 s, at most 11 h 40 min more for these 32\n")
+    assert stream.getvalue().endswith("step 1 of 1500, 28 s, at most 11 h 40 min more for these 16\n")
 
 
 def test_without_any_yield_all_that_may_be_started_is_foreseen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -466,10 +505,24 @@ def test_without_any_yield_all_that_may_be_started_is_foreseen(monkeypatch: pyte
         for step in range(10):
             meter(block, step, certified=0)
             clock.now += 2
-        meter.finish_block(empty(0, steps=0))
+        meter.finish_block(0, steps=10)
     meter(2, 0, certified=0)
     assert stream.getvalue().splitlines()[-1] == (
-        "0 certified of 32 wanted, 96 started; step 0 of 10, 40 s, about 40 s more"
+        "0 certified of 32 wanted, 48 started; step 0 of 10, 40 s, about 40 s more"
+    )
+
+
+def test_a_block_that_is_given_up_takes_fewer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And so will those that are still to come."""
+    clock, stream = Clock(monkeypatch), io.StringIO()
+    meter = Meter(wanted=32, blocks=4, steps=1500, stream=stream)
+    for step in range(600):
+        meter(0, step, certified=0)
+        clock.now += 1
+    meter.finish_block(0, steps=600)
+    meter(1, 0, certified=0)
+    assert stream.getvalue().splitlines()[-1] == (
+        "0 certified of 32 wanted, 32 started; step 0 of 1500, 10 min, about 30 min more"
     )
 
 
@@ -484,7 +537,7 @@ def test_progress_stays_on_one_line_of_a_terminal(monkeypatch: pytest.MonkeyPatc
         clock.now = step / 2
         meter(0, step, certified=3)
     assert "3 of 64 certified |" in stream.getvalue()
-    assert "step 50 of 100, 25 s, at most 25 s more for these 32" in stream.getvalue()
+    assert "step 50 of 100, 25 s, at most 25 s more for these 16" in stream.getvalue()
     assert "\n" not in stream.getvalue().removeprefix(begun)
     meter.close()
     assert stream.getvalue().rsplit("\r", 1)[-1].strip() == ""
@@ -492,10 +545,10 @@ def test_progress_stays_on_one_line_of_a_terminal(monkeypatch: pytest.MonkeyPatc
 
 def test_what_came_from_the_storage_is_not_counted_as_made() -> None:
     stored, resumed = (Meter(wanted=64, blocks=8, steps=100, stream=io.StringIO()) for _ in range(2))
-    stored.finish_block(empty(32, steps=60))
+    stored.finish_block(16, steps=60)
     assert not stored.whole
     resumed(0, 40, 0)
-    resumed.finish_block(empty(32, steps=60))
+    resumed.finish_block(16, steps=60)
     assert not resumed.whole
 
 

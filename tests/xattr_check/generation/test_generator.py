@@ -1,21 +1,13 @@
-from typing import Any
+from dataclasses import replace
 
 import pytest
 import torch
-from features import ChannelMeans, toy
+from features import ChannelMeans, Filters, Flat, maker, toy, windows
 from torch import Tensor, nn
 
 from xattr_check import Subject, UsageError
 from xattr_check.core.run import Run
-from xattr_check.generation.generator import Maker
-from xattr_check.generation.plan import Plan
-from xattr_check.generation.scenarios import scenario
-
-
-def maker(
-    run: Run, subject: Subject, name: str = "double", features: int | None = None, **options: Any
-) -> Maker:
-    return Maker(subject, Plan.of(subject, scenario(name, features), **options), run)
+from xattr_check.generation.generator import Maker, own_places
 
 
 def test_a_model_with_too_few_outputs(run: Run) -> None:
@@ -60,3 +52,116 @@ def test_where_no_gradient_reaches_the_inputs(model: nn.Module, where: str, run:
     with pytest.raises(UsageError) as raised:
         maker(run, toy(model))
     assert str(raised.value) == f"subject 'toy': no gradient reaches the inputs; it stops at {where}"
+
+
+# Places.
+
+
+@pytest.mark.parametrize("name", ["null", "single", "saturation"])
+def test_fixed_places(name: str, run: Run) -> None:
+    made = maker(run, toy(Flat()), name)
+    assert made.plan.fixed
+    seeds = torch.tensor(
+        [own_places(seed, sample << 32) for sample in (5, 6) for seed in range(3 * sample, 3 * sample + 3)]
+    )
+    references, places = made.draw(seeds, 4)
+    assert torch.equal(places[:3], places[:1, :1].expand(3, 4, -1, -1))
+    assert torch.equal(places[3:], places[3:4, :1].expand(3, 4, -1, -1))
+    assert not torch.equal(places[0], places[3])
+    assert len({tuple(image.flatten().tolist()) for image in references.flatten(0, 1)}) == 24
+    anywhere = maker(run, toy(Flat()), name, fixed=False).draw(seeds, 4)[1]
+    assert len({tuple(one.flatten().tolist()) for one in anywhere.flatten(0, 1)}) > 5
+
+
+def test_seeds_of_fixed_places() -> None:
+    seed, sample = 2**63 - 1, 2**62 + 12345
+    assert own_places(seed, sample) >> 32 == sample >> 32
+    assert own_places(seed, sample) % 2**32 == seed % 2**32
+
+
+# What patches start as, and lie on.
+
+
+def shades() -> Subject:
+    """Inputs (9, 3, 12, 16) of classes 0, 1 and 3, all different, and channels of ranges of their own."""
+    inputs = torch.rand(9, 3, 12, 16, generator=torch.Generator().manual_seed(0))
+    inputs = inputs * torch.tensor([1.0, 10.0, 0.1])[:, None, None] - 3
+    model = nn.Sequential(ChannelMeans(), nn.Linear(3, 4))
+    return Subject("shades", model, inputs, torch.tensor([0, 1, 3] * 3))
+
+
+def shares_of(made: Maker, inputs: Tensor) -> Tensor:
+    """Every piece (n, C, side, side) of some of the inputs, by the range that each channel has over all."""
+    every = made.subject.inputs.transpose(0, 1).flatten(1)
+    low, high = every.amin(1)[:, None, None], every.amax(1)[:, None, None]
+    return (windows(inputs, made.plan.side) - low) / (high - low)
+
+
+def is_one_of(piece: Tensor, pieces: Tensor) -> bool:
+    return float((pieces - piece).flatten(1).abs().amax(1).min()) < 1e-6
+
+
+@pytest.mark.parametrize(("name", "classes"), [("null", 2), ("single", 2), ("saturation", 1)])
+def test_pieces_are_of_inputs_of_the_class_that_they_make(name: str, classes: int, run: Run) -> None:
+    made = maker(run, shades(), name)
+    asked = torch.tensor([[0, 1], [1, 3], [3, 0], [1, 0]])[:, :classes]
+    found = made.pieces(asked, torch.Generator().manual_seed(0))
+    side, makes = made.plan.side, made.plan.scenario.makes
+    assert found.shape == (4 * len(makes), 3, side, side)
+    assert 0 <= found.min() < found.max() <= 1
+    wanted = [row[number] for row in asked.tolist() for number in makes]
+    for piece, number in zip(found, wanted, strict=True):
+        targets = made.subject.targets
+        assert is_one_of(piece, shares_of(made, made.subject.inputs[targets == number]))
+        assert not is_one_of(piece, shares_of(made, made.subject.inputs[targets != number]))
+    assert torch.equal(found, made.pieces(asked, torch.Generator().manual_seed(0)))
+    assert not torch.equal(found, made.pieces(asked, torch.Generator().manual_seed(1)))
+
+
+def test_pieces_are_of_any_input_where_none_is_of_the_class(run: Run) -> None:
+    made = maker(run, shades(), "single")
+    found = made.pieces(torch.tensor([[2, 0]]).repeat(60, 1), torch.Generator().manual_seed(0))
+    every = [shares_of(made, one[None]) for one in made.subject.inputs]
+    chosen = [[number for number, one in enumerate(every) if is_one_of(piece, one)] for piece in found]
+    assert all(len(one) == 1 for one in chosen)
+    assert {number for (number,) in chosen} == set(range(9))
+
+
+def test_pieces_lie_anywhere(run: Run) -> None:
+    """At every place at which there is room."""
+    inputs = torch.arange(8.0).expand(1, 1, 6, 8) + 8 * torch.arange(6.0)[:, None]
+    made = maker(run, Subject("grid", Filters(1), inputs, torch.tensor([0])), "single", side=4)
+    found = made.pieces(torch.tensor([[0, 1]]).repeat(200, 1), torch.Generator().manual_seed(0))
+    corners = (found[:, 0, 0, 0] * 47).round().int().tolist()
+    assert set(corners) == {8 * top + left for top in range(3) for left in range(5)}
+
+
+def test_a_channel_that_is_constant(run: Run) -> None:
+    subject = shades()
+    subject.inputs[:, 1] = 0.7
+    made = maker(run, subject)
+    found = made.pieces(torch.tensor([[0, 1]]), torch.Generator().manual_seed(0))
+    assert torch.isfinite(found).all()
+    assert not found[:, 1].any()
+    references, _ = made.draw(torch.tensor([1]), 2)
+    assert references[:, :, 1].eq(0.7).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_pieces_are_in_single_precision(dtype: torch.dtype, run: Run) -> None:
+    subject = shades()
+    made = maker(run, replace(subject, inputs=subject.inputs.to(dtype), model=subject.model.to(dtype)))
+    found = made.pieces(torch.tensor([[0, 1]]), torch.Generator().manual_seed(0))
+    assert found.dtype == torch.float32
+    assert 0 <= found.min() < found.max() <= 1
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.025])
+def test_noise_is_a_share_of_the_range(noise: float, run: Run) -> None:
+    made = maker(run, shades(), reference="noise")
+    made = Maker(made.subject, replace(made.plan, noise=noise), run)
+    found = made.references(200, torch.Generator().manual_seed(0))
+    span = (made.high - made.low).flatten()
+    middle = (made.high + made.low).flatten() / 2
+    torch.testing.assert_close(found.mean((0, 2, 3)), middle, rtol=0, atol=0.01 * float(span.max()))
+    torch.testing.assert_close(found.std((0, 2, 3)) / span, torch.full((3,), noise), rtol=0.02, atol=0)

@@ -7,12 +7,12 @@ from features import Bent, Given, given, network
 from torch import Tensor, nn
 
 from xattr_check.generation.certify import Outcome, Stage, Variant
-from xattr_check.generation.objectives import OBJECTIVES, Constrained, Dynamic, Objective
+from xattr_check.generation.objectives import OBJECTIVES, Constrained, Dynamic, Objective, ratios
 from xattr_check.generation.scenarios import Scenario, scenario
 
 KINDS = [("null", 2), ("null", 3), ("double", 2), ("double", 3), ("single", 1), ("saturation", 2)]
 KINDS += [("saturation", 3)]
-LATE = 1000  # past every warm-up
+LATE = torch.tensor([1000])  # past every warm-up
 
 
 def stage(kind: Scenario, model: nn.Module) -> Stage:
@@ -20,12 +20,12 @@ def stage(kind: Scenario, model: nn.Module) -> Stage:
 
 
 def losses(
-    objective: Objective, kind: Scenario, data: Given, averages: Tensor | None, step: int
+    objective: Objective, kind: Scenario, data: Given, averages: Tensor | None, steps: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss (n,), averages (n, T) and the gradient (n, F, C, side, side)."""
     patches = data[0].clone().requires_grad_()
     outcome = stage(kind, network()).outcome(patches, *data[1:], objective.variants(kind))
-    loss, averages = objective.loss(outcome, kind, averages, step)
+    loss, averages = objective.loss(outcome, kind, averages, steps.expand(len(patches)))
     (gradient,) = torch.autograd.grad(loss.sum(), patches)
     return loss.detach(), averages.detach(), gradient
 
@@ -40,11 +40,12 @@ def rows(data: Given, which: Tensor) -> Given:
 def test_samples_do_not_act_on_each_other(name: str, scenario_name: str, features: int) -> None:
     kind, objective = scenario(scenario_name, features), OBJECTIVES[name]
     data = given(kind, count=4)
-    _, averages, _ = losses(objective, kind, given(kind, count=4, seed=1), None, 0)
-    for step in (0, LATE):
-        whole = losses(objective, kind, data, averages, step)
+    _, averages, _ = losses(objective, kind, given(kind, count=4, seed=1), None, torch.tensor([0]))
+    averages[3] = torch.nan  # its attempt has just begun
+    for steps in (torch.zeros(4), LATE.repeat(4), torch.tensor([1000, 0, 250, 0])):
+        whole = losses(objective, kind, data, averages, steps)
         for which in (torch.tensor([2]), torch.tensor([3, 0])):
-            part = losses(objective, kind, rows(data, which), averages[which], step)
+            part = losses(objective, kind, rows(data, which), averages[which], steps[which])
             for one, other in zip(part, whole, strict=True):
                 torch.testing.assert_close(one, other[which])
         assert whole[2].flatten(2).ne(0).any(2).all()
@@ -132,7 +133,7 @@ def test_dynamic_keys_and_weights_by_hand() -> None:
     ratios = [0.5 / 1.0, 3.0 / 1.0, 0.1 / 1.0, 1.0 / 5.0]
     keys = [0.8, 0.3, *map(math.tanh, ratios)]
     kappa = [0.9 * 0.5 + 0.1 * key for key in keys]
-    assert averages[0].tolist() == pytest.approx(kappa)
+    assert averages[0, :6].tolist() == pytest.approx(kappa)
     expected = -10 * (focal(kappa[0]) * 4.0 + focal(kappa[1]) * 2.0)
     changes = [0.5, -3.0, 0.1, 1.0]
     expected += 5 * sum(focal(1 - k) * change**2 for k, change in zip(kappa[2:], changes, strict=True))
@@ -146,9 +147,10 @@ def test_dynamic_keys_and_weights_by_hand() -> None:
     assert made.logit.grad is not None
     assert made.logit.grad.flatten().tolist() == pytest.approx([-10 * focal(k) for k in kappa[:2]])
     _, again = Dynamic().loss(made, kind, averages, LATE)
-    assert again[0].tolist() == pytest.approx(
+    assert again[0, :6].tolist() == pytest.approx(
         [0.9 * k + 0.1 * key for k, key in zip(kappa, keys, strict=True)]
     )
+    assert torch.equal(again[:, 6:], averages[:, 6:])  # those of the same outcome
 
 
 def test_dynamic_holds_the_contributing_feature_at_its_softmax() -> None:
@@ -157,7 +159,7 @@ def test_dynamic_holds_the_contributing_feature_at_its_softmax() -> None:
         made = outcome([probability, 0.3], [4.0, 2.0], [1.5, 1.2], [1.0, 1.1])
         loss, averages = Dynamic().loss(made, kind, None, LATE)
         cross_entropy = -0.95 * math.log(probability) - 0.05 * math.log(1 - probability)
-        kappa = averages[0].tolist()
+        kappa = averages[0, :4].tolist()
         expected = 10 * cross_entropy - 10 * focal(kappa[1]) * 2.0
         expected += 5 * (focal(1 - kappa[2]) * 0.25 + focal(1 - kappa[3]) * 0.01)
         assert loss.item() == pytest.approx(expected)
@@ -177,8 +179,8 @@ def test_dynamic_warms_up_on_the_bare_logits(name: str, warm_up: int) -> None:
     kind = scenario(name)
     if name == "saturation":
         made = outcome([0.8, 0.3], [4.0, 2.0], [1.5] * 2, [1.0] * 2)
-    before, _ = Dynamic().loss(made, kind, None, warm_up - 1)
-    after, _ = Dynamic().loss(made, kind, None, warm_up)
+    before, _ = Dynamic().loss(made, kind, None, torch.tensor([warm_up - 1]))
+    after, _ = Dynamic().loss(made, kind, None, torch.tensor([warm_up]))
     assert before.item() == pytest.approx(-30)
     assert after.item() != pytest.approx(-30)
 
@@ -226,8 +228,8 @@ def test_constrained_averages_are_running() -> None:
     kind = scenario("single")
     first = outcome([0.8], [6.0], [1.5], [1.0])
     second = outcome([0.4], [3.0], [2.0], [1.0])
-    _, averages = Constrained().loss(first, kind, None, 0)
-    _, averages = Constrained().loss(second, kind, averages, 1)
+    _, averages = Constrained().loss(first, kind, None, torch.tensor([0]))
+    _, averages = Constrained().loss(second, kind, averages, torch.tensor([1]))
     expected = [
         0.9 * -math.log(0.8) + 0.1 * -math.log(0.4), 0.9 * 0.25 + 0.1 * 1.0, 0.9 * 5.0 + 0.1 * 2.0,
     ]  # fmt: skip
@@ -237,16 +239,76 @@ def test_constrained_averages_are_running() -> None:
 def test_constrained_warms_up_on_the_bare_effects() -> None:
     kind = scenario("null")
     made = outcome([0.8, 0.4], [6.0, 3.0], [1.5, 2.0], [1.0, 1.0])
-    loss, _ = Constrained().loss(made, kind, None, Constrained.warm_up - 1)
-    assert loss.item() == pytest.approx(-math.log(0.8) - math.log(0.4) - 5.0 / 10)
+    loss, _ = Constrained().loss(made, kind, None, torch.tensor([Constrained.warm_up - 1]))
+    bare = -math.log(0.8) - math.log(0.4) - 5.0 / 10
+    assert loss.item() == pytest.approx(bare)
+    loss, _ = Constrained().loss(made, kind, None, torch.tensor([Constrained.warm_up]))
+    assert loss.item() != pytest.approx(bare)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_averages_begin_anew_where_they_are_not_numbers(name: str) -> None:
+    """Those of one sample, and as if it were the first step; the other's go on."""
+    kind, objective = scenario("double"), OBJECTIVES[name]
+    data = given(kind, count=2)
+    _, before, _ = losses(objective, kind, given(kind, count=2, seed=1), None, LATE)
+    _, first, _ = losses(objective, kind, data, None, LATE)
+    _, going_on, _ = losses(objective, kind, data, before, LATE)
+    before[1] = torch.nan
+    _, found, _ = losses(objective, kind, data, before, LATE)
+    assert torch.equal(found, torch.stack([going_on[0], first[1]]))
+    assert not torch.allclose(first[0], going_on[0])
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_figures_by_hand(name: str) -> None:
+    """Probabilities, and changes by the smaller effect, 4; nothing is told of smaller effects than 1."""
+    kind, objective = scenario("double"), OBJECTIVES[name]
+    made = outcome([0.8, 0.3], [6.0, 5.0], [1.5, -2.0, 1.1, 6.0], [1.0, 1.0, 1.0, 5.0])
+    _, averages = objective.loss(made, kind, None, LATE)
+    found = objective.figures(averages, kind)
+    assert found[0].tolist() == pytest.approx([0.8, 0.3, 0.5 / 4, 3.0 / 4, 0.1 / 4, 1.0 / 4])
+    weak = outcome([0.8, 0.3], [1.5, 5.0], [1.5, -2.0, 1.1, 6.0], [1.0, 1.0, 1.0, 5.0])
+    _, averages = objective.loss(weak, kind, None, LATE)
+    assert objective.figures(averages, kind)[0, 2:].tolist() == pytest.approx([0.5, 3.0, 0.1, 1.0])
+    assert objective.figures(averages * torch.nan, kind).isnan().all()
+
+
+def test_figures_over_draws_and_steps() -> None:
+    """The geometric mean of the probability and the root mean square of changes, over both."""
+    kind = scenario("single")
+    own = torch.tensor([[[0.9], [0.6]]], dtype=torch.float64).log()
+    change = torch.tensor([[[1.0], [2.0]]], dtype=torch.float64)
+    effect = torch.full_like(change, 5.0)
+    two = Outcome(own, effect, effect, change, 0 * change, effect[..., 0])
+    _, averages = Constrained().loss(two, kind, None, LATE)
+    expected = [math.sqrt(0.9 * 0.6), math.sqrt((1 + 4) / 2) / 5]
+    assert Constrained().figures(averages, kind)[0].tolist() == pytest.approx(expected)
+    _, averages = Constrained().loss(outcome([0.5], [6.0], [3.0], [0.0]), kind, averages, LATE)
+    expected = [expected[0] ** 0.9 * 0.5**0.1, math.sqrt(0.9 * 2.5 + 0.1 * 9) / 5]
+    assert Constrained().figures(averages, kind)[0].tolist() == pytest.approx(expected)
+
+
+def test_ratios_to_what_is_aimed_at() -> None:
+    kind = scenario("null")
+    aimed = [math.exp(-0.02), math.exp(-0.02), 0.04, 0.04]
+    assert ratios(torch.tensor([aimed]), kind)[0].tolist() == pytest.approx([1, 1, 1, 1], rel=1e-4)
+    found = ratios(torch.tensor([[0.5, 1.0, 0.4, 0.0]]), kind)[0].tolist()
+    assert found == pytest.approx([math.log(2) / 0.02, 0, 10, 0])
+    assert ratios(torch.tensor([[0.0, 1.0, 0.1, 0.1]]), kind)[0, 0] == math.inf
 
 
 def test_rates() -> None:
-    assert [Constrained().rate(at) for at in (0, 0.5, 0.75, 1)] == pytest.approx([1, 0.525, 0.2875, 0.05])
-    assert [Dynamic().rate(at) for at in (0, 1)] == [1, 1]
+    """Of each sample by how far its own attempt is."""
+    found = Constrained().rate(torch.tensor([0, 0.5, 0.75, 1]))
+    assert found.tolist() == pytest.approx([1, 0.505, 0.01 + 0.495 * (1 - math.sqrt(0.5)), 0.01])
+    assert Dynamic().rate(torch.tensor([0, 0.5, 1])).tolist() == [1, 1, 1]
     one = nn.Parameter(torch.zeros(1))
-    assert isinstance(Constrained().optimizer([one]), torch.optim.Adam)
-    assert isinstance(Dynamic().optimizer([one]), torch.optim.RMSprop)
+    adam, rmsprop = (objective.optimizer([one], 3e-3) for objective in (Constrained(), Dynamic()))
+    assert isinstance(adam, torch.optim.Adam)
+    assert isinstance(rmsprop, torch.optim.RMSprop)
+    assert adam.param_groups[0]["lr"] == 3e-3
+    assert rmsprop.param_groups[0]["lr"] == pytest.approx(5e-3)  # the released rate, of a decoder
 
 
 @pytest.mark.parametrize(
@@ -272,7 +334,7 @@ def test_violations_fall_on_a_toy_model(name: str, scenario_name: str) -> None:
     averages = None
     for step in range(150) if name == "constrained" else range(150, 400):
         outcome = made.outcome(raw.tanh(), classes, references, places, objective.variants(kind))
-        loss, averages = objective.loss(outcome, kind, averages, step)
+        loss, averages = objective.loss(outcome, kind, averages, torch.full((4,), step))
         optimizer.zero_grad()
         loss.sum().backward()
         optimizer.step()

@@ -25,6 +25,17 @@ def test_defaults(size: tuple[int, int], side: int, gap: int) -> None:
     assert Plan.of(subject, scenario("saturation")).gap == 0
     without = replace(subject, reference=None)
     assert Plan.of(without, scenario("null")).reference == "noise"
+    assert (made.prior, made.fixed, made.noise) == ("pixels", True, 0.1)
+    assert made == Plan(scenario("null"), side, gap, "subject")
+
+
+def test_the_prior_is_that_of_the_paper_where_the_objective_is() -> None:
+    subject, kind = toy(), scenario("null")
+    assert Plan.of(subject, kind, objective="dynamic").prior == "decoder"
+    for objective in ("dynamic", "constrained"):
+        for prior in ("pixels", "decoder"):
+            assert Plan.of(subject, kind, objective=objective, prior=prior).prior == prior
+    assert not Plan.of(subject, kind, fixed=False).fixed
 
 
 @pytest.mark.parametrize("size", [(12, 12), (16, 24), (32, 32), (48, 30), (224, 224)])
@@ -50,6 +61,7 @@ def test_mistakes() -> None:
         "objective 'best': expected one of constrained, dynamic": (
             lambda: Plan.of(subject, kind, objective="best")
         ),
+        "prior 'network': expected one of pixels, decoder": lambda: Plan.of(subject, kind, prior="network"),
         "patch=3: expected at least 4 pixels": lambda: Plan.of(subject, kind, side=3),
         "patch=13: expected at most 12 pixels, the smaller side of 12×12 inputs": (
             lambda: Plan.of(subject, kind, side=13)

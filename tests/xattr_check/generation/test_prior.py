@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xattr_check.generation.prior import Decoders
+from xattr_check.generation.prior import INSIDE, PRIORS, Decoders, Pixels, Prior
 
 
 def decoders(count: int = 3, channels: int = 3, side: int = 9, seed: int = 0) -> Decoders:
@@ -94,3 +94,68 @@ def test_seeds_are_not_learnt_but_saved() -> None:
     made = decoders()
     assert "seeds" in made.state_dict()
     assert not made.seeds.requires_grad
+
+
+# Pixels.
+
+
+def pieces(count: int = 4, channels: int = 3, side: int = 9, seed: int = 0) -> Tensor:
+    return torch.rand(count, channels, side, side, generator=torch.Generator().manual_seed(seed))
+
+
+def test_pixels_start_as_pieces() -> None:
+    """But for what is as dark or as bright as can be, of which there would be no way back."""
+    given = pieces()
+    given[0, 0, 0, :2] = torch.tensor([0.0, 1.0])
+    with torch.no_grad():
+        found = Pixels(given)()
+    torch.testing.assert_close(found, given.clamp(INSIDE, 1 - INSIDE))
+    assert found[0, 0, 0, :2].tolist() == pytest.approx([0.02, 0.98])
+    assert INSIDE == 0.02
+
+
+def test_pixels_stay_in_the_range_and_can_get_anywhere() -> None:
+    made = Pixels(torch.tensor([0.0, 0.5, 1.0]).reshape(1, 1, 1, 3))
+    with torch.no_grad():
+        made.logits += torch.tensor([9.0, -9.0, -9.0])
+        found = made().flatten().tolist()
+    assert 0 <= min(found) < 0.01
+    assert found[0] > 0.99
+    with torch.no_grad():
+        made.logits.mul_(1e9)
+        assert made().aminmax() == (0, 1)
+
+
+def test_no_pixel_acts_on_another() -> None:
+    made = Pixels(pieces())
+    before = made().detach()
+    with torch.no_grad():
+        made.logits[2, 1, 3, 4] += 1
+    assert (made() != before).nonzero().tolist() == [[2, 1, 3, 4]]
+
+
+# By name.
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_each_prior_is_of_so_many_patches(name: str) -> None:
+    """The first axis of every tensor is that of the patches, and what is made of one is its own."""
+    made = PRIORS[name](pieces(side=7), torch.Generator().manual_seed(0))
+    assert isinstance(made, Prior)
+    assert made().shape == (4, 3, 7, 7)
+    assert all(len(tensor) == 4 for tensor in made.state_dict().values())
+    before = made().detach()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter[1] += torch.randn_like(parameter[1])
+        changed = (made() != before).flatten(1).any(1)
+    assert changed.tolist() == [False, True, False, False]
+    assert 0 < made.share < 1 <= made.attempt
+    assert made.rate > 0
+
+
+def test_decoders_leave_pieces_aside() -> None:
+    one, other = (PRIORS["decoder"](pieces(seed=seed), torch.Generator().manual_seed(3)) for seed in (0, 1))
+    assert torch.equal(one(), other())
+    one, other = (PRIORS["decoder"](pieces(), torch.Generator().manual_seed(seed)) for seed in (3, 4))
+    assert not torch.isclose(one(), other()).all()

@@ -1,3 +1,4 @@
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -6,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from broken_anywhere import BROKEN
-from features import Bent, ChannelMeans, toy
+from features import Alike, Bent, ChannelMeans, maker, small_blocks, toy
 from judging import judge, shared_folder
 from subjects import columns
 from torch import Tensor, nn
@@ -15,10 +16,12 @@ from xattr_check import Invalid, Store, Subject, Undefined, load_method
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.recipe import Recipe
 from xattr_check.core.run import Run
-from xattr_check.generation import blocks
 from xattr_check.generation import subjects as module
-from xattr_check.generation.blocks import Block, block, take
+from xattr_check.generation.blocks import block, take
+from xattr_check.generation.certify import DRAWS
 from xattr_check.generation.generator import Maker
+from xattr_check.generation.noise import calmed
+from xattr_check.generation.optimisation import Block
 from xattr_check.generation.plan import Plan
 from xattr_check.generation.samples import Samples
 from xattr_check.generation.scenarios import scenario
@@ -27,18 +30,10 @@ from xattr_check.generation.subjects import generated, make_subject, pack
 
 @pytest.fixture(autouse=True, scope="module")
 def _small() -> Iterator[None]:
-    """Blocks of a few samples, certified early; few are enough."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "BLOCK": 6,
-            "FIRST": 20,
-            "EVERY": 20,
-            "LIKELY": 20,
-            "SCREENS": ((4, 0.8), (8, 0.8)),
-        }.items():
-            patch.setattr(blocks, name, value)
-        patch.setattr(module, "BLOCK", 6)
+    """Few samples are enough."""
+    with small_blocks(6) as patch:
         patch.setattr(module, "LEAST", 3)
+        patch.setattr(module, "BLOCKS", {"quick": 1, "standard": 2, "full": 3})
         yield
 
 
@@ -54,9 +49,8 @@ def made(_small: None, tmp_path_factory: pytest.TempPathFactory) -> Made:
     run = Run(store=Store(shared_folder(tmp_path_factory, "made features")))
 
     def samples(name: str, features: int | None = None) -> tuple[Maker, Samples]:
-        subject = toy(MODELS[name])
-        maker = Maker(subject, Plan.of(subject, scenario(name, features), steps=200), run)
-        return maker, take(maker, 1).samples
+        made = maker(run, toy(MODELS[name]), name, features)
+        return made, take(made, 1).samples
 
     return {name: samples(name) for name in MODELS} | {"three": samples("null", 3)}
 
@@ -75,7 +69,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     certify = Maker.certify
 
     def counted(maker: Maker, patches: Tensor, classes: Tensor, seeds: Tensor, *count: int) -> Any:
-        seen.append((len(patches), *(count or (blocks.DRAWS,))))
+        seen.append((len(patches), *(count or (DRAWS,))))
         return certify(maker, patches, classes, seeds, *count)
 
     monkeypatch.setattr(Maker, "certify", counted)
@@ -101,7 +95,8 @@ def test_the_truth_is_right_pixel_by_pixel(case: str, made: Made, run: Run) -> N
         generator = torch.Generator().manual_seed(seed)
         assert given.reference is not None
         image = given.reference(1, generator)[0]
-        places = maker.plan.place(1, (12, 12), generator)[0].tolist()
+        own = torch.Generator().manual_seed(seed >> 32)
+        places = maker.plan.place(1, (12, 12), own)[0].tolist()
         every = []
         for feature, (top, left) in enumerate(places):
             image[:, top : top + side, left : left + side] = samples.patches[row, feature]
@@ -183,7 +178,7 @@ def test_the_oracle_shows_what_makes_each_output(case: str, made: Made, run: Run
 def test_what_ships_is_verified_once(made: Made, run: Run, counts: list[tuple[int, int]]) -> None:
     given, count = shipping(made, "null"), len(made["null"][1])
     first = generated("null")(given, run)
-    assert sorted(counts) == [(count, 1), (count, blocks.DRAWS)]
+    assert sorted(counts) == [(count, 1), (count, DRAWS)]
     counts.clear()
     again = generated("null")(given, Run(store=run.store))
     assert counts == []
@@ -191,7 +186,7 @@ def test_what_ships_is_verified_once(made: Made, run: Run, counts: list[tuple[in
     counts.clear()
     # Of another model nothing is known yet.
     generated("null")(shipping(made, "null", ChannelMeans(101)), Run(store=run.store))
-    assert sorted(counts) == [(count, 1), (count, blocks.DRAWS)]
+    assert sorted(counts) == [(count, 1), (count, DRAWS)]
 
 
 def test_of_many_that_ship_a_few_are_drawn_again_where_they_are_of_this_model(
@@ -200,14 +195,14 @@ def test_of_many_that_ship_a_few_are_drawn_again_where_they_are_of_this_model(
     monkeypatch.setattr(module, "SPOT", 2)
     count = len(made["null"][1])
     assert len(generated("null")(shipping(made, "null"), run).inputs) == count
-    assert sorted(counts) == [(2, blocks.DRAWS), (count, 1)]
+    assert sorted(counts) == [(2, DRAWS), (count, 1)]
     counts.clear()
     # Of other weights, whatever a few samples say, and of the same weights in another function.
     generated("null")(shipping(made, "null", Leaky(0.001)), run)
-    assert sorted(counts) == [(count, 1), (count, blocks.DRAWS)]
+    assert sorted(counts) == [(count, 1), (count, DRAWS)]
     counts.clear()
     generated("null")(shipping(made, "null", ChannelMeans(101)), run)
-    assert sorted(counts)[-2:] == [(count, 1), (count, blocks.DRAWS)]
+    assert sorted(counts)[-2:] == [(count, 1), (count, DRAWS)]
 
 
 class Leaky(ChannelMeans):
@@ -265,7 +260,7 @@ def test_what_does_not_ship_is_made(run: Run, monkeypatch: pytest.MonkeyPatch) -
     given = toy(ChannelMeans(100))
     found = generated("single")(given, run)
     maker = Maker(given, Plan.of(given, scenario("single")), run)
-    samples = block(maker, 0)
+    samples = block(maker, 0).samples
     assert 3 <= len(samples) == len(found.inputs)
     assert torch.equal(found.inputs, make_subject(given, maker, samples).inputs)
 
@@ -282,20 +277,124 @@ def test_the_seed_of_the_run_is_that_of_the_samples(run: Run) -> None:
     assert one.fingerprint != other.fingerprint
 
 
-class Alike(ChannelMeans):
-    def forward(self, inputs: Tensor) -> Tensor:
-        return super().forward(inputs).mean(1, keepdim=True).expand(-1, 3)
-
-
-def test_a_model_that_lets_nothing_be_made(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few steps, all of which are taken."""
     of = Plan.of
-    monkeypatch.setattr(Plan, "of", lambda *args, **options: of(*args, steps=20, **options))
+    monkeypatch.setattr(Plan, "of", lambda *args, **options: of(*args, steps=60, **options))
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_model_that_lets_nothing_be_made(run: Run) -> None:
     with pytest.raises(Invalid) as raised:
-        generated("double")(toy(Alike()), run)
+        generated("single")(toy(Alike()), run)
     assert str(raised.value) == (
         "0 of 6 started samples were certified, at least 3 have to be: this model does not let features be "
-        "made for 'double' with patches of 5 pixels"
+        "made for 'single' with patches of 5 pixels; for 6 of the 6 others it is the probability of the "
+        "class that a makes alone that stands in the way: it is 0.33 and has to be 0.94"
     )
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_model_in_which_nothing_saturates(run: Run) -> None:
+    with pytest.raises(Invalid) as raised:
+        generated("saturation")(toy(ChannelMeans(200)), run)
+    assert re.sub(r"\d\.\d\d of", "… of", str(raised.value)).endswith(
+        "does to output a that stands in the way: it comes to … of the effect and may be about 0.09, since "
+        "what the patches do adds up"
+    )
+
+
+class NeverANumber(ChannelMeans):
+    """None where there is a patch, whose corner is not that of the data."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        known = inputs[:, :1, 0, 0] == -1
+        return super().forward(inputs) * torch.where(known, 1.0, torch.nan)
+
+
+def test_a_model_that_returns_no_numbers(run: Run) -> None:
+    with pytest.raises(Invalid, match=r"with patches of 5 pixels; their outputs are not finite numbers$"):
+        generated("double")(toy(NeverANumber()), run)
+
+
+def test_too_few_where_no_others_would_be_done_in_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More time would make more: the model is not to blame."""
+    made = take(maker(run, toy(ChannelMeans(100)), "single"), 1)
+    few = replace(made, samples=made.samples[:2], misses=torch.zeros(4, 2), seconds=41.3)
+    monkeypatch.setitem(module.BLOCKS, "quick", 4)
+    monkeypatch.setattr(module, "take", lambda *args, **options: few)
+    with pytest.raises(Invalid) as raised:
+        generated("single")(toy(ChannelMeans(100)), run)
+    assert str(raised.value) == (
+        "2 of 6 started samples were certified in 41 s, at least 3 have to be; --xattr-budget=quick begins "
+        "no others that would not be done within 45 s; a run with --xattr-budget=standard goes on from "
+        "there, and so does `xattr-check generate --scenario=single -n 6` with the options of this run that "
+        "name the subject, the seed, the device and the storage"
+    )
+    # All that may be started were, or the first ones came to none.
+    for other in (replace(few, started=24), replace(few, samples=made.samples[:0])):
+        monkeypatch.setattr(module, "take", lambda *args, other=other, **options: other)
+        with pytest.raises(Invalid, match="this model does not let features be made"):
+            generated("single")(toy(ChannelMeans(100)), run)
+
+
+def test_each_budget_asks_for_its_own(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, float, float]] = []
+
+    def noted(made: Maker, blocks: int, seconds: float, begin: float) -> Any:
+        asked.append((blocks, seconds, begin))
+        return take(made, 1)
+
+    monkeypatch.setattr(module, "take", noted)
+    for budget in ("quick", "standard", "full"):
+        generated("single")(toy(ChannelMeans(100)), Run(store=run.store, budget=budget))
+    assert asked == [(1, 150, 45), (2, math.inf, math.inf), (3, math.inf, math.inf)]
+
+
+# How wide the noise is.
+
+
+def noisy() -> Subject:
+    """Whose outputs vary so little over its inputs that the noise of a tenth of the range is loud."""
+    return replace(toy(ChannelMeans(400)), reference=None)
+
+
+def test_features_are_made_on_quiet_noise(run: Run) -> None:
+    given = noisy()
+    quiet = calmed(maker(run, given, "single", steps=1500))
+    assert quiet.plan.noise == 0.0125
+    found = generated("single")(given, run)
+    samples = block(quiet, 0).samples
+    assert torch.equal(found.inputs, make_subject(given, quiet, samples).inputs)
+    outside = found.inputs[~found.truth["mask"].expand_as(found.inputs)]
+    assert float(outside.std()) == pytest.approx(0.0125 * 2, rel=0.1)
+
+
+def test_how_wide_the_noise_was_ships(run: Run) -> None:
+    given = noisy()
+    quiet = calmed(maker(run, given, "single"))
+    samples = take(quiet, 1).samples
+    packed = pack(quiet, samples)
+    assert packed["noise"].item() == 0.0125
+    assert packed["fixed"].item() is True
+    found = generated("single")(replace(given, generated={"single": packed}), run)
+    assert torch.equal(found.inputs, make_subject(given, quiet, samples).inputs)
+    # What does not say it was made on noise of a tenth of the range.
+    loud = Maker(given, replace(quiet.plan, noise=0.1), run)
+    kept = loud.certify(samples.patches, samples.classes, samples.draws).holds
+    kept &= loud.certify(samples.patches, samples.classes, samples.composite, 1).holds
+    del packed["noise"]
+    given = replace(given, generated={"single": packed})
+    if kept.sum() < 3:
+        with pytest.raises(Invalid, match="keep their certificate"):
+            generated("single")(given, run)
+    else:
+        found = generated("single")(given, run)
+        assert torch.equal(found.inputs, make_subject(given, loud, samples[kept.nonzero().squeeze(1)]).inputs)
+
+
+# What there is time for.
 
 
 def test_too_little_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,10 +404,10 @@ def test_too_little_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(Invalid) as raised:
             generated("single")(given, run)
     assert re.sub(r"and \d+ s|take \d+ (s|min)", "…", str(raised.value)) == (
-        "0 of 6 started samples were certified after 1 of at most 1500 steps …; --xattr-budget=quick allows "
-        "0 s, and all steps would … here; a run with --xattr-budget=standard goes on from there, and so "
-        "does `xattr-check generate --scenario=single -n 6` with the options of this run that name the "
-        "subject, the seed, the device and the storage"
+        "0 of 6 started samples were certified after 1 steps …; --xattr-budget=quick allows 0 s, and 32 "
+        "samples, which decide most methods, would … here if they are as easy as most; a run with "
+        "--xattr-budget=standard goes on from there, and so does `xattr-check generate --scenario=single "
+        "-n 32` with the options of this run that name the subject, the seed, the device and the storage"
     )
     taken: list[int] = []
     advance = Block.advance
@@ -322,8 +421,7 @@ def test_too_little_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert taken[0] == 1
 
 
-def test_a_larger_budget_makes_more(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(module.BLOCKS, "standard", 2)
+def test_a_larger_budget_makes_more(run: Run) -> None:
     quick = generated("single")(toy(ChannelMeans(100)), run)
     standard = generated("single")(toy(ChannelMeans(100)), Run(store=run.store, budget="standard"))
     assert len(standard.inputs) > len(quick.inputs)
@@ -371,20 +469,20 @@ def test_a_gpu_makes_features(run: Run) -> None:
     assert found.inputs.device.type == "cuda"
 
 
-def test_labels_have_features_too(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+def test_labels_have_features_too(run: Run) -> None:
     """Each makes a label of its own, whose sigmoid says so, and others may hold beside it."""
-    monkeypatch.setattr(blocks, "BLOCK", 32)
     subject = replace(toy(ChannelMeans(100)), output="labels")
-    found = generated("null")(subject, run)
-    with torch.no_grad():
-        shown = subject.model(found.inputs).sigmoid()
-    assert len(found.inputs) == 32
-    assert bool((shown.gather(1, found.targets[:, None]) > 0.94).all())
-    # By the softmax each would leave the other less than a half.
-    assert float(shown.gather(1, found.truth["other_target"][:, None]).mean()) > 0.8
-    right, broken = "xattr:occlusion?window=5", BROKEN["another_target"].on("another_target", subject)
-    verdicts = [judge("null_feature", method, subject, run) for method in (right, broken)]
-    assert [one.status for one in verdicts] == ["pass", "fail"], verdicts
+    with small_blocks(32):
+        found = generated("null")(subject, run)
+        with torch.no_grad():
+            shown = subject.model(found.inputs).sigmoid()
+        assert len(found.inputs) == 32
+        assert bool((shown.gather(1, found.targets[:, None]) > 0.94).all())
+        # By the softmax each would leave the other less than a half.
+        assert float(shown.gather(1, found.truth["other_target"][:, None]).mean()) > 0.8
+        right, broken = "xattr:occlusion?window=5", BROKEN["another_target"].on("another_target", subject)
+        verdicts = [judge("null_feature", method, subject, run) for method in (right, broken)]
+        assert [one.status for one in verdicts] == ["pass", "fail"], verdicts
 
 
 @pytest.mark.parametrize("output", ["value", "margin"])
