@@ -6,6 +6,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from xattr_check.battery.battery import run_of
 from xattr_check.battery.subjects import only_subject
 from xattr_check.cli import sheets
@@ -16,10 +19,11 @@ from xattr_check.config.xattr_yaml import of_folder
 from xattr_check.core.state import full_precision
 from xattr_check.errors import UsageError
 from xattr_check.generation import export
-from xattr_check.generation.blocks import SNAPSHOT, block
+from xattr_check.generation.blocks import SNAPSHOT, Made, block
 from xattr_check.generation.certify import MEDIAN, NINETIETH, REACH, SOFTMAX
+from xattr_check.generation.explain import bounds, median_figures, reasons, render_misses, requirements
 from xattr_check.generation.generator import Maker
-from xattr_check.generation.noise import calmed
+from xattr_check.generation.noise import calmed, unrest
 from xattr_check.generation.objectives import OBJECTIVES
 from xattr_check.generation.optimisation import BLOCK
 from xattr_check.generation.plan import REFERENCES, Plan
@@ -112,6 +116,12 @@ def add(parser: Parser) -> None:
         default=1500,
         help="after which a sample that is not certified is given up (default: 1500)",
     )
+    what.add_argument(
+        "--explain",
+        action="store_true",
+        help="say of every requirement how near samples without a certificate came, and of how many it is in "
+        "the way",
+    )
     where = parser.add_argument_group("where it is written, whole or not at all")
     where.add_argument("--out", type=Path, metavar="FILE", help="images with their certificate, safetensors")
     where.add_argument(
@@ -177,9 +187,11 @@ def _run(arguments: argparse.Namespace) -> int:
         f"at most {blocks * BLOCK} samples are started, {BLOCK} at a time"
     )
     with full_precision(shared.device):
-        samples = _make_samples(maker, meter, blocks, arguments.count)
+        samples, misses = _make_samples(maker, meter, blocks, arguments.count)
+        if arguments.explain:
+            print("\n".join(_explanation(maker, misses)))
     written = _write(arguments, maker, samples[: arguments.count]) if len(samples) else []
-    return _tell(arguments, maker, meter, samples, written)
+    return _tell(arguments, maker, meter, samples, misses, written)
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
@@ -208,19 +220,33 @@ def _check_files(arguments: argparse.Namespace, kind: Scenario) -> None:
             check_writable(path, f"--{option}")
 
 
-def _make_samples(maker: Maker, meter: Meter, blocks: int, count: int) -> Samples:
-    """The samples of as few blocks as it takes."""
-    parts: list[Samples] = []
+def _make_samples(maker: Maker, meter: Meter, blocks: int, count: int) -> tuple[Samples, Tensor]:
+    """The samples of as few blocks as it takes, of one where that came to none, and what came near."""
+    parts: list[Made] = []
     try:
         for number in range(blocks):
-            made = block(maker, number, meter)
-            parts.append(made.samples)
-            meter.finish_block(len(made.samples), made.steps)
-            if meter.certified >= count:
+            parts.append(block(maker, number, meter))
+            meter.finish_block(len(parts[-1].samples), parts[-1].steps)
+            if meter.certified >= count or not meter.certified:
                 break
     finally:
         meter.close()
-    return Samples.joined(parts)
+    return Samples.joined([part.samples for part in parts]), torch.cat([part.misses for part in parts])
+
+
+def _explanation(maker: Maker, misses: Tensor) -> list[str]:
+    """Every requirement, of how many samples it is what they fail by most, and what it came to."""
+    kind = maker.plan.scenario
+    lines = [f"{'explain':<11}{len(misses)} samples have no certificate; medians of their nearest attempts"]
+    found = {reason.name: reason for reason in reasons(misses, kind)}
+    for name, figure, bound in zip(requirements(kind), median_figures(misses), bounds(kind), strict=True):
+        samples = found[name].samples if name in found else 0
+        lines.append(f"{'':<11}{figure:>6.2f} ({bound}), in the way of {samples}: {name}")
+    if maker.plan.reference == "noise":
+        lines.append(
+            f"{'':<11}{unrest(maker):>6.2f} logits is what other noise in place of a patch does to outputs"
+        )
+    return lines
 
 
 def _write(arguments: argparse.Namespace, maker: Maker, samples: Samples) -> list[str]:
@@ -244,7 +270,12 @@ def _write(arguments: argparse.Namespace, maker: Maker, samples: Samples) -> lis
 
 
 def _tell(
-    arguments: argparse.Namespace, maker: Maker, meter: Meter, samples: Samples, written: list[str]
+    arguments: argparse.Namespace,
+    maker: Maker,
+    meter: Meter,
+    samples: Samples,
+    misses: Tensor,
+    written: list[str],
 ) -> int:
     """Print the figures of the samples that were wanted; 0 or 1."""
     kind, started = maker.plan.scenario, meter.blocks_done * BLOCK
@@ -273,8 +304,8 @@ def _tell(
         return 0
     print(
         f"xattr-check: {len(kept)} of the {arguments.count} samples that were wanted keep the certificate "
-        f"within {maker.plan.steps} steps, of {started} that were started; try more --steps, "
-        "another --patch or another --reference",
+        f"within {maker.plan.steps} steps, of {started} that were started; {render_misses(misses, kind)}; "
+        f"try {'more --steps, ' if len(samples) else ''}another --patch or another --reference",
         file=sys.stderr,
     )
     return 1

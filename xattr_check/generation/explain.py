@@ -1,16 +1,18 @@
 """Why samples have no certificate: which requirement stands in the way, and how far off it is."""
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from xattr_check.generation.certify import NINETIETH, SOFTMAX
-from xattr_check.generation.objectives import ratios
+from xattr_check.generation.certify import NINETIETH
+from xattr_check.generation.objectives import OWN, ratios
 from xattr_check.generation.scenarios import Scenario
 
 LETTERS = "abcd"
-# A change that is normal over draws has its 90th percentile at so many root mean squares.
-NORMAL = 1.645
+# What is told are averages, and certificates ask for percentiles. A change that is normal over draws has its
+# 90th at 1.645 root mean squares; of the probability it is what is aimed at.
+PROBABILITY, SHARE = math.exp(-OWN), NINETIETH / 1.645
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,20 @@ def requirements(scenario: Scenario) -> list[str]:
     return found
 
 
+def bounds(scenario: Scenario) -> list[str]:
+    """What the F + J requirements have to come to, in words."""
+    found = [f"about {PROBABILITY:.2f} at least"] * scenario.features
+    return found + [f"about {SHARE:.2f} of the effect at most"] * len(scenario.changes)
+
+
+def median_figures(misses: Tensor) -> list[float]:
+    """The medians of figures (m, F + J), not numbers where there are none."""
+    if not len(misses):
+        return [math.nan] * misses.shape[1]
+    medians: list[float] = misses.nanquantile(0.5, dim=0).tolist()
+    return medians
+
+
 def reasons(misses: Tensor, scenario: Scenario) -> list[Reason]:
     """What stands in the way of samples, of their figures (m, F + J); what does so most often first."""
     known = misses[misses.isfinite().all(1)]
@@ -47,7 +63,7 @@ def reasons(misses: Tensor, scenario: Scenario) -> list[Reason]:
     found = []
     for number, name in enumerate(requirements(scenario)):
         probability = number < scenario.features
-        bound = SOFTMAX if probability else NINETIETH / NORMAL
+        bound = PROBABILITY if probability else SHARE
         count = int((worst == number).sum())
         if count:
             found.append(Reason(name, count, float(middle[number]), bound, probability))
@@ -61,7 +77,7 @@ def render_misses(misses: Tensor, scenario: Scenario) -> str:
         return "their outputs are not finite numbers"
     first, count = found[0], sum(reason.samples for reason in found)
     if first.probability:
-        figure = f"is {first.figure:.2f} and has to be {first.bound:.2f}"
+        figure = f"is {first.figure:.2f} on average and has to be about {first.bound:.2f}"
     else:
         figure = f"comes to {first.figure:.2f} of the effect and may be about {first.bound:.2f}"
     told = f"for {first.samples} of the {count} others it is {first.name} that stands in the way: it {figure}"

@@ -251,10 +251,36 @@ def test_fewer_than_wanted_is_exit_code_1_and_files_of_what_there_is(
     told = capsys.readouterr()
     count = len(load_file(tmp_path / "some.safetensors")["composite"])
     assert certified <= count < 64
-    assert told.err.splitlines()[-1] == (
+    last = told.err.splitlines()[-1]
+    assert last.startswith(
         f"xattr-check: {count} of the 64 samples that were wanted keep the certificate within 40 steps, of "
-        "64 that were started; try more --steps, another --patch or another --reference"
+        f"64 that were started; for "
     )
+    assert f"of the {64 - count} others it is " in last
+    assert last.endswith("; try more --steps, another --patch or another --reference")
+
+
+def test_what_stands_in_the_way_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    command("--scenario=double", "-n", "4", "--explain", steps=2)
+    told = capsys.readouterr()
+    first, *lines = told.out.splitlines()[:7]
+    found = re.fullmatch(
+        r"explain +(\d+) samples have no certificate; medians of their nearest attempts", first
+    )
+    assert found is not None
+    counts = [int(line.split("in the way of ")[1].split(":")[0]) for line in lines]
+    assert sum(counts) == int(found[1]) > 0
+    assert [line.split(": ", 1)[1] for line in lines] == [
+        "the probability of the class that a makes alone",
+        "the probability of the class that b makes alone",
+        "what b alone does to output a",
+        "what b beside a does to output a",
+        "what a alone does to output b",
+        "what a beside b does to output b",
+    ]
+    assert all("(about 0.98 at least)" in line for line in lines[:2])
+    assert all("(about 0.09 of the effect at most)" in line for line in lines[2:])
+    assert told.err.splitlines()[-1].endswith("; try another --patch or another --reference")
 
 
 def test_no_sample_at_all_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
