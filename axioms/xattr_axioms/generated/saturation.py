@@ -17,7 +17,7 @@ from xattr_check.statistics.similarity import spearman
     cites="khakzar2022",
     reads="balance of the attribution between features, each of which suffices for the output",
     bounds=(0, 1),
-    needs=("image", "logits"),
+    needs=("logits",),
     on=generated("saturation"),
     # What attributes to everything is balanced: noise comes to 0.94. It fails what is presumed instead.
     presumes=("null_feature",),

@@ -8,7 +8,6 @@ import torch
 from broken_anywhere import BROKEN
 from features import Bent, ChannelMeans, toy
 from judging import judge, shared_folder
-from subjects import columns
 from torch import Tensor, nn
 
 from xattr_check import Invalid, Store, Subject, Undefined, load_method
@@ -101,7 +100,7 @@ def test_the_truth_is_right_pixel_by_pixel(case: str, made: Made, run: Run) -> N
         generator = torch.Generator().manual_seed(seed)
         assert given.reference is not None
         image = given.reference(1, generator)[0]
-        places = maker.plan.place(1, (12, 12), generator)[0].tolist()
+        places = maker.plan.place(1, maker.geometry, generator)[0].tolist()
         every = []
         for feature, (top, left) in enumerate(places):
             image[:, top : top + side, left : left + side] = samples.patches[row, feature]
@@ -338,7 +337,6 @@ class Detached(ChannelMeans):
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        (columns(), "features are generated for images (N, C, H, W), came (12, 6)"),
         (toy(Detached()), "no gradient reaches the inputs; it stops at the model's own forward"),
         (
             toy(size=(6, 6)),
