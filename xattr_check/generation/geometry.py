@@ -86,7 +86,10 @@ class Geometry(Protocol):
         ...
 
     def absence(self, inputs: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """What noise in place of a reference is drawn around, and how far it may reach, of inputs' range."""
+        """What noise in place of a reference is drawn around, and what its width is told in; of one input.
+
+        low, high: the range of inputs (N, *F), as they broadcast to one.
+        """
         ...
 
 

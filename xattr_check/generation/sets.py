@@ -96,14 +96,15 @@ class Sets:
         return values[places.flatten(0, 1)]
 
     def absence(self, inputs: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """(D,) what noise is drawn around, and how far it may reach: the means; nothing where no number is.
+        """(D,) what noise is drawn around and its width is told in, mean and deviation of numeric columns.
 
-        There a reference has the categories of one input, the most usual ones.
+        A range is made by one row, and says little of a column. Of the others a reference has the most usual
+        values, all of one input, so that it is one.
         """
         columns = self.columns.to(inputs.device)
         middle, reach = self.typical.clone(), torch.zeros_like(low)
-        middle[columns] = inputs.mean(0)[columns]
-        reach[columns] = (high - low)[columns]
+        middle[columns] = self.layout.mean(inputs)[0, columns]
+        reach[columns] = self.layout.deviation(inputs)[0, columns]
         return middle, reach
 
 

@@ -25,6 +25,9 @@ DECIMALS = 6
     reads="doublings, at most 1 of each sample, of a feature's attribution from another class to its own",
     bounds=(-1, 1),
     needs=("logits",),
+    # A feature never changes the other output as a whole. On signals its parts do, by twice the effect, and
+    # cancel, and in a network that takes a maximum nothing is outside of it for either class.
+    advisory={"image": "the parts of a feature that is no patch of an image may change the other output"},
     on=generated("single"),
     negative=("random", "edges", "input_magnitude", "center", "constant"),
     positive=("oracle",),
