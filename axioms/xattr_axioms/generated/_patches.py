@@ -19,6 +19,16 @@ def amounts(scores: Tensor, masks: Tensor) -> Tensor:
     return (scores[:, None] * masks).sum(2)
 
 
+def magnitudes(subject: Subject, scores: Tensor, masks: Tensor) -> Tensor:
+    """(n, k, Q) ≥ 0: what scores (n, P) have on each feature, of masks (n, k, P).
+
+    On images |S| of each pixel, as in [khakzar2022]; elsewhere |Σ S| over a feature, Q = 1. What is certified
+    is what a feature does as a whole: each of its times or columns may do something, and they cancel.
+    """
+    on = scores[:, None] * masks
+    return on.abs() if subject.is_image else on.sum(2, keepdim=True).abs()
+
+
 def pictures(subject: Subject, draw: Draw, map_a: Tensor, map_b: Tensor | None = None) -> dict[str, Tensor]:
     """Evidence of the first samples: inputs, the features' masks, and scores (n, P) for each target.
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from xattr_axioms.generated._patches import feature_masks, pictures, zeros_told
+from xattr_axioms.generated._patches import feature_masks, magnitudes, pictures, zeros_told
 from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, axiom
 from xattr_check.generation.subjects import generated
 
@@ -35,16 +35,16 @@ def class_sensitivity_double(method: Explainer, subject: Subject, draw: Draw) ->
 
     Both maps first get the same total over the two features: one map under two scales is the same for both
     classes, and comes to 1. So does a map that is zero on both features, or has all on the other class's. The
-    evidence has Eq. 9 as published, of maps as they are.
+    evidence has Eq. 9 as published, of maps as they are. Beyond images the sums are over two numbers, |Σ S|
+    on each feature.
     """
     other = draw.truth("other_target")
     scores_a, scores_b = (
         method.scores(subject.model, draw.inputs, targets) for targets in (draw.targets, other)
     )
-    masks = feature_masks(subject, draw)
-    on_a, on_b = (
-        (scores.abs()[:, None] * masks[:, :2]).flatten(1) for scores in (scores_a, scores_b)
-    )  # (n, 2 P): the pixels of f_a, then those of f_b
+    masks = feature_masks(subject, draw)[:, :2]
+    # (n, 2 P): the pixels of f_a, then those of f_b
+    on_a, on_b = (magnitudes(subject, scores, masks).flatten(1) for scores in (scores_a, scores_b))
     totals = on_a.sum(1), on_b.sum(1)
     zero = (totals[0] == 0) | (totals[1] == 0)
     alike = (

@@ -2,7 +2,14 @@
 
 import torch
 
-from xattr_axioms.generated._patches import PICTURES, amounts, feature_masks, pictures, zeros_told
+from xattr_axioms.generated._patches import (
+    PICTURES,
+    amounts,
+    feature_masks,
+    magnitudes,
+    pictures,
+    zeros_told,
+)
 from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, axiom
 from xattr_check.generation.subjects import generated
 
@@ -23,6 +30,7 @@ from xattr_check.generation.subjects import generated
 def null_feature(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     """Share of |S| on the null feature, of that on it and on the one that makes the target, for each sample.
 
+    Beyond images |Σ S| over each feature takes the place of Σ |S|: see `magnitudes`.
     Of several null features the mean is taken, so that chance stays ½. A map that is zero on all of them says
     nothing about any, and counts as ½. The evidence has the signed ratio that [khakzar2022] reports, Σ S on
     the null feature by Σ S on the contributing one, which is not bounded; with signs for every method, also
@@ -30,7 +38,7 @@ def null_feature(method: Explainer, subject: Subject, draw: Draw) -> Measurement
     """
     scores = method.scores(subject.model, draw.inputs, draw.targets)
     masks = feature_masks(subject, draw)
-    found = amounts(scores.abs(), masks)
+    found = magnitudes(subject, scores, masks).sum(2)
     contributing, null = found[:, 0], found[:, 1:].mean(1)
     zero = contributing + null == 0
     share = torch.where(zero, 0.5, null / (contributing + null))
