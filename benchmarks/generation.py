@@ -78,7 +78,7 @@ def one_by_one(
 ) -> Row:
     """So many samples by the released procedure, or as many as fit into the time."""
     maker = Maker(subject, Plan.of(subject, scenario(name)), run)
-    side, size = maker.plan.side, maker.size
+    side, size = maker.plan.side, subject.spatial
     draws = torch.Generator().manual_seed(seed)
 
     def certified(patches: list[Tensor], classes: tuple[int, int]) -> bool:

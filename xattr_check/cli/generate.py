@@ -17,6 +17,7 @@ from xattr_check.cli.parser import Parser
 from xattr_check.config.settings import Settings
 from xattr_check.config.xattr_yaml import of_folder
 from xattr_check.core.state import full_precision
+from xattr_check.core.subject import Subject
 from xattr_check.errors import UsageError
 from xattr_check.generation import export
 from xattr_check.generation.blocks import SNAPSHOT, Made, block
@@ -48,7 +49,8 @@ def _at_least_one(text: str) -> int:
 def add(parser: Parser) -> None:
     """Declare the arguments."""
     parser.description = (
-        "Make image patches of which is certified what they do to the outputs of the model. "
+        "Make patches of inputs of which is certified what they do to the outputs of the model: squares of "
+        "images, segments of signals, boxes of volumes, spans of embedded tokens, values of some columns. "
         f"They are made {BLOCK} at a time and kept in the storage, so that an interrupted command goes on "
         "where it was, and runs of pytest use what is there if the subject ships none. Where the working "
         "directory has an xattr.yaml, its subject, model, data, seed, device and storage count; "
@@ -80,8 +82,9 @@ def add(parser: Parser) -> None:
     what.add_argument(
         "--patch",
         type=_at_least_one,
-        metavar="PIXELS",
-        help="on a side of a patch (default: 7/16 of the image's smaller side, less for 3 or 4 features)",
+        metavar="SIDE",
+        help="of a patch, in pixels or voxels; how many times, vectors or columns it has (default: 7/16 of "
+        "the smaller side, or of all; less for 3 or 4 features)",
     )
     what.add_argument(
         "--reference",
@@ -94,13 +97,13 @@ def add(parser: Parser) -> None:
         choices=PLACEMENTS,
         default="fixed",
         help="where patches go: each sample's at places of its own, at which it is shown, or anywhere, where "
-        "they have to do the same and far fewer are certified (default: fixed)",
+        "they have to do the same and far fewer are certified; columns stay where they are (default: fixed)",
     )
     what.add_argument(
         "--prior",
         choices=tuple(PRIORS),
-        help="what patches are made of: pixels that start as a piece of an input, or an untrained decoder "
-        "(default: pixels, or decoder for the released procedure's loss)",
+        help="what patches are made of: pixels, or other numbers, that start as a piece of an input, or for "
+        "images an untrained decoder (default: pixels, or decoder for the released procedure's loss)",
     )
     what.add_argument(
         "--objective",
@@ -123,11 +126,11 @@ def add(parser: Parser) -> None:
         "the way",
     )
     where = parser.add_argument_group("where it is written, whole or not at all")
-    where.add_argument("--out", type=Path, metavar="FILE", help="images with their certificate, safetensors")
+    where.add_argument("--out", type=Path, metavar="FILE", help="inputs with their certificate, safetensors")
     where.add_argument(
         "--packed", type=Path, metavar="FILE", help="what a Subject ships as generated, safetensors"
     )
-    where.add_argument("--pictures", type=Path, metavar="DIR", help="sheets of the samples, PNG")
+    where.add_argument("--pictures", type=Path, metavar="DIR", help="sheets of the samples, PNG; of images")
     model = parser.add_argument_group("on which model")
     model.add_argument("--subject", metavar="NAME|MODULE:FACTORY", help="default: digits")
     model.add_argument("--model", metavar="SPEC", help="in place of a subject; needs --xattr-data")
@@ -139,7 +142,7 @@ def add(parser: Parser) -> None:
         "--memory",
         type=int,
         metavar="MIB",
-        help="that images shown at once may take, activations included (default: 256)",
+        help="that inputs shown at once may take, activations included (default: 256)",
     )
 
 
@@ -159,9 +162,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     kind = scenario(arguments.scenario, arguments.features)
     settings = _settings(arguments)
-    _check_files(arguments, kind)
     shared = run_of(settings)
     subject = only_subject(settings).on(shared.device)
+    _check_files(arguments, kind, subject)
     plan = Plan.of(
         subject,
         kind,
@@ -182,7 +185,8 @@ def _run(arguments: argparse.Namespace) -> int:
     maker = calmed(Maker(subject, plan, shared))
     plan = maker.plan
     meter.say(
-        f"xattr-check: {kind.name} features for {subject.name} with patches of {plan.side} pixels"
+        f"xattr-check: {kind.name} features for {subject.name} with patches of "
+        f"{plan.side} {maker.geometry.unit}"
         f"{', each sample at places of its own' if plan.fixed else ''}; "
         f"at most {blocks * BLOCK} samples are started, {BLOCK} at a time"
     )
@@ -201,7 +205,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     return found.override(subjects=subjects, **{name: getattr(arguments, name) for name in names})
 
 
-def _check_files(arguments: argparse.Namespace, kind: Scenario) -> None:
+def _check_files(arguments: argparse.Namespace, kind: Scenario, subject: Subject) -> None:
     """Whether everything can be written, before anything is made. Raises UsageError."""
     usual = scenario(kind.name)
     if arguments.packed is not None and kind != usual:
@@ -209,6 +213,13 @@ def _check_files(arguments: argparse.Namespace, kind: Scenario) -> None:
         raise UsageError(problem, option="--packed", came=str(kind.features))
     if arguments.out is not None and arguments.out == arguments.packed:
         raise UsageError(option="--packed", value=str(arguments.packed), expected="another file than --out")
+    if arguments.pictures is not None and not subject.is_image:
+        raise UsageError(
+            "sheets are drawn of images",
+            option="--pictures",
+            came=f"{subject.layout.name} of {subject.name!r}",
+            hint="leave it out, and --out has the samples as tensors",
+        )
     for option in ("out", "packed", "pictures"):
         path: Path | None = getattr(arguments, option)
         if path is None:

@@ -126,7 +126,7 @@ def free_variants(scenario: Scenario) -> list[Variant]:
 class Stage:
     """A frozen copy of a model on which coalitions of patches are shown.
 
-    output: what its outputs mean.
+    output: what its outputs mean. paste: how a patch comes on an input, of images by default.
     memory: bytes that a chunk of images and its activations may take; where the device runs out of memory
         nevertheless, the chunk is halved and the work goes on.
     """
@@ -136,6 +136,7 @@ class Stage:
     scenario: Scenario
     memory: int
     output: Output = field(default_factory=Classes)
+    paste: Callable[[Tensor, Tensor, Tensor], Tensor] = paste
 
     def __post_init__(self) -> None:
         # Frozen, so that no gradient is computed for weights; a copy, so that the user's stay as they are.
@@ -155,7 +156,7 @@ class Stage:
     def logits(self, patches: Tensor, references: Tensor, places: Tensor, variant: Variant) -> Tensor:
         """(n, K, classes) under one coalition.
 
-        patches: (n, F, C, side, side); references: (n, K, C, H, W); places: (n, K, F, 2).
+        patches: (n, F, …); references: (n, K, *F); places: (n, K, F, A).
         """
         coalition, free = variant
         count, draws = references.shape[:2]
@@ -166,7 +167,7 @@ class Stage:
             if coalition >> feature & 1:
                 patch = patches[:, feature].repeat_interleave(draws, 0)
                 patch = patch if free >> feature & 1 else patch.detach()
-                images = paste(images, patch, places[:, :, feature].flatten(0, 1))
+                images = self.paste(images, patch, places[:, :, feature].flatten(0, 1))
         # One call for each coalition: the batch is large enough already, and memory is what is short.
         with torch.set_grad_enabled(bool(free) and torch.is_grad_enabled()):
             found: Tensor = self.model(images.contiguous(memory_format=self.probe.layout))
@@ -229,7 +230,7 @@ class Stage:
 
     @torch.no_grad()
     def certify(self, patches: Tensor, classes: Tensor, references: Tensor, places: Tensor) -> Certificate:
-        """The certificate of n samples on references (n, K, C, H, W) and places (n, K, F, 2)."""
+        """The certificate of n samples on references (n, K, *F) and places (n, K, F, A)."""
 
         def work(rows: slice) -> Certificate:
             found = self.outcome(patches[rows], classes[rows], references[rows], places[rows])

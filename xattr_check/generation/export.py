@@ -1,4 +1,4 @@
-"""Files of generated features: images with their certificate, for whoever has the model alone, and sheets."""
+"""Files of generated features: inputs with their certificate, for whoever has the model alone, and sheets."""
 
 import json
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ KEY = "xattr_check"
 
 
 def tensors(maker: Maker, samples: Samples) -> Tensors:
-    """Samples as images and classes (see `generate.shown`), and their certificate as `certificate.NAME`."""
+    """Samples as inputs and classes (see `generate.shown`), and their certificate as `certificate.NAME`."""
     certificate = {
         f"certificate.{one.name}": getattr(samples.certificate, one.name) for one in fields(Certificate)
     }
@@ -39,6 +39,7 @@ def description(maker: Maker) -> dict[str, object]:
     return {
         "format": FORMAT,
         "subject": maker.subject.name,
+        "layout": maker.layout.name,
         "model": maker.run.model_digest(maker.subject.model),
         "scenario": kind.name,
         "makes": {LETTERS[feature]: LETTERS[number] for feature, number in enumerate(kind.makes)},

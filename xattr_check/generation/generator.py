@@ -11,7 +11,7 @@ from xattr_check.core.run import Run
 from xattr_check.core.subject import Subject
 from xattr_check.errors import UsageError
 from xattr_check.generation.certify import DRAWS, Certificate, Stage
-from xattr_check.generation.patches import paste, patch_mask
+from xattr_check.generation.geometry import geometry_of
 from xattr_check.generation.plan import Plan
 from xattr_check.generation.samples import Samples
 from xattr_check.generation.scenarios import Scenario
@@ -37,11 +37,12 @@ class Maker:
     def __init__(self, subject: Subject, plan: Plan, run: Run) -> None:
         self.subject, self.plan, self.run = subject, plan, run
         self.device = subject.inputs.device
-        self.size = (subject.spatial[0], subject.spatial[1])
-        self.channels = subject.inputs.shape[1]
-        self.low = subject.inputs.amin((0, 2, 3))[:, None, None]
-        self.high = subject.inputs.amax((0, 2, 3))[:, None, None]
-        self.stage = Stage(subject.model, subject.inputs[:2], plan.scenario, run.memory, subject.output)
+        self.layout, self.geometry = subject.layout, geometry_of(subject)
+        self.low = subject.inputs.amin(self.layout.alike, keepdim=True)[0]
+        self.high = subject.inputs.amax(self.layout.alike, keepdim=True)[0]
+        self.stage = Stage(
+            subject.model, subject.inputs[:2], plan.scenario, run.memory, subject.output, self.geometry.paste
+        )
         outputs = self._outputs()
         self.outputs = int(outputs.shape[1])
         if self.outputs < max(2, plan.scenario.classes):
@@ -90,38 +91,50 @@ class Maker:
         return found[0] if found else "the model's own forward"
 
     def references(self, count: int, generator: torch.Generator) -> Tensor:
-        """(count, C, H, W) of the plan's kind, on the device."""
+        """(count, *F) of the plan's kind, on the device."""
         own = self.subject.reference
         if self.plan.reference == "subject" and own is not None:
             return own(count, generator).to(self.subject.inputs)
         if self.plan.reference == "inputs":
             chosen = torch.randint(len(self.subject.inputs), (count,), generator=generator)
             return self.subject.inputs[chosen.to(self.device)]
-        noise = torch.randn(count, self.channels, *self.size, generator=generator).to(self.subject.inputs)
-        middle, span = (self.high + self.low) / 2, self.high - self.low
+        noise = torch.randn(count, *self.layout.shape, generator=generator).to(self.subject.inputs)
+        middle, span = self.geometry.absence(self.subject.inputs, self.low, self.high)
         return (middle + self.plan.noise * span * noise).clamp(self.low, self.high)
 
-    def pieces(self, classes: Tensor, generator: torch.Generator) -> Tensor:
-        """(n · F, C, side, side) shares of the range: a piece of an input of the class that each patch makes.
+    def range_at(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """The least and the greatest of patches (n · F, …) at places (n, F, A), as they broadcast."""
+        return self.geometry.at(self.low, places), self.geometry.at(self.high, places)
 
-        classes: (n, scenario.classes) int64. Of any input, where none is of that class.
+    def pieces(self, classes: Tensor, places: Tensor, generator: torch.Generator) -> Tensor:
+        """(n · F, …) shares of the range: a piece of an input of the class that each patch makes.
+
+        classes: (n, scenario.classes) int64. places: (n, F, A), where they are taken from if they belong
+        there. Of any input, where none is of that class.
         """
         inputs, targets, side = self.subject.inputs, self.subject.targets, self.plan.side
+        makes = classes[:, list(self.plan.scenario.makes)].flatten().tolist()
         found = []
-        for number in classes[:, list(self.plan.scenario.makes)].flatten().tolist():
+        for number, place in zip(makes, places.flatten(0, 1), strict=True):
             own = (targets == number).nonzero().squeeze(1)
             own = own if len(own) else torch.arange(len(inputs), device=self.device)
             chosen = own[int(torch.randint(len(own), (), generator=generator))]
-            top, left = (
-                int(torch.randint(length - side + 1, (), generator=generator)) for length in self.size
-            )
-            found.append(inputs[chosen, :, top : top + side, left : left + side])
-        span = torch.where(self.high > self.low, self.high - self.low, 1)
+            if self.geometry.movable:
+                starts = [torch.randint(n - side + 1, (), generator=generator) for n in self.geometry.size]
+                place = torch.stack(starts).to(self.device)
+            found.append(self.geometry.cut(inputs[chosen][None], place[None], side))
+        low, high = self.range_at(places)
         # Whatever the model computes in: half precision is too coarse to take small steps in.
-        return ((torch.stack(found) - self.low) / span).float()
+        return ((torch.cat(found) - low) / torch.where(high > low, high - low, 1)).float()
+
+    def fixed_places(self, seeds: Tensor) -> Tensor:
+        """(n, F, A): those that the upper bits of the seed (n,) of each sample say, see `own_places`."""
+        generators = [torch.Generator().manual_seed(seed >> LOWER) for seed in seeds.tolist()]
+        places = [self.plan.place(1, self.geometry, generator) for generator in generators]
+        return torch.cat(places).to(self.device)
 
     def draw(self, seeds: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """References (n, count, C, H, W) and places (n, count, F, 2), from the seed (n,) of each sample.
+        """References (n, count, *F) and places (n, count, F, A), from the seed (n,) of each sample.
 
         Where places are fixed, they come from the seed's upper bits, see `own_places`.
         """
@@ -129,11 +142,10 @@ class Maker:
         for seed in seeds.tolist():
             generator = torch.Generator().manual_seed(seed)
             references.append(self.references(count, generator))
-            if self.plan.fixed:
-                own = torch.Generator().manual_seed(seed >> LOWER)
-                places.append(self.plan.place(1, self.size, own).expand(count, -1, -1))
-            else:
-                places.append(self.plan.place(count, self.size, generator))
+            if not self.plan.fixed:
+                places.append(self.plan.place(count, self.geometry, generator))
+        if self.plan.fixed:
+            return torch.stack(references), self.fixed_places(seeds)[:, None].expand(-1, count, -1, -1)
         return torch.stack(references), torch.stack(places).to(self.device)
 
     def certify(self, patches: Tensor, classes: Tensor, seeds: Tensor, count: int = DRAWS) -> Certificate:
@@ -152,7 +164,7 @@ class Maker:
         return Certificate(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
     def compose(self, samples: Samples) -> tuple[Tensor, Tensor]:
-        """The reference (n, C, H, W) and the places (n, F, 2) that samples are shown on."""
+        """The reference (n, *F) and the places (n, F, A) that samples are shown on."""
         references, places = self.draw(samples.composite, 1)
         return references[:, 0], places[:, 0]
 
@@ -165,7 +177,7 @@ class Maker:
             "model": self.run.model_digest(self.subject.model),
             "output": self.subject.output.name,
             "range": digest(self.low, self.high),
-            "size": list(self.size),
+            "places": self.geometry.key,
             "reference": digest(self.references(2, two), shown),
             "plan": asdict(self.plan),
             "device": self.device.type,
@@ -179,20 +191,20 @@ def _nothing(scenario: Scenario) -> Certificate:
 
 
 def compose_images(maker: Maker, samples: Samples) -> Tensors:
-    """Samples as images, so that anybody can check them with the model alone.
+    """Samples as inputs, so that anybody can check them with the model alone.
 
-    `composite`, `reference` and `only_a`, `only_b`, … (n, C, H, W): all features, none, one of them;
-    `mask_a`, … (n, 1, H, W) bool; `target_a`, … (n,) int64.
+    `composite`, `reference` and `only_a`, `only_b`, … (n, *F): all features, none, one of them; `mask_a`, …
+    (n, *map_shape) bool; `target_a`, … (n,) int64.
     """
     references, places = maker.compose(samples)
-    patches = samples.patches.to(references)
+    patches, geometry = samples.patches.to(references), maker.geometry
     found = {"reference": references}
     composite = references
     for feature in range(maker.plan.scenario.features):
         letter = "abcd"[feature]
-        composite = paste(composite, patches[:, feature], places[:, feature])
-        found[f"only_{letter}"] = paste(references, patches[:, feature], places[:, feature])
-        found[f"mask_{letter}"] = patch_mask(places[:, feature], maker.plan.side, maker.size)
+        composite = geometry.paste(composite, patches[:, feature], places[:, feature])
+        found[f"only_{letter}"] = geometry.paste(references, patches[:, feature], places[:, feature])
+        found[f"mask_{letter}"] = geometry.mask(places[:, feature], maker.plan.side)
     found["composite"] = composite
     for number in range(maker.plan.scenario.classes):
         found[f"target_{'abcd'[number]}"] = samples.classes[:, number].to(maker.device)

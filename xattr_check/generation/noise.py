@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from xattr_check.generation.generator import Maker
-from xattr_check.generation.patches import paste
 
 # Noise that is drawn anew where a patch would be may move outputs by QUIET of what they vary by over inputs:
 # effects of features are some three times that, and forbidden changes may be 7 % of them.
@@ -42,11 +41,13 @@ def calmed(maker: Maker) -> Maker:
 def unrest(maker: Maker) -> float:
     """The standard deviation of what noise does to outputs in place of other noise, the mean over outputs."""
     generator = torch.Generator().manual_seed(0)
-    references = maker.references(DRAWS, generator)
-    side = maker.plan.side
-    others = maker.references(DRAWS, generator)[..., :side, :side]
-    places = maker.plan.place(DRAWS, maker.size, generator)[:, 0].to(maker.device)
-    changes = _outputs(maker, paste(references, others, places)) - _outputs(maker, references)
+    geometry, references = maker.geometry, maker.references(DRAWS, generator)
+    others = maker.references(DRAWS, generator)
+    places = maker.plan.place(DRAWS, geometry, generator)[:, 0].to(maker.device)
+    # One piece of noise is as good as another, where it may be moved.
+    where = torch.zeros_like(places) if geometry.movable else places
+    patches = geometry.cut(others, where, maker.plan.side)
+    changes = _outputs(maker, geometry.paste(references, patches, places)) - _outputs(maker, references)
     return float(changes.float().square().mean(0).sqrt().mean())
 
 

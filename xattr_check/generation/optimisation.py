@@ -7,7 +7,7 @@ from xattr_check.generation.certify import DRAWS
 from xattr_check.generation.generator import Maker, own_places
 from xattr_check.generation.objectives import OBJECTIVES, ratios
 from xattr_check.generation.prior import PRIORS
-from xattr_check.generation.samples import Samples
+from xattr_check.generation.samples import Samples, rounded
 from xattr_check.generation.threads import Threads
 from xattr_check.storage.digest import derive_seed
 from xattr_check.storage.store import Tensors
@@ -43,21 +43,22 @@ class Block:
         self.maker, self.plan, self.number = maker, maker.plan, number
         scenario = self.plan.scenario
         self.objective = OBJECTIVES[self.plan.objective]
+        self.step = 0
+        # Of each attempt: steps since it began or went on, which it is, and how often it went on.
+        self.taken, self.attempt, self.longer = torch.zeros(3, BLOCK, dtype=torch.int64).unbind()
+        self.places = self._places(torch.arange(BLOCK))
         generator = torch.Generator().manual_seed(derive_seed("features", self.plan.seed, number))
         self.classes = self._drawn_classes(BLOCK, generator)
-        pieces = maker.pieces(self.classes, generator)
+        pieces = maker.pieces(self.classes, self.places, generator)
         self.prior = PRIORS[self.plan.prior](pieces, generator).to(maker.device)
         self.mean = [parameter.detach().clone() for parameter in self.prior.parameters()]
         self.optimizer = self.objective.optimizer(self.prior.parameters(), self.prior.rate)
         self.averages: Tensor | None = None
         self.threads = Threads()
-        self.step = 0
         self.active = torch.ones(BLOCK, dtype=torch.bool)
-        shape = (BLOCK, scenario.features, maker.channels, self.plan.side, self.plan.side)
-        self.patches = maker.low.new_zeros(shape)
+        shape = maker.layout.window_shape(self.plan.side)
+        self.patches = maker.low.new_zeros(BLOCK, scenario.features, *shape)
         self.certified, self.composite, self.draws = torch.zeros(3, BLOCK, dtype=torch.int64).unbind()
-        # Of each attempt: steps since it began or went on, which it is, and how often it went on.
-        self.taken, self.attempt, self.longer = torch.zeros(3, BLOCK, dtype=torch.int64).unbind()
         self.nearest = torch.full((BLOCK, scenario.features + len(scenario.changes)), torch.nan)
 
     def _drawn_classes(self, count: int, generator: torch.Generator) -> Tensor:
@@ -65,8 +66,8 @@ class Block:
         return torch.stack(order)[:, : self.plan.scenario.classes].to(self.maker.device)
 
     def _made(self) -> Tensor:
-        """(BLOCK, F, C, side, side) by the prior as it is, in the model's input space."""
-        low, high = self.maker.low, self.maker.high
+        """(BLOCK, F, …) patches by the prior as it is, in the model's input space."""
+        low, high = self.maker.range_at(self.places)
         made: Tensor = (low + (high - low) * self.prior()).to(low)
         return made.reshape(BLOCK, -1, *made.shape[1:])
 
@@ -78,7 +79,7 @@ class Block:
         for parameter, mean in zip(parameters, self.mean, strict=True):
             parameter.copy_(mean)
         made = self._made()
-        made = made.half().to(made)
+        made = rounded(made).to(made)
         for parameter, before in zip(parameters, kept, strict=True):
             parameter.copy_(before)
         return made
@@ -94,6 +95,10 @@ class Block:
                 for seed, row, attempt in zip(seeds, rows.tolist(), attempts, strict=True)
             ]
         return torch.tensor(seeds)
+
+    def _places(self, rows: Tensor) -> Tensor:
+        """(m, F, A): the places of samples (m,) in their present attempts, where each has its own."""
+        return self.maker.fixed_places(self._seeds("own", rows))
 
     @property
     def finished(self) -> bool:
@@ -199,6 +204,7 @@ class Block:
             return
         maker = self.maker
         self.attempt[rows] += 1
+        self.places[rows.to(maker.device)] = self._places(rows)
         features = self.plan.scenario.features
         for row in rows.tolist():
             which = (row, int(self.attempt[row]))
@@ -206,7 +212,8 @@ class Block:
                 derive_seed("attempt", self.plan.seed, self.number, *which)
             )
             self.classes[row] = self._drawn_classes(1, generator)[0]
-            pieces = maker.pieces(self.classes[row : row + 1], generator)
+            own = slice(row, row + 1)
+            pieces = maker.pieces(self.classes[own], self.places[own], generator)
             start = PRIORS[self.plan.prior](pieces, generator).to(maker.device).state_dict()
             patches = slice(row * features, (row + 1) * features)
             for name, tensor in self.prior.state_dict().items():
@@ -299,5 +306,6 @@ class Block:
         self.averages = saved["averages"].to(device) if "averages" in saved else None
         for name in KEPT:
             setattr(self, name, saved[f"block.{name}"])
+        self.places = self._places(torch.arange(BLOCK))
         self.patches, self.classes = saved["block.patches"].to(device), saved["block.classes"].to(device)
         self.step = int(saved["step"])

@@ -1,5 +1,6 @@
 """How generated features are made: the scenario, the patches, what they are pasted on."""
 
+import itertools
 from dataclasses import dataclass
 from functools import partial
 
@@ -8,32 +9,40 @@ from torch import Tensor
 
 from xattr_check.core.subject import Subject
 from xattr_check.errors import UsageError
+from xattr_check.generation.geometry import Geometry, geometry_of
 from xattr_check.generation.objectives import OBJECTIVES
-from xattr_check.generation.patches import place
 from xattr_check.generation.prior import PRIORS
 from xattr_check.generation.scenarios import Scenario
 
 REFERENCES = ("subject", "noise", "inputs")
 
 
-def default_side(size: tuple[int, int]) -> int:
+def default_side(size: tuple[int, ...], least: int = 4) -> int:
     """Pixels on a side of a patch: 7/16 of the smaller side of the image, 14 at 32 and 98 at 224."""
-    return max(4, min(size) * 7 // 16)
+    return max(least, min(size) * 7 // 16)
 
 
-def default_gap(size: tuple[int, int]) -> int:
+def default_gap(size: tuple[int, ...]) -> int:
     """Pixels between patches at the least, so that one hardly acts on the other: 3 at 32, 21 at 224."""
     return min(size) * 3 // 32
+
+
+def _side_of_many(features: int, size: tuple[int, ...], gap: int) -> int:
+    """The largest side with which so many patches stand in a grid."""
+    along = next(n for n in itertools.count(1) if n ** len(size) >= features)
+    return (min(size) - (along - 1) * gap) // along
 
 
 @dataclass(frozen=True)
 class Plan:
     """How samples are made; two plans never share samples.
 
-    side: pixels on a side of each patch. gap: pixels between two of them at the least; 0 in `saturation`,
-        where they lie side by side, since features that are far apart hardly act on each other.
-    reference: `subject` (its own), `noise` (normal, around the middle of the inputs' range, clipped to it) or
-        `inputs` (one of the subject's inputs). noise: its standard deviation, as a share of that range.
+    side: pixels on a side of each patch, or times, vectors or voxels; of columns, how many. gap: so many of
+        them between two at the least; 0 in `saturation`, where they lie side by side, since features that are
+        far apart hardly act on each other, and of columns, which lie nowhere.
+    reference: `subject` (its own), `noise` (normal, around the middle of the inputs' range or their mean, as
+        the geometry says, clipped to the range) or `inputs` (one of the subject's inputs). noise: its
+        standard deviation, as a share of that range, or for columns of their deviation.
     objective: `constrained` or `dynamic`. steps: after so many a sample that is not certified is given up.
     prior: `pixels` or `decoder`. fixed: whether each sample keeps to places of its own, which are those that
         it is shown at; else its patches go anywhere, and have to do the same there.
@@ -61,8 +70,6 @@ class Plan:
             )
         if self.prior not in PRIORS:
             raise UsageError(option="prior", value=self.prior, expected=f"one of {', '.join(PRIORS)}")
-        if self.side < 4:
-            raise UsageError(option="patch", value=self.side, expected="at least 4 pixels")
 
     @classmethod
     def of(
@@ -80,35 +87,42 @@ class Plan:
     ) -> "Plan":
         """The plan for a subject, with what is not said chosen to suit it. Raises UsageError."""
         wrong = partial(UsageError, option="subject", value=subject.name)
-        if subject.layout.name != "image":
-            raise wrong(
-                "features are generated for images (N, C, H, W)", came=str(tuple(subject.inputs.shape))
-            )
+        geometry = geometry_of(subject)
+        if subject.context:
+            needed = "features are generated for models of one input"
+            raise wrong(needed, came=f"other inputs, {', '.join(sorted(subject.context))}")
         if "logits" not in subject.output.offers:
             needed = "features are generated for logits of classes or labels"
             raise wrong(needed, came=f"output={subject.output.name!r}")
-        size = (subject.spatial[0], subject.spatial[1])
-        chosen = default_side(size) if side is None else side
-        if side is None and not scenario.saturating and scenario.features > 2:
-            chosen = min(chosen, (min(size) - default_gap(size)) // 2)
-        gap = 0 if scenario.saturating else default_gap(size)
+        size, unit, least = geometry.size, geometry.unit, geometry.least
+        gap = default_gap(size) if geometry.layout.ordered and not scenario.saturating else 0
+        chosen = default_side(size, least) if side is None else side
+        if side is None and scenario.features > 2:
+            chosen = max(least, min(chosen, _side_of_many(scenario.features, size, gap)))
+        if chosen < least:
+            raise UsageError(option="patch", value=chosen, expected=f"at least {least} {unit}")
         if reference is None:
             reference = "noise" if subject.reference is None else "subject"
         if reference == "subject" and subject.reference is None:
             raise wrong("has no reference of its own", hint="choose noise or inputs")
         if prior is None:  # that of the paper, where the objective is
-            prior = "decoder" if objective == "dynamic" else "pixels"
+            prior = "decoder" if objective == "dynamic" and "decoder" in geometry.priors else "pixels"
         made = cls(scenario, chosen, gap, reference, objective, steps, seed, prior, fixed)
-        made.place(1, size, torch.Generator().manual_seed(0))  # raises where they do not fit
+        if prior not in geometry.priors:
+            expected = f"{' or '.join(geometry.priors)} for patches of {unit}"
+            raise UsageError(option="prior", value=prior, expected=expected)
+        if not (fixed or geometry.movable):
+            expected = f"fixed for patches of {unit}, each of which is of a kind of its own"
+            raise UsageError(option="placement", value="anywhere", expected=expected)
+        made.place(1, geometry, torch.Generator().manual_seed(0))  # raises where they do not fit
         return made
 
-    def place(self, count: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-        """(count, F, 2) places of the features."""
-        return place(
+    def place(self, count: int, geometry: Geometry, generator: torch.Generator) -> Tensor:
+        """(count, F, A) places of the features."""
+        return geometry.place(
             count,
             self.scenario.features,
             self.side,
-            size,
             generator,
             gap=self.gap,
             together=self.scenario.saturating,

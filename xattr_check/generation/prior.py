@@ -20,7 +20,7 @@ INSIDE = 0.02
 class Prior(nn.Module):
     """Many patches, none of which depends on another: the first axis of every tensor is that of the patches.
 
-    Called, it gives them, (count, channels, side, side) in 0…1.
+    Called, it gives them, (count, …) in 0…1, where a patch of an image is (channels, side, side).
 
     rate: the learning rate that suits it. attempt: steps of one attempt at a sample. share: that of the last
     step in the running mean of what is learnt.
@@ -34,7 +34,8 @@ class Prior(nn.Module):
 class Pixels(Prior):
     """Every pixel for itself, as a logit of its share of the range; each patch starts as a piece of an input.
 
-    Nothing smooths it: what keeps a patch from being a freak of one image is that it is certified on others.
+    A pixel, or any number that an input consists of. Nothing smooths it: what keeps a patch from being a
+    freak of one image is that it is certified on others.
     """
 
     rate, attempt, share = 0.3, 200, 0.1
@@ -44,7 +45,7 @@ class Pixels(Prior):
         self.logits = nn.Parameter(pieces.clamp(INSIDE, 1 - INSIDE).logit())
 
     def forward(self) -> Tensor:
-        """(count, channels, side, side) in 0…1."""
+        """(count, …) in 0…1."""
         return self.logits.sigmoid()
 
 
@@ -107,7 +108,7 @@ def _decoders(pieces: Tensor, generator: torch.Generator) -> Prior:
     return Decoders(count, channels, side, generator)
 
 
-# By name: from pieces of inputs (count, channels, side, side) in 0…1, which all but `pixels` leave aside.
+# By name: from pieces of inputs (count, …) in 0…1, which all but `pixels` leave aside.
 PRIORS: dict[str, Callable[[Tensor, torch.Generator], Prior]] = {
     "pixels": lambda pieces, generator: Pixels(pieces),
     "decoder": _decoders,

@@ -9,11 +9,17 @@ from xattr_check.generation.certify import Certificate
 from xattr_check.storage.store import Tensors
 
 
+def rounded(patches: Tensor) -> Tensor:
+    """Patches as they are stored: in half precision, where it reaches as far as they do."""
+    found = patches.half()
+    return found if bool(found.isfinite().all()) else patches.float()
+
+
 @dataclass(frozen=True)
 class Samples:
     """Certified samples.
 
-    patches: (n, F, C, side, side) in the model's input space, rounded to half precision.
+    patches: (n, F, …) in the model's input space, rounded to half precision; (n, F, C, side, side) of images.
     classes: (n, scenario.classes) int64.
     composite, draws: (n,) int64 seeds of the reference and places shown, and of those behind the certificate.
     steps: (n,) int64, when they were certified.
@@ -41,12 +47,14 @@ class Samples:
         return cls.of({name: torch.cat([table[name] for table in tables]) for name in tables[0]})
 
     def tensors(self) -> Tensors:
-        """Everything as tensors by name, patches in half precision."""
+        """Everything as tensors by name, patches in half precision if that is what they were rounded to."""
         certificate = {
             f"certificate.{one.name}": getattr(self.certificate, one.name) for one in fields(Certificate)
         }
         own = {name: getattr(self, name).cpu() for name in ("classes", "composite", "draws", "steps")}
-        return {"patches": self.patches.half().cpu(), **own, **certificate}
+        half = self.patches.half()
+        exact = torch.equal(half.to(self.patches), self.patches)
+        return {"patches": (half if exact else self.patches.float()).cpu(), **own, **certificate}
 
     @classmethod
     def of(cls, tensors: Tensors) -> "Samples":

@@ -59,11 +59,11 @@ def generated(name: str) -> Derived:
 
 
 def make_subject(subject: Subject, maker: Maker, samples: Samples) -> Subject:
-    """The subject with composites (n, C, H, W) for inputs and class a for target.
+    """The subject with composites (n, *F) for inputs and class a for target.
 
-    Its truth says which patch is where, and makes what: `mask_a`, `mask_b`, … (n, 1, H, W) bool each patch;
-    `mask` those that make the target; `other_target` (n,) int64 and `other_mask` (n, 1, H, W) bool class b
-    and what makes that, which in `single` is nothing; neither is there in `saturation`.
+    Its truth says which patch is where, and makes what: `mask_a`, `mask_b`, … (n, *map_shape) bool each
+    patch; `mask` those that make the target; `other_target` (n,) int64 and `other_mask` (n, *map_shape) bool
+    class b and what makes that, which in `single` is nothing; neither is there in `saturation`.
     """
     images = compose_images(maker, samples)
     masks = {key: value for key, value in images.items() if key.startswith("mask_")}
@@ -100,7 +100,8 @@ def _verify_shipped(subject: Subject, name: str, run: Run) -> tuple[Maker, Sampl
     samples = Samples.of(dict(tensors))
     kind = scenario(name, samples.patches.shape[1])
     reference = "noise" if subject.reference is None else "subject"
-    side, gap = samples.patches.shape[-1], int(tensors["gap"])
+    # All axes along which features are placed are as long in a patch.
+    side, gap = samples.patches.shape[subject.layout.ranked[0]], int(tensors["gap"])
     plan = Plan(
         kind, side, gap, reference, fixed=bool(tensors["fixed"]), noise=float(tensors.get("noise", NOISE))
     )
@@ -155,7 +156,8 @@ def _make(subject: Subject, kind: Scenario, run: Run) -> tuple[Maker, Samples]:
     if made.finished and (made.started == every or not len(made.samples)):
         raise Invalid(
             f"{figures}, at least {LEAST} have to be: this model does not let features be made for "
-            f"{kind.name!r} with patches of {maker.plan.side} pixels; {render_misses(made.misses, kind)}"
+            f"{kind.name!r} with patches of {maker.plan.side} {maker.geometry.unit}; "
+            f"{render_misses(made.misses, kind)}"
         )
     onwards = (
         "a run with --xattr-budget=standard goes on from there, and so does "

@@ -1,4 +1,4 @@
-"""Generated features: which pixels are whose, and how much of a map falls on them."""
+"""Generated features: which pixels, or times or columns, are whose, and how much of a map falls on them."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ PICTURES = 4
 
 
 def feature_masks(subject: Subject, draw: Draw) -> Tensor:
-    """(n, k, P) bool: the pixels of each generated feature, those of `mask_a` first."""
+    """(n, k, P) bool: what of an input each generated feature covers, that of `mask_a` first."""
     return torch.stack([draw.truth(name).flatten(1) for name in _names(subject)], dim=1)
 
 
@@ -23,11 +23,23 @@ def amounts(scores: Tensor, masks: Tensor) -> Tensor:
     return (scores[:, None] * masks).sum(2)
 
 
+def magnitudes(subject: Subject, scores: Tensor, masks: Tensor) -> Tensor:
+    """(n, k, Q) ≥ 0: what scores (n, P) have on each feature, of masks (n, k, P).
+
+    On images |S| of each pixel, as in [khakzar2022]; elsewhere |Σ S| over a feature, Q = 1. What is certified
+    is what a feature does as a whole: each of its times or columns may do something, and they cancel.
+    """
+    on = scores[:, None] * masks
+    return on.abs() if subject.is_image else on.sum(2, keepdim=True).abs()
+
+
 def pictures(subject: Subject, draw: Draw, map_a: Tensor, map_b: Tensor | None = None) -> dict[str, Tensor]:
     """Evidence of the first samples: inputs, the features' masks, and scores (n, P) for each target.
 
-    Scores beyond those samples are not needed.
+    Scores beyond those samples are not needed. Nothing where inputs are no images.
     """
+    if not subject.is_image:
+        return {}
     rows = {"composite": draw.inputs, "target_a": draw.targets, "map_a": map_a.unflatten(1, subject.spatial)}
     # Where there is no other target, all features make the same one.
     rows["target_b"] = draw.truth("other_target") if "other_target" in subject.truth else draw.targets

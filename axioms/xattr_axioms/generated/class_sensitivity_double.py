@@ -27,7 +27,7 @@ def overlap(on_a: Tensor, on_b: Tensor) -> Tensor:
     cites="khakzar2022",
     reads="overlap of the maps for two classes, each made by a feature of its own",
     bounds=(0, 1),
-    needs=("image", "logits"),
+    needs=("logits",),
     on=generated("double"),
     negative=("random", "edges", "input_magnitude", "center", "constant"),
     positive=("oracle",),

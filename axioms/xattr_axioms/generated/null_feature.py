@@ -17,7 +17,7 @@ from xattr_check.generation.subjects import generated
     cites="khakzar2022",
     reads="of the features' attribution falls on one that never changes the output",
     bounds=(0, 1),
-    needs=("image", "logits"),
+    needs=("logits",),
     on=generated("null"),
     negative=("random", "edges", "input_magnitude", "center", "constant"),
     positive=("oracle",),

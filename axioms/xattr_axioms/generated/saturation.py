@@ -2,7 +2,7 @@
 
 import torch
 
-from xattr_axioms.generated._patches import amounts, feature_masks, pictures, zeros_told
+from xattr_axioms.generated._patches import feature_masks, magnitudes, pictures, zeros_told
 from xattr_check.core import AtLeast, Draw, Explainer, Measurement, Subject, axiom
 from xattr_check.generation.subjects import generated
 from xattr_check.statistics.similarity import spearman
@@ -17,7 +17,7 @@ from xattr_check.statistics.similarity import spearman
     cites="khakzar2022",
     reads="balance of the attribution between features, each of which suffices for the output",
     bounds=(0, 1),
-    needs=("image", "logits"),
+    needs=("logits",),
     on=generated("saturation"),
     # What attributes to everything is balanced: noise comes to 0.94. It fails what is presumed instead.
     presumes=("null_feature",),
@@ -27,13 +27,14 @@ from xattr_check.statistics.similarity import spearman
 def saturation(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     """Σ |S| on the feature that gets least, by that on the one that gets most, for each sample.
 
+    Beyond images |Σ S| over each feature takes the place of Σ |S|.
     A map that is zero on all features has no balance, and counts as 0. A map that attributes to everything
     looks fair here: it has to pass `null_feature` first. The evidence has Eq. 11 of [khakzar2022], the
     Spearman correlation of the sums over samples, one for each pair of features; it is not what is judged,
     since it cannot tell equal attribution from ten times as much on the one, always.
     """
     scores = method.scores(subject.model, draw.inputs, draw.targets)
-    found = amounts(scores.abs(), feature_masks(subject, draw))
+    found = magnitudes(subject, scores, feature_masks(subject, draw)).sum(2)
     least, most = found.aminmax(dim=1)
     zero = most == 0
     balance = torch.where(zero, 0.0, least / most)

@@ -398,7 +398,16 @@ def test_what_is_made_is_what_is_asked_for(
         ),
         (["--scenario=null"], {"patch": 7}, "patch=7: 2 patches cannot be kept apart with 1 pixels"),
         (["--scenario=null"], {"patch": 3}, "patch=3: expected at least 4 pixels"),
-        (["--scenario=null"], {"subject": "columns"}, "subject 'columns': features are generated for images"),
+        (
+            ["--scenario=null", "--pictures=sheets"],
+            {"subject": "columns"},
+            "--pictures: sheets are drawn of images, came columns of 'columns'; leave it out",
+        ),
+        (
+            ["--scenario=null", "--prior=decoder"],
+            {"subject": "columns"},
+            "prior 'decoder': expected pixels for patches of columns",
+        ),
         (["--scenario=null"], {"subject": "deaf"}, "subject 'colours': no gradient reaches the inputs"),
         (
             ["--scenario=null"],

@@ -27,7 +27,7 @@ def by_hand(made: Maker, noise: float) -> float:
     generator, side, model = torch.Generator().manual_seed(0), made.plan.side, made.subject.model
     references = made.references(24, generator)
     others = made.references(24, generator)
-    places = made.plan.place(24, made.size, generator)[:, 0].tolist()
+    places = made.plan.place(24, made.geometry, generator)[:, 0].tolist()
     squares = []
     for image, other, (top, left) in zip(references, others, places, strict=True):
         covered = image.clone()

@@ -46,9 +46,9 @@ def brute_force(made: Maker, samples: Samples, seeds: Tensor, count: int) -> Cer
         references = made.references(count, generator)
         if made.plan.fixed:  # all draws of a sample share the upper bits of their seeds
             own = torch.Generator().manual_seed(seed >> 32)
-            places = made.plan.place(1, made.size, own).repeat(count, 1, 1)
+            places = made.plan.place(1, made.geometry, own).repeat(count, 1, 1)
         else:
-            places = made.plan.place(count, made.size, generator)
+            places = made.plan.place(count, made.geometry, generator)
         classes = samples.classes[sample].tolist()
         table: list[list[Tensor]] = []
         for draw in range(count):
@@ -152,7 +152,7 @@ def test_certified_samples_hold_by_brute_force(case: str, run: Run) -> None:
     samples = take(made, 1).samples
     kind, side = made.plan.scenario, made.plan.side
     assert len(samples) >= 1
-    assert samples.patches.shape[1:] == (kind.features, made.channels, side, side)
+    assert samples.patches.shape[1:] == (kind.features, *made.layout.window_shape(side))
     assert samples.classes.shape[1] == kind.classes
     assert all(len(set(row)) == kind.classes for row in samples.classes.tolist())
     assert samples.patches.min() >= made.low.min() - 1e-3

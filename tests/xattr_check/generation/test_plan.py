@@ -5,9 +5,10 @@ from itertools import product
 import pytest
 import torch
 from features import ChannelMeans, toy
-from subjects import columns, images
+from subjects import images
 
 from xattr_check import UsageError
+from xattr_check.generation.geometry import geometry_of
 from xattr_check.generation.plan import Plan, default_gap, default_side
 from xattr_check.generation.scenarios import scenario
 
@@ -43,15 +44,15 @@ def test_features_fit_by_default(size: tuple[int, int]) -> None:
     subject = toy(ChannelMeans(), 4, size)
     for name, features in product(("null", "double", "saturation"), (2, 3, 4)):
         made = Plan.of(subject, scenario(name, features))
-        assert made.place(3, size, torch.Generator()).shape == (3, features, 2), (name, features)
+        assert made.place(3, geometry_of(subject), torch.Generator()).shape == (3, features, 2), (
+            name,
+            features,
+        )
 
 
 def test_mistakes() -> None:
     kind, subject = scenario("null"), toy()
     mistakes: dict[str, Callable[[], object]] = {
-        "subject 'columns': features are generated for images (N, C, H, W), came (12, 6)": (
-            lambda: Plan.of(columns(), kind)
-        ),
         "reference 'zero': expected one of subject, noise, inputs": (
             lambda: Plan.of(subject, kind, reference="zero")
         ),

@@ -1,0 +1,187 @@
+"""Geometry: what of an input a generated feature is, and where it can be."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from xattr_check.core.layouts import Layout
+from xattr_check.core.subject import Subject
+from xattr_check.errors import UsageError
+from xattr_check.generation import patches as boxes
+from xattr_check.generation.sets import Sets
+
+
+class Geometry(Protocol):
+    """The features of inputs (N, *F) of one layout, each of which is pasted in one place.
+
+    A place is (A,) int64: where a box begins along each of A axes, or the numbers of A columns. A patch is
+    what a feature consists of, of the shape that `layout.window_shape(side)` gives.
+    """
+
+    @property
+    def layout(self) -> Layout:
+        """Of the inputs."""
+        ...
+
+    @property
+    def unit(self) -> str:
+        """What a side is counted in: pixels, times, columns."""
+        ...
+
+    @property
+    def least(self) -> int:
+        """The smallest side."""
+        ...
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """How many of those there are along each axis along which features are placed."""
+        ...
+
+    @property
+    def movable(self) -> bool:
+        """Whether a patch may be pasted anywhere: else it belongs to the place that it was made for."""
+        ...
+
+    @property
+    def priors(self) -> tuple[str, ...]:
+        """The names of what a patch may be made of."""
+        ...
+
+    @property
+    def key(self) -> list[object]:
+        """What places depend on besides a plan, as the store names it."""
+        ...
+
+    def place(
+        self,
+        count: int,
+        features: int,
+        side: int,
+        generator: torch.Generator,
+        *,
+        gap: int = 0,
+        together: bool = False,
+    ) -> Tensor:
+        """(count, features, A) places of features that never overlap. Raises UsageError if they must."""
+        ...
+
+    def paste(self, inputs: Tensor, patches: Tensor, places: Tensor) -> Tensor:
+        """Inputs (N, *F) with a patch each at places (N, A); differentiable in both."""
+        ...
+
+    def cut(self, inputs: Tensor, places: Tensor, side: int) -> Tensor:
+        """What inputs (N, *F) hold at places (N, A), as patches of them."""
+        ...
+
+    def mask(self, places: Tensor, side: int) -> Tensor:
+        """(N, *map_shape) bool: what a patch at each place (N, A) covers."""
+        ...
+
+    def at(self, values: Tensor, places: Tensor) -> Tensor:
+        """Values of an input's numbers, as they broadcast to the patches (n · F, …) at places (n, F, A)."""
+        ...
+
+    def absence(self, inputs: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """What noise in place of a reference is drawn around, and what its width is told in; of one input.
+
+        low, high: the range of inputs (N, *F), as they broadcast to one.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Features that lie beside each other, along any number of axes: what a patch is can be moved.
+
+    about_mean: whether noise is drawn around the mean of the inputs, and not around the middle of their
+    range.
+    """
+
+    layout: Layout
+    unit: str
+    least: int = 1
+    priors: tuple[str, ...] = ("pixels",)
+    about_mean: bool = False
+    movable: bool = True
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """The features along each axis."""
+        return self.layout.spatial
+
+    @property
+    def key(self) -> list[object]:
+        """The layout and its size."""
+        return [self.layout.name, *self.size]
+
+    def place(
+        self,
+        count: int,
+        features: int,
+        side: int,
+        generator: torch.Generator,
+        *,
+        gap: int = 0,
+        together: bool = False,
+    ) -> Tensor:
+        """(count, features, A) int64: see `patches.place`."""
+        return boxes.place(
+            count, features, side, self.size, generator, gap=gap, together=together, unit=self.unit
+        )
+
+    def paste(self, inputs: Tensor, patches: Tensor, places: Tensor) -> Tensor:
+        """Inputs (N, *F) with a patch each, see `patches.paste`."""
+        return self._back(boxes.paste(self._channels_first(inputs), self._channels_first(patches), places))
+
+    def cut(self, inputs: Tensor, places: Tensor, side: int) -> Tensor:
+        """What inputs (N, *F) hold in boxes at places (N, A)."""
+        return self._back(boxes.cut(self._channels_first(inputs), places, side))
+
+    def mask(self, places: Tensor, side: int) -> Tensor:
+        """(N, *map_shape) bool: the features of a box at each place (N, A)."""
+        return self.layout.maps(boxes.patch_mask(places, side, self.size))
+
+    def at(self, values: Tensor, places: Tensor) -> Tensor:
+        """The values themselves, which are those of channels and the same everywhere."""
+        return values
+
+    def absence(self, inputs: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """The middle of the range or the mean, and the width of the range."""
+        return self.layout.mean(inputs)[0] if self.about_mean else (high + low) / 2, high - low
+
+    def _channels_first(self, values: Tensor) -> Tensor:
+        axis = self.layout.channels
+        return values.unsqueeze(1) if axis is None else values.movedim(axis, 1)
+
+    def _back(self, values: Tensor) -> Tensor:
+        axis = self.layout.channels
+        return values.squeeze(1) if axis is None else values.movedim(1, axis)
+
+
+# By the name of the layout: from one and inputs of it. What is not here has no generated features.
+GEOMETRIES: dict[str, Callable[[Layout, Tensor], Geometry]] = {
+    # Less than four pixels are noise, which a decoder cannot draw either.
+    "image": lambda layout, _: Boxes(layout, "pixels", least=4, priors=("pixels", "decoder")),
+    "columns": Sets.of,
+    # Vectors are around their mean, and the middle of a range of each coordinate is far from all of them.
+    "embeddings": lambda layout, _: Boxes(layout, "vectors", about_mean=True),
+    "signal": lambda layout, _: Boxes(layout, "times"),
+    "volume": lambda layout, _: Boxes(layout, "voxels"),
+}
+
+
+def geometry_of(subject: Subject) -> Geometry:
+    """The geometry of the features of a subject's inputs. Raises UsageError where they have none."""
+    name = subject.layout.name
+    if name not in GEOMETRIES:
+        raise UsageError(
+            f"features are generated for inputs of {', '.join(GEOMETRIES)}",
+            option="subject",
+            value=subject.name,
+            came=name,
+        )
+    return GEOMETRIES[name](subject.layout, subject.inputs)
