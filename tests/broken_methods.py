@@ -341,7 +341,7 @@ def bottleneck_of_shared_noise(model: nn.Module, inputs: Tensor, targets: Tensor
     class Shared(Noise):
         def draw(self, copies: int, shape: tuple[int, ...], like: Tensor) -> Tensor:
             first = self.generators[0]
-            return torch.randn(copies, len(self.generators), *shape, generator=first).to(like)
+            return torch.randn(len(self.generators), copies, *shape, generator=first).to(like)
 
     with mock.patch("xattr_methods.information._bottleneck.Noise", Shared):
         return iba(model, inputs, targets, subject=subject, **FEW)

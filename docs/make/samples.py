@@ -21,7 +21,7 @@ from pages import ROOT, Stamp
 
 sys.path.append(str(ROOT / "experiments"))
 
-import pathways as selections
+import critical_pathways as selections
 import torch
 from torch import Tensor
 

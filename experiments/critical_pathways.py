@@ -1,6 +1,7 @@
 """Critical pathways beside Fig. 1 and 2 of [khakzar2021]: dead neurons among the chosen, and overlaps.
 
-    python experiments/pathways.py [--subject digits …] [--inputs 32] [--sparsity 0.9] [--iterations 1000]
+    python experiments/critical_pathways.py [--subject digits …] [--inputs 32] [--sparsity 0.9]
+        [--iterations 1000]
 
 For each selection, with the half-width of a 95 % interval over inputs: of how many neurons a pathway
 consists, and the share of them that were dead before any was pruned, beside the paper's for VGG-16; then the
