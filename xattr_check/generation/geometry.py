@@ -95,17 +95,12 @@ class Geometry(Protocol):
 
 @dataclass(frozen=True)
 class Boxes:
-    """Features that lie beside each other, along any number of axes: what a patch is can be moved.
-
-    about_mean: whether noise is drawn around the mean of the inputs, and not around the middle of their
-    range.
-    """
+    """Features that lie beside each other, along any number of axes: what a patch is can be moved."""
 
     layout: Layout
     unit: str
     least: int = 1
     priors: tuple[str, ...] = ("pixels",)
-    about_mean: bool = False
     movable: bool = True
 
     @property
@@ -150,8 +145,11 @@ class Boxes:
         return values
 
     def absence(self, inputs: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """The middle of the range or the mean, and the width of the range."""
-        return self.layout.mean(inputs)[0] if self.about_mean else (high + low) / 2, high - low
+        """The mean of each channel, and the width of its range.
+
+        Not the middle of the range, which bright strokes on a dark ground are far from: it is no absence.
+        """
+        return self.layout.mean(inputs)[0], high - low
 
     def _channels_first(self, values: Tensor) -> Tensor:
         axis = self.layout.channels
@@ -167,8 +165,7 @@ GEOMETRIES: dict[str, Callable[[Layout, Tensor], Geometry]] = {
     # Less than four pixels are noise, which a decoder cannot draw either.
     "image": lambda layout, _: Boxes(layout, "pixels", least=4, priors=("pixels", "decoder")),
     "columns": Sets.of,
-    # Vectors are around their mean, and the middle of a range of each coordinate is far from all of them.
-    "embeddings": lambda layout, _: Boxes(layout, "vectors", about_mean=True),
+    "embeddings": lambda layout, _: Boxes(layout, "vectors"),
     "signal": lambda layout, _: Boxes(layout, "times"),
     "volume": lambda layout, _: Boxes(layout, "voxels"),
 }

@@ -40,9 +40,9 @@ class Plan:
     side: pixels on a side of each patch, or times, vectors or voxels; of columns, how many. gap: so many of
         them between two at the least; 0 in `saturation`, where they lie side by side, since features that are
         far apart hardly act on each other, and of columns, which lie nowhere.
-    reference: `subject` (its own), `noise` (normal, around the middle of the inputs' range or their mean, as
-        the geometry says, clipped to the range) or `inputs` (one of the subject's inputs). noise: its
-        standard deviation, as a share of that range, or for columns of their deviation.
+    reference: `subject` (its own), `noise` (normal, around the mean of the inputs, as the geometry says,
+        clipped to the range) or `inputs` (one of the subject's inputs). noise: its standard deviation, as a
+        share of that range, or for columns of their deviation.
     objective: `constrained` or `dynamic`. steps: after so many a sample that is not certified is given up.
     prior: `pixels` or `decoder`. fixed: whether each sample keeps to places of its own, which are those that
         it is shown at; else its patches go anywhere, and have to do the same there.
