@@ -13,6 +13,8 @@ LETTERS = "abcd"
 # What is told are averages, and certificates ask for percentiles. A change that is normal over draws has its
 # 90th at 1.645 root mean squares; of the probability it is what is aimed at.
 PROBABILITY, SHARE = math.exp(-OWN), NINETIETH / 1.645
+# Where the effects of two patches add up, the second one adds more than this share of its own.
+ADDING = 0.5
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,10 @@ def render_misses(misses: Tensor, scenario: Scenario) -> str:
         figure = f"is {first.figure:.2f} on average and has to be about {first.bound:.2f}"
     else:
         figure = f"comes to {first.figure:.2f} of the effect and may be about {first.bound:.2f}"
+    within = first.figure >= first.bound if first.probability else first.figure <= first.bound
+    if within:
+        figure += ", so that it is some draws that fail, and more steps may help"
     told = f"for {first.samples} of the {count} others it is {first.name} that stands in the way: it {figure}"
-    if scenario.saturating and not first.probability:
+    if scenario.saturating and not first.probability and first.figure > ADDING:
         told += ", since what the patches do adds up"
     return told
