@@ -130,7 +130,8 @@ def test_what_is_told_of_what_is_near() -> None:
     kind = scenario("saturation")
     assert render_misses(rows(kind, (2, 0.07), (2, 0.07)), kind) == (
         "for 2 of the 2 others it is what a beside b does to output a that stands in the way: it comes to "
-        "0.07 of the effect and may be about 0.09, so that it is some draws that fail, and more steps may help"
+        "0.07 of the effect and may be about 0.09, so that it is some draws that fail, "
+        "and more steps may help"
     )
     assert render_misses(rows(kind, (2, 0.2)), kind).endswith("may be about 0.09")
 
