@@ -235,7 +235,7 @@ def _pathways() -> Sequence[Claim]:
 
     return (
         *pair("lerf", REMOVED, (".009 and .019", ".009 and .019"), (MCT, INTGRAD), IMAGES),
-        *pair("roar", REMOVED, (".580 and .723", ".574 and .741"), (MCT, f"{INTGRAD}&steps=16"), ("digits",)),
+        *pair("roar", REMOVED, (".580 and .723", ".574 and .741"), (MCT, f"{INTGRAD}&steps=16"), IMAGES),
         *(
             Claim(
                 f"None of the neurons that {name} selects is dead",

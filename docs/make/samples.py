@@ -132,6 +132,10 @@ MEASURES = {
                 "gradient", "guided_backprop", "gradcam", "input_x_gradient, magnitude",
                 "integrated_gradients, magnitude", MCT, COARSE_INTGRAD, "random",
             ),
+            "resnet20": (
+                MCT, COARSE_INTGRAD, "input_x_gradient, magnitude", "integrated_gradients, magnitude", "gradcam",
+                "gradient", "random",
+            ),
         },
         RETRAINED,
         seeds=(0,),
