@@ -133,8 +133,8 @@ MEASURES = {
                 "integrated_gradients, magnitude", MCT, COARSE_INTGRAD, "random",
             ),
             "resnet20": (
-                MCT, COARSE_INTGRAD, "input_x_gradient, magnitude", "integrated_gradients, magnitude", "gradcam",
-                "gradient", "random",
+                MCT, COARSE_INTGRAD, "input_x_gradient, magnitude", "integrated_gradients, magnitude",
+                "gradcam", "gradient", "random",
             ),
         },
         RETRAINED,
