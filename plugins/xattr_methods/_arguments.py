@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from torch import Tensor
 
 from xattr_check.core.layouts import Beside, Layout, is_image, layout_of
@@ -46,6 +47,35 @@ def expect_above(name: str, bound: float, **numbers: float) -> None:
         if not bound < value < math.inf:
             finite = "a finite " if value == math.inf else ""
             raise ValueError(f"{name}: expected {finite}{parameter} above {bound:g}, came {value:g}")
+
+
+def expect_finite(name: str, **numbers: float | Tensor) -> None:
+    """Raise ValueError in the name of a method for the first parameter that is not finite, or holds such."""
+    for parameter, value in numbers.items():
+        if isinstance(value, Tensor):
+            broken = int((~torch.isfinite(value)).sum())
+            came = f"{broken} of {value.numel()} values that are not" if broken else ""
+        else:
+            came = "" if math.isfinite(value) else f"{value:g}"
+        if came:
+            raise ValueError(f"{name}: expected {parameter} to be finite, came {came}")
+
+
+def like_inputs(name: str, inputs: Tensor, **given: float | Tensor) -> Tensor:
+    """One parameter, a number or a tensor, for each value of the inputs (N, *F), on their device.
+
+    Raises ValueError in the name of a method where it does not broadcast to inputs, or is not finite.
+    """
+    ((parameter, value),) = given.items()
+    expect_finite(name, **given)
+    made = torch.as_tensor(value, dtype=inputs.dtype, device=inputs.device).detach()
+    try:
+        return made.expand_as(inputs)
+    except RuntimeError:
+        raise ValueError(
+            f"{name}: expected a number as {parameter}, or what broadcasts to {tuple(inputs.shape)}, "
+            f"came {tuple(made.shape)}"
+        ) from None
 
 
 def expect_output(name: str, output: str) -> None:

@@ -24,7 +24,10 @@ FEW = {
 }  # fmt: skip
 # Other inputs of the model, for methods that ask for them.
 DATA = torch.randn(12, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-OWN = {"kernel_shap": {"samples": 40}, "lime": {"samples": 30}, "shapley": {"cells": 4}}
+OWN = {
+    "kernel_shap": {"samples": 40}, "lime": {"samples": 30}, "occlusion": {"cells": None},
+    "shapley": {"cells": 4},
+}  # fmt: skip
 OF_LAYERS = {"iba", "inverse_iba", "multilayer_iba", "regression_iba"}
 every_method = pytest.mark.parametrize("name", sorted(METHODS))
 
@@ -168,6 +171,22 @@ def test_a_model_that_raises_is_left_as_found(name: str) -> None:
             )
             for noise in (-1, math.nan, math.inf)
         ),
+        *(
+            ("lrp", {parameter: -1}, f"lrp: expected {parameter} of at least {least}, came -1")
+            for parameter, least in (("epsilon", 0), ("gamma", 0), ("beta", 0), ("alpha", 1))
+        ),
+        (
+            "deep_taylor",
+            {"low": 1.0, "high": -1.0},
+            f"deep_taylor: expected low of at most high, came more for {5 * 3 * 64} of {5 * 3 * 64}",
+        ),
+        ("shapley", {"exact": -1}, "shapley: expected exact of at least 0, came -1"),
+        ("occlusion", {"cells": 4}, "occlusion: cells=4: expected regions beside it, came none"),
+        (
+            "pathway_gradient",
+            {"start": math.inf},
+            "pathway_gradient: expected start 'random' or a finite number above 0, came inf",
+        ),
         ("lime", {"width": 0}, "lime: expected width above 0, came 0"),
         ("lime", {"penalty": -1}, "lime: expected penalty of at least 0, came -1"),
         ("morris_sbsa", {"gain": 0}, "morris_sbsa: expected gain above 0, came 0"),
@@ -198,6 +217,32 @@ def test_parameters_that_are_out_of_range_are_told(
     with pytest.raises(ValueError) as caught:
         explain(name, *made(name), **parameters)
     assert str(caught.value) == sentence
+
+
+REAL = [
+    (name, parameter)
+    for name, method in sorted(METHODS.items())
+    for parameter, known in inspect.signature(method.function).parameters.items()
+    if "float" in str(known.annotation)
+]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize(("name", "parameter"), REAL)
+def test_numbers_that_are_none_are_told(name: str, parameter: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{name}.*{parameter}.*came"):
+        explain(name, *made(name), **{parameter: value})
+
+
+@pytest.mark.parametrize(("name", "parameter"), [pair for pair in REAL if pair[1] in ("baseline", "low")])
+def test_tensors_that_hold_such_or_do_not_fit_are_told(name: str, parameter: str) -> None:
+    model, inputs, targets = made(name)
+    broken = torch.zeros_like(inputs)
+    broken[1, 2, 3, 4] = math.nan
+    with pytest.raises(ValueError, match=f"{name}: expected {parameter} to be finite, came 1 of 960 values"):
+        explain(name, model, inputs, targets, **{parameter: broken})
+    with pytest.raises(ValueError, match=f"{name}: expected a.*broadcasts to .*, came .*7"):
+        explain(name, model, inputs, targets, **{parameter: torch.zeros(7)})
 
 
 def test_the_convergence_delta_is_measured_in_halves() -> None:

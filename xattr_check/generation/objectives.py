@@ -22,8 +22,11 @@ class Objective(Protocol):
         """What takes the steps, at the rate that suits the prior."""
         ...
 
-    def rate(self, progress: Tensor) -> Tensor:
-        """The learning rate, as a share of the optimizer's own, after a share (n,) of an attempt."""
+    def rate(self, progress: Tensor, taken: Tensor, step: int) -> Tensor:
+        """The learning rate, as a share of the optimizer's own, after a share (n,) of an attempt.
+
+        taken, step: steps since each attempt began (n,), and of the optimizer, this one with them.
+        """
         ...
 
     def loss(
@@ -87,6 +90,7 @@ class Constrained:
 
     warm_up = 30
     share = 0.1
+    betas = 0.8, 0.99
 
     def variants(self, scenario: Scenario) -> list[Variant]:
         """All coalitions, gradients into all features: the true gradient of every requirement."""
@@ -94,11 +98,15 @@ class Constrained:
 
     def optimizer(self, parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
         """Adam."""
-        return torch.optim.Adam(parameters, lr=rate, betas=(0.8, 0.99))
+        return torch.optim.Adam(parameters, lr=rate, betas=self.betas)
 
-    def rate(self, progress: Tensor) -> Tensor:
-        """Falling to a hundredth, as a cosine does."""
-        return 0.01 + 0.495 * (1 + torch.cos(math.pi * progress))
+    def rate(self, progress: Tensor, taken: Tensor, step: int) -> Tensor:
+        """Falling to a hundredth, as a cosine does.
+
+        Adam takes its averages for as old as itself, and an attempt that begins later has younger ones.
+        """
+        first, second = ((1 - beta**step) / (1 - beta**taken) for beta in self.betas)
+        return (0.01 + 0.495 * (1 + torch.cos(math.pi * progress))) * first / second**0.5
 
     def loss(
         self, outcome: Outcome, scenario: Scenario, averages: Tensor | None, step: Tensor
@@ -143,7 +151,7 @@ class Dynamic:
         """RMSprop."""
         return torch.optim.RMSprop(parameters, lr=rate * self.faster)
 
-    def rate(self, progress: Tensor) -> Tensor:
+    def rate(self, progress: Tensor, taken: Tensor, step: int) -> Tensor:
         """Constant."""
         return torch.ones_like(progress)
 

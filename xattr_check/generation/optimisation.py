@@ -129,7 +129,8 @@ class Block:
         shown = made.detach()[rows.to(made.device)]
         references, places = maker.draw(self._seeds("step", rows), DRAWS_A_STEP)
         variants = self.objective.variants(self.plan.scenario)
-        steps = (self.taken + self.longer * self.prior.attempt)[rows].to(made.device)
+        taken = self.taken + self.longer * self.prior.attempt
+        steps = taken[rows].to(made.device)
         gradient = torch.zeros_like(made)
 
         def work(part: slice) -> Tensor:
@@ -156,7 +157,8 @@ class Block:
         before = [parameter.detach().clone() for parameter in self.prior.parameters()]
         self.optimizer.step()
         # Each sample at the rate of its own attempt, by undoing a part of the step.
-        rate = self.objective.rate(self.taken / self.prior.attempt) * 0.5**self.longer
+        rate = self.objective.rate(self.taken / self.prior.attempt, taken + 1, self.step + 1)
+        rate = rate * 0.5**self.longer
         # The first steps are not what is wanted.
         share = (10 / (self.taken + 10.0)).clamp_min(self.prior.share)
         for mean, old, parameter in zip(self.mean, before, self.prior.parameters(), strict=True):

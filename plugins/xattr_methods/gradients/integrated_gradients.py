@@ -6,13 +6,14 @@ from torch import Tensor, nn
 
 from xattr_check.core.method import method
 from xattr_check.perturbation.gradients import MEMORY, gradients_at, in_chunks
+from xattr_methods._arguments import like_inputs
 
 Baseline = Tensor | float | None
 
 
-def baseline_of(inputs: Tensor, baseline: Baseline) -> Tensor:
-    """The baseline (N, *F) of each input: zero for None, or what is broadcast to it."""
-    return torch.as_tensor(0.0 if baseline is None else baseline).to(inputs).expand_as(inputs)
+def baseline_of(name: str, inputs: Tensor, baseline: Baseline) -> Tensor:
+    """The baseline (N, *F) of each input: zero for None, or what is broadcast to it. Raises ValueError."""
+    return like_inputs(name, inputs, baseline=0.0 if baseline is None else baseline)
 
 
 def nodes_and_weights(quadrature: str, steps: int) -> tuple[Tensor, Tensor]:
@@ -80,7 +81,7 @@ def integrated_gradients(
     # Midpoints by default: the end points would sample the kink at the baseline, where the gradient is
     # undefined.
     nodes, weights = (column(values, inputs) for values in nodes_and_weights(quadrature, steps))
-    start = baseline_of(inputs, baseline)
+    start = baseline_of("integrated_gradients", inputs, baseline)
     difference = inputs - start
 
     def points(rows: slice, numbers: slice) -> Tensor:
@@ -111,5 +112,6 @@ def convergence_delta(
         both: Tensor = model(inputs).double() - model(start).double()
         return both.gather(1, targets[:, None]).squeeze(1)
 
-    changes = in_chunks(change, model, inputs, targets, memory, baseline_of(inputs, baseline))
+    start = baseline_of("convergence_delta", inputs, baseline)
+    changes = in_chunks(change, model, inputs, targets, memory, start)
     return maps.double().flatten(1).sum(1) - changes

@@ -34,7 +34,7 @@ def smooth_integrated_gradients(
     nodes, weights = (values.repeat(samples) for values in nodes_and_weights("midpoint", steps))
     nodes, weights = column(nodes, inputs), column(weights, inputs)
     neighbour = neighbours(inputs, samples, noise, seed)
-    start = baseline_of(inputs, baseline)
+    start = baseline_of("smooth_integrated_gradients", inputs, baseline)
     which = torch.arange(samples, device=inputs.device).repeat_interleave(steps)
 
     def difference(rows: slice, numbers: slice) -> Tensor:

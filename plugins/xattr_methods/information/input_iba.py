@@ -12,7 +12,7 @@ from xattr_check.core.outputs import Output
 from xattr_check.core.subject import Subject
 from xattr_check.perturbation.chunks import Chunks
 from xattr_check.perturbation.gradients import MEMORY, chunk_size, in_chunks, lay_out
-from xattr_methods._arguments import expect_at_least, laid_out
+from xattr_methods._arguments import expect_above, expect_at_least, laid_out
 from xattr_methods.information._adversary import Layer, fitted_mask
 from xattr_methods.information._bottleneck import Bottleneck, Noise, Rest, probabilistic, surprise
 from xattr_methods.information._divergence import conditional_divergence
@@ -67,6 +67,7 @@ def input_iba(
     given = (beta, rate, steps, feature_beta)
     usual = SETTINGS[isinstance(axes, Beside)]
     own = [one if value is None else value for value, one in zip(given, usual, strict=True)]
+    expect_above("input_iba", 0, feature_beta=own[3])
     of_features = Bottleneck("input_iba", own[3], 1.0, feature_steps, copies)
     of_inputs = Bottleneck("input_iba", own[0], own[1], int(own[2]), copies)
     expect_alike("input_iba", inputs, data)

@@ -1,5 +1,7 @@
 """Distillation guided routing."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -83,5 +85,5 @@ def dgr(
 
 def expect_start(name: str, start: float | str) -> None:
     """Raise ValueError in the name of a method for gates that cannot start so."""
-    if start != "random" and (isinstance(start, str) or not start > 0):
-        raise ValueError(f"{name}: expected start 'random' or a number above 0, came {start!r}")
+    if start != "random" and (isinstance(start, str) or not 0 < start < math.inf):
+        raise ValueError(f"{name}: expected start 'random' or a finite number above 0, came {start!r}")

@@ -9,14 +9,7 @@ from xattr_check.core.layouts import Layout
 from xattr_check.core.outputs import Output, output_of
 from xattr_check.perturbation.outputs import Quantity
 from xattr_check.perturbation.regions import SemanticMap
-from xattr_methods._arguments import expect_at_least, expect_output, laid_out
-
-
-def fill_of(inputs: Tensor, baseline: float | Tensor) -> Tensor:
-    """What stands where a feature is absent, (N, *F): a number, or a tensor that broadcasts to inputs."""
-    if isinstance(baseline, Tensor):
-        return baseline.to(inputs).expand_as(inputs)
-    return torch.full_like(inputs, baseline)
+from xattr_methods._arguments import expect_at_least, expect_output, laid_out, like_inputs
 
 
 @dataclass(frozen=True)
@@ -81,7 +74,7 @@ class Game:
             found = SemanticMap.of(axes.regions(cells)[None])
         else:
             raise ValueError(f"{name}: expected regions 'grid', 'single' or a tensor, came {regions!r}")
-        fill = fill_of(inputs, baseline)
+        fill = like_inputs(name, inputs, baseline=baseline)
         return cls(
             model, inputs, targets, found.to(inputs.device), fill, output, memory, axes, output_of(explained)
         )

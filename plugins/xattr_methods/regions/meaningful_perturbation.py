@@ -68,6 +68,7 @@ def meaningful_perturbation(
     expect_images("meaningful_perturbation", inputs)
     shifts = max(1, round(JITTER * min(inputs.shape[2:]) / SIDE)) if jitter is None else jitter
     expect_at_least("meaningful_perturbation", 1, iterations=iterations, jitter=shifts)
+    expect_at_least("meaningful_perturbation", 0, sparsity=sparsity, smoothness=smoothness)
     height, width = inputs.shape[2:]
     meant = output_of(explained)
     share = min(height, width) / SIDE

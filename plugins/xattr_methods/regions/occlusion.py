@@ -11,8 +11,8 @@ from xattr_check.core.method import method
 from xattr_check.core.outputs import Output
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Quantity, outputs_under
-from xattr_methods._arguments import expect_at_least, expect_output, laid_out
-from xattr_methods.regions._game import Game, fill_of
+from xattr_methods._arguments import expect_at_least, expect_output, laid_out, like_inputs
+from xattr_methods.regions._game import Game
 
 
 def spans(length: int, size: int, stride: int) -> Tensor:
@@ -97,15 +97,18 @@ def occlusion(
         outputs = game.outcomes(torch.cat([torch.ones(1, game.count), 1 - torch.eye(game.count)]).bool())
         return game.lay_out(outputs[:, :1] - outputs[:, 1:])
 
+    if cells is not None:
+        raise ValueError(f"occlusion: cells={cells}: expected regions beside it, came none")
     size = axes.window if window is None else window
     step = axes.stride_of(size) if stride is None else stride
     expect_at_least("occlusion", 1, window=size, stride=step)
     if step > size:
         raise ValueError(f"occlusion: expected a stride of at most the window {size}, came {step}")
     expect_output("occlusion", output)
+    fill = like_inputs("occlusion", inputs, baseline=baseline)
     windows = Windows(tuple(spans(side, size, step).to(inputs.device) for side in axes.spatial))
     outputs = outputs_under(
-        model, inputs, targets, fill_of(inputs, baseline), windows.masks, 1 + windows.count,
-        output=output, memory=memory, layout=axes, explained=explained,
+        model, inputs, targets, fill, windows.masks, 1 + windows.count, output=output, memory=memory,
+        layout=axes, explained=explained,
     )  # fmt: skip
     return axes.maps(windows.means(outputs[:, :1] - outputs[:, 1:]).to(inputs.dtype))

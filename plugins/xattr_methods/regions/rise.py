@@ -11,8 +11,7 @@ from xattr_check.core.method import method
 from xattr_check.core.outputs import Output
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Quantity, outputs_under, shared_masks
-from xattr_methods._arguments import expect_at_least, expect_output, laid_out
-from xattr_methods.regions._game import fill_of
+from xattr_methods._arguments import expect_at_least, expect_output, laid_out, like_inputs
 
 
 class SoftMasks:
@@ -90,7 +89,7 @@ def rise(
         raise ValueError(f"rise: expected keep between 0 and 1, came {keep}")
     expect_output("rise", output)
     drawn = SoftMasks(inputs, axes, masks, cells, keep, seed)
-    fill = fill_of(inputs, baseline)
+    fill = like_inputs("rise", inputs, baseline=baseline)
     weighted = torch.zeros(len(inputs), features, dtype=torch.float64, device=inputs.device)
     kept, mean = torch.zeros_like(weighted[:1]), torch.zeros_like(weighted[:, :1])
     # Each mask is made once, however many inputs and chunks of inputs there are.

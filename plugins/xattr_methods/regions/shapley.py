@@ -81,6 +81,7 @@ def shapley(
     Raises ValueError for parameters that do not fit the inputs.
     """
     expect_at_least("shapley", 1, permutations=permutations)
+    expect_at_least("shapley", 0, exact=exact)
     game = Game.of(
         "shapley", model, inputs, targets, regions, cells, baseline, output, memory, layout, explained
     )

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from xattr_check.errors import Declined
 from xattr_check.perturbation.gradients import in_chunks
+from xattr_methods._arguments import like_inputs
 from xattr_methods.relevance._calls import CONVOLUTIONS, Call
 from xattr_methods.relevance._linear_layers import Layer, layer_of, merged, safe
 from xattr_methods.relevance._normalised import norm_of
@@ -272,23 +273,18 @@ def _terms(layer: Layer, pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor
     return total.detach(), spread
 
 
-def bounds_of(inputs: Tensor, low: Bound, high: Bound) -> tuple[Tensor, Tensor]:
+def bounds_of(name: str, inputs: Tensor, low: Bound, high: Bound) -> tuple[Tensor, Tensor]:
     """The box, (N, *F) each: as given, else the range of each input for itself, with zero in it.
 
-    A range over the batch would let a map depend on the other inputs.
+    A range over the batch would let a map depend on the other inputs. Raises ValueError in the name of a
+    method for bounds that do not fit the inputs, are not finite, or have nothing between them.
     """
-    flat = inputs.flatten(1)
-    ends = (
-        flat.amin(1).clamp_max(0) if low is None else low,
-        flat.amax(1).clamp_min(0) if high is None else high,
-    )
-    corners = []
-    for end, given in zip(ends, (low, high), strict=True):
-        value = torch.as_tensor(end, dtype=inputs.dtype, device=inputs.device)
-        if given is None:
-            value = value.reshape(-1, *[1] * (inputs.ndim - 1))
-        corners.append(value.expand_as(inputs))
-    return corners[0], corners[1]
+    flat, own = inputs.flatten(1), (-1, *[1] * (inputs.ndim - 1))
+    lowest = like_inputs(name, inputs, low=flat.amin(1).clamp_max(0).reshape(own) if low is None else low)
+    highest = like_inputs(name, inputs, high=flat.amax(1).clamp_min(0).reshape(own) if high is None else high)
+    if crossed := int((lowest > highest).sum()):
+        raise ValueError(f"{name}: expected low of at most high, came more for {crossed} of {lowest.numel()}")
+    return lowest, highest
 
 
 def propagate(
@@ -311,6 +307,6 @@ def propagate(
         start = torch.zeros_like(logits).scatter(1, chosen, logits.gather(1, chosen))
         return tape.backward(start, propagation.rule)
 
-    box = bounds_of(inputs, rules.low, rules.high)
+    box = bounds_of(name, inputs, rules.low, rules.high)
     # A tape holds what a forward and a backward pass hold; rules of both signs as much again.
     return in_chunks(explained, model, inputs, targets, memory // 2, *box)

@@ -9,6 +9,7 @@ from xattr_check.core.method import method
 from xattr_check.errors import Declined
 from xattr_check.perturbation.chunks import Chunks
 from xattr_check.perturbation.gradients import MEMORY, chunk_size, lay_out
+from xattr_methods._arguments import expect_finite
 from xattr_methods.relevance._calls import Call
 from xattr_methods.relevance._differences import Difference, Halves
 from xattr_methods.relevance._tape import Tape
@@ -25,6 +26,7 @@ def accepts(call: Call) -> bool:
 
 def baseline_rows(name: str, inputs: Tensor, baseline: float | Tensor) -> Tensor:
     """The baseline as one row for all inputs, (1, *F), or as one for each, (N, *F). Raises ValueError."""
+    expect_finite(name, baseline=baseline)
     rows = torch.as_tensor(baseline, dtype=inputs.dtype, device=inputs.device).detach()
     count = len(inputs) if rows.ndim == inputs.ndim and len(rows) != 1 else 1
     try:

@@ -59,7 +59,8 @@ def excitation_backprop(
         rule = _contrasting(propagation) if contrastive else propagation.rule
         return tape.backward(start, rule, at=watch.activation(call) if watch else None)
 
-    joined = in_chunks(explained, model, inputs, targets, memory // 2, *bounds_of(inputs, low, None))
+    box = bounds_of("excitation_backprop", inputs, low, None)
+    joined = in_chunks(explained, model, inputs, targets, memory // 2, *box)
     return joined if axes is None else axes.enlarged(joined.sum(1, keepdim=True))
 
 

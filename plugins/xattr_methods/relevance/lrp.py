@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from xattr_check.core.method import method
 from xattr_check.perturbation.gradients import MEMORY
+from xattr_methods._arguments import expect_at_least
 from xattr_methods.relevance._rules import Bound, Rules, propagate
 
 RULES = ("epsilon", "gamma", "alphabeta", "zplus")
@@ -85,6 +86,8 @@ def lrp(
     Raises Declined, a ValueError, where the model calls a function for which there is no rule, as an LSTM.
     """
     dense, convolution, first = read_composite(composite) if rule is None else read_rule(rule)
+    expect_at_least("lrp", 0, epsilon=epsilon, gamma=gamma, beta=beta)
+    expect_at_least("lrp", 1, alpha=alpha)
     if "alphabeta" in (convolution, dense) and abs(alpha - beta - 1) > 1e-9:
         raise ValueError(f"lrp: expected alpha − beta = 1, came {alpha:g} − {beta:g}")
     rules = Rules(

@@ -300,9 +300,10 @@ def test_ratios_to_what_is_aimed_at() -> None:
 
 def test_rates() -> None:
     """Of each sample by how far its own attempt is."""
-    found = Constrained().rate(torch.tensor([0, 0.5, 0.75, 1]))
+    progress, taken = torch.tensor([0, 0.5, 0.75, 1]), torch.tensor([7, 7, 7, 7])
+    found = Constrained().rate(progress, taken, 7)
     assert found.tolist() == pytest.approx([1, 0.505, 0.01 + 0.495 * (1 - math.sqrt(0.5)), 0.01])
-    assert Dynamic().rate(torch.tensor([0, 0.5, 1])).tolist() == [1, 1, 1]
+    assert Dynamic().rate(progress, taken, 9).tolist() == [1, 1, 1, 1]
     one = nn.Parameter(torch.zeros(1))
     adam, rmsprop = (objective.optimizer([one], 3e-3) for objective in (Constrained(), Dynamic()))
     assert isinstance(adam, torch.optim.Adam)

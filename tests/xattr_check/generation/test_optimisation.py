@@ -466,6 +466,8 @@ def by_itself(made: Maker, row: int, taken: int, steps: int) -> tuple[Tensor, Te
     logits = start.prior.logits.detach()[patches].clone().requires_grad_()
     mean, averages, longer = logits.detach().clone(), None, 0
     adam = torch.optim.Adam([logits], betas=(0.8, 0.99))
+    moments = {name: torch.zeros_like(logits) for name in ("exp_avg", "exp_avg_sq")}
+    adam.state[logits] = {"step": torch.tensor(float(taken)), **moments}
     for step in range(steps):
         start.step = step
         drawn = made.draw(start._seeds("step", torch.tensor([row])), optimisation.DRAWS_A_STEP)
