@@ -32,6 +32,7 @@ FEW = {
 EXCEPT = {
     "kernel_shap": {"samples": 300},
     "lime": {"samples": 20},
+    "occlusion": {"cells": None},
     "pathway_gradient": {"sparsity": 0.5},
 }
 

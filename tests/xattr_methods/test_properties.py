@@ -30,6 +30,7 @@ OWN: dict[str, dict[str, Any]] = {
     "input_iba": {"steps": 4},
     "morris_sbsa": {"samples": 4},
     "multilayer_iba": {"beta": 0.01},
+    "occlusion": {"cells": None},
     "sobol_sbsa": {"samples": 4},
     "xrai": {"steps": 4},
 }
