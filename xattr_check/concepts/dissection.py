@@ -101,8 +101,8 @@ def network_dissection(
     A unit is on where its activation, linear between its cells to the size of the image, is above the value
     that it exceeds on a share `quantile` of all places of all images. It detects the concept with which it
     has the largest intersection over union, from `threshold` on: a ratio of sums over the images that have
-    the concept. A unit that is 0 nearly everywhere, or that has any value on more than half of all places up
-    there, marks nothing and detects nothing.
+    the concept. A unit that has one value nearly everywhere, such as 0, is not cut there: above what would be
+    its threshold is more than half of all places, and it detects nothing.
 
     model: in eval mode. images: (N, C, H, W), or signals or volumes. concept_masks: (N, H, W) or (N, 1, H, W)
     bool by the name of a concept.
