@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from xattr_check.core.context import chosen
 from xattr_check.core.layouts import Beside, Layout, layout_of
@@ -90,15 +89,6 @@ class Units:
         with self.through(model, keep):
             model(inputs)
         return kept[0]
-
-    def enlarging(self, like: Tensor) -> list[Tensor]:
-        """Matrices (cells, features), one for each axis: products with them are linear between the cells."""
-        return [
-            functional.interpolate(
-                torch.eye(cells, dtype=like.dtype, device=like.device)[None], size=size, mode="linear"
-            )[0]
-            for cells, size in zip(self.cells, self.axes.spatial, strict=True)
-        ]
 
     @contextmanager
     def through(self, model: nn.Module, see: Callable[[Tensor], Tensor | None]) -> Iterator[None]:

@@ -170,6 +170,15 @@ def test_a_concept_that_is_on_no_image_has_no_detector() -> None:
     assert found.shown.tolist() == [20, 20, 10, 0]
 
 
+def test_images_without_any_concept_do_not_count() -> None:
+    masks = squares()
+    blank = torch.zeros(200, 3, 32, 32, dtype=torch.bool)
+    together = torch.cat([blank, masks])
+    found = network_dissection(Copies().eval(), together.float(), named(together), quantile=0.002)
+    torch.testing.assert_close(found.ious.diagonal(), torch.ones(3, dtype=torch.float64))
+    assert found.shown.tolist() == [20, 20, 10]
+
+
 def test_detectors_are_counted_by_concept_and_kind() -> None:
     units = Units.of(Copies(), torch.zeros(1, 3, 32, 32))
     ious = torch.tensor([[0.05, 0.3, 0.0], [0.039, 0.0, 0.0], [0.0, 0.2, 0.1], [0.05, 0.0, 0.01]])
