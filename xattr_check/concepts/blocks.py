@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
 import torch
@@ -21,6 +22,11 @@ class Axis:
     features: Tensor
     inside: Tensor
     share: Tensor
+
+    @cached_property
+    def is_full(self) -> bool:
+        """Whether no group is filled up."""
+        return bool(self.inside.all())
 
     @classmethod
     def of(cls, cells: int, features: int, like: Tensor) -> "Axis":
@@ -76,15 +82,16 @@ class Blocks:
         ends = [(axis.low[group], axis.high[group]) for axis, group in zip(self.axes, groups, strict=True)]
         values = torch.stack([maps[(which, *corner)] for corner in product(*ends)], 1)
         values = values.reshape(-1, *[2] * len(self.axes))
-        inside = torch.ones_like(which, dtype=torch.bool)
-        block = torch.zeros_like(which)
+        block, filled = torch.zeros_like(which), []
         for number, (axis, group) in enumerate(zip(self.axes, groups, strict=True), 1):
             shape = [len(which)] + [1] * len(self.axes)
             shape[number] = axis.share.shape[1]
             low, high = (values.narrow(number, end, 1) for end in (0, 1))
             values = torch.lerp(low, high, axis.share[group].reshape(shape))
-            inside = inside.reshape(*inside.shape, *[1] * (1 + len(self.axes) - inside.ndim))
-            inside = inside & axis.inside[group].reshape(shape)
+            filled.append(axis.inside[group].reshape(shape))
             block = block * len(axis.low) + group
-        marks = (values > cutoffs[which].reshape(-1, *[1] * len(self.axes))) & inside
+        marks = values > cutoffs[which].reshape(-1, *[1] * len(self.axes))
+        for inside, axis in zip(filled, self.axes, strict=True):
+            if not axis.is_full:
+                marks &= inside
         return which, block, marks.flatten(1)
