@@ -37,10 +37,11 @@ ROOMS = {
     "perturbation": CORE,
     "networks": CORE,
     "config": CORE | {"wording"},
+    "concepts": CORE | {"perturbation"},
     "generation": CORE | {"perturbation", "wording"},
     "history": CORE | {"config", "wording"},
     "battery": CORE | {"config", "wording"},
-    "report": CORE | {"config", "history", "wording"},
+    "report": CORE | {"concepts", "config", "history", "wording"},
 }
 # The public face, and the command: they may import anything of the engine.
 FACES = {"__init__", "api", "cli"}

@@ -1,5 +1,8 @@
 from .api import Results, parametrize_with_checks, run_battery
 from .battery.judge import Judge
+from .concepts.attribution import SemanticAttribution, semantic_attribution
+from .concepts.dissection import Dissection, network_dissection
+from .concepts.evolution import concept_evolution
 from .config.loaders import load_method, load_subject
 from .config.settings import Settings
 from .core.checks import Axiom, Measurement, axiom, contract, violation
@@ -11,7 +14,16 @@ from .core.registry import checks, fixture, methods, subjects
 from .core.run import Draw, Run
 from .core.subject import Subject
 from .core.verdict import Verdict
-from .errors import Declined, Invalid, MethodError, SubjectError, Undefined, UsageError, XattrError
+from .errors import (
+    ConceptError,
+    Declined,
+    Invalid,
+    MethodError,
+    SubjectError,
+    Undefined,
+    UsageError,
+    XattrError,
+)
 from .generation.subjects import generated
 from .statistics.gate import AtLeast, AtMost, Beats, Reaches, Within
 from .storage.store import Store
@@ -21,7 +33,9 @@ __all__ = [
     "AtMost",
     "Axiom",
     "Beats",
+    "ConceptError",
     "Declined",
+    "Dissection",
     "Draw",
     "Explainer",
     "Invalid",
@@ -34,6 +48,7 @@ __all__ = [
     "Recipe",
     "Results",
     "Run",
+    "SemanticAttribution",
     "Settings",
     "Store",
     "Subject",
@@ -46,6 +61,7 @@ __all__ = [
     "axiom",
     "checks",
     "claims",
+    "concept_evolution",
     "contract",
     "fixture",
     "generated",
@@ -53,8 +69,10 @@ __all__ = [
     "load_subject",
     "method",
     "methods",
+    "network_dissection",
     "parametrize_with_checks",
     "run_battery",
+    "semantic_attribution",
     "sensitivity",
     "stochastic",
     "subjects",

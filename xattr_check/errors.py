@@ -97,6 +97,10 @@ class LayoutError(SubjectError, ValueError):
     """The axes of inputs do not fit the layout that was given, or may mean two things where none was."""
 
 
+class ConceptError(UsageError, ValueError):
+    """Units of a model cannot be held against concepts: no such layer, no masks, masks of another shape."""
+
+
 class Declined(XattrError, ValueError):
     """Raised by a method for a model that it does not serve; carries why, in one sentence."""
 

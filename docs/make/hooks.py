@@ -4,7 +4,7 @@ MkDocs calls these hooks (mkdocs.yml). Links between pages are written as they w
 those into docs/ lose the folder, those out of it go to the page that stands for the file, and links to source
 files, which are no pages, become their text. A key of references.bib becomes a link to its source.
 `<!-- maps: NAME -->` becomes the sheet of that name of docs/make/maps.py, which is drawn when the site is
-built: no picture is kept in git.
+built: no picture is kept in git. `<!-- maps: NAME, WORDS -->` says what is on it for who cannot see it.
 """
 
 import importlib.util
@@ -30,7 +30,7 @@ LINK = re.compile(r"\[([^\]]*)\]\((?!\w+:|#)([^)#\s]+)(#[^)\s]*)?\)")
 ENTRY = re.compile(r"^@\w+\{(\w+), (.*)\}$", re.M)
 FIELD = re.compile(r"(\w+)=\{([^}]*)\}")
 KEY = re.compile(r"\[([a-z]+\d{4}[a-z]?)\](?![(\[])|(?<=^- source: )([a-z]+\d{4}[a-z]?)$", re.M)
-SHEET = re.compile(r"^<!-- maps: (\w+) -->$", re.M)
+SHEET = re.compile(r"^<!-- maps: (\w+)(?:, (.+))? -->$", re.M)
 CODE = re.compile(r"(^```.*?^```$)", re.M | re.S)
 
 
@@ -75,7 +75,7 @@ def on_files(files: Files, config: Any) -> Files:
 def sheets() -> list[str]:
     """The sheets of maps that pages show."""
     pages = sorted((ROOT / "docs").glob("*.md"))
-    return [name for page in pages for name in SHEET.findall(page.read_text(encoding="utf-8"))]
+    return [name for page in pages for name, _ in SHEET.findall(page.read_text(encoding="utf-8"))]
 
 
 def png(name: str) -> bytes:
@@ -96,9 +96,14 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     if name == SOURCES:
         return markdown
     text = markdown if name in PAGES.values() else relinked(markdown, f"docs/{name}")
-    text = SHEET.sub(rf"![Maps of a \1, method by method]({MAPS}/\1.png)", text)
+    text = SHEET.sub(shown, text)
     parts = CODE.split(text)
     return "".join(part if part.startswith("```") else KEY.sub(cited, part) for part in parts)
+
+
+def shown(match: re.Match[str]) -> str:
+    name, words = match.groups()
+    return f"![{words or f'Maps of a {name}, method by method'}]({MAPS}/{name}.png)"
 
 
 def cited(match: re.Match[str]) -> str:

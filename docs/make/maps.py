@@ -3,15 +3,16 @@
     python docs/make/maps.py --write FOLDER
     python docs/make/maps.py --write FOLDER --photograph FILE --network mobilenet_v2 --weights FILE
 
-The site draws the first of them anew whenever it is built (docs/make/hooks.py): a digit, a photograph and a
-map of severities, on networks that are shipped. With `--photograph`, one sheet of that one on a network of
-torchvision with weights of one's own (safetensors), for the class that it names; what a bottleneck has to
-know of a layer is from the photographs beside it, each plain and mirrored.
+The site draws all but the last anew whenever it is built (docs/make/hooks.py): a digit, a photograph and a
+map of severities, on networks that are shipped, and units of the digits' networks. With `--photograph`, one
+sheet of that one on a network of torchvision with weights of one's own (safetensors), for the class that it
+names; what a bottleneck has to know of a layer is from the photographs beside it, each plain and mirrored.
 """
 
 import argparse
 import io
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -23,9 +24,18 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
-from xattr_check import Subject, load_method, load_subject
+from xattr_check import (
+    Dissection,
+    Subject,
+    load_method,
+    load_subject,
+    network_dissection,
+    semantic_attribution,
+)
+from xattr_check.report.concepts import distinct, one_of_each
 from xattr_check.report.drawing import Pixels, floats, heat, lettered, line_height, scale, wrapped
 from xattr_check.report.pictures import display
+from xattr_check.report.units import attribution_sheet, units_sheet
 from xattr_fixtures._digits_data import normalize
 from xattr_methods.pathways import decoded, pathways
 
@@ -39,6 +49,8 @@ VALUES = ("beta=0.3", "beta=0.3&inverse=true", "beta=3&loss=maximisation")
 ALL = (*YARDSTICKS, *INFORMATION, *PATHWAYS)
 # Of the authors, for large networks; the adversarial step would take ten minutes.
 LARGE = (*YARDSTICKS, "iba", "inverse_iba", "multilayer_iba", *(f"{one}&opening=3" for one in PATHWAYS[:1]))
+# Rows of the sheets of units.
+UNITS, INPUTS = 5, 3
 PHOTOGRAPHS = (
     "brick", "chelsea", "coffee", "grass", "gravel", "hubble_deep_field", "immunohistochemistry", "moon",
     "retina", "rocket",
@@ -106,6 +118,29 @@ def photographs() -> Subject:
     return Subject("photographs", network, normalize(torch.cat(shown)), torch.arange(len(PHOTOGRAPHS)))
 
 
+def units(network: str = "") -> Image.Image:
+    """The best units of the digits' network, or of a sibling, each with images that it is on on."""
+    subject, found = dissected(network)
+    shown = distinct(found)[:UNITS]
+    return units_sheet(subject, found, shown, f"Units of the {network or 'object'} network")
+
+
+def contributions() -> Image.Image:
+    """Which units the answers of the digits' network depend on."""
+    subject, dissection = dissected()
+    index = one_of_each(subject)[:INPUTS]
+    found = semantic_attribution(subject.model, subject.inputs[index], subject.targets[index], dissection)
+    return attribution_sheet(subject, found, index, "Units that the digit's logit depends on most")
+
+
+def dissected(network: str = "") -> tuple[Subject, Dissection]:
+    """The digits on one of their networks, and what units of its last layer detect."""
+    subject = load_subject("digits")
+    if network:
+        subject = replace(subject, model=subject.siblings[network], siblings={}, generated={})
+    return subject, network_dissection(subject.model, subject.inputs, subject.concepts)
+
+
 SHEETS: dict[str, Callable[[], Image.Image]] = {
     "digit": lambda: drawn(load_subject("digits"), 30, ALL, encoded=True),
     "photograph": lambda: drawn(photographs(), PHOTOGRAPHS.index("rocket"), ALL, encoded=True),
@@ -114,6 +149,9 @@ SHEETS: dict[str, Callable[[], Image.Image]] = {
         0,
         (*YARDSTICKS, *(f"regression_iba?steps=30&{one}" for one in VALUES)),
     ),
+    "units": units,
+    "tints": lambda: units("spurious"),
+    "contributions": contributions,
 }
 
 

@@ -31,6 +31,8 @@ def test_sheets_of_maps_become_pictures(script: ModuleType) -> None:
 
     text = script.on_page_markdown("a\n\n<!-- maps: digit -->\n\nb\n", Page)
     assert text == "a\n\n![Maps of a digit, method by method](maps/digit.png)\n\nb\n"
+    text = script.on_page_markdown("<!-- maps: units, Units of a network -->\n", Page)
+    assert text == "![Units of a network](maps/units.png)\n"
     assert "digit" in script.sheets()
 
 

@@ -45,8 +45,9 @@ def test_the_network_knows_the_photograph_that_is_shown(script: ModuleType) -> N
 
 
 def test_pages_show_the_sheets_there_are(script: ModuleType) -> None:
-    page = Path(script.__file__).parents[1] / "bits.md"
-    shown = [line.split()[2] for line in page.read_text().splitlines() if line.startswith("<!-- maps: ")]
+    pages = [Path(script.__file__).parents[1] / name for name in ("bits.md", "concepts.md")]
+    lines = [line for page in pages for line in page.read_text(encoding="utf-8").splitlines()]
+    shown = [line.split()[2].rstrip(",") for line in lines if line.startswith("<!-- maps: ")]
     assert shown == list(script.SHEETS)
 
 

@@ -5,6 +5,7 @@ from torch import nn
 
 from xattr_check.core import registry
 from xattr_fixtures import _digits_data as data
+from xattr_fixtures import _digits_sources as sources
 from xattr_fixtures import _digits_training as training
 from xattr_fixtures._training import accuracy
 from xattr_fixtures._weights import WEIGHTS
@@ -41,6 +42,34 @@ def test_regions_are_an_8x8_grid_of_4x4_cells(subject):
     assert subject.regions[0, :5].tolist() == [0, 0, 0, 0, 1]
     assert subject.regions[4, 0] == 8
     assert subject.regions.max() == 63
+
+
+def test_every_pixel_is_of_one_scene_or_of_one_digit_and_one_tint(subject):
+    kinds = {}
+    for name, where in subject.concepts.items():
+        kinds.setdefault(name.partition("/")[0], []).append(where)
+    assert {kind: len(masks) for kind, masks in kinds.items()} == {"digit": 10, "scene": 10, "tint": 6}
+    mask = subject.truth["mask"].int()
+    times = {kind: torch.stack(masks).sum(0) for kind, masks in kinds.items()}
+    assert torch.equal(times["digit"], mask)
+    assert torch.equal(times["tint"], mask)
+    assert torch.equal(times["scene"], 1 - mask)
+    assert subject.concepts["digit/3"][subject.targets == 3].flatten(1).any(1).all()
+    moon = list(sources.SCENES).index("moon")
+    assert subject.concepts["scene/moon"][subject.truth["scene"] == moon].flatten(1).any(1).all()
+
+
+def test_a_tint_is_the_hue_that_is_seen(subject):
+    """By the channels of its own pixels, and not by what was drawn."""
+    pixels = subject.inputs * 0.25 + 0.5
+    angles = 2 * torch.pi * torch.arange(3) / 3
+    for number, name in enumerate(("red", "yellow", "green", "cyan", "blue", "magenta")):
+        where = subject.concepts[f"tint/{name}"]
+        rows = where.flatten(1).any(1)
+        means = (pixels * where)[rows].sum((2, 3)) / where[rows].sum((2, 3))
+        hue = torch.atan2((means * angles.sin()).sum(1), (means * angles.cos()).sum(1)) / (2 * torch.pi)
+        gap = (hue - number / 6 + 0.5) % 1 - 0.5
+        assert (gap.abs() < 1 / 6).double().mean() > 0.95
 
 
 def test_two_loads_agree(subject):

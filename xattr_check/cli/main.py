@@ -1,4 +1,4 @@
-"""The command `xattr-check`: what is installed, generated features, and what saved runs say."""
+"""The command `xattr-check`: what is installed, generated features, concepts, and what saved runs say."""
 
 import argparse
 import importlib
@@ -18,6 +18,7 @@ COMMANDS = {
         "generate:add",
         "features made with a model in the loop, certified to do what a scenario says",
     ),
+    "concepts": ("concepts:add", "which concepts units of a subject's networks detect"),
     "report": ("runs:add_report", "a report of saved runs, as one HTML file"),
     "history": ("runs:add_history", "the saved runs, and how the figures of a check went"),
     "leaderboard": ("runs:add_leaderboard", "all reference methods on a subject: which may be believed"),

@@ -78,6 +78,9 @@ class Subject:
         that of the embedding's padding. padding: the id that fills texts up, by default the same; it is never
         ranked, removed or counted, and neither is what `attention_mask` of the context leaves out.
     names: what features are called in pictures: of columns (D,), of ids the words of the whole vocabulary.
+    concepts: where each of some concepts is, by its name: (N, *spatial) or (N, *map_shape) bool, with which
+        units of the model can be named. What stands before a slash is its kind, as in `digit/3`. No check
+        reads them.
     valid: (N, T) bool, which tokens are no padding; None where all are words.
     reference: (n, generator) -> (n, *F), what absence looks like; drawn anew at every call.
     regions: (*spatial) int64, the group of each feature, or None.
@@ -116,6 +119,7 @@ class Subject:
     absence: int | None = None
     padding: int | None = None
     names: Sequence[str] = ()
+    concepts: Mapping[str, Tensor] = field(default_factory=dict)
     valid: Tensor | None = field(init=False, repr=False, default=None)
     examination: Examination = field(init=False, repr=False)
 
@@ -143,7 +147,10 @@ class Subject:
             if len(value) != len(self.inputs):
                 raise wrong(f"truth {key!r} with {len(self.inputs)} rows", str(len(value)))
             if key in MASKS:
-                object.__setattr__(self, "truth", {**self.truth, key: self._mask_of(key, value)})
+                told = self._mask_of(f"truth {key!r}", key, value)
+                object.__setattr__(self, "truth", {**self.truth, key: told})
+        concepts = {key: self._mask_of(f"concept {key!r}", "it", one) for key, one in self.concepts.items()}
+        object.__setattr__(self, "concepts", concepts)
         if self.causal and "mask" not in self.truth:
             raise wrong("truth 'mask' where causal=True", "none")
         kind = self._kind_of_output()
@@ -161,15 +168,18 @@ class Subject:
         except SubjectError as error:
             raise error.about("subject", self.name) from None
 
-    def _mask_of(self, key: str, value: Tensor) -> Tensor:
-        """(N, *map_shape) bool: a truth of features, given so or as (N, *spatial). Raises SubjectError."""
+    def _mask_of(self, told: str, key: str, value: Tensor) -> Tensor:
+        """(N, *map_shape) bool: a truth of features, given so or as (N, *spatial). Raises SubjectError.
+
+        told: what it is, for errors. key: how they advise to pass it.
+        """
         fitting = {(len(self.inputs), *self.layout.map_shape), (len(self.inputs), *self.spatial)}
-        if tuple(value.shape) not in fitting:
+        if not isinstance(value, Tensor) or tuple(value.shape) not in fitting:
             shapes = " or ".join(str(shape) for shape in sorted(fitting, key=len, reverse=True))
-            raise self._mistake(f"truth {key!r} {shapes}, one for each feature", str(tuple(value.shape)))
+            raise self._mistake(f"{told} {shapes}, one for each feature", _shape_of(value))
         if value.dtype != torch.bool:
             hint = f"pass {key} > 0.5" if value.is_floating_point() else f"pass {key}.bool()"
-            raise self._mistake(f"truth {key!r} of bool", str(value.dtype), hint)
+            raise self._mistake(f"{told} of bool", str(value.dtype), hint)
         return self.layout.maps(value)
 
     def _expect_names(self) -> None:
@@ -438,6 +448,7 @@ class Subject:
             truth={key: value.to(device) for key, value in self.truth.items()},
             siblings={key: self._copy_to(value, device) for key, value in self.siblings.items()},
             context={key: value.to(device) for key, value in self.context.items()},
+            concepts={key: value.to(device) for key, value in self.concepts.items()},
             output=self.output.to(device),
         )
 

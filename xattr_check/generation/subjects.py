@@ -80,6 +80,7 @@ def make_subject(subject: Subject, maker: Maker, samples: Samples) -> Subject:
         targets=images["target_a"],
         regions=None,
         truth=truth,
+        concepts={},
         siblings={},
         recipe=None,
         generated={},

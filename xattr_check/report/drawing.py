@@ -1,5 +1,7 @@
 """What pictures are made of: the colours of maps, and text."""
 
+import base64
+import io
 import unicodedata
 from collections.abc import Sequence
 from functools import cache
@@ -105,3 +107,10 @@ def marked(colours: Floats, undefined: NDArray[np.bool_]) -> Pixels:
 def floats(tensor: Tensor) -> Floats:
     """A tensor on any device as numbers to draw."""
     return tensor.detach().double().cpu().numpy()
+
+
+def inline(picture: Image.Image) -> str:
+    """A picture as data of a page."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", lossless=True, method=2)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"

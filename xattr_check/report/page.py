@@ -1,7 +1,5 @@
 """The report of one run or of several: a single HTML file that needs nothing else."""
 
-import base64
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -16,6 +14,7 @@ from xattr_check.history.rules import Rule
 from xattr_check.history.saved import SavedRun
 from xattr_check.report import standing
 from xattr_check.report.comparison import confirmation_sentences, confirmed_by
+from xattr_check.report.drawing import inline
 from xattr_check.report.looks import LOOKS, name_rows
 from xattr_check.report.rows import ReportedRun, Row, checks_of, rows_of
 from xattr_check.report.table import summary
@@ -54,7 +53,7 @@ def render(
     }
     worse = {anchors[change.after.subject, change.after.check] for _, change in broken}
     cells = {(row.label, row.verdict.check): row for row in rows}
-    return _template("report.html").render(
+    return template("report.html").render(
         subjects=subjects,
         sources=sources,
         ranked=[one for subject in subjects for one in _ranked(rows, subject)],
@@ -108,10 +107,11 @@ def trends(history: Sequence[SavedRun], wanted: Mapping[str, str] | None = None)
         for one in checks_of(rows, history)
         if one.trends and one.family != "contract"
     ]
-    return _template("trends.html").render(runs=history, checks=found, summary=summary)
+    return template("trends.html").render(runs=history, checks=found, summary=summary)
 
 
-def _template(name: str) -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """A page to fill in; all of them begin with the same head."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("xattr_check.report"),
         autoescape=True,
@@ -129,11 +129,10 @@ def _pictures(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
         path = row.source.pictures.get(row.verdict.key)
         if path is None or left <= 0:
             continue
-        buffer = io.BytesIO()
         try:
             with Image.open(path) as picture:
-                picture.save(buffer, "WEBP", lossless=True, method=2)
+                found = inline(picture)
         except OSError:  # it was taken away, or is none
             continue
-        left -= len(buffer.getvalue()) * 4 // 3
-        yield row.anchor, f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+        left -= len(found)
+        yield row.anchor, found

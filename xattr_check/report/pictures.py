@@ -69,7 +69,7 @@ def sheet(
         tiles = [
             [features.row(evidence, kind, sample, names[sample] if names else ())] for sample in range(count)
         ]
-        return _compose(tiles, title, text, f"{features.FOOT}{WORST}") if tiles else None
+        return composed(tiles, title, text, f"{features.FOOT}{WORST}") if tiles else None
     if "composite" not in evidence or not _lettered(evidence, "map_"):
         return None
     _check(evidence)
@@ -81,7 +81,7 @@ def sheet(
         foot += WORST
     if len(rows) < len(evidence["composite"]):
         foot += f" The first {len(rows)} of {len(evidence['composite'])} samples."
-    return _compose(rows, title, text, foot)
+    return composed(rows, title, text, foot)
 
 
 def picture_of(verdict: Verdict) -> Image.Image | None:
@@ -106,7 +106,7 @@ def examples(
     rows = [
         _example(images, sample) for sample in range(first, min(first + samples, len(images["composite"])))
     ]
-    return _compose(rows, title, text, EXAMPLES_FOOT, legend=False)
+    return composed(rows, title, text, EXAMPLES_FOOT, legend=False)
 
 
 def magnify(pixels: Pixels) -> int:
@@ -184,18 +184,18 @@ def _row(evidence: Mapping[str, Tensor], sample: int) -> list[Image.Image]:
     found = {prefix: _lettered(evidence, prefix) for prefix in ("mask_", "map_", "target_")}
     masks = {letter: mask[sample, 0].bool().cpu().numpy() for letter, mask in found["mask_"].items()}
     targets = {letter: int(target[sample]) for letter, target in found["target_"].items()}
-    tile = _outlined(display(floats(evidence["composite"][sample])), masks, letters=True)
+    tile = outlined(display(floats(evidence["composite"][sample])), masks, letters=True)
     caption = ["input"]
     if "row" in evidence:
         caption = [f"input {int(evidence['index'][sample])}: {float(evidence['row'][sample]):.3g}"]
-    tiles = [_captioned(tile, *caption)]
+    tiles = [captioned(tile, *caption)]
     for letter, maps in found["map_"].items():
         attribution = floats(maps[sample])
         end, is_maximum = scale(attribution)
         number = f"±{end:.3g}{' (maximum)' if is_maximum else ''}"
-        tile = _outlined(heat(attribution, end), masks, letters=False)
+        tile = outlined(heat(attribution, end), masks, letters=False)
         if letter not in targets:
-            tiles.append(_captioned(tile, f"map {letter}, {number}"))
+            tiles.append(captioned(tile, f"map {letter}, {number}"))
             continue
         # Outputs of a subject need not be classes; what features are made for are.
         kind = "target" if "row" in evidence else "class"
@@ -207,7 +207,7 @@ def _row(evidence: Mapping[str, Tensor], sample: int) -> list[Image.Image]:
             lines.append(f"patch {makers[0]} makes it")
         elif masks and masks.keys() <= targets.keys():  # else a patch whose class is not told may do so
             lines.append("no patch makes it")
-        tiles.append(_captioned(tile, *lines))
+        tiles.append(captioned(tile, *lines))
     return tiles
 
 
@@ -229,14 +229,14 @@ def _example(images: Mapping[str, Tensor], sample: int) -> list[Image.Image]:
     pixels = np.stack([composite, reference])
     pixels = pixels if pixels.shape[1] == 3 else pixels.mean(1)
     span = float(pixels.min()), float(pixels.max())
-    tiles = [_captioned(_outlined(display(composite, span), masks, letters=True), *head)]
+    tiles = [captioned(outlined(display(composite, span), masks, letters=True), *head)]
     return tiles + [
-        _captioned(_outlined(display(image, span), {}, letters=False), *caption)
+        captioned(outlined(display(image, span), {}, letters=False), *caption)
         for caption, image in [(["reference"], reference), *alone]
     ]
 
 
-def _outlined(pixels: Pixels, masks: Mapping[str, NDArray[np.bool_]], *, letters: bool) -> Image.Image:
+def outlined(pixels: Pixels, masks: Mapping[str, NDArray[np.bool_]], *, letters: bool) -> Image.Image:
     """A tile enlarged by nearest neighbour, with the outlines of the patches, and their letters or not."""
     factor = magnify(pixels)
     large = pixels.repeat(factor, 0).repeat(factor, 1)
@@ -256,7 +256,7 @@ def _outlined(pixels: Pixels, masks: Mapping[str, NDArray[np.bool_]], *, letters
     return tile
 
 
-def _captioned(tile: Image.Image, *lines: str) -> Image.Image:
+def captioned(tile: Image.Image, *lines: str) -> Image.Image:
     """A tile in a thin frame, under one or two lines of text."""
     caption, tile = lettered(lines, 12), ImageOps.expand(tile, 1, fill=(170, 170, 170))
     top = 2 * line_height(12) + 2
@@ -266,7 +266,7 @@ def _captioned(tile: Image.Image, *lines: str) -> Image.Image:
     return captioned
 
 
-def _compose(
+def composed(
     rows: Sequence[Sequence[Image.Image]], title: str, text: str, foot: str, *, legend: bool = True
 ) -> Image.Image:
     """All rows in columns, under the title and above the foot and, before it, the colours of maps."""

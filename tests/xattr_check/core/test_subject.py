@@ -101,6 +101,14 @@ class Pair(nn.Module):
             {"truth": {"dummy": torch.ones(len(INPUTS), 4)}},
             "expected truth 'dummy' of bool, came torch.float32; pass dummy > 0.5",
         ),
+        (
+            {"concepts": {"odd": torch.ones(len(INPUTS), 5, dtype=torch.bool)}},
+            f"expected concept 'odd' ({len(INPUTS)}, 4), one for each feature, came ({len(INPUTS)}, 5)",
+        ),
+        (
+            {"concepts": {"odd": torch.ones(len(INPUTS), 4)}},
+            "expected concept 'odd' of bool, came torch.float32; pass it > 0.5",
+        ),
         ({"names": ["a", "b", "c"]}, "expected 4 names, one for each feature, came 3"),
         (
             {"model": Pair()},

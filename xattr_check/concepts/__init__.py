@@ -1,0 +1,1 @@
+"""What units of a model stand for: dissection, and which of them a prediction depends on."""
