@@ -1,12 +1,23 @@
 """What methods refuse, each in its own name."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from xattr_check.core.layouts import Beside, Layout, is_image, layout_of
 from xattr_check.errors import LayoutError
+
+
+@contextmanager
+def in_the_name_of(name: str) -> Iterator[None]:
+    """A scope in which a ValueError says which method it is of."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def expect_images(name: str, inputs: Tensor) -> None:

@@ -1,8 +1,8 @@
 """Morris screening of regions."""
 
+from dataclasses import replace
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from xattr_check.core.layouts import Layout
@@ -10,9 +10,10 @@ from xattr_check.core.method import method
 from xattr_check.core.outputs import Output
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Quantity
-from xattr_check.statistics.morris import elementary_effects, screening, trajectories
-from xattr_methods._arguments import expect_above, expect_at_least
+from xattr_check.statistics.sensitivity import sensitivity_of, trajectories_of
+from xattr_methods._arguments import in_the_name_of
 from xattr_methods.regions._game import Game
+from xattr_methods.regions.sbsa import attributed
 
 
 @method(keeps_rows=True)
@@ -57,12 +58,9 @@ def morris_sbsa(
         raise ValueError(
             f"morris_sbsa: expected statistic 'magnitude', 'mean' or 'deviation', came {statistic!r}"
         )
-    expect_at_least("morris_sbsa", 2, samples=samples)
-    expect_above("morris_sbsa", 0, gain=gain)
     game = Game.of(
         "morris_sbsa", model, inputs, targets, regions, cells, baseline, output, memory, layout, explained
     )
-    design = gain * trajectories(game.count, samples, torch.Generator().manual_seed(seed), levels)
-    found = screening(elementary_effects(design, game.outcomes(design)))
-    values: Tensor = getattr(found, statistic)
-    return game.spread(values)
+    with in_the_name_of("morris_sbsa"):
+        analysis = sensitivity_of("morris", statistic, samples, game.count)
+    return attributed("morris_sbsa", game, replace(analysis, design=trajectories_of(levels)), gain, seed)

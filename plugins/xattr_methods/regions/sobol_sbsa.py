@@ -9,9 +9,10 @@ from xattr_check.core.method import method
 from xattr_check.core.outputs import Output
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Quantity
-from xattr_check.statistics.sobol import saltelli, sobol_indices
-from xattr_methods._arguments import expect_above
+from xattr_check.statistics.sensitivity import sensitivity_of
+from xattr_methods._arguments import in_the_name_of
 from xattr_methods.regions._game import Game
+from xattr_methods.regions.sbsa import attributed
 
 
 @method(claims=("variance_decomposition",), keeps_rows=True)
@@ -53,12 +54,9 @@ def sobol_sbsa(
     layout, explained: what a feature of the inputs is, and what the model's outputs mean: by default classes.
     Raises ValueError for parameters that do not fit the inputs.
     """
-    if index not in ("total", "first"):
-        raise ValueError(f"sobol_sbsa: expected index 'total' or 'first', came {index!r}")
-    expect_above("sobol_sbsa", 0, gain=gain)
     game = Game.of(
         "sobol_sbsa", model, inputs, targets, regions, cells, baseline, output, memory, layout, explained
     )
-    design = saltelli(game.count, samples, seed)
-    found = sobol_indices(game.outcomes(gain * design), game.count)
-    return game.spread(found.total if index == "total" else found.first)
+    with in_the_name_of("sobol_sbsa"):
+        analysis = sensitivity_of("sobol", index, samples, game.count)
+    return attributed("sobol_sbsa", game, analysis, gain, seed)
