@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from xattr_check.core.layouts import Layout
 from xattr_check.core.method import method
 from xattr_check.core.outputs import Output
+from xattr_check.core.subject import Subject
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Quantity
 from xattr_check.statistics.sensitivity import Sensitivity, sensitivity_of
@@ -44,6 +45,7 @@ def sbsa(
     memory: int = MEMORY,
     layout: Layout | str | None = None,
     explained: Output | str | None = None,
+    subject: Subject | None = None,
 ) -> Tensor:
     """What a sensitivity analysis says of regions whose gains are sampled. [sbsa2022]
 
@@ -63,8 +65,11 @@ def sbsa(
         `hdmr`: `total` or `first`, shares of a variance by a regression, N. [li2010]
         Of the index, the first named is taken by default. Signs are those of evidence for the `mean`, the
         `value` and the `coefficient`; the others have none.
-    regions: `grid`, so many cells on a side, or `single`, every feature by itself; or int64 ids (*spatial),
-        (1, *spatial) or (N, *spatial), such as superpixels. Columns and tokens are regions of their own.
+    regions: `grid` or `grid:8`, so many cells on a side, `single`, every feature by itself, the subject's
+        `mask` and the rest, `superpixels`, `columns`, `tokens`, `channels` or `colour`, as xattr_check has
+        them in perturbation/named_regions.py; or int64 ids (*spatial), (1, *spatial) or (N, *spatial). Where
+        nothing else is asked for, columns and tokens are regions of their own. Maps of channels, and of
+        luminance before chroma, are (N, C, H, W).
     cells: by default 8 on a side of an image, 4 of a volume, 32 runs of a signal.
     samples: N, by default 64, 16, 32, 1000, 129, and 1024 of the others, in the order above; for `sobol` a
         power of two, for `shapley` even, and as many at least as the analysis needs. The gains are the same
@@ -77,10 +82,22 @@ def sbsa(
     numbers that SALib has. Where the output is linear in the gains, the coefficient and the value of a region
     are what it adds to the output, and its Sobol index is in proportion to the square of that.
     layout, explained: what a feature of the inputs is, and what the model's outputs mean: by default classes.
+    subject: whose the inputs are, for regions that are its own.
     Raises ValueError for parameters that do not fit the inputs or each other.
     """
     game = Game.of(
-        "sbsa", model, inputs, targets, regions, cells, baseline, output, memory, layout, explained
+        "sbsa",
+        model,
+        inputs,
+        targets,
+        regions,
+        cells,
+        baseline,
+        output,
+        memory,
+        layout,
+        explained,
+        subject,
     )
     with in_the_name_of("sbsa"):
         analysis = sensitivity_of(sensitivity, index, samples, game.count)

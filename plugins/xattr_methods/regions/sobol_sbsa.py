@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from xattr_check.core.layouts import Layout
 from xattr_check.core.method import method
 from xattr_check.core.outputs import Output
+from xattr_check.core.subject import Subject
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Quantity
 from xattr_check.statistics.sensitivity import sensitivity_of
@@ -32,6 +33,7 @@ def sobol_sbsa(
     memory: int = MEMORY,
     layout: Layout | str | None = None,
     explained: Output | str | None = None,
+    subject: Subject | None = None,
 ) -> Tensor:
     """Share of the output's variance that a region makes while all regions fade in and out. [sbsa2022]
 
@@ -40,8 +42,11 @@ def sobol_sbsa(
 
     index: `total`, S_T, a region's share with all its interactions, or `first`, S₁, its share by itself.
         Total indices add up to one or more, first-order ones to one or less.
-    regions: `grid`, so many cells on a side, or `single`, every feature by itself; or int64 ids (*spatial),
-        (1, *spatial) or (N, *spatial), such as superpixels. Columns and tokens are regions of their own.
+    regions: `grid` or `grid:8`, so many cells on a side, `single`, every feature by itself, the subject's
+        `mask` and the rest, `superpixels`, `columns`, `tokens`, `channels` or `colour`, as xattr_check has
+        them in perturbation/named_regions.py; or int64 ids (*spatial), (1, *spatial) or (N, *spatial). Where
+        nothing else is asked for, columns and tokens are regions of their own. Maps of channels, and of
+        luminance before chroma, are (N, C, H, W).
     cells: by default 8 on a side of an image, 4 of a volume, 32 runs of a signal.
     samples: N, a power of two, which the paper's 50 is not; with D regions there are N (D + 2) forward passes
         for each input, at the same gains for all inputs. The standard error of S₁ is about √(2 S_T / N), and
@@ -52,10 +57,22 @@ def sobol_sbsa(
     output: `logit` or `probability`.
 
     layout, explained: what a feature of the inputs is, and what the model's outputs mean: by default classes.
+    subject: whose the inputs are, for regions that are its own.
     Raises ValueError for parameters that do not fit the inputs.
     """
     game = Game.of(
-        "sobol_sbsa", model, inputs, targets, regions, cells, baseline, output, memory, layout, explained
+        "sobol_sbsa",
+        model,
+        inputs,
+        targets,
+        regions,
+        cells,
+        baseline,
+        output,
+        memory,
+        layout,
+        explained,
+        subject,
     )
     with in_the_name_of("sobol_sbsa"):
         analysis = sensitivity_of("sobol", index, samples, game.count)
