@@ -131,6 +131,33 @@ class SemanticMap:
         index = self.index.flatten(1).expand(len(flat), -1)
         return flat.new_zeros(len(flat), self.count).scatter_add_(1, index, flat)
 
+    def correlation(self, near: float) -> Tensor:
+        """(count, count) float64: `near` for regions side by side, a power of it for those further apart.
+
+        The power is the distance of their centres, in units of the distance to the nearest region, of the
+        median one; a correlation that falls so is one in any number of dimensions.
+
+        Raises ValueError where each input has regions of its own.
+        """
+        if len(self.index) != 1:
+            raise ValueError("expected regions that are the same for all inputs where gains are correlated")
+        places = torch.stack(
+            torch.meshgrid(*[torch.arange(side) for side in self.index.shape[1:]], indexing="ij")
+        ).flatten(1)
+        index = self.index.flatten().cpu()
+        sizes = torch.zeros(self.count, dtype=torch.float64).index_add_(
+            0, index, torch.ones(len(index)).double()
+        )
+        centres = torch.zeros(self.count, len(places), dtype=torch.float64)
+        centres.index_add_(0, index, places.T.double())
+        centres /= sizes[:, None]
+        distances = torch.cdist(centres, centres, compute_mode="donot_use_mm_for_euclid_dist")
+        if self.count == 1:
+            return torch.ones_like(distances)
+        nearest = (distances + torch.diag(torch.full((self.count,), torch.inf))).amin(1)
+        found: Tensor = near ** (distances / nearest.median())
+        return found
+
     def shares(self, gains: Tensor, rows: Tensor) -> Tensor:
         """(m, *spatial): gains (m, count) at the features of each region, for the inputs of m rows."""
         if len(self.index) == 1:

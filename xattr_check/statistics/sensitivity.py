@@ -10,6 +10,14 @@ from torch import Tensor
 from xattr_check.statistics import salib
 from xattr_check.statistics.gains import joined_values, joining, linear_fit
 from xattr_check.statistics.morris import elementary_effects, screening, trajectories
+from xattr_check.statistics.shapley_effects import (
+    INNER,
+    copula_design,
+    drawn_orders,
+    effects_by_copula,
+    effects_by_orders,
+    orders,
+)
 from xattr_check.statistics.sobol import saltelli, sobol_indices
 
 # Of numbers that are uniform between 0 and 1.
@@ -39,6 +47,22 @@ def trajectories_of(levels: int) -> Callable[[int, int, int], Tensor]:
     """The design of Morris' screening on a grid of so many levels."""
     return lambda parameters, samples, seed: trajectories(
         parameters, samples, torch.Generator().manual_seed(seed), levels
+    )
+
+
+def dependent(correlation: Tensor) -> Sensitivity:
+    """Shapley effects of gains that are drawn together, by a Gaussian copula with a correlation (D, D)."""
+
+    def analyse(design: Tensor, outputs: Tensor, gain: float, seed: int) -> Tensor:
+        count = design.shape[1]
+        return effects_by_copula(drawn_orders(count, len(design) // (count * INNER), seed), outputs).share
+
+    return Sensitivity(
+        lambda parameters, samples, seed: copula_design(
+            correlation, drawn_orders(parameters, samples, seed), seed
+        ),
+        analyse,
+        64,
     )
 
 
@@ -106,10 +130,20 @@ def _hdmr(index: str) -> Sensitivity:
 
 # Analyses by name, and of each its indices by name, the first one by default.
 SENSITIVITIES: dict[str, dict[str, Sensitivity]] = {
-    "sobol": {index: _sobol(index) for index in ("total", "first")},
+    "sobol": {
+        **{index: _sobol(index) for index in ("total", "first")},
+        "second": Sensitivity(
+            partial(saltelli, pairs=True),
+            lambda design, outputs, gain, seed: sobol_indices(outputs, design.shape[1], pairs=True).paired,
+            64,
+        ),
+    },
     "morris": {statistic: _morris(statistic) for statistic in ("magnitude", "mean", "deviation")},
     "shapley": {
         "value": Sensitivity(joining, lambda design, outputs, gain, seed: joined_values(design, outputs), 32),
+        "effect": Sensitivity(
+            orders, lambda design, outputs, gain, seed: effects_by_orders(design, outputs).share, 64
+        ),
     },
     "lime": {
         "coefficient": Sensitivity(

@@ -1,5 +1,6 @@
 """Sample-based semantic analysis: any sensitivity analysis of regions."""
 
+from dataclasses import replace
 from typing import Literal
 
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from xattr_check.core.outputs import Output
 from xattr_check.core.subject import Subject
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Quantity
-from xattr_check.statistics.sensitivity import Sensitivity, sensitivity_of
+from xattr_check.statistics.sensitivity import Sensitivity, dependent, sensitivity_of
 from xattr_methods._arguments import expect_above, in_the_name_of
 from xattr_methods.regions._game import Game
 
@@ -39,6 +40,7 @@ def sbsa(
     cells: int | None = None,
     samples: int | None = None,
     gain: float = 2.0,
+    correlation: float = 0.0,
     baseline: float | Tensor = 0.0,
     output: Quantity = "logit",
     seed: int = 0,
@@ -53,10 +55,12 @@ def sbsa(
     G, H and R of the paper are a region's place, its contrast to where it is absent, and a gain of that.
 
     sensitivity, index, and how many forward passes each input takes with D regions and N samples:
-        `sobol`: `total` or `first`, shares of a variance, N (D + 2). [saltelli2010]
+        `sobol`: `total` or `first`, shares of a variance, N (D + 2), or `second`, what a region makes
+        together with one other, N (2 D + 2). [saltelli2010]
         `morris`: `magnitude`, `mean` or `deviation` of elementary effects, N (D + 1). [morris1991]
         `shapley`: `value`, the mean change of the output when a region that was absent joins the others, all
-        at gains that are drawn, N (D + 1). [strumbelj2010]
+        at gains that are drawn, N (D + 1) [strumbelj2010]; or `effect`, shares of a variance that add up to
+        one, N (D + 1) [goda2021], of gains that are correlated 3 N D [song2016].
         `lime`: `coefficient` of a ridge regression of the output on the gains, N. [ribeiro2016]
         `fast`: `total` or `first`, shares of a variance by its spectrum, N D. [saltelli1999]
         `rbd_fast`: `first`, the same from any sample, N. [tarantola2006]
@@ -71,10 +75,12 @@ def sbsa(
         nothing else is asked for, columns and tokens are regions of their own. Maps of channels, and of
         luminance before chroma, are (N, C, H, W).
     cells: by default 8 on a side of an image, 4 of a volume, 32 runs of a signal.
-    samples: N, by default 64, 16, 32, 1000, 129, and 1024 of the others, in the order above; for `sobol` a
-        power of two, for `shapley` even, and as many at least as the analysis needs. The gains are the same
-        for all inputs.
+    samples: N, by default 64, 16, 32, 1000, 129, and 1024 of the others, in the order above, and 64 for an
+        `effect`; for `sobol` a power of two, for a `value` even, and as many at least as the analysis needs.
+        The gains are the same for all inputs.
     gain: each region's gain is between 0, where it is the baseline, and this; at 1 it is as it is.
+    correlation: of the gains of regions side by side, below 1, by a Gaussian copula in which it falls with
+        the distance; for an `effect`, which alone has a meaning then.
     baseline: what a region fades to, a number or broadcastable to inputs.
     output: `logit` or `probability`.
 
@@ -101,4 +107,11 @@ def sbsa(
     )
     with in_the_name_of("sbsa"):
         analysis = sensitivity_of(sensitivity, index, samples, game.count)
+        if correlation:
+            if (sensitivity, index) != ("shapley", "effect"):
+                raise ValueError(
+                    "expected index 'effect' of sensitivity 'shapley' for gains that are correlated, "
+                    f"came sensitivity {sensitivity!r}"
+                )
+            analysis = replace(dependent(game.correlation(correlation)), samples=analysis.samples)
     return attributed("sbsa", game, analysis, gain, seed)

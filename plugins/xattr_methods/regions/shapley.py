@@ -1,7 +1,5 @@
 """Shapley values."""
 
-import math
-
 import torch
 from torch import Tensor, nn
 
@@ -11,27 +9,9 @@ from xattr_check.core.outputs import Output
 from xattr_check.core.subject import Subject
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Quantity
+from xattr_check.statistics.coalitions import shapley_weights, subsets
 from xattr_methods._arguments import expect_at_least
 from xattr_methods.regions._game import Game
-
-
-def subsets(count: int) -> Tensor:
-    """(2 ** count, count) bool: all coalitions of so many players, the empty one first."""
-    numbers = torch.arange(2**count)
-    return (numbers[:, None] >> torch.arange(count)) % 2 == 1
-
-
-def shapley_weights(coalitions: Tensor) -> Tensor:
-    """(2 ** R, R) float64: the outputs of all coalitions times these are the Shapley values.
-
-    With S without i: |S|! (R − |S| − 1)! / R! for S and i together, minus the same for S alone.
-    """
-    count = coalitions.shape[1]
-    ways = torch.tensor(
-        [1 / (count * math.comb(count - 1, size)) for size in range(count)], dtype=torch.float64
-    )
-    others = coalitions.sum(1, keepdim=True) - coalitions.long()
-    return torch.where(coalitions, 1.0, -1.0).double() * ways[others]
 
 
 def arrivals(count: int, permutations: int, antithetic: bool, generator: torch.Generator) -> Tensor:

@@ -22,7 +22,7 @@ def sobol_sbsa(
     inputs: Tensor,
     targets: Tensor,
     *,
-    index: Literal["total", "first"] = "total",
+    index: Literal["total", "first", "second"] = "total",
     regions: str | Tensor = "grid",
     cells: int | None = None,
     samples: int = 64,
@@ -40,8 +40,9 @@ def sobol_sbsa(
     Returns (N, 1, H, W), (N, D) or (N, T, 1); a region's index is spread evenly over its features. A share
     has no sign: evidence against the target counts as much as evidence for it.
 
-    index: `total`, S_T, a region's share with all its interactions, or `first`, S₁, its share by itself.
-        Total indices add up to one or more, first-order ones to one or less.
+    index: `total`, S_T, a region's share with all its interactions, `first`, S₁, its share by itself, or
+        `second`, Σⱼ S_ij, its share together with one other. Total indices add up to one or more, first-order
+        ones to one or less.
     regions: `grid` or `grid:8`, so many cells on a side, `single`, every feature by itself, the subject's
         `mask` and the rest, `superpixels`, `columns`, `tokens`, `channels` or `colour`, as xattr_check has
         them in perturbation/named_regions.py; or int64 ids (*spatial), (1, *spatial) or (N, *spatial). Where
@@ -49,9 +50,9 @@ def sobol_sbsa(
         luminance before chroma, are (N, C, H, W).
     cells: by default 8 on a side of an image, 4 of a volume, 32 runs of a signal.
     samples: N, a power of two, which the paper's 50 is not; with D regions there are N (D + 2) forward passes
-        for each input, at the same gains for all inputs. The standard error of S₁ is about √(2 S_T / N), and
-        that of S₁/S_T grows as S_T falls: of 64 regions that share the variance, S₁ is noise at this N, while
-        S_T can be ranked.
+        for each input, N (2 D + 2) for `second`, at the same gains for all inputs. The standard error of S₁
+        is about √(2 S_T / N), and that of S₁/S_T grows as S_T falls: of 64 regions that share the variance,
+        S₁ is noise at this N, while S_T can be ranked.
     gain: each region's gain is uniform between 0, where it is the baseline, and this; at 1 it is as it is.
     baseline: what a region fades to, a number or broadcastable to inputs.
     output: `logit` or `probability`.

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from xattr_check.statistics.morris import elementary_effects, screening, trajectories
 from xattr_check.statistics.sensitivity import SENSITIVITIES, sensitivity_of
+from xattr_check.statistics.shapley_effects import copula_design, drawn_orders, effects_by_copula
 from xattr_check.statistics.sobol import saltelli, sobol_indices
 from xattr_methods import morris_sbsa, sbsa, sobol_sbsa
 
@@ -83,6 +84,25 @@ def test_two_analyses_have_names_of_their_own(images) -> None:
     assert torch.equal(first, sobol_sbsa(*images, index="first", cells=2))
 
 
+def test_correlated_gains_have_effects(images) -> None:
+    """Those of a copula in which a region goes with the one beside it, and less with the one across."""
+    found = sbsa(
+        *images, sensitivity="shapley", index="effect", correlation=0.6, cells=2, samples=8, gain=1.5,
+        baseline=0.25, seed=7,
+    )  # fmt: skip
+    # Regions of 4 × 3 pixels: those side by side are nearer than those above each other.
+    beside, above, across = 0.6, 0.6 ** (4 / 3), 0.6 ** (5 / 3)
+    near = torch.tensor(
+        [[1, beside, above, across], [beside, 1, across, above],
+         [above, across, 1, beside], [across, above, beside, 1]], dtype=torch.float64,
+    )  # fmt: skip
+    order = drawn_orders(4, 8, 7)
+    outputs = slow_outputs(images, 1.5 * copula_design(near, order, 7), False)
+    wanted = effects_by_copula(order, outputs).share
+    torch.testing.assert_close(found, spread(wanted), rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(found.sum((1, 2, 3)), torch.ones(2, dtype=torch.float64))
+
+
 def test_what_is_linear_is_told_alike_by_three_analyses() -> None:
     """Coefficients and values are wᵢ xᵢ, total indices are in proportion to their squares."""
     torch.manual_seed(0)
@@ -131,3 +151,14 @@ def test_parameters_that_do_not_fit_are_refused(images) -> None:
         sbsa(*images, sensitivity="shapley", samples=9)
     with pytest.raises(ValueError, match=r"^sbsa: expected gain above 0, came 0"):
         sbsa(*images, gain=0)
+    effect = {"sensitivity": "shapley", "index": "effect"}
+    with pytest.raises(
+        ValueError, match=r"^sbsa: expected index 'effect' of sensitivity 'shapley' for gains"
+    ):
+        sbsa(*images, correlation=0.5)
+    with pytest.raises(ValueError, match=r"^sbsa: expected a correlation of at least 0 and below 1, came 1$"):
+        sbsa(*images, correlation=1.0, **effect)
+    with pytest.raises(ValueError, match=r"^sbsa: expected regions that are beside each other where gains"):
+        sbsa(*images, correlation=0.5, regions="channels", **effect)
+    with pytest.raises(ValueError, match=r"^sbsa: expected regions that are the same for all inputs where"):
+        sbsa(*images, correlation=0.5, regions="superpixels:3", **effect)
