@@ -48,7 +48,8 @@ def regions_by_name(
     `grid`: so many cells on each side, by default 8 on an image, 4 of a volume, 32 runs of a signal; columns
         and tokens are by themselves.
     `single`: every feature by itself.
-    `mask`: what makes the target, by the subject's truth, and the rest, which comes first.
+    `mask`: what makes the target, by the subject's truth, and the rest, which comes first. A map of them
+        knows what checks of localisation ask for.
     `superpixels`: so many at most, 64 by default, of each image or volume its own.
     `columns`, `tokens`: the groups of the subject where it has some, else each by itself; or so many runs.
     `channels`: of images, signals and volumes, each by itself or so many runs.

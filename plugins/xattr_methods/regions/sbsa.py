@@ -66,7 +66,8 @@ def sbsa(
         `rbd_fast`: `first`, the same from any sample, N. [tarantola2006]
         `delta`: `delta`, the mean shift of the output's density, N, slow. [borgonovo2007]
         `pawn`: `median`, `mean` or `maximum` shift of its distribution, N. [pianosi2015]
-        `hdmr`: `total` or `first`, shares of a variance by a regression, N. [li2010]
+        `hdmr`: `total` or `first`, shares of a variance by a regression, N; the total ones of 64 regions take
+        seconds for each input. [li2010]
         Of the index, the first named is taken by default. Signs are those of evidence for the `mean`, the
         `value` and the `coefficient`; the others have none.
     regions: `grid` or `grid:8`, so many cells on a side, `single`, every feature by itself, the subject's
