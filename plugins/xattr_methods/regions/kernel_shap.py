@@ -94,19 +94,9 @@ def kernel_shap(
     Raises ValueError for parameters that do not fit the inputs, and for samples too few for the regions.
     """
     game = Game.of(
-        "kernel_shap",
-        model,
-        inputs,
-        targets,
-        regions,
-        cells,
-        baseline,
-        output,
-        memory,
-        layout,
-        explained,
-        subject,
-    )
+        "kernel_shap", model, inputs, targets, regions, cells, baseline, output, memory, layout,
+        explained, subject,
+    )  # fmt: skip
     count = game.count
     expect_at_least("kernel_shap", min(4 * count, 2**count - 2), samples=samples)
     generator = torch.Generator().manual_seed(seed)

@@ -65,19 +65,9 @@ def lime(
     expect_at_least("lime", 0, penalty=penalty)
     expect_above("lime", 0, width=width)
     game = Game.of(
-        "lime",
-        model,
-        inputs,
-        targets,
-        regions,
-        cells,
-        baseline,
-        output,
-        memory,
-        layout,
-        explained,
-        subject,
-    )
+        "lime", model, inputs, targets, regions, cells, baseline, output, memory, layout,
+        explained, subject,
+    )  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
     present = torch.rand(samples, game.count, generator=generator, dtype=torch.float64) < 0.5
     present[0] = True

@@ -65,19 +65,9 @@ def morris_sbsa(
             f"morris_sbsa: expected statistic 'magnitude', 'mean' or 'deviation', came {statistic!r}"
         )
     game = Game.of(
-        "morris_sbsa",
-        model,
-        inputs,
-        targets,
-        regions,
-        cells,
-        baseline,
-        output,
-        memory,
-        layout,
-        explained,
-        subject,
-    )
+        "morris_sbsa", model, inputs, targets, regions, cells, baseline, output, memory, layout,
+        explained, subject,
+    )  # fmt: skip
     with in_the_name_of("morris_sbsa"):
         analysis = sensitivity_of("morris", statistic, samples, game.count)
     return attributed("morris_sbsa", game, replace(analysis, design=trajectories_of(levels)), gain, seed)

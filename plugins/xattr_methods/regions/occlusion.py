@@ -98,19 +98,9 @@ def occlusion(
         if window is not None or stride is not None:
             raise ValueError("occlusion: expected regions or window and stride, came both")
         game = Game.of(
-            "occlusion",
-            model,
-            inputs,
-            targets,
-            regions,
-            cells,
-            baseline,
-            output,
-            memory,
-            layout,
-            explained,
-            subject,
-        )
+            "occlusion", model, inputs, targets, regions, cells, baseline, output, memory, layout,
+            explained, subject,
+        )  # fmt: skip
         outputs = game.outcomes(torch.cat([torch.ones(1, game.count), 1 - torch.eye(game.count)]).bool())
         return game.lay_out(outputs[:, :1] - outputs[:, 1:])
 

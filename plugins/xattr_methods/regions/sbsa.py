@@ -85,27 +85,18 @@ def sbsa(
     baseline: what a region fades to, a number or broadcastable to inputs.
     output: `logit` or `probability`.
 
-    Designs and analyses are those of SALib; of `sobol` and `morris` all inputs are analysed at once, with the
-    numbers that SALib has. Where the output is linear in the gains, the coefficient and the value of a region
-    are what it adds to the output, and its Sobol index is in proportion to the square of that.
+    The analyses from `fast` on are SALib's, of one input at a time; `sobol`, `morris` and effects of gains drawn
+    alone have its numbers, and are of all inputs at once. Where the output is linear in the gains, the
+    coefficient and the value of a region are what it adds to the output, and its Sobol index is in proportion
+    to the square of that.
     layout, explained: what a feature of the inputs is, and what the model's outputs mean: by default classes.
     subject: whose the inputs are, for regions that are its own.
     Raises ValueError for parameters that do not fit the inputs or each other.
     """
     game = Game.of(
-        "sbsa",
-        model,
-        inputs,
-        targets,
-        regions,
-        cells,
-        baseline,
-        output,
-        memory,
-        layout,
-        explained,
-        subject,
-    )
+        "sbsa", model, inputs, targets, regions, cells, baseline, output, memory, layout,
+        explained, subject,
+    )  # fmt: skip
     with in_the_name_of("sbsa"):
         analysis = sensitivity_of(sensitivity, index, samples, game.count)
         if correlation:

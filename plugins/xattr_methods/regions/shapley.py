@@ -69,19 +69,9 @@ def shapley(
     expect_at_least("shapley", 1, permutations=permutations)
     expect_at_least("shapley", 0, exact=exact)
     game = Game.of(
-        "shapley",
-        model,
-        inputs,
-        targets,
-        regions,
-        cells,
-        baseline,
-        output,
-        memory,
-        layout,
-        explained,
-        subject,
-    )
+        "shapley", model, inputs, targets, regions, cells, baseline, output, memory, layout,
+        explained, subject,
+    )  # fmt: skip
     count = game.count
     if count <= exact:
         coalitions = subsets(count)

@@ -62,19 +62,9 @@ def sobol_sbsa(
     Raises ValueError for parameters that do not fit the inputs.
     """
     game = Game.of(
-        "sobol_sbsa",
-        model,
-        inputs,
-        targets,
-        regions,
-        cells,
-        baseline,
-        output,
-        memory,
-        layout,
-        explained,
-        subject,
-    )
+        "sobol_sbsa", model, inputs, targets, regions, cells, baseline, output, memory, layout,
+        explained, subject,
+    )  # fmt: skip
     with in_the_name_of("sobol_sbsa"):
         analysis = sensitivity_of("sobol", index, samples, game.count)
     return attributed("sobol_sbsa", game, analysis, gain, seed)
