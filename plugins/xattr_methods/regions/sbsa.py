@@ -85,8 +85,8 @@ def sbsa(
     baseline: what a region fades to, a number or broadcastable to inputs.
     output: `logit` or `probability`.
 
-    The analyses from `fast` on are SALib's, of one input at a time; `sobol`, `morris` and effects of gains drawn
-    alone have its numbers, and are of all inputs at once. Where the output is linear in the gains, the
+    The analyses from `fast` on are SALib's, of one input at a time; `sobol`, `morris` and effects of gains
+    drawn alone have its numbers, and are of all inputs at once. Where the output is linear in the gains, the
     coefficient and the value of a region are what it adds to the output, and its Sobol index is in proportion
     to the square of that.
     layout, explained: what a feature of the inputs is, and what the model's outputs mean: by default classes.
