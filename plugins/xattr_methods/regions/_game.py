@@ -82,8 +82,6 @@ class Game:
 
     def correlation(self, near: float) -> Tensor:
         """(count, count): `near` for regions side by side, else less. Raises ValueError for what is not."""
-        if not 0 <= near < 1:
-            raise ValueError(f"expected a correlation of at least 0 and below 1, came {near:g}")
         if not self.layout.ordered or self.regions.index.shape[1:] != self.layout.spatial:
             raise ValueError("expected regions that are beside each other where gains are correlated")
         return self.regions.correlation(near)

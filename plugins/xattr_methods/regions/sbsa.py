@@ -93,6 +93,8 @@ def sbsa(
     subject: whose the inputs are, for regions that are its own.
     Raises ValueError for parameters that do not fit the inputs or each other.
     """
+    if not 0 <= correlation < 1:
+        raise ValueError(f"sbsa: expected correlation of at least 0 and below 1, came {correlation:g}")
     game = Game.of(
         "sbsa", model, inputs, targets, regions, cells, baseline, output, memory, layout,
         explained, subject,

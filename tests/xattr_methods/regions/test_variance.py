@@ -156,7 +156,7 @@ def test_parameters_that_do_not_fit_are_refused(images) -> None:
         ValueError, match=r"^sbsa: expected index 'effect' of sensitivity 'shapley' for gains"
     ):
         sbsa(*images, correlation=0.5)
-    with pytest.raises(ValueError, match=r"^sbsa: expected a correlation of at least 0 and below 1, came 1$"):
+    with pytest.raises(ValueError, match=r"^sbsa: expected correlation of at least 0 and below 1, came 1$"):
         sbsa(*images, correlation=1.0, **effect)
     with pytest.raises(ValueError, match=r"^sbsa: expected regions that are beside each other where gains"):
         sbsa(*images, correlation=0.5, regions="channels", **effect)
