@@ -1,6 +1,7 @@
 """Time to analyse many outputs on Saltelli's design, side by side with SALib: same numbers, same resamples.
 
     python benchmarks/sobol.py [--parameters 16,64,196] [--samples 64] [--resamples 100] [--outputs 1000]
+        [--pairs]
 
 SALib analyses one output at a time, parameter by parameter; where all of them would take more than --seconds,
 it is given fewer outputs, and its time for all is extrapolated. Without SALib, ours alone is timed.
@@ -18,30 +19,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xattr_check.statistics.sobol import half_width, resampled, saltelli, sobol_indices
+from xattr_check.statistics.sobol import resampled, saltelli, sobol_half_widths, sobol_indices
 
 SEED = 1
 TURNS = 3
 
 
-def ours(outputs: Tensor, parameters: int, rows: Tensor) -> list[Tensor]:
-    """S₁, S_T and the half widths of their intervals, (M, D) each."""
-    found = sobol_indices(outputs, parameters)
-    again = sobol_indices(outputs, parameters, resampled(rows))
-    return [found.first, found.total, half_width(again.first), half_width(again.total)]
+def ours(outputs: Tensor, parameters: int, rows: Tensor, pairs: bool) -> list[Tensor]:
+    """S₁, S_T, with pairs S_ij, and the half widths of their intervals, a row for each output."""
+    found = sobol_indices(outputs, parameters, pairs=pairs)
+    again = sobol_half_widths(outputs, parameters, resampled(rows), pairs=pairs)
+    kinds = [one for both in (found, again) for one in (both.first, both.total, both.second)]
+    return [one for one in kinds if one is not None]
 
 
-def theirs(outputs: Tensor, parameters: int, resamples: int) -> list[Tensor]:
-    """The same by SALib."""
+def theirs(outputs: Tensor, parameters: int, resamples: int, pairs: bool) -> list[Tensor]:
+    """The same by SALib, whose pairs are above the diagonal."""
     from SALib.analyze import sobol
 
     names = [f"x{k}" for k in range(parameters)]
     problem = {"num_vars": parameters, "names": names, "bounds": [[0.0, 1.0]] * parameters}
     found = [
-        sobol.analyze(problem, one, calc_second_order=False, num_resamples=resamples, seed=SEED)
+        sobol.analyze(problem, one, calc_second_order=pairs, num_resamples=resamples, seed=SEED)
         for one in outputs.numpy()
     ]
-    return [torch.tensor(np.stack([one[key] for one in found])) for key in ("S1", "ST", "S1_conf", "ST_conf")]
+    keys = [f"{key}{kind}" for kind in ("", "_conf") for key in ("S1", "ST", *(["S2"] if pairs else []))]
+    return [torch.tensor(np.stack([one[key] for one in found])) for key in keys]
 
 
 def timed(work: Callable[[], list[Tensor]]) -> tuple[float, list[Tensor]]:
@@ -51,24 +54,27 @@ def timed(work: Callable[[], list[Tensor]]) -> tuple[float, list[Tensor]]:
     return time.process_time() - started, found
 
 
-def row(parameters: int, samples: int, resamples: int, count: int, seconds: float) -> str:
+def row(parameters: int, samples: int, resamples: int, count: int, seconds: float, pairs: bool) -> str:
     """One row of the table: the best of several turns of ours beside SALib's."""
-    design = saltelli(parameters, samples, SEED)
+    design = saltelli(parameters, samples, SEED, pairs=pairs)
     weights = torch.randn(count, parameters, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     outputs = weights @ design.T
     outputs = outputs + outputs.roll(1, 0) * outputs
     rows = np.random.default_rng(SEED).integers(samples, size=(samples, resamples))
     drawn = torch.from_numpy(rows.T.copy())
     mine, found = min(
-        (timed(lambda: ours(outputs, parameters, drawn)) for _ in range(TURNS)), key=lambda turn: turn[0]
+        (timed(lambda: ours(outputs, parameters, drawn, pairs)) for _ in range(TURNS)),
+        key=lambda turn: turn[0],
     )
     own = f"| {parameters} | {count} | {1000 * mine:.0f} |"
     if importlib.util.find_spec("SALib") is None:
         return f"{own} not installed | | | |"
-    one, _ = timed(lambda: theirs(outputs[:1], parameters, resamples))
+    one, _ = timed(lambda: theirs(outputs[:1], parameters, resamples, pairs))
     some = max(2, min(count, int(seconds / one)))
-    took, others = timed(lambda: theirs(outputs[:some], parameters, resamples))
-    gap = max(float((a[:some] - b).abs().max()) for a, b in zip(found, others, strict=True))
+    took, others = timed(lambda: theirs(outputs[:some], parameters, resamples, pairs))
+    # What SALib leaves out, below the diagonal, is no number.
+    gaps = [(a[:some] - b).abs().nan_to_num(0) for a, b in zip(found, others, strict=True)]
+    gap = max(float(one.max()) for one in gaps)
     whole = took * count / some
     told = "all" if some == count else f"extrapolated from {some}"
     return f"{own} {1000 * whole:.0f} | {told} | {whole / mine:.0f} | {gap:.1e} |"
@@ -83,13 +89,17 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=100)
     parser.add_argument("--outputs", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--pairs", action="store_true", help="second-order indices as well")
     given = parser.parse_args()
     torch.set_num_threads(1)
     print(f"processor time of 1 thread, {given.samples} samples, {given.resamples} resamples")
     print("| D | outputs | ours, ms | SALib, ms | SALib on | times faster | largest difference |")
     print("|---|---|---|---|---|---|---|")
     for parameters in map(int, given.parameters.split(",")):
-        print(row(parameters, given.samples, given.resamples, given.outputs, given.seconds), flush=True)
+        print(
+            row(parameters, given.samples, given.resamples, given.outputs, given.seconds, given.pairs),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -112,6 +112,12 @@ def rows(subjects: list[str], designs: list[Design], inputs: int) -> Iterator[st
             yield measured(subject.name, design, outputs)
 
 
+def own_rows(text: str) -> list[str]:
+    """The rows of the table that this script writes, without its titles: the page has others."""
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    return [row for row in rows if row.count("|") == len(TITLES) + 1][1:]
+
+
 def key(row: str) -> tuple[str, ...]:
     """What a row is about: subject, grid and samples."""
     return tuple(row.split(" | ")[:3])
@@ -131,8 +137,7 @@ def main() -> None:
     known = {}
     stamp = (Stamp.of(arguments.write) if arguments.add else None) or Stamp.now("variance")
     if arguments.add and arguments.write.exists():
-        lines = [line for line in arguments.write.read_text().splitlines() if line.startswith("| ")]
-        known = {key(line): line for line in lines[1:]}
+        known = {key(line): line for line in own_rows(arguments.write.read_text())}
     started = time.perf_counter()
     for row in rows(arguments.subject, designs, arguments.inputs):
         known[key(row)] = row

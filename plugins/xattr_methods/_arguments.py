@@ -1,12 +1,25 @@
 """What methods refuse, each in its own name."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from xattr_check.core.layouts import Beside, Layout, is_image, layout_of
-from xattr_check.errors import LayoutError
+from xattr_check.errors import Declined, LayoutError
+
+
+@contextmanager
+def in_the_name_of(name: str) -> Iterator[None]:
+    """A scope in which a ValueError says which method it is of, as does one that a method declines by."""
+    try:
+        yield
+    except Declined as error:
+        raise Declined(f"{name}: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def expect_images(name: str, inputs: Tensor) -> None:

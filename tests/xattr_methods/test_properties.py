@@ -31,6 +31,7 @@ OWN: dict[str, dict[str, Any]] = {
     "morris_sbsa": {"samples": 4},
     "multilayer_iba": {"beta": 0.01},
     "occlusion": {"cells": None},
+    "sbsa": {"samples": 4},
     "sobol_sbsa": {"samples": 4},
     "xrai": {"steps": 4},
 }
@@ -117,6 +118,7 @@ DEGREES = {
     "fullgrad": 0,
     "guided_gradcam": 2,
     "smoothgrad_squared": 2,
+    "sbsa": 0,
     "sobol_sbsa": 0,
     "vargrad": 2,
 }
@@ -218,7 +220,7 @@ NOISE = dict.fromkeys(
     ["smoothgrad", "smoothgrad_squared", "vargrad", "smooth_integrated_gradients"],
     "noise is drawn place by place",
 )
-DESIGNED = dict.fromkeys(["morris_sbsa", "sobol_sbsa"], "gains are drawn region by region")
+DESIGNED = dict.fromkeys(["morris_sbsa", "sbsa", "sobol_sbsa"], "gains are drawn region by region")
 DRAWN = dict.fromkeys(["lime", "rise"], "what is present together is drawn")
 OPTIMISED = dict.fromkeys(
     ["extremal_perturbation", "meaningful_perturbation"], "the output is weighed against the mask's own size"
@@ -253,6 +255,7 @@ EXCEPT: dict[str, dict[str, str]] = {
         "morris_sbsa": "magnitudes of effects",
         "pathway_gradient": "neurons of both networks compete",
         "rise": "probabilities",
+        "sbsa": "shares of a variance",
         "sobol_sbsa": "shares of a variance",
         "xrai": "segments are taken in the order of their attribution",
     },
@@ -281,7 +284,7 @@ OURS = {
     "expected_gradients", "extremal_perturbation", "fullgrad", "gradcam", "gradcam_plus_plus",
     "gradient", "guided_backprop", "guided_gradcam", "input_x_gradient", "integrated_gradients",
     "kernel_shap", "lime", "lrp", "meaningful_perturbation", "morris_sbsa", "occlusion",
-    "pathway_gradient", "rise",
+    "pathway_gradient", "rise", "sbsa",
     "shapley", "smooth_integrated_gradients", "smoothgrad", "smoothgrad_squared", "sobol_sbsa",
     "vargrad", "xrai",
 }  # fmt: skip

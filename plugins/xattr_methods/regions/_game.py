@@ -7,9 +7,11 @@ from torch import Tensor, nn
 
 from xattr_check.core.layouts import Layout
 from xattr_check.core.outputs import Output, output_of
+from xattr_check.core.subject import Subject
+from xattr_check.perturbation.named_regions import regions_by_name
 from xattr_check.perturbation.outputs import Quantity
 from xattr_check.perturbation.regions import SemanticMap
-from xattr_methods._arguments import expect_at_least, expect_output, laid_out, like_inputs
+from xattr_methods._arguments import expect_output, in_the_name_of, laid_out, like_inputs
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,14 @@ class Game:
         memory: int,
         layout: Layout | str | None = None,
         explained: Output | str | None = None,
+        subject: Subject | None = None,
     ) -> "Game":
         """The game that a method's parameters ask for.
 
-        regions: `grid`, so many cells on each side of an image, a signal or a volume, or `single`, every
-            feature by itself, as columns and tokens always are; or int64 ids of any value, (*spatial),
-            (1, *spatial) or (N, *spatial).
+        regions: a name as `regions_by_name` takes it, or int64 ids of any value, (*spatial), (1, *spatial)
+            or (N, *spatial).
         cells: None for as many as the layout has by default.
+        subject: whose the inputs are, for regions that are its own.
 
         Raises ValueError in the name of the method.
         """
@@ -65,24 +68,23 @@ class Game:
                     f"{name}: expected regions of whole numbers {spatial}, alone or for each input, "
                     f"came {regions.dtype} {tuple(regions.shape)}"
                 )
-            found = SemanticMap.of(shaped)
-        elif regions == "single":
-            found = SemanticMap.single(spatial)
-        elif regions == "grid":
-            if cells is not None:
-                expect_at_least(name, 1, cells=cells)
-            found = SemanticMap.of(axes.regions(cells)[None])
+            found = SemanticMap.of(shaped).to(inputs.device)
         else:
-            raise ValueError(f"{name}: expected regions 'grid', 'single' or a tensor, came {regions!r}")
+            with in_the_name_of(name):
+                found = regions_by_name(regions, inputs, axes, cells, subject)
         fill = like_inputs(name, inputs, baseline=baseline)
-        return cls(
-            model, inputs, targets, found.to(inputs.device), fill, output, memory, axes, output_of(explained)
-        )
+        return cls(model, inputs, targets, found, fill, output, memory, axes, output_of(explained))
 
     @property
     def count(self) -> int:
         """How many players there are."""
         return self.regions.count
+
+    def correlation(self, near: float) -> Tensor:
+        """(count, count): `near` for regions side by side, else less. Raises ValueError for what is not."""
+        if not self.layout.ordered or self.regions.index.shape[1:] != self.layout.spatial:
+            raise ValueError("expected regions that are beside each other where gains are correlated")
+        return self.regions.correlation(near)
 
     def outcomes(self, coalitions: Tensor) -> Tensor:
         """(N, K) float64: the target's output on every input where only a coalition's regions are present.
@@ -98,10 +100,16 @@ class Game:
         return found[:, place]
 
     def lay_out(self, values: Tensor) -> Tensor:
-        """Maps of values (N, count), each at all features of its region."""
+        """Maps of values (N, count), each at all features of its region, or at all of its numbers.
+
+        Those of luminance and chroma are in the first channel and in the others.
+        """
         # A region that an input does not have is never asked for.
         index = self.regions.index.flatten(1).expand(len(self.inputs), -1)
-        return self.layout.maps(values.gather(1, index).to(self.inputs.dtype))
+        found = values.gather(1, index).to(self.inputs.dtype)
+        if self.regions.index.shape[1:] == self.layout.spatial:
+            return self.layout.maps(found)
+        return found.reshape(self.inputs.shape)
 
     def spread(self, values: Tensor) -> Tensor:
         """Maps of values (N, count), each spread evenly over its region, so that sums stay what they are."""

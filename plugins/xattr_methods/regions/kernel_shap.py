@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from xattr_check.core.layouts import Layout
 from xattr_check.core.method import method
 from xattr_check.core.outputs import Output
+from xattr_check.core.subject import Subject
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Quantity
 from xattr_methods._arguments import expect_at_least
@@ -69,13 +70,17 @@ def kernel_shap(
     memory: int = MEMORY,
     layout: Layout | str | None = None,
     explained: Output | str | None = None,
+    subject: Subject | None = None,
 ) -> Tensor:
     """Shapley values as the weighted linear fit to the outputs of coalitions of regions. [lundberg2017]
 
     Returns (N, 1, H, W), (N, D) or (N, T, 1); a region's value is spread evenly over its features.
 
-    regions: `grid`, so many cells on a side, or `single`, every feature by itself; or int64 ids (*spatial),
-        (1, *spatial) or (N, *spatial). Columns and tokens are regions of their own.
+    regions: `grid` or `grid:8`, so many cells on a side, `single`, every feature by itself, the subject's
+        `mask` and the rest, `superpixels`, `columns`, `tokens`, `channels` or `colour`, as xattr_check has
+        them in perturbation/named_regions.py; or int64 ids (*spatial), (1, *spatial) or (N, *spatial). Where
+        nothing else is asked for, columns and tokens are regions of their own. Maps of channels, and of
+        luminance before chroma, are (N, C, H, W).
     cells: by default 8 on a side of an image, 4 of a volume, 32 runs of a signal.
     samples: coalitions, besides the empty and the full one; the same for all inputs. Where they are all
         there are, the values are exact; else a draw's bias is of the order of 1 / samples, and complementary
@@ -85,11 +90,13 @@ def kernel_shap(
 
     Completeness (local accuracy, Prop. 1 of [lundberg2017]) is a constraint of the fit, and exact.
     layout, explained: what a feature of the inputs is, and what the model's outputs mean: by default classes.
+    subject: whose the inputs are, for regions that are its own.
     Raises ValueError for parameters that do not fit the inputs, and for samples too few for the regions.
     """
     game = Game.of(
-        "kernel_shap", model, inputs, targets, regions, cells, baseline, output, memory, layout, explained
-    )
+        "kernel_shap", model, inputs, targets, regions, cells, baseline, output, memory, layout,
+        explained, subject,
+    )  # fmt: skip
     count = game.count
     expect_at_least("kernel_shap", min(4 * count, 2**count - 2), samples=samples)
     generator = torch.Generator().manual_seed(seed)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from xattr_check.core.layouts import Layout
 from xattr_check.core.method import method
 from xattr_check.core.outputs import Output
+from xattr_check.core.subject import Subject
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Quantity
 from xattr_methods._arguments import expect_above, expect_at_least
@@ -35,6 +36,7 @@ def lime(
     memory: int = MEMORY,
     layout: Layout | str | None = None,
     explained: Output | str | None = None,
+    subject: Subject | None = None,
 ) -> Tensor:
     """Coefficients of a ridge regression of the target's output on which regions are present. [ribeiro2016]
 
@@ -42,8 +44,11 @@ def lime(
     explanation of the paper is sparse, of K regions that are selected first. Here none is left out: the ridge
     is the last step of the authors' code.
 
-    regions: `grid`, so many cells on a side, or `single`, every feature by itself; or int64 ids (*spatial),
-        (1, *spatial) or (N, *spatial), such as superpixels. Columns and tokens are regions of their own.
+    regions: `grid` or `grid:8`, so many cells on a side, `single`, every feature by itself, the subject's
+        `mask` and the rest, `superpixels`, `columns`, `tokens`, `channels` or `colour`, as xattr_check has
+        them in perturbation/named_regions.py; or int64 ids (*spatial), (1, *spatial) or (N, *spatial). Where
+        nothing else is asked for, columns and tokens are regions of their own. Maps of channels, and of
+        luminance before chroma, are (N, C, H, W).
     cells: by default 8 on a side of an image, 4 of a volume, 32 runs of a signal.
     samples: the input, and variants in which each region is present with probability ½; the same for all
         inputs. width: of the exponential kernel on the cosine distance, exp(−D² / 2 width²), which weights
@@ -53,14 +58,16 @@ def lime(
     output: `logit`, or `probability` as in the paper, where other classes come in.
 
     layout, explained: what a feature of the inputs is, and what the model's outputs mean: by default classes.
+    subject: whose the inputs are, for regions that are its own.
     Raises ValueError for parameters that do not fit the inputs.
     """
     expect_at_least("lime", 2, samples=samples)
     expect_at_least("lime", 0, penalty=penalty)
     expect_above("lime", 0, width=width)
     game = Game.of(
-        "lime", model, inputs, targets, regions, cells, baseline, output, memory, layout, explained
-    )
+        "lime", model, inputs, targets, regions, cells, baseline, output, memory, layout,
+        explained, subject,
+    )  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
     present = torch.rand(samples, game.count, generator=generator, dtype=torch.float64) < 0.5
     present[0] = True

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from xattr_check.core.layouts import Layout
 from xattr_check.core.method import method
 from xattr_check.core.outputs import Output
+from xattr_check.core.subject import Subject
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Quantity, outputs_under
 from xattr_methods._arguments import expect_at_least, expect_output, laid_out, like_inputs
@@ -72,6 +73,7 @@ def occlusion(
     memory: int = MEMORY,
     layout: Layout | str | None = None,
     explained: Output | str | None = None,
+    subject: Subject | None = None,
 ) -> Tensor:
     """Mean drop of the target's logit over the windows that cover a feature. [zeiler2014]
 
@@ -79,12 +81,16 @@ def occlusion(
 
     window, stride: in pixels, a quarter and an eighth of the shorter side by default; 1 and 1 for columns and
         tokens, and on signals and volumes windows of about a sixteenth of the input.
-    regions: in place of windows, what is removed together: `grid`, cells × cells on an image, or `single`,
-        every feature by itself; or int64 ids (*spatial), (1, *spatial) or (N, *spatial).
+    regions: in place of windows, what is removed together: `grid` or `grid:8`, so many cells on a side,
+        `single`, every feature by itself, the subject's `mask` and the rest, `superpixels`, `columns`,
+        `tokens`, `channels` or `colour`, as xattr_check has them in perturbation/named_regions.py; or int64
+        ids (*spatial), (1, *spatial) or (N, *spatial). Maps of channels, and of luminance before chroma, are
+        (N, C, H, W).
     baseline: the value inside a window, a number or broadcastable to inputs.
     output: `logit` or `probability`.
 
     layout, explained: what a feature of the inputs is, and what the model's outputs mean: by default classes.
+    subject: whose the inputs are, for regions that are its own.
     Raises ValueError for parameters that do not fit the inputs.
     """
     axes = laid_out("occlusion", inputs, layout)
@@ -92,8 +98,9 @@ def occlusion(
         if window is not None or stride is not None:
             raise ValueError("occlusion: expected regions or window and stride, came both")
         game = Game.of(
-            "occlusion", model, inputs, targets, regions, cells, baseline, output, memory, layout, explained
-        )
+            "occlusion", model, inputs, targets, regions, cells, baseline, output, memory, layout,
+            explained, subject,
+        )  # fmt: skip
         outputs = game.outcomes(torch.cat([torch.ones(1, game.count), 1 - torch.eye(game.count)]).bool())
         return game.lay_out(outputs[:, :1] - outputs[:, 1:])
 

@@ -1,36 +1,17 @@
 """Shapley values."""
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from xattr_check.core.layouts import Layout
 from xattr_check.core.method import method
 from xattr_check.core.outputs import Output
+from xattr_check.core.subject import Subject
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Quantity
+from xattr_check.statistics.coalitions import shapley_weights, subsets
 from xattr_methods._arguments import expect_at_least
 from xattr_methods.regions._game import Game
-
-
-def subsets(count: int) -> Tensor:
-    """(2 ** count, count) bool: all coalitions of so many players, the empty one first."""
-    numbers = torch.arange(2**count)
-    return (numbers[:, None] >> torch.arange(count)) % 2 == 1
-
-
-def shapley_weights(coalitions: Tensor) -> Tensor:
-    """(2 ** R, R) float64: the outputs of all coalitions times these are the Shapley values.
-
-    With S without i: |S|! (R − |S| − 1)! / R! for S and i together, minus the same for S alone.
-    """
-    count = coalitions.shape[1]
-    ways = torch.tensor(
-        [1 / (count * math.comb(count - 1, size)) for size in range(count)], dtype=torch.float64
-    )
-    others = coalitions.sum(1, keepdim=True) - coalitions.long()
-    return torch.where(coalitions, 1.0, -1.0).double() * ways[others]
 
 
 def arrivals(count: int, permutations: int, antithetic: bool, generator: torch.Generator) -> Tensor:
@@ -62,13 +43,17 @@ def shapley(
     memory: int = MEMORY,
     layout: Layout | str | None = None,
     explained: Output | str | None = None,
+    subject: Subject | None = None,
 ) -> Tensor:
     """Mean gain of the target's output when a region joins the others in random order. [strumbelj2010]
 
     Returns (N, 1, H, W), (N, D) or (N, T, 1); a region's value is spread evenly over its features.
 
-    regions: `grid`, so many cells on a side, or `single`, every feature by itself; or int64 ids (*spatial),
-        (1, *spatial) or (N, *spatial). Columns and tokens are regions of their own.
+    regions: `grid` or `grid:8`, so many cells on a side, `single`, every feature by itself, the subject's
+        `mask` and the rest, `superpixels`, `columns`, `tokens`, `channels` or `colour`, as xattr_check has
+        them in perturbation/named_regions.py; or int64 ids (*spatial), (1, *spatial) or (N, *spatial). Where
+        nothing else is asked for, columns and tokens are regions of their own. Maps of channels, and of
+        luminance before chroma, are (N, C, H, W).
     cells: by default 8 on a side of an image, 4 of a volume, 32 runs of a signal.
     exact: up to so many regions all coalitions are evaluated, and the values are exact [shapley1953].
     permutations: orders that are drawn where there are more, the same for all inputs; antithetic: every
@@ -78,13 +63,15 @@ def shapley(
 
     Completeness is the efficiency of [shapley1953]; it holds in every order, and so with few of them.
     layout, explained: what a feature of the inputs is, and what the model's outputs mean: by default classes.
+    subject: whose the inputs are, for regions that are its own.
     Raises ValueError for parameters that do not fit the inputs.
     """
     expect_at_least("shapley", 1, permutations=permutations)
     expect_at_least("shapley", 0, exact=exact)
     game = Game.of(
-        "shapley", model, inputs, targets, regions, cells, baseline, output, memory, layout, explained
-    )
+        "shapley", model, inputs, targets, regions, cells, baseline, output, memory, layout,
+        explained, subject,
+    )  # fmt: skip
     count = game.count
     if count <= exact:
         coalitions = subsets(count)

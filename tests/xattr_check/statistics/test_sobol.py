@@ -9,7 +9,15 @@ from scipy import stats
 from torch import Tensor
 
 from xattr_check.statistics import sobol
-from xattr_check.statistics.sobol import Indices, bootstrap, half_width, resampled, saltelli, sobol_indices
+from xattr_check.statistics.sobol import (
+    Indices,
+    bootstrap,
+    half_width,
+    resampled,
+    saltelli,
+    sobol_half_widths,
+    sobol_indices,
+)
 
 
 def ishigami(points: Tensor) -> Tensor:
@@ -22,7 +30,9 @@ def ishigami_indices() -> Indices:
     first = torch.tensor([(1 + 0.1 * math.pi**4 / 5) ** 2 / 2, 49 / 8, 0.0], dtype=torch.float64)  # variances
     pair = 0.1**2 * math.pi**8 * (1 / 18 - 1 / 50)  # of x₁ and x₃
     variance = first.sum() + pair
-    return Indices(first / variance, (first + torch.tensor([pair, 0, pair])) / variance)
+    second = torch.zeros(3, 3, dtype=torch.float64)
+    second[0, 2] = second[2, 0] = pair / variance
+    return Indices(first / variance, (first + torch.tensor([pair, 0, pair])) / variance, second)
 
 
 SCALES = torch.tensor([0.0, 1.0, 4.5, 9.0, 99.0, 99.0], dtype=torch.float64)
@@ -36,7 +46,8 @@ def sobol_g(points: Tensor) -> Tensor:
 def sobol_g_indices() -> Indices:
     alone = 1 / (3 * (1 + SCALES) ** 2)
     variance = (1 + alone).prod() - 1
-    return Indices(alone / variance, alone * (1 + alone).prod() / (1 + alone) / variance)
+    second = (alone[:, None] * alone).fill_diagonal_(0) / variance
+    return Indices(alone / variance, alone * (1 + alone).prod() / (1 + alone) / variance, second)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +59,30 @@ def test_known_indices(function, known: Indices) -> None:
     found = sobol_indices(outputs[None], parameters)
     torch.testing.assert_close(found.first[0], known.first, rtol=0, atol=5e-3)
     torch.testing.assert_close(found.total[0], known.total, rtol=0, atol=5e-3)
+    assert found.second is None
+    pairs = saltelli(parameters, 2**14, seed=0, pairs=True)
+    found = sobol_indices(function(pairs)[None], parameters, pairs=True)
+    for kind in ("first", "total", "second"):
+        torch.testing.assert_close(getattr(found, kind)[0], getattr(known, kind), rtol=0, atol=1e-2)
+    torch.testing.assert_close(found.paired[0], known.paired, rtol=0, atol=2e-2)
+
+
+def test_products_of_a_polynomial_are_what_pairs_make() -> None:
+    """Of Σ w g + Σ v g h with centred numbers: S_ij = v² Var(g) Var(h) / V; of a sum alone, nothing."""
+    weights = torch.tensor([2.0, -1.0, 0.5, 0.0], dtype=torch.float64)
+    products = torch.zeros(4, 4, dtype=torch.float64)
+    products[0, 1], products[1, 3], products[2, 3] = 3.0, -2.0, 5.0
+    design = saltelli(4, 2**13, seed=2, pairs=True) - 0.5
+    sums = design @ weights
+    outputs = torch.stack([sums, sums + torch.einsum("ki,ij,kj->k", design, products, design)])
+    found = sobol_indices(outputs, 4, pairs=True)
+    assert found.second is not None
+    torch.testing.assert_close(found.second[0], torch.zeros_like(products), rtol=0, atol=5e-3)
+    parts = (products + products.T) ** 2 / 144
+    variance = (weights**2).sum() / 12 + parts.sum() / 2
+    torch.testing.assert_close(found.second[1], parts / variance, rtol=0, atol=1e-2)
+    # What a parameter makes is what it makes by itself and in pairs: there are no products of three.
+    torch.testing.assert_close(found.total, found.first + found.paired, rtol=0, atol=3e-2)
 
 
 def test_a_sum_makes_all_by_itself() -> None:
@@ -91,16 +126,32 @@ def test_the_design_changes_one_column_at_a_time() -> None:
     assert not torch.equal(saltelli(5, 8, seed=3), saltelli(5, 8, seed=4))
 
 
+def test_the_design_with_pairs_exchanges_one_column_at_a_time() -> None:
+    plain = saltelli(5, 8, seed=3).reshape(8, 7, 5)
+    design = saltelli(5, 8, seed=3, pairs=True).reshape(8, 12, 5)
+    assert torch.equal(design[:, :6], plain[:, :6])
+    assert torch.equal(design[:, -1], plain[:, -1])
+    for column in range(5):
+        changed = design[:, 6 + column] != plain[:, -1]
+        assert changed.all(0).tolist() == changed.any(0).tolist() == [k == column for k in range(5)]
+        assert torch.equal(design[:, 6 + column, column], plain[:, 0, column])
+
+
+def test_pairs_are_not_known_unless_asked_for() -> None:
+    with pytest.raises(ValueError, match="expected indices with pairs=True"):
+        _ = sobol_indices(random_outputs(1, 3, 8), 3).paired
+
+
 @pytest.mark.parametrize("samples", [0, 1, 50])
 def test_sobol_points_come_in_powers_of_two(samples: int) -> None:
     with pytest.raises(ValueError, match=f"expected samples to be a power of two, came {samples}"):
         saltelli(3, samples, seed=0)
 
 
-def random_outputs(count: int, parameters: int, samples: int) -> Tensor:
+def random_outputs(count: int, parameters: int, samples: int, pairs: bool = False) -> Tensor:
     """Polynomials with products, in float64."""
     generator = torch.Generator().manual_seed(count)
-    design = saltelli(parameters, samples, seed=2)
+    design = saltelli(parameters, samples, seed=2, pairs=pairs)
     weights = torch.randn(count, parameters, generator=generator, dtype=torch.float64)
     sums = weights @ design.T
     return sums + 3 * sums.roll(1, 0) * sums + 100
@@ -195,3 +246,54 @@ def test_salib_says_the_same(parameters: int, samples: int) -> None:
         np.testing.assert_allclose(again.first[:, m], theirs["S1_conf_all"], rtol=0, atol=1e-10)
         np.testing.assert_allclose(half_width(again.first)[m], theirs["S1_conf"], rtol=0, atol=1e-10)
         np.testing.assert_allclose(half_width(again.total)[m], theirs["ST_conf"], rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("chunk", [1, 2**18])
+def test_salib_says_the_same_of_pairs(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Design, indices and intervals; theirs are above the diagonal."""
+    from SALib.analyze import sobol as analysis
+    from SALib.sample import sobol as sampling
+
+    monkeypatch.setattr(sobol, "CHUNK", chunk)
+    problem = {"num_vars": 5, "names": list("abcde"), "bounds": [[0.0, 1.0]] * 5}
+    design = sampling.sample(problem, 32, calc_second_order=True, seed=5)
+    np.testing.assert_array_equal(saltelli(5, 32, seed=5, pairs=True), design)
+    outputs = random_outputs(4, 5, 32, pairs=True)
+    outputs[3] = 0.1
+    rows = np.random.default_rng(11).integers(32, size=(32, 50))
+    weights = resampled(torch.from_numpy(rows.T.copy()))
+    found = sobol_indices(outputs, 5, pairs=True)
+    widths = sobol_half_widths(outputs, 5, weights, pairs=True)
+    again = sobol_indices(outputs, 5, weights, pairs=True)
+    assert found.second is not None
+    assert widths.second is not None
+    assert again.second is not None
+    torch.testing.assert_close(widths.second, half_width(again.second))
+    above = np.triu_indices(5, 1)
+    for m, one in enumerate(outputs.numpy()[:3]):
+        theirs = analysis.analyze(problem, one.copy(), calc_second_order=True, num_resamples=50, seed=11)
+        for kind, key in (("first", "S1"), ("total", "ST")):
+            np.testing.assert_allclose(getattr(found, kind)[m], theirs[key], rtol=0, atol=1e-10)
+            np.testing.assert_allclose(getattr(widths, kind)[m], theirs[f"{key}_conf"], rtol=0, atol=1e-10)
+        for mine, key in ((found.second, "S2"), (widths.second, "S2_conf")):
+            np.testing.assert_allclose(mine[m][above], theirs[key][above], rtol=0, atol=1e-10)
+    assert torch.equal(found.second, found.second.mT)
+    assert not bool(found.second.diagonal(dim1=1, dim2=2).any())
+    # Of an output that never changes there is nothing.
+    assert not bool(found.second[3].any())
+    assert not bool(widths.second[3].any())
+
+
+def test_intervals_of_pairs_cover_the_known_indices() -> None:
+    known, inside = ishigami_indices().second, []
+    assert known is not None
+    for seed in range(30):
+        outputs = ishigami(saltelli(3, 256, seed, pairs=True))[None]
+        found = sobol_indices(outputs, 3, pairs=True).second
+        weights = bootstrap(256, 200, torch.Generator().manual_seed(seed))
+        widths = sobol_half_widths(outputs, 3, weights, pairs=True).second
+        assert found is not None
+        assert widths is not None
+        inside.append((found - known).abs()[0] <= widths[0])
+    one, other = torch.triu_indices(3, 3, 1)
+    assert float(torch.stack(inside)[:, one, other].double().mean()) > 0.9

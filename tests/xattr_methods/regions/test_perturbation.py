@@ -389,7 +389,9 @@ def test_what_cannot_be_explained_is_said(method: Method, images) -> None:
         method(model, inputs, targets, output="softmax")
     if method is rise:
         return
-    with pytest.raises(ValueError, match=f"{name}: expected regions 'grid', 'single' or .*, came 'slic'"):
+    with pytest.raises(
+        ValueError, match=f"{name}: expected regions 'grid', 'single', .* or a tensor, came 'slic'"
+    ):
         method(model, inputs, targets, regions="slic")
     with pytest.raises(ValueError, match=rf"{name}: expected regions of whole .*\(2, 8, 8\)"):
         method(model, inputs, targets, regions=torch.zeros(2, 8, 8, dtype=torch.int64))

@@ -6,8 +6,10 @@ from networks import Pooled, settled
 from torch import Tensor, nn
 
 from xattr_check.statistics.morris import elementary_effects, screening, trajectories
+from xattr_check.statistics.sensitivity import SENSITIVITIES, sensitivity_of
+from xattr_check.statistics.shapley_effects import copula_design, drawn_orders, effects_by_copula
 from xattr_check.statistics.sobol import saltelli, sobol_indices
-from xattr_methods import morris_sbsa, sobol_sbsa
+from xattr_methods import morris_sbsa, sbsa, sobol_sbsa
 
 
 @pytest.fixture
@@ -57,6 +59,65 @@ def test_effects_of_regions(images) -> None:
         torch.testing.assert_close(found, spread(getattr(wanted, name)), rtol=1e-9, atol=1e-12)
 
 
+# Enough for each analysis.
+SAMPLES = {"fast": 65, "rbd_fast": 64, "delta": 100, "pawn": 64, "hdmr": 300, "lime": 40}
+
+
+@pytest.mark.parametrize("sensitivity", SENSITIVITIES)
+def test_every_analysis_is_of_the_gains_of_regions(sensitivity: str, images) -> None:
+    for index in SENSITIVITIES[sensitivity]:
+        samples = SAMPLES.get(sensitivity, 8)
+        found = sbsa(
+            *images, sensitivity=sensitivity, index=index, cells=2, samples=samples, gain=1.5, baseline=0.25,
+            seed=7,
+        )  # fmt: skip
+        analysis = sensitivity_of(sensitivity, index, samples, 4)
+        design = 1.5 * analysis.design(4, samples, 7)
+        wanted = analysis.analyse(design, slow_outputs(images, design, False), 1.5, 7)
+        torch.testing.assert_close(found, spread(wanted), rtol=1e-6, atol=1e-9)
+
+
+def test_two_analyses_have_names_of_their_own(images) -> None:
+    for name, method in (("sobol", sobol_sbsa), ("morris", morris_sbsa)):
+        assert torch.equal(sbsa(*images, sensitivity=name, cells=2), method(*images, cells=2))
+    first = sbsa(*images, index="first", cells=2)
+    assert torch.equal(first, sobol_sbsa(*images, index="first", cells=2))
+
+
+def test_correlated_gains_have_effects(images) -> None:
+    """Those of a copula in which a region goes with the one beside it, and less with the one across."""
+    found = sbsa(
+        *images, sensitivity="shapley", index="effect", correlation=0.6, cells=2, samples=8, gain=1.5,
+        baseline=0.25, seed=7,
+    )  # fmt: skip
+    # Regions of 4 × 3 pixels: those side by side are nearer than those above each other.
+    beside, above, across = 0.6, 0.6 ** (4 / 3), 0.6 ** (5 / 3)
+    near = torch.tensor(
+        [[1, beside, above, across], [beside, 1, across, above],
+         [above, across, 1, beside], [across, above, beside, 1]], dtype=torch.float64,
+    )  # fmt: skip
+    order = drawn_orders(4, 8, 7)
+    outputs = slow_outputs(images, 1.5 * copula_design(near, order, 7), False)
+    wanted = effects_by_copula(order, outputs).share
+    torch.testing.assert_close(found, spread(wanted), rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(found.sum((1, 2, 3)), torch.ones(2, dtype=torch.float64))
+
+
+def test_what_is_linear_is_told_alike_by_three_analyses() -> None:
+    """Coefficients and values are wᵢ xᵢ, total indices are in proportion to their squares."""
+    torch.manual_seed(0)
+    model = nn.Linear(5, 3).double()
+    inputs, targets = torch.randn(4, 5, dtype=torch.float64), torch.tensor([0, 1, 2, 0])
+    products = inputs * model.weight.detach()[targets]
+    given = (model, inputs, targets)
+    value, coefficient = (sbsa(*given, sensitivity=name) for name in ("shapley", "lime"))
+    total = sbsa(*given, sensitivity="sobol", samples=2**10)
+    torch.testing.assert_close(value, products, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(coefficient, products, rtol=0.01, atol=1e-3)
+    order = products.abs().argsort(1)
+    assert all(torch.equal(maps.abs().argsort(1), order) for maps in (value, coefficient, total))
+
+
 def test_a_linear_model_is_decomposed_by_squares() -> None:
     """Its indices are (wᵢ xᵢ)² / Σ (wₖ xₖ)², of either order, and its mean effects wᵢ xᵢ."""
     torch.manual_seed(0)
@@ -72,11 +133,32 @@ def test_a_linear_model_is_decomposed_by_squares() -> None:
 
 
 def test_parameters_that_do_not_fit_are_refused(images) -> None:
-    with pytest.raises(ValueError, match="sobol_sbsa: expected index 'total' or 'first', came 'second'"):
-        sobol_sbsa(*images, index="second")
+    with pytest.raises(ValueError, match="of sensitivity 'sobol', came 'third'"):
+        sobol_sbsa(*images, index="third")
     with pytest.raises(ValueError, match="expected samples to be a power of two, came 50"):
         sobol_sbsa(*images, samples=50)
     with pytest.raises(ValueError, match="expected statistic 'magnitude', 'mean' or 'deviation', came"):
         morris_sbsa(*images, statistic="sigma")
-    with pytest.raises(ValueError, match="morris_sbsa: expected samples of at least 2, came 1"):
+    with pytest.raises(
+        ValueError, match="morris_sbsa: expected samples of at least 2 for sensitivity 'morris'"
+    ):
         morris_sbsa(*images, samples=1)
+    with pytest.raises(ValueError, match=r"^sbsa: expected index 'coefficient' of sensitivity 'lime', came"):
+        sbsa(*images, sensitivity="lime", index="total")
+    with pytest.raises(ValueError, match=r"^sbsa: expected samples of at least 65 for sensitivity 'fast'"):
+        sbsa(*images, sensitivity="fast", samples=64)
+    with pytest.raises(ValueError, match=r"^sbsa: expected an even number of samples, came 9"):
+        sbsa(*images, sensitivity="shapley", samples=9)
+    with pytest.raises(ValueError, match=r"^sbsa: expected gain above 0, came 0"):
+        sbsa(*images, gain=0)
+    effect = {"sensitivity": "shapley", "index": "effect"}
+    with pytest.raises(
+        ValueError, match=r"^sbsa: expected index 'effect' of sensitivity 'shapley' for gains"
+    ):
+        sbsa(*images, correlation=0.5)
+    with pytest.raises(ValueError, match=r"^sbsa: expected correlation of at least 0 and below 1, came 1$"):
+        sbsa(*images, correlation=1.0, **effect)
+    with pytest.raises(ValueError, match=r"^sbsa: expected regions that are beside each other where gains"):
+        sbsa(*images, correlation=0.5, regions="channels", **effect)
+    with pytest.raises(ValueError, match=r"^sbsa: expected regions that are the same for all inputs where"):
+        sbsa(*images, correlation=0.5, regions="superpixels:3", **effect)

@@ -20,6 +20,7 @@ from xattr_check.errors import LayoutError
 __all__ = [
     "KINDS",
     "Beside",
+    "Columns",
     "Embeddings",
     "Image",
     "Layout",
