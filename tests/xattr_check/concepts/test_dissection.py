@@ -146,10 +146,10 @@ def test_a_unit_that_is_nearly_always_zero_detects_nothing() -> None:
     """Its quantile is 0: whatever is at least that is on everywhere, and all of the concept is on it."""
     inputs = torch.zeros(20, 3, 32, 32)
     inputs[0, 0, :4, :4] = 1.0
-    inputs[:, 2] = torch.rand(20, 32, 32)
+    inputs[:, 2] = torch.rand(20, 32, 32, generator=torch.Generator().manual_seed(0))
     whole = torch.ones(20, 32, 32, dtype=torch.bool)
     found = network_dissection(Copies().eval(), inputs, {"whole": whole, "rare": inputs[:, 0] > 0})
-    assert found.names == ("", "", "")
+    assert found.names[:2] == ("", "")
     assert found.ious[:2].tolist() == [[0.0, 0.0], [0.0, 0.0]]
     assert found.on[:2].tolist() == [1.0, 1.0]
 
