@@ -186,7 +186,7 @@ class Maker:
 
 def _nothing(scenario: Scenario) -> Certificate:
     widths = {"median": len(scenario.changes), "ninetieth": len(scenario.changes)}
-    widths |= {"softmax": scenario.features, "reach": scenario.features}
+    widths |= {"softmax": len(scenario.made), "reach": len(scenario.made)}
     return Certificate(torch.zeros(0), *(torch.zeros(0, widths[one.name]) for one in fields(Certificate)[1:]))
 
 

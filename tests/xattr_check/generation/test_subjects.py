@@ -351,6 +351,66 @@ def test_each_budget_asks_for_its_own(run: Run, monkeypatch: pytest.MonkeyPatch)
     assert asked == [(1, 150, 60), (2, math.inf, math.inf), (3, math.inf, math.inf)]
 
 
+# What a quick run makes none of.
+
+
+def test_a_quick_run_may_take_what_there_is(run: Run) -> None:
+    given, later = toy(ChannelMeans(100)), generated("single", anew="standard")
+    with pytest.raises(Undefined) as raised:
+        later(given, run)
+    assert str(raised.value) == (
+        "--xattr-budget=quick makes no single features; a run with --xattr-budget=standard makes them, and "
+        "so does `xattr-check generate --scenario=single -n 32` with the options of this run that name the "
+        "subject, the seed, the device and the storage"
+    )
+    made = block(maker(run, given, "single", steps=1500), 0)
+    assert torch.equal(later(given, run).inputs, generated("single")(given, run).inputs)
+    assert len(later(given, run).inputs) == len(made.samples)
+    larger = later(given, Run(store=run.store, budget="standard"))
+    assert len(larger.inputs) > len(made.samples)
+    # All that is there by now.
+    assert torch.equal(later(given, run).inputs, larger.inputs[: len(later(given, run).inputs)])
+
+
+# How much features do.
+
+
+@pytest.mark.parametrize(("name", "share"), [("suppression", -0.5), ("graded", 0.4)])
+def test_what_each_feature_is_worth(name: str, share: float, run: Run) -> None:
+    given = toy(ChannelMeans(100))
+    found = generated(name)(given, run)
+    truth = found.truth
+    assert torch.equal(truth["worth"], truth["mask_a"] + share * truth["mask_b"])
+    assert torch.equal(truth["mask"], truth["mask_a"] | truth["mask_b"] if share > 0 else truth["mask_a"])
+    assert "other_target" not in truth
+    assert "only_a" not in truth
+    nothing = torch.zeros_like(truth["mask_a"])
+    outputs = [without(found, mask) for mask in (nothing, truth["mask_a"], truth["mask_b"])]
+    whole, without_a, without_b = (one.gather(1, found.targets[:, None]) for one in outputs)
+    assert ((whole - without_b) / (whole - without_a) - share).abs().max() < 0.15
+
+
+def test_inputs_with_one_feature_where_they_act_together(run: Run) -> None:
+    found = generated("synergy")(toy(Conjunction()), run)
+    truth = found.truth
+    assert torch.equal(truth["mask"], truth["mask_a"] | truth["mask_b"])
+    assert "worth" not in truth
+    for letter, other in ("ab", "ba"):
+        shown, missing = truth[f"only_{letter}"], truth[f"mask_{other}"].expand_as(found.inputs)
+        assert torch.equal(shown[~missing], found.inputs[~missing])
+        assert not torch.equal(shown[missing], found.inputs[missing])
+
+
+class Conjunction(ChannelMeans):
+    """Channel means that have to be larger than what one patch makes of them."""
+
+    def __init__(self) -> None:
+        super().__init__(60)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return 3 * nn.functional.softplus(super().forward(inputs) - 11)
+
+
 # How wide the noise is.
 
 
