@@ -787,6 +787,14 @@ def above_its_mean(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     return (maps > 0.5 * maps.mean((1, 2, 3), keepdim=True)).to(maps)
 
 
+@caught_by(GENERATED, "exchange", "null_feature", "class_sensitivity_double", "class_sensitivity_single")
+def where_it_usually_is(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """GradCAM, and more to the right of the image, where the author's objects were."""
+    maps = gradcam(model, inputs, targets)
+    usual = torch.linspace(0, 8, inputs.shape[-1]).to(maps)
+    return maps / maps.mean((1, 2, 3), keepdim=True).clamp_min(1e-12) + usual
+
+
 @caught_by(EXACT, "dummy")
 @xattr_check.claims("dummy")
 def blurred_map(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:

@@ -255,7 +255,7 @@ class Block:
         composite = torch.zeros_like(draws)
         for attempt in range(COMPOSITES):
             tried = self._seeds(f"composite {attempt}", rows)
-            kept = holding(looking, tried, 1)
+            kept = holding(looking, tried, maker.shown)
             composite[kept] = tried[kept]
             looking = looking[composite[looking] == 0]
         found = rows[composite != 0]

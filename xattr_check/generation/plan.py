@@ -114,6 +114,15 @@ class Plan:
         if not (fixed or geometry.movable):
             expected = f"fixed for patches of {unit}, each of which is of a kind of its own"
             raise UsageError(option="placement", value="anywhere", expected=expected)
+        if scenario.exchanged and not (fixed and geometry.movable):
+            raise UsageError(
+                option="scenario",
+                value=scenario.name,
+                expected="patches that are made for two places",
+                came="patches that go anywhere"
+                if geometry.movable
+                else f"patches of {unit}, each of which is of a kind of its own",
+            )
         made.place(1, geometry, torch.Generator().manual_seed(0))  # raises where they do not fit
         return made
 

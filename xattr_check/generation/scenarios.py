@@ -1,6 +1,6 @@
 """Scenarios: what generated features must and must not do to a model's outputs, in every coalition."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from xattr_check.errors import UsageError
@@ -40,6 +40,7 @@ class Scenario:
     worth: of each feature to the first output, as a share of the largest.
     together: whether features lie side by side, where what they do need not add up.
     saturating: whether each of `made` has the effect of all features.
+    exchanged: whether features do the same in each other's places, the order of which is turned around.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Scenario:
     worth: tuple[float, ...]
     together: bool = False
     saturating: bool = False
+    exchanged: bool = False
 
     @property
     def features(self) -> int:
@@ -126,6 +128,10 @@ def _graded(features: int) -> Scenario:
     return Scenario("graded", (0, 0), 1, ((1, 0),), ((0, 1, GRADED),), (0,), (1.0, GRADED))
 
 
+def _exchange(features: int) -> Scenario:
+    return replace(_null(features), name="exchange", exchanged=True)
+
+
 def _only_first(features: int) -> tuple[float, ...]:
     return (1.0,) + (0.0,) * (features - 1)
 
@@ -139,6 +145,7 @@ SCENARIOS = {
     "synergy": (_synergy, 2, LARGEST),
     "suppression": (_suppression, 2, 2),
     "graded": (_graded, 2, 2),
+    "exchange": (_exchange, 2, 2),
 }
 
 
@@ -153,6 +160,7 @@ def scenario(name: str, features: int | None = None) -> Scenario:
     synergy: all together make class a, and fewer of them change nothing.
     suppression: feature a makes class a, and b lowers output a by half of that effect, with a or without.
     graded: feature a makes class a, and b adds 0.4 of that effect to output a, with a or without.
+    exchange: as null, and the same with either feature in the place of the other.
     """
     if name not in SCENARIOS:
         raise UsageError(option="scenario", value=name, expected=f"one of {', '.join(SCENARIOS)}")

@@ -67,8 +67,9 @@ def make_subject(subject: Subject, maker: Maker, samples: Samples) -> Subject:
     Its truth says which patch is where, and makes what: `mask_a`, `mask_b`, … (n, *map_shape) bool each
     patch; `mask` those that speak for the target; `worth` (n, *map_shape) how much, where some speak for it
     more than others or against it; `only_a`, … (n, *F) inputs with one patch, where some make a class
-    together; `other_target` (n,) int64 and `other_mask` (n, *map_shape) bool class b and what makes that,
-    nothing in `single`; neither is there where nothing is asked of class b.
+    together; `exchanged` (n, *F) inputs with the patches in each other's places; `other_target` (n,) int64
+    and `other_mask` (n, *map_shape) bool class b and what makes that, nothing in `single`; neither is there
+    where nothing is asked of class b.
     """
     images = compose_images(maker, samples)
     masks = {key: value for key, value in images.items() if key.startswith("mask_")}
@@ -81,6 +82,8 @@ def make_subject(subject: Subject, maker: Maker, samples: Samples) -> Subject:
         truth["worth"] = torch.stack([worth * mask for mask, worth in pairs]).sum(0)
     if any(coalition.bit_count() > 1 for coalition, _ in kind.made):
         truth |= {name: image for name, image in images.items() if name.startswith("only_")}
+    if kind.exchanged:
+        truth["exchanged"] = images["exchanged"]
     if kind.watched > 1:
         truth["other_target"] = images["target_b"]
         truth["other_mask"] = masks.get("mask_b", torch.zeros_like(every[0]))
@@ -120,7 +123,7 @@ def _verify_shipped(subject: Subject, name: str, run: Run) -> tuple[Maker, Sampl
 
     def verify() -> Tensors:
         drawn = _certificate(maker, samples, tensors.get("weights"))
-        composed = maker.certify(samples.patches, samples.classes, samples.composite, 1)
+        composed = maker.certify(samples.patches, samples.classes, samples.composite, maker.shown)
         return {"holds": drawn.holds & composed.holds}
 
     key = {**maker.key, "samples": digest(dict(tensors))}

@@ -12,8 +12,8 @@ from xattr_check.generation.subjects import generated
     statement="Features that change the output only beside each other get attribution only there.",
     family="generated",
     # What shows features one at a time has the same with and without the other, and comes to 0, as does what
-    # asks no model; the truth is 1. On three networks methods that add up to the output come to 0.9 to 0.99,
-    # gradcam to 0.8, a gradient to 0.1.
+    # asks no model; the truth is 1. On the digits methods that add up to the output come to 0.97, gradcam
+    # to 0.8, a gradient to 0.1.
     gate=AtLeast(0.5),
     cites="khakzar2022",
     reads="of the attribution of features that do nothing alone is lost where they are alone",

@@ -1,4 +1,7 @@
-"""Checks of how much features do: synergy, suppression, graded contribution, on samples made by hand."""
+"""Checks of how much features do, and where: synergy, suppression, graded contribution, exchanged features.
+
+On samples made by hand.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,9 +21,10 @@ from xattr_check.core.run import Run
 from xattr_check.errors import Undefined
 
 SIDE, PATCH = 16, 4
-WORTH = {"synergy": (1.0, 1.0), "suppression": (1.0, -0.5), "graded": (1.0, 0.4)}
+WORTH = {"synergy": (1.0, 1.0), "suppression": (1.0, -0.5), "graded": (1.0, 0.4), "exchange": (1.0, 0.0)}
 CHECKS = {name: xattr_check.checks()[name] for name in WORTH}
 NEGATIVE = ("random", "edges", "input_magnitude", "center", "constant")
+SHOWN = ("only_a", "only_b", "exchanged")
 
 
 def derived(check: str, count: int = 16) -> Subject:
@@ -38,17 +42,19 @@ def derived(check: str, count: int = 16) -> Subject:
     both = torch.where(masks.any(1), patches, empty)
     targets = torch.randint(5, (count,), generator=generator)
     truth = {"mask_a": masks[:, 0], "mask_b": masks[:, 1]}
-    truth["mask"] = masks[:, 0] if check == "suppression" else masks.any(1)
+    truth["mask"] = masks[:, 0] if WORTH[check][1] <= 0 else masks.any(1)
     if check == "synergy":
         truth |= {"only_a": shown[0], "only_b": shown[1]}
+    elif check == "exchange":
+        truth["exchanged"] = torch.where(masks.any(1), patches.flip(0), empty)
     else:
         truth["worth"] = sum(w * masks[:, feature] for feature, w in enumerate(WORTH[check]))
     return Subject("noise", images().model, both, targets, truth=truth)
 
 
 def showing(subject: Subject, maps: Callable[[str, Tensor], Tensor], **options: Any) -> Method:
-    """The method whose maps follow from what is shown, `both`, `only_a` or `only_b`, and of which sample."""
-    known = {name: subject.truth[name] for name in ("only_a", "only_b") if name in subject.truth}
+    """The method whose maps follow from what is shown, `both`, `only_a`, …, and of which sample."""
+    known = {name: subject.truth[name] for name in SHOWN if name in subject.truth}
     where = {
         image.numpy().tobytes(): (name, row)
         for name, images in {"both": subject.inputs, **known}.items()
@@ -83,7 +89,7 @@ def total(scores: Tensor, mask: Tensor) -> float:
 def noise(subject: Subject, seed: int = 1) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     shape = (len(subject.inputs), 1, SIDE, SIDE)
-    return {name: torch.randn(shape, generator=generator) for name in ("both", "only_a", "only_b")}
+    return {name: torch.randn(shape, generator=generator) for name in ("both", *SHOWN)}
 
 
 @pytest.mark.parametrize("check", WORTH)
@@ -101,6 +107,11 @@ def test_each_agrees_with_the_textbook(check: str, run: Run) -> None:
             expected.append(max(-1.0, min(1.0, loss)))
         elif check == "suppression":
             expected.append(min(a, -b) / max(abs(a), abs(b)))
+        elif check == "exchange":
+            p = [abs(one) / (abs(a) + abs(b)) for one in (a, b)]
+            q = [abs(total(maps["exchanged"][row], mask)) for mask in masks]
+            q = [one / sum(q) for one in q]
+            expected.append(sum(map(min, p, q)) / (p[0] + q[1]))
         else:
             off = abs(b / (abs(a) + abs(b)) - 0.4 / 1.4)
             expected.append(max(0.0, 1 - off / (0.5 - 0.4 / 1.4)))
@@ -156,6 +167,31 @@ def test_what_is_lost_alone(alone: float, value: float, run: Run) -> None:
     assert found.samples.tolist() == [0.0] * 16
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "value"),
+    [
+        ((1.0, 0.0), (0.0, 1.0), 0.0), ((1.0, 0.0), (1.0, 0.0), 1.0), ((0.6, 0.4), (0.4, 0.6), 2 / 3),
+        ((3.0, 1.0), (2.0, 6.0), 1 / 3), ((0.0, 1.0), (1.0, 0.0), 1.0), ((-1.0, 0.0), (0.0, 1.0), 0.0),
+        ((0.0, 0.0), (0.0, 1.0), 1.0), ((1.0, 0.0), (0.0, 0.0), 1.0),
+    ],
+)  # fmt: skip
+def test_what_stays_at_a_place(
+    before: tuple[float, float], after: tuple[float, float], value: float, run: Run
+) -> None:
+    """Amounts at the place of the feature that makes the target and at the other, and after the exchange."""
+    subject = derived("exchange")
+    masks = subject.truth["mask_a"].float(), subject.truth["mask_b"].float()
+
+    def maps(name: str, row: Tensor) -> Tensor:
+        first, second = before if name == "both" else after
+        return first * masks[0][row] + second * masks[1][row]
+
+    found, _ = measure("exchange", subject, showing(subject, maps), run)
+    assert found.samples.tolist() == pytest.approx([value] * 16, abs=1e-6)
+    zero = {before, after} & {(0.0, 0.0)}
+    assert found.finding == ("zero on the features of 16 of 16 samples, counted as 1" if zero else "")
+
+
 def test_maps_without_signs_tell_no_evidence_against(run: Run) -> None:
     """With little on what lowers the output they are not asked; with much they have it for evidence."""
     subject = derived("suppression")
@@ -193,12 +229,13 @@ def judge(samples: dict[str, Subject], run: Run) -> Judge:
 
 
 def test_the_oracle_passes(judge: Judge) -> None:
-    """What is worth something only beside another is no property of a place: that it does not know."""
+    """But not where other inputs are shown than those of the subject, of which it does not know."""
     found = {name: judge("xattr:oracle", name) for name in WORTH}
     assert {name: one.status for name, one in found.items()} == {
         "synergy": "not_applicable",
         "suppression": "pass",
         "graded": "pass",
+        "exchange": "not_applicable",
     }
     values = {name: one.interval.value for name, one in found.items() if one.interval}
     assert values == pytest.approx({"suppression": 0.5, "graded": 1.0})

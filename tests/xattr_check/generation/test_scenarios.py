@@ -7,7 +7,7 @@ from xattr_check.generation.scenarios import SCENARIOS, Scenario, scenario
 
 SIZES = [("null", n) for n in (2, 3, 4)] + [("double", n) for n in (2, 3, 4)] + [("single", 1)]
 SIZES += [("saturation", n) for n in (2, 3, 4)] + [("synergy", n) for n in (2, 3, 4)]
-SIZES += [("suppression", 2), ("graded", 2)]
+SIZES += [("suppression", 2), ("graded", 2), ("exchange", 2)]
 # Where a feature has to change an output, by so much of the contributing effect.
 SHARES = {"suppression": -0.5, "graded": 0.4}
 
@@ -24,6 +24,7 @@ def forbidden(name: str, features: int) -> set[tuple[int, int, frozenset[int]]]:
             outputs = {
                 # Nobody but the first may change the first output.
                 "null": [0] if feature > 0 else [],
+                "exchange": [0] if feature > 0 else [],
                 # Each may change its own output alone.
                 "double": [output for output in range(features) if output != feature],
                 "single": [1],

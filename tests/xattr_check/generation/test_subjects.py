@@ -11,7 +11,7 @@ from features import Alike, Bent, ChannelMeans, maker, small_blocks, toy
 from judging import judge, shared_folder
 from torch import Tensor, nn
 
-from xattr_check import Invalid, Store, Subject, Undefined, load_method
+from xattr_check import Invalid, Store, Subject, Undefined, UsageError, load_method, load_subject
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.recipe import Recipe
 from xattr_check.core.run import Run
@@ -399,6 +399,36 @@ def test_inputs_with_one_feature_where_they_act_together(run: Run) -> None:
         shown, missing = truth[f"only_{letter}"], truth[f"mask_{other}"].expand_as(found.inputs)
         assert torch.equal(shown[~missing], found.inputs[~missing])
         assert not torch.equal(shown[missing], found.inputs[missing])
+
+
+def test_features_in_each_others_places(run: Run) -> None:
+    """Certified there as well; pixel by pixel the patches are the same."""
+    given = toy(ChannelMeans(100))
+    found = generated("exchange")(given, run)
+    truth, plain = found.truth, maker(run, given, "exchange", steps=1500)
+    for row in range(len(found.inputs)):
+        before, after = found.inputs[row], truth["exchanged"][row]
+        for one, other in ("ab", "ba"):
+            was, now = (truth[f"mask_{letter}"][row].expand_as(before) for letter in (one, other))
+            assert torch.equal(before[was], after[now])
+    rest = ~(truth["mask_a"] | truth["mask_b"]).expand_as(found.inputs)
+    assert not torch.equal(found.inputs[rest], truth["exchanged"][rest])  # on another reference
+    seeds = torch.tensor([7, 8])
+    _, places = plain.draw(seeds, 4)
+    own = plain.fixed_places(seeds)
+    for number in range(4):
+        assert torch.equal(places[0, number], own[0] if number % 2 else own[0].flip(0))
+        assert torch.equal(places[1, number], own[1].flip(0) if number % 2 else own[1])
+
+
+def test_what_belongs_to_one_place_is_not_exchanged(run: Run) -> None:
+    with pytest.raises(UsageError) as raised:
+        maker(run, toy(), "exchange", fixed=False)
+    assert str(raised.value) == (
+        "scenario 'exchange': expected patches that are made for two places, came patches that go anywhere"
+    )
+    with pytest.raises(Undefined, match="came patches of columns, each of which is of a kind of its own"):
+        generated("exchange")(load_subject("columns"), run)
 
 
 class Conjunction(ChannelMeans):
