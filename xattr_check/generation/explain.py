@@ -13,7 +13,7 @@ LETTERS = "abcd"
 # What is told are averages, and certificates ask for percentiles. A change that is normal over draws has its
 # 90th at 1.645 root mean squares; of the probability it is what is aimed at.
 PROBABILITY, SHARE = math.exp(-OWN), NINETIETH / 1.645
-# Where the effects of two patches add up, the second one adds more than this share of its own.
+# Where the effects of patches add up, one of them adds more than this share of what it would add alone.
 ADDING = 0.5
 
 
@@ -96,6 +96,8 @@ def render_misses(misses: Tensor, scenario: Scenario) -> str:
     if within:
         figure += ", so that it is some draws that fail, and more steps may help"
     told = f"for {first.samples} of the {count} others it is {first.name} that stands in the way: it {figure}"
-    if scenario.saturating and not first.probability and first.figure > ADDING:
+    # Alone it has all of the effect where one of them suffices, else its part.
+    whole = 1 if scenario.saturating else scenario.features
+    if scenario.together and not first.probability and first.figure > ADDING / whole:
         told += ", since what the patches do adds up"
     return told
