@@ -9,6 +9,7 @@ pattern gives away.
 
 import random
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 from unittest import mock
 
@@ -20,7 +21,16 @@ from torch.overrides import TorchFunctionMode
 import xattr_check
 from xattr_check import Subject
 from xattr_check.storage.digest import derive_seed, digest_model, digest_rows
-from xattr_methods import edges, gradcam, gradient, guided_backprop, iba, integrated_gradients, sobol_sbsa
+from xattr_methods import (
+    edges,
+    gradcam,
+    gradient,
+    guided_backprop,
+    iba,
+    integrated_gradients,
+    occlusion,
+    sobol_sbsa,
+)
 from xattr_methods.information._bottleneck import Noise
 
 CONTRACT: dict[str, Callable[..., Any]] = {}
@@ -738,6 +748,51 @@ def loudest_place(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     columns = (torch.arange(width) - best[:, None] % width).abs()
     near = torch.maximum(rows[:, :, None], columns[:, None, :]) <= width // 8
     return maps * near[:, None].to(maps)
+
+
+@caught_by(GENERATED, "suppression")
+def magnitude_of_the_effect(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """How much the output changes without a square, whether it falls or rises."""
+    return occlusion(model, inputs, targets).abs()
+
+
+@caught_by(GENERATED, "suppression")
+def magnitude_of_gradcam(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """GradCAM that is not rectified, of which the magnitude is shown."""
+    activation, gradients = _cam_parts(model, inputs, lambda logits: logits.gather(1, targets[:, None]))
+    weights = gradients.mean((2, 3), keepdim=True)
+    return _upsampled((weights * activation).sum(1, keepdim=True).abs(), inputs)
+
+
+@caught_by(GENERATED, "synergy", "null_feature", "class_sensitivity_double", "class_sensitivity_single")
+def one_cell_at_a_time(model: nn.Module, inputs: Tensor, targets: Tensor, cell: int = 4) -> Tensor:
+    """What each cell alone does to the output of an empty image: none is ever seen beside another."""
+    height, width = inputs.shape[2:]
+    maps = torch.zeros_like(inputs[:, :1])
+    with torch.no_grad():
+        empty = model(torch.zeros_like(inputs)).gather(1, targets[:, None])
+        for top, left in product(range(0, height, cell), range(0, width, cell)):
+            inside = (..., slice(top, top + cell), slice(left, left + cell))
+            shown = torch.zeros_like(inputs)
+            shown[inside] = inputs[inside]
+            alone = model(shown).gather(1, targets[:, None]) - empty
+            maps[inside] = alone[:, :, None, None] / cell**2
+    return maps
+
+
+@caught_by(GENERATED, "graded", "class_sensitivity_single", "saturation")
+def above_its_mean(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """GradCAM as a mask of what is above half its mean: what matters more is not told from what matters."""
+    maps = gradcam(model, inputs, targets)
+    return (maps > 0.5 * maps.mean((1, 2, 3), keepdim=True)).to(maps)
+
+
+@caught_by(GENERATED, "exchange", "null_feature", "class_sensitivity_double", "class_sensitivity_single")
+def where_it_usually_is(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """GradCAM, and more to the right of the image, where the author's objects were."""
+    maps = gradcam(model, inputs, targets)
+    usual = torch.linspace(0, 8, inputs.shape[-1]).to(maps)
+    return maps / maps.mean((1, 2, 3), keepdim=True).clamp_min(1e-12) + usual
 
 
 @caught_by(EXACT, "dummy")

@@ -25,6 +25,7 @@ FAITHFULNESS = ("deletion", "insertion", "sensitivity_n")
 RANDOMISED = ("parameter_randomization", "parameter_randomization_independent")
 SANITY = ("data_randomization", *RANDOMISED, "retrained")
 FEATURES = ("class_sensitivity_double", "class_sensitivity_single", "null_feature", "saturation")
+CONTRIBUTIONS = ("exchange", "graded", "suppression", "synergy")
 GOOD = ("gradient", "input_x_gradient", "integrated_gradients", "smoothgrad", "gradcam", "occlusion")
 NEGATIVE = ("random", "edges", "center", "constant", "input_magnitude")
 THROUGH_ALL_LAYERS = ("gradient", "smoothgrad", "guided_backprop")
@@ -161,6 +162,33 @@ def test_a_control_fails_on_features(name: str, seed: int, judge: Judge) -> None
 @pytest.mark.parametrize("seed", seeds())
 def test_the_oracle_knows_the_features(seed: int, judge: Judge) -> None:
     assert {judge("xattr:oracle", check, seed).status for check in FEATURES} == {"pass"}
+
+
+@pytest.mark.parametrize(("name", "seed"), each("integrated_gradients", "deeplift", "lrp", "occlusion"))
+def test_what_adds_up_tells_how_much_features_do(name: str, seed: int, judge: Judge) -> None:
+    for check in CONTRIBUTIONS:
+        found = judge(f"xattr:{name}", check, seed)
+        assert found.status == "pass", str(found)
+
+
+@pytest.mark.parametrize("seed", seeds())
+def test_a_rectified_map_tells_no_evidence_against(seed: int, judge: Judge) -> None:
+    found = {check: judge("xattr:gradcam", check, seed).status for check in CONTRIBUTIONS}
+    others = dict.fromkeys(("exchange", "graded", "synergy"), "pass")
+    assert found == others | {"suppression": "not_applicable"}
+
+
+@pytest.mark.parametrize("seed", seeds())
+def test_a_gradient_does_not_tell_how_much_features_do(seed: int, judge: Judge) -> None:
+    found = {check: judge("xattr:gradient", check, seed).status for check in CONTRIBUTIONS}
+    others = dict.fromkeys(("exchange", "graded", "synergy"), "fail")
+    assert found == others | {"suppression": "not_applicable"}
+
+
+@pytest.mark.parametrize(("name", "seed"), each(*NEGATIVE, slow=set(NEGATIVE) - {"random", "edges"}))
+def test_a_control_fails_on_contributions(name: str, seed: int, judge: Judge) -> None:
+    found = {check: judge(f"xattr:{name}", check, seed) for check in CONTRIBUTIONS}
+    assert [str(one) for one in found.values() if one.status != "fail"] == []
 
 
 @pytest.mark.parametrize("seed", seeds())

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from xattr_check.generation.export import LETTERS
+from xattr_check.generation.explain import LETTERS
 from xattr_check.generation.generator import Maker, compose_images
 from xattr_check.generation.samples import Samples
 from xattr_check.generation.scenarios import Scenario
@@ -26,12 +26,14 @@ def draw(maker: Maker, samples: Samples, folder: Path) -> list[Path]:
 
 
 def _says(kind: Scenario) -> str:
-    """What the scenario forbids, in words."""
+    """What the scenario asks for, in words."""
     if kind.saturating:
         return "Each patch alone has nearly the effect of all; what the others add changes nothing."
-    clauses = [
-        " or ".join(LETTERS[feature] for number, feature in kind.null if number == output)
-        + f" never changes the logit of class {LETTERS[output]}"
-        for output in sorted({output for output, _ in kind.null})
-    ]
+    if kind.together:
+        return "All patches together have the effect; fewer of them change nothing."
+    clauses = []
+    for output, share in sorted({(output, share) for output, _, share in kind.adds}):
+        patches = [LETTERS[one] for number, one, by in kind.adds if (number, by) == (output, share)]
+        does = f"adds {share:.1f} of the effect to" if share else "never changes"
+        clauses.append(f"{' or '.join(patches)} {does} the logit of class {LETTERS[output]}")
     return f"Patch {'; patch '.join(clauses)}."

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import takewhile
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ Watch = Callable[[int, int, int], None]
 class Made:
     """What a block came to: its certified samples, and how near the others came.
 
-    misses: (m, F + J), see `Block.misses`. steps: that it took.
+    misses: (m, M + J), see `Block.misses`. steps: that it took.
     """
 
     samples: Samples
@@ -47,7 +48,7 @@ class OutOfTime(Exception):
 class Yield:
     """What a generation came to: samples, of how many started, in how many seconds.
 
-    misses: (m, F + J) of those that have none, see `Block.misses`. steps: that the last block took.
+    misses: (m, M + J) of those that have none, see `Block.misses`. steps: that the last block took.
     finished: whether it came to its end; not where the time was over, and then pace is what a step took, in
     seconds.
     """
@@ -66,8 +67,7 @@ def block(maker: Maker, number: int, watch: Watch | None = None, deadline: float
 
     deadline: time.monotonic() after which OutOfTime is raised; the next call goes on from a snapshot.
     """
-    key = {**maker.key, "version": VERSION, "block": BLOCK, "number": number}
-    store = maker.run.store
+    key, store = _key(maker, number), maker.run.store
     # What a process stays at while another one makes the same.
     maker.run.progress(f"{maker.plan.scenario.name} features, block {number + 1}: waiting for the store")
 
@@ -79,6 +79,12 @@ def block(maker: Maker, number: int, watch: Watch | None = None, deadline: float
     found = store.fetch("generated", key, optimise)
     store.remove("snapshot", key)  # not before the samples are stored
     return Made(Samples.of(found), found["misses"], int(found["taken"]))
+
+
+def stored(maker: Maker, blocks: int) -> int:
+    """How many of the first so many blocks are in the store, up to the first one that is not."""
+    found = (maker.run.store.read("generated", _key(maker, number)) is not None for number in range(blocks))
+    return sum(takewhile(bool, found))
 
 
 def take(maker: Maker, blocks: int, seconds: float = math.inf, begin: float = math.inf) -> Yield:
@@ -109,6 +115,10 @@ def take(maker: Maker, blocks: int, seconds: float = math.inf, begin: float = ma
         finished=finished,
         pace=pace,
     )
+
+
+def _key(maker: Maker, number: int) -> dict[str, object]:
+    return {**maker.key, "version": VERSION, "block": BLOCK, "number": number}
 
 
 def _optimised(work: Block, key: dict[str, object], watch: Watch | None, deadline: float) -> Block:

@@ -16,11 +16,12 @@ from xattr_check.perturbation.chunks import Chunks
 from xattr_check.perturbation.outputs import Probe, probe
 
 T = TypeVar("T")
-# The certificate, in units of the contributing feature's effect: a forbidden change over all draws. What
-# [khakzar2022] reports as 0.0712 is another quantity, the change over the output itself, as a mean.
+# The certificate, in units of the contributing effect: how far a change is from what it must be, over all
+# draws. What [khakzar2022] reports as 0.0712 is another quantity, the change over the output itself, as a
+# mean.
 MEDIAN, NINETIETH = 0.07, 0.15
-# The probability that every feature alone gives its own class or label, in all but a tenth of the draws, and
-# in `saturation` the share that it reaches of the effect of all.
+# The probability of every class or label that is to be made, in all but a tenth of the draws, and in
+# `saturation` the share that what makes it reaches of the effect of all.
 SOFTMAX, REACH = 0.94, 0.93
 # Fresh references and placements behind a certificate.
 DRAWS = 32
@@ -33,10 +34,10 @@ Variant = tuple[int, int]
 class Outcome:
     """What a model says about n samples in K draws each.
 
-    own: (n, K, F) log-probability of each feature's own class or label, with that feature alone.
-    logit: (n, K, F) the logit of the same.
-    effect: (n, K, F) that logit minus the one of the empty image.
-    larger, smaller: (n, K, J) the output with and without the feature, for each forbidden change.
+    own: (n, K, M) log-probability of each class or label that is made, with those features that make it.
+    logit: (n, K, M) the logit of the same.
+    effect: (n, K, M) that logit minus the one of the empty image.
+    larger, smaller: (n, K, J) the output with and without the feature, for each change.
     whole: (n, K) the effect of all features together on the first class.
     """
 
@@ -49,13 +50,19 @@ class Outcome:
 
     @property
     def change(self) -> Tensor:
-        """(n, K, J) forbidden changes of outputs, in logits."""
+        """(n, K, J) changes of outputs, in logits."""
         return self.larger - self.smaller
 
 
 def unit(effect: Tensor, scenario: Scenario) -> Tensor:
-    """(n, K) the smallest effect among the contributing features, of effects (n, K, F)."""
+    """(n, K) the smallest among the contributing effects, of effects (n, K, M)."""
     return effect[..., list(scenario.contributing)].amin(-1)
+
+
+def deviation(change: Tensor, effect: Tensor, scenario: Scenario) -> Tensor:
+    """(n, K, J) how far changes (n, K, J) are from what they must be, of effects (n, K, M); in logits."""
+    shares = change.new_tensor([one.share for one in scenario.changes])
+    return change - shares * unit(effect, scenario)[..., None]
 
 
 @dataclass(frozen=True)
@@ -63,11 +70,10 @@ class Certificate:
     """What holds of each of n samples, over draws that no optimiser saw.
 
     effect: (n,) median of the contributing effect e = Φ_a(X ∪ f_a) − Φ_a(X), the smallest of them where
-        several features contribute, in logits.
-    median, ninetieth: (n, J) of |forbidden change| / e.
-    softmax: (n, F) the 10th percentile of the probability of each feature's own class, alone.
-    reach: (n, F) median share of the effect of all that each feature reaches alone; ones where nothing
-        saturates.
+        several contribute, in logits.
+    median, ninetieth: (n, J) of |change − share · e| / e.
+    softmax: (n, M) the 10th percentile of the probability of each class that is made.
+    reach: (n, M) median share of the effect of all that what makes it reaches; ones where nothing saturates.
     """
 
     effect: Tensor
@@ -99,9 +105,8 @@ def certificate(outcome: Outcome, scenario: Scenario) -> Certificate:
     """The certificate that an outcome of K draws gives; of one draw, where K is 1."""
     effect = unit(outcome.effect, scenario)
     # Where there is no effect, no change is small in comparison.
-    relative = torch.where(
-        effect[..., None] > 0, outcome.change.abs() / effect.clamp_min(1e-12)[..., None], torch.inf
-    )
+    off = deviation(outcome.change, outcome.effect, scenario).abs()
+    relative = torch.where(effect[..., None] > 0, off / effect.clamp_min(1e-12)[..., None], torch.inf)
     reach = torch.ones_like(outcome.effect)
     if scenario.saturating:
         reach = torch.where(
@@ -186,7 +191,7 @@ class Stage:
         """What the model says about n samples; classes: (n, scenario.classes) int64.
 
         variants: which coalitions to show, and where their gradients go; all, with all gradients, by default.
-            A forbidden change is read from the variant whose only free feature joins, if there is one.
+            A change is read from the variant whose only free feature joins, if there is one.
         """
         scenario = self.scenario
         shown = {
@@ -201,16 +206,15 @@ class Stage:
             index = classes[:, number, None, None].expand(-1, references.shape[1], 1)
             return shown[chosen].gather(2, index).squeeze(2)
 
-        alone, logits, effects = [], [], []
-        for feature, made in enumerate(scenario.makes):
-            single = 1 << feature
-            logit = output(single, made, single)
+        own, logits, effects = [], [], []
+        for coalition, made in scenario.made:
+            logit = output(coalition, made, coalition)
             logits.append(logit)
-            alone.append(self._log_probability(shown[single, single], classes[:, made]))
+            own.append(self._log_probability(shown[coalition, coalition], classes[:, made]))
             effects.append(logit - output(0, made, 0))
         everything = scenario.coalitions - 1
         return Outcome(
-            own=torch.stack(alone, 2),
+            own=torch.stack(own, 2),
             logit=torch.stack(logits, 2),
             effect=torch.stack(effects, 2),
             larger=torch.stack([output(c.larger, c.output, 1 << c.feature) for c in scenario.changes], 2),

@@ -13,7 +13,7 @@ LETTERS = "abcd"
 # What is told are averages, and certificates ask for percentiles. A change that is normal over draws has its
 # 90th at 1.645 root mean squares; of the probability it is what is aimed at.
 PROBABILITY, SHARE = math.exp(-OWN), NINETIETH / 1.645
-# Where the effects of two patches add up, the second one adds more than this share of its own.
+# Where the effects of patches add up, one of them adds more than this share of what it would add alone.
 ADDING = 0.5
 
 
@@ -33,23 +33,33 @@ class Reason:
 
 
 def requirements(scenario: Scenario) -> list[str]:
-    """The names of the F + J requirements, in the order of their figures."""
-    found = [f"the probability of the class that {LETTERS[f]} makes alone" for f in range(scenario.features)]
+    """The names of the M + J requirements, in the order of their figures."""
+    found = []
+    for coalition, _ in scenario.made:
+        makers = letters(coalition)
+        how = "makes alone" if len(makers) == 1 else "make together"
+        found.append(f"the probability of the class that {' and '.join(makers)} {how}")
     for change in scenario.changes:
-        company = [LETTERS[f] for f in range(scenario.features) if change.smaller >> f & 1]
-        beside = f" beside {' and '.join(company)}" if company else " alone"
-        found.append(f"what {LETTERS[change.feature]}{beside} does to output {LETTERS[change.output]}")
+        beside = f" beside {' and '.join(letters(change.smaller))}" if change.smaller else " alone"
+        does = f"what {LETTERS[change.feature]}{beside} does to output {LETTERS[change.output]}"
+        far = f"how far {does} is from {change.share:.2f} of the effect"
+        found.append(far if change.share else does)
     return found
 
 
 def bounds(scenario: Scenario) -> list[str]:
-    """What the F + J requirements have to come to, in words."""
-    found = [f"about {PROBABILITY:.2f} at least"] * scenario.features
+    """What the M + J requirements have to come to, in words."""
+    found = [f"about {PROBABILITY:.2f} at least"] * len(scenario.made)
     return found + [f"about {SHARE:.2f} of the effect at most"] * len(scenario.changes)
 
 
+def letters(coalition: int) -> list[str]:
+    """The names of the features of a coalition."""
+    return [letter for feature, letter in enumerate(LETTERS) if coalition >> feature & 1]
+
+
 def median_figures(misses: Tensor) -> list[float]:
-    """The medians of figures (m, F + J), not numbers where there are none."""
+    """The medians of figures (m, M + J), not numbers where there are none."""
     if not len(misses):
         return [math.nan] * misses.shape[1]
     medians: list[float] = misses.nanquantile(0.5, dim=0).tolist()
@@ -57,14 +67,14 @@ def median_figures(misses: Tensor) -> list[float]:
 
 
 def reasons(misses: Tensor, scenario: Scenario) -> list[Reason]:
-    """What stands in the way of samples, of their figures (m, F + J); what does so most often first."""
+    """What stands in the way of samples, of their figures (m, M + J); what does so most often first."""
     known = misses[misses.isfinite().all(1)]
     if not len(known):
         return []
     worst, middle = ratios(known, scenario).argmax(1), known.quantile(0.5, dim=0)
     found = []
     for number, name in enumerate(requirements(scenario)):
-        probability = number < scenario.features
+        probability = number < len(scenario.made)
         bound = PROBABILITY if probability else SHARE
         count = int((worst == number).sum())
         if count:
@@ -86,6 +96,8 @@ def render_misses(misses: Tensor, scenario: Scenario) -> str:
     if within:
         figure += ", so that it is some draws that fail, and more steps may help"
     told = f"for {first.samples} of the {count} others it is {first.name} that stands in the way: it {figure}"
-    if scenario.saturating and not first.probability and first.figure > ADDING:
+    # Alone it has all of the effect where one of them suffices, else its part.
+    whole = 1 if scenario.saturating else scenario.features
+    if scenario.together and not first.probability and first.figure > ADDING / whole:
         told += ", since what the patches do adds up"
     return told

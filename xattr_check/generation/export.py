@@ -8,13 +8,13 @@ from pathlib import Path
 from safetensors.torch import save
 
 from xattr_check.generation.certify import DRAWS, MEDIAN, NINETIETH, REACH, SOFTMAX, Certificate
+from xattr_check.generation.explain import LETTERS, letters
 from xattr_check.generation.generator import Maker, compose_images
 from xattr_check.generation.samples import Samples
 from xattr_check.storage.files import write_bytes
 from xattr_check.storage.store import Tensors
 
 FORMAT = 1
-LETTERS = "abcd"
 # The key of a file's metadata under which its description lies, as JSON.
 KEY = "xattr_check"
 
@@ -31,8 +31,9 @@ def tensors(maker: Maker, samples: Samples) -> Tensors:
 def description(maker: Maker) -> dict[str, object]:
     """How samples were made, what for, and what their certificate bounds.
 
-    `changes` names the columns of `certificate.median` and `.ninetieth`: the output that a feature must not
-    change when it joins the features of a coalition. `makes` gives the class that each feature makes.
+    `changes` names the columns of `certificate.median` and `.ninetieth`: the output that a feature changes
+    by a share of the effect, 0 where it must not, when it joins the features of a coalition. `makes` gives
+    the class that each feature makes, or that features make together.
     """
     plan = maker.plan
     kind = plan.scenario
@@ -42,12 +43,13 @@ def description(maker: Maker) -> dict[str, object]:
         "layout": maker.layout.name,
         "model": maker.run.model_digest(maker.subject.model),
         "scenario": kind.name,
-        "makes": {LETTERS[feature]: LETTERS[number] for feature, number in enumerate(kind.makes)},
+        "makes": {"".join(letters(coalition)): LETTERS[number] for coalition, number in kind.made},
         "changes": [
             {
                 "output": LETTERS[change.output],
                 "feature": LETTERS[change.feature],
-                "joins": [LETTERS[f] for f in range(kind.features) if change.smaller >> f & 1],
+                "joins": letters(change.smaller),
+                "share": change.share,
             }
             for change in kind.changes
         ],

@@ -136,7 +136,8 @@ class Maker:
     def draw(self, seeds: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """References (n, count, *F) and places (n, count, F, A), from the seed (n,) of each sample.
 
-        Where places are fixed, they come from the seed's upper bits, see `own_places`.
+        Where places are fixed, they come from the seed's upper bits, see `own_places`. Where features are
+        exchanged, they are in every other draw, beginning with the first where the seed is odd.
         """
         references, places = [], []
         for seed in seeds.tolist():
@@ -144,9 +145,13 @@ class Maker:
             references.append(self.references(count, generator))
             if not self.plan.fixed:
                 places.append(self.plan.place(count, self.geometry, generator))
-        if self.plan.fixed:
-            return torch.stack(references), self.fixed_places(seeds)[:, None].expand(-1, count, -1, -1)
-        return torch.stack(references), torch.stack(places).to(self.device)
+        if not self.plan.fixed:
+            return torch.stack(references), torch.stack(places).to(self.device)
+        own = self.fixed_places(seeds)[:, None].expand(-1, count, -1, -1)
+        if self.plan.scenario.exchanged:
+            turned = ((seeds[:, None] + torch.arange(count)) % 2 == 1).to(self.device)
+            own = torch.where(turned[:, :, None, None], own.flip(2), own)
+        return torch.stack(references), own
 
     def certify(self, patches: Tensor, classes: Tensor, seeds: Tensor, count: int = DRAWS) -> Certificate:
         """The certificate of n samples over so many draws from their seeds (n,), on the CPU."""
@@ -163,10 +168,15 @@ class Maker:
             parts.append([getattr(found, one.name).cpu() for one in fields(Certificate)])
         return Certificate(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
-    def compose(self, samples: Samples) -> tuple[Tensor, Tensor]:
-        """The reference (n, *F) and the places (n, F, A) that samples are shown on."""
-        references, places = self.draw(samples.composite, 1)
-        return references[:, 0], places[:, 0]
+    @property
+    def shown(self) -> int:
+        """How many draws a sample is shown on: two, where its features are exchanged in the second."""
+        return 2 if self.plan.scenario.exchanged else 1
+
+    def compose(self, samples: Samples, number: int = 0) -> tuple[Tensor, Tensor]:
+        """The reference (n, *F) and the places (n, F, A) of one of the draws that samples are shown on."""
+        references, places = self.draw(samples.composite, self.shown)
+        return references[:, number], places[:, number]
 
     @cached_property
     def key(self) -> dict[str, object]:
@@ -186,15 +196,16 @@ class Maker:
 
 def _nothing(scenario: Scenario) -> Certificate:
     widths = {"median": len(scenario.changes), "ninetieth": len(scenario.changes)}
-    widths |= {"softmax": scenario.features, "reach": scenario.features}
+    widths |= {"softmax": len(scenario.made), "reach": len(scenario.made)}
     return Certificate(torch.zeros(0), *(torch.zeros(0, widths[one.name]) for one in fields(Certificate)[1:]))
 
 
 def compose_images(maker: Maker, samples: Samples) -> Tensors:
     """Samples as inputs, so that anybody can check them with the model alone.
 
-    `composite`, `reference` and `only_a`, `only_b`, … (n, *F): all features, none, one of them; `mask_a`, …
-    (n, *map_shape) bool; `target_a`, … (n,) int64.
+    `composite`, `reference` and `only_a`, `only_b`, … (n, *F): all features, none, one of them; `exchanged`
+    (n, *F) all of them in each other's places, where the scenario has that; `mask_a`, … (n, *map_shape)
+    bool; `target_a`, … (n,) int64.
     """
     references, places = maker.compose(samples)
     patches, geometry = samples.patches.to(references), maker.geometry
@@ -206,6 +217,11 @@ def compose_images(maker: Maker, samples: Samples) -> Tensors:
         found[f"only_{letter}"] = geometry.paste(references, patches[:, feature], places[:, feature])
         found[f"mask_{letter}"] = geometry.mask(places[:, feature], maker.plan.side)
     found["composite"] = composite
+    for number in range(1, maker.shown):
+        image, places = maker.compose(samples, number)
+        for feature in range(maker.plan.scenario.features):
+            image = geometry.paste(image, patches[:, feature], places[:, feature])
+        found["exchanged"] = image
     for number in range(maker.plan.scenario.classes):
         found[f"target_{'abcd'[number]}"] = samples.classes[:, number].to(maker.device)
     return found

@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from xattr_check.generation.certify import Outcome, Variant, free_variants
+from xattr_check.generation.certify import Outcome, Variant, deviation, free_variants
 from xattr_check.generation.scenarios import Scenario
 
 
@@ -39,18 +39,19 @@ class Objective(Protocol):
         ...
 
     def figures(self, averages: Tensor, scenario: Scenario) -> Tensor:
-        """(n, F + J) the probability of each feature's own class, alone, and forbidden changes by effect."""
+        """(n, M + J) the probability of each class that is made, and how far changes are off, by effect."""
         ...
 
 
-# What is aimed at, of the cross-entropy of a feature alone and of the root mean square of a forbidden change
-# by effect: inside the certificate's 0.07 and 0.06 (for a softmax of 0.94), which ask for more than a mean.
+# What is aimed at, of the cross-entropy of what makes a class and of the root mean square of how far a change
+# is off, by effect: inside the certificate's 0.07 and 0.06 (for a softmax of 0.94), which ask for more than a
+# mean.
 OWN, CHANGE = 0.02, 0.04
 
 
 def ratios(figures: Tensor, scenario: Scenario) -> Tensor:
-    """(n, F + J) how far figures are from what is aimed at, which is 1: less is better."""
-    own, change = figures.split([scenario.features, len(scenario.changes)], 1)
+    """(n, M + J) how far figures are from what is aimed at, which is 1: less is better."""
+    own, change = figures.split([len(scenario.made), len(scenario.changes)], 1)
     return torch.cat([-own.log() / OWN, change / CHANGE], 1)
 
 
@@ -61,14 +62,15 @@ def _average(before: Tensor | None, now: Tensor, share: float) -> Tensor:
 
 
 def _terms(outcome: Outcome, scenario: Scenario) -> tuple[Tensor, Tensor, Tensor]:
-    """(n, F) cross-entropies of features alone, (n, J) squares of forbidden changes, and the effects."""
+    """(n, M) cross-entropies of what is made, (n, J) squares of how far changes are off, and the effects."""
     effect = outcome.effect[..., list(scenario.contributing)]
-    return -outcome.own.mean(1), outcome.change.square().mean(1), effect.mean(1)
+    off = deviation(outcome.change, outcome.effect, scenario)
+    return -outcome.own.mean(1), off.square().mean(1), effect.mean(1)
 
 
 def _usual(averages: Tensor, scenario: Scenario) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Averages of the terms, (n, F), (n, J) and (n, 1), and which (n, 1) effect is the smallest."""
-    parts = [scenario.features, len(scenario.changes), len(scenario.contributing)]
+    """Averages of the terms, (n, M), (n, J) and (n, 1), and which (n, 1) effect is the smallest."""
+    parts = [len(scenario.made), len(scenario.changes), len(scenario.contributing)]
     own, change, effect = averages.split(parts, 1)
     effect, smallest = effect.clamp_min(1.0).min(1, keepdim=True)
     return own.clamp_min(1e-4), change.clamp_min(1e-6), effect, smallest
@@ -82,10 +84,11 @@ def _figures(averages: Tensor, scenario: Scenario) -> Tensor:
 class Constrained:
     """Every requirement as a ratio to its bound; the gradient goes to each in proportion to that ratio.
 
-    The requirements are the cross-entropy of each feature alone, and the root mean square of each forbidden
-    change in units of the contributing effect, which therefore grows. Both are taken as logarithms over
-    running averages, so that neither their scale nor one lucky draw matters, and nothing has to be weighted
-    by hand. The learning rate falls from the start, and patches are averaged over steps by the caller.
+    The requirements are the cross-entropy of what makes each class, and the root mean square of how far each
+    change is off, in units of the contributing effect, which therefore grows. Both are taken as logarithms
+    over running averages, so that neither their scale nor one lucky draw matters, and nothing has to be
+    weighted by hand. The learning rate falls from the start, and patches are averaged over steps by the
+    caller.
     """
 
     warm_up = 30
@@ -142,10 +145,10 @@ class Dynamic:
 
     def variants(self, scenario: Scenario) -> list[Variant]:
         """Each coalition with gradients into the feature that joins it."""
-        alone = {(1 << feature, 1 << feature) for feature in range(scenario.features)}
+        made = {(coalition, coalition) for coalition, _ in scenario.made}
         joined = {(change.larger, 1 << change.feature) for change in scenario.changes}
         held = {(change.smaller, 0) for change in scenario.changes if change.smaller.bit_count() > 1}
-        return sorted({(0, 0)} | alone | joined | held)
+        return sorted({(0, 0)} | made | joined | held)
 
     def optimizer(self, parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
         """RMSprop."""
@@ -160,7 +163,7 @@ class Dynamic:
     ) -> tuple[Tensor, Tensor]:
         """The focally weighted terms."""
         smaller = outcome.smaller.detach()
-        change = outcome.larger - smaller
+        change = deviation(outcome.larger - smaller, outcome.effect.detach(), scenario)
         least = torch.minimum(outcome.larger.abs(), smaller.abs()).clamp_min(1e-12)
         keys = torch.cat([outcome.own.exp(), (change.abs() / least).tanh()], 2).mean(1).detach()
         terms = torch.cat(_terms(outcome, scenario), 1).detach()
@@ -183,7 +186,7 @@ class Dynamic:
 
     def figures(self, averages: Tensor, scenario: Scenario) -> Tensor:
         """Of averages beside the keys, which tell changes by the smaller output, and not by the effect."""
-        return _figures(averages[:, scenario.features + len(scenario.changes) :], scenario)
+        return _figures(averages[:, scenario.requirements :], scenario)
 
     def _focal(self, key: Tensor) -> Tensor:
         key = key.clamp(1e-6, 1.0)

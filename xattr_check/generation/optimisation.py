@@ -59,7 +59,7 @@ class Block:
         shape = maker.layout.window_shape(self.plan.side)
         self.patches = maker.low.new_zeros(BLOCK, scenario.features, *shape)
         self.certified, self.composite, self.draws = torch.zeros(3, BLOCK, dtype=torch.int64).unbind()
-        self.nearest = torch.full((BLOCK, scenario.features + len(scenario.changes)), torch.nan)
+        self.nearest = torch.full((BLOCK, scenario.requirements), torch.nan)
 
     def _drawn_classes(self, count: int, generator: torch.Generator) -> Tensor:
         order = [torch.randperm(self.maker.outputs, generator=generator) for _ in range(count)]
@@ -175,7 +175,7 @@ class Block:
         self.active &= ~broken.cpu()
 
     def _figures(self, rows: Tensor) -> Tensor:
-        """(m, F + J) of samples (m,), see `Objective.figures`; not numbers before an attempt's first step."""
+        """(m, M + J) of samples (m,), see `Objective.figures`; not numbers before an attempt's first step."""
         if self.averages is None:
             return self.nearest[rows]
         averages = self.averages[rows.to(self.averages.device)]
@@ -197,7 +197,7 @@ class Block:
         self._restart(rows[~near])
 
     def _nearest(self, rows: Tensor) -> Tensor:
-        """(m, F + J) figures of samples (m,) at whichever end of an attempt they were best, or now."""
+        """(m, M + J) figures of samples (m,) at whichever end of an attempt they were best, or now."""
         now, best = self._figures(rows), self.nearest[rows]
         return torch.where((self._worst(now) < self._worst(best))[:, None], now, best)
 
@@ -229,7 +229,7 @@ class Block:
             self.averages[rows.to(self.averages.device)] = torch.nan
 
     def misses(self) -> Tensor:
-        """(m, F + J) figures of the samples that have no certificate, of the attempt that came nearest."""
+        """(m, M + J) figures of the samples that have no certificate, of the attempt that came nearest."""
         return self._nearest((self.certified == 0).nonzero().squeeze(1))
 
     def _certify(self, rows: Tensor) -> None:
@@ -257,7 +257,7 @@ class Block:
         composite = torch.zeros_like(draws)
         for attempt in range(COMPOSITES):
             tried = self._seeds(f"composite {attempt}", rows)
-            kept = holding(looking, tried, 1)
+            kept = holding(looking, tried, maker.shown)
             composite[kept] = tried[kept]
             looking = looking[composite[looking] == 0]
         found = rows[composite != 0]

@@ -38,8 +38,8 @@ class Plan:
     """How samples are made; two plans never share samples.
 
     side: pixels on a side of each patch, or times, vectors or voxels; of columns, how many. gap: so many of
-        them between two at the least; 0 in `saturation`, where they lie side by side, since features that are
-        far apart hardly act on each other, and of columns, which lie nowhere.
+        them between two at the least; 0 where the scenario has them side by side, since features that
+        are far apart hardly act on each other, and of columns, which lie nowhere.
     reference: `subject` (its own), `noise` (normal, around the mean of the inputs, as the geometry says,
         clipped to the range) or `inputs` (one of the subject's inputs). noise: its standard deviation, as a
         share of that range, or for columns of their deviation.
@@ -95,7 +95,7 @@ class Plan:
             needed = "features are generated for logits of classes or labels"
             raise wrong(needed, came=f"output={subject.output.name!r}")
         size, unit, least = geometry.size, geometry.unit, geometry.least
-        gap = default_gap(size) if geometry.layout.ordered and not scenario.saturating else 0
+        gap = default_gap(size) if geometry.layout.ordered and not scenario.together else 0
         chosen = default_side(size, least) if side is None else side
         if side is None and scenario.features > 2:
             chosen = max(least, min(chosen, _side_of_many(scenario.features, size, gap)))
@@ -114,6 +114,15 @@ class Plan:
         if not (fixed or geometry.movable):
             expected = f"fixed for patches of {unit}, each of which is of a kind of its own"
             raise UsageError(option="placement", value="anywhere", expected=expected)
+        if scenario.exchanged and not (fixed and geometry.movable):
+            raise UsageError(
+                option="scenario",
+                value=scenario.name,
+                expected="patches that are made for two places",
+                came="patches that go anywhere"
+                if geometry.movable
+                else f"patches of {unit}, each of which is of a kind of its own",
+            )
         made.place(1, geometry, torch.Generator().manual_seed(0))  # raises where they do not fit
         return made
 
@@ -125,5 +134,5 @@ class Plan:
             self.side,
             generator,
             gap=self.gap,
-            together=self.scenario.saturating,
+            together=self.scenario.together,
         )

@@ -7,10 +7,10 @@ from dataclasses import fields, replace
 import torch
 from torch import Tensor, nn
 
-from xattr_check.core.run import Budget, Run
+from xattr_check.core.run import BUDGETS, Budget, Run
 from xattr_check.core.subject import Subject
 from xattr_check.errors import Invalid, Undefined, UsageError
-from xattr_check.generation.blocks import LIKELY, take
+from xattr_check.generation.blocks import LIKELY, stored, take
 from xattr_check.generation.certify import Certificate
 from xattr_check.generation.explain import render_misses
 from xattr_check.generation.generator import Maker, compose_images
@@ -41,8 +41,11 @@ NOISE = 0.1
 Derived = Callable[[Subject, Run], Subject]
 
 
-def generated(name: str) -> Derived:
-    """What turns a subject into one whose inputs are generated features of that scenario."""
+def generated(name: str, anew: Budget = "quick") -> Derived:
+    """What turns a subject into one whose inputs are generated features of that scenario.
+
+    anew: the smallest budget at which they are made for a subject that ships none and has none in the store.
+    """
 
     def features(subject: Subject, run: Run) -> Subject:
         """Features generated with the subject's model: those it ships, or made when first asked for."""
@@ -50,7 +53,7 @@ def generated(name: str) -> Derived:
             if name in subject.generated:
                 maker, samples = _verify_shipped(subject, name, run)
             else:
-                maker, samples = _make(subject, scenario(name), run)
+                maker, samples = _make(subject, scenario(name), run, anew)
         except UsageError as error:
             raise Undefined(str(error)) from None
         return make_subject(subject, maker, samples)
@@ -62,16 +65,26 @@ def make_subject(subject: Subject, maker: Maker, samples: Samples) -> Subject:
     """The subject with composites (n, *F) for inputs and class a for target.
 
     Its truth says which patch is where, and makes what: `mask_a`, `mask_b`, … (n, *map_shape) bool each
-    patch; `mask` those that make the target; `other_target` (n,) int64 and `other_mask` (n, *map_shape) bool
-    class b and what makes that, which in `single` is nothing; neither is there in `saturation`.
+    patch; `mask` those that speak for the target; `worth` (n, *map_shape) how much, where some speak for it
+    more than others or against it; `only_a`, … (n, *F) inputs with one patch, where some make a class
+    together; `exchanged` (n, *F) inputs with the patches in each other's places; `other_target` (n,) int64
+    and `other_mask` (n, *map_shape) bool class b and what makes that, nothing in `single`; neither is there
+    where nothing is asked of class b.
     """
     images = compose_images(maker, samples)
     masks = {key: value for key, value in images.items() if key.startswith("mask_")}
     every = list(masks.values())
     kind = maker.plan.scenario
     truth: dict[str, Tensor] = dict(masks)
-    truth["mask"] = torch.stack(every).any(0) if kind.saturating else every[0]
-    if kind.classes > 1:
+    pairs = list(zip(every, kind.worth, strict=True))
+    truth["mask"] = torch.stack([mask for mask, worth in pairs if worth > 0]).any(0)
+    if not {0.0, 1.0}.issuperset(kind.worth):
+        truth["worth"] = torch.stack([worth * mask for mask, worth in pairs]).sum(0)
+    if any(coalition.bit_count() > 1 for coalition, _ in kind.made):
+        truth |= {name: image for name, image in images.items() if name.startswith("only_")}
+    if kind.exchanged:
+        truth["exchanged"] = images["exchanged"]
+    if kind.watched > 1:
         truth["other_target"] = images["target_b"]
         truth["other_mask"] = masks.get("mask_b", torch.zeros_like(every[0]))
     return replace(
@@ -111,7 +124,7 @@ def _verify_shipped(subject: Subject, name: str, run: Run) -> tuple[Maker, Sampl
 
     def verify() -> Tensors:
         drawn = _certificate(maker, samples, tensors.get("weights"))
-        composed = maker.certify(samples.patches, samples.classes, samples.composite, 1)
+        composed = maker.certify(samples.patches, samples.classes, samples.composite, maker.shown)
         return {"holds": drawn.holds & composed.holds}
 
     key = {**maker.key, "samples": digest(dict(tensors))}
@@ -147,9 +160,15 @@ def _weights(model: nn.Module) -> Tensor:
     return torch.tensor(list(bytes.fromhex(digest(dict(model.state_dict())))), dtype=torch.uint8)
 
 
-def _make(subject: Subject, kind: Scenario, run: Run) -> tuple[Maker, Samples]:
+def _make(subject: Subject, kind: Scenario, run: Run, anew: Budget) -> tuple[Maker, Samples]:
     maker = calmed(Maker(subject, Plan.of(subject, kind, seed=run.seed), run))
-    made = take(maker, BLOCKS[run.budget], seconds=SECONDS[run.budget], begin=BEGIN[run.budget])
+    count = BLOCKS[run.budget]
+    if list(BUDGETS).index(run.budget) < list(BUDGETS).index(anew):
+        count = stored(maker, count)
+        if not count:
+            made_by = _who(kind, "makes them")
+            raise Undefined(f"--xattr-budget={run.budget} makes no {kind.name} features; {made_by}")
+    made = take(maker, count, seconds=SECONDS[run.budget], begin=BEGIN[run.budget])
     if len(made.samples) >= LEAST:
         return maker, made.samples
     figures = f"{len(made.samples)} of {made.started} started samples were certified"
@@ -160,11 +179,7 @@ def _make(subject: Subject, kind: Scenario, run: Run) -> tuple[Maker, Samples]:
             f"{kind.name!r} with patches of {maker.plan.side} {maker.geometry.unit}; "
             f"{render_misses(made.misses, kind)}"
         )
-    onwards = (
-        "a run with --xattr-budget=standard goes on from there, and so does "
-        f"`xattr-check generate --scenario={kind.name} -n {ENOUGH}` with the options of this run that name "
-        "the subject, the seed, the device and the storage"
-    )
+    onwards = _who(kind, "goes on from there")
     if made.finished:
         raise Invalid(
             f"{figures} in {made.seconds:.0f} s, at least {LEAST} have to be; --xattr-budget={run.budget} "
@@ -175,4 +190,12 @@ def _make(subject: Subject, kind: Scenario, run: Run) -> tuple[Maker, Samples]:
         f"{figures} after {made.steps} steps and {made.seconds:.0f} s; --xattr-budget={run.budget} allows "
         f"{SECONDS[run.budget]:.0f} s, and {ENOUGH} samples, which decide most methods, would take {ahead} "
         f"here if they are as easy as most; {onwards}"
+    )
+
+
+def _who(kind: Scenario, does: str) -> str:
+    return (
+        f"a run with --xattr-budget=standard {does}, and so does "
+        f"`xattr-check generate --scenario={kind.name} -n {ENOUGH}` with the options of this run that name "
+        "the subject, the seed, the device and the storage"
     )

@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from xattr_check import Subject, UsageError
 from xattr_check.battery.subjects import only_subject
+from xattr_check.cli import sheets
 from xattr_check.cli.main import main
 from xattr_check.cli.meter import Meter
 from xattr_check.config.settings import Settings
@@ -595,3 +596,18 @@ def test_durations_are_told_in_fitting_units() -> None:
         "60 min",
         "2 h 10 min",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("null", "Patch b never changes the logit of class a."),
+        ("double", "Patch b never changes the logit of class a; patch a never changes the logit of class b."),
+        ("saturation", "Each patch alone has nearly the effect of all; what the others add changes nothing."),
+        ("synergy", "All patches together have the effect; fewer of them change nothing."),
+        ("suppression", "Patch b adds -0.5 of the effect to the logit of class a."),
+        ("graded", "Patch b adds 0.4 of the effect to the logit of class a."),
+    ],
+)
+def test_a_sheet_says_what_the_patches_do(name: str, says: str) -> None:
+    assert sheets._says(scenario(name)) == says

@@ -16,7 +16,7 @@ from xattr_check.perturbation.outputs import Probe
 
 PLENTY = 2**30
 SCENARIOS = [("null", 2), ("null", 3), ("double", 2), ("double", 3), ("single", 1), ("saturation", 2)]
-SCENARIOS += [("saturation", 3)]
+SCENARIOS += [("saturation", 3), ("synergy", 2), ("synergy", 3), ("suppression", 2), ("graded", 2)]
 
 
 def stage(kind: Scenario, model: nn.Module | None = None, memory: int = PLENTY) -> Stage:
@@ -56,9 +56,9 @@ class Textbook:
         every = set(range(kind.features))
         empty = self.logits(sample, draw, set())
         own, logit, effect = [], [], []
-        for feature in range(kind.features):
-            alone = self.logits(sample, draw, {feature})
-            target = classes[kind.makes[feature]]
+        for coalition, output in kind.made:
+            alone = self.logits(sample, draw, {feature for feature in every if coalition >> feature & 1})
+            target = classes[output]
             logit.append(alone[target])
             own.append(math.log(math.exp(alone[target]) / sum(map(math.exp, alone))))
             effect.append(alone[target] - empty[target])
@@ -80,7 +80,7 @@ class Textbook:
         table: dict[str, list[object]] = {one.name: [] for one in fields(Certificate)}
         for sample in samples:
             units = [
-                min(float(found.effect[sample, draw, feature]) for feature in kind.contributing)
+                min(float(found.effect[sample, draw, number]) for number in kind.contributing)
                 for draw in draws
             ]
             changes = []
@@ -88,21 +88,22 @@ class Textbook:
                 changes.append([])
                 for draw in draws:
                     change = found.larger[sample, draw, number] - found.smaller[sample, draw, number]
-                    changes[-1].append(abs(float(change)) / units[draw] if units[draw] > 0 else math.inf)
+                    off = abs(float(change) - kind.changes[number].share * units[draw])
+                    changes[-1].append(off / units[draw] if units[draw] > 0 else math.inf)
             reach = []
-            for feature in range(kind.features):
+            for number in range(len(kind.made)):
                 reach.append([])
                 for draw in draws:
                     whole = float(found.whole[sample, draw])
-                    share = float(found.effect[sample, draw, feature]) / whole if whole > 0 else 0.0
+                    share = float(found.effect[sample, draw, number]) / whole if whole > 0 else 0.0
                     reach[-1].append(share if kind.saturating else 1.0)
             table["effect"].append(middle(units))
             table["median"].append([at_least(one, 0.5) for one in changes])
             table["ninetieth"].append([at_least(one, 0.9) for one in changes])
             table["softmax"].append(
                 [
-                    at_most([math.exp(float(v)) for v in found.own[sample, :, f]], 0.1)
-                    for f in range(kind.features)
+                    at_most([math.exp(float(v)) for v in found.own[sample, :, number]], 0.1)
+                    for number in range(len(kind.made))
                 ]
             )
             table["reach"].append([middle(one) for one in reach])
@@ -188,6 +189,42 @@ def test_features_that_add_up_do_not_saturate() -> None:
     assert found.reach.tolist() == [pytest.approx([0.5, 0.5])]
     assert found.median.tolist() == [pytest.approx([1, 1])]
     assert not found.holds.item()
+
+
+@pytest.mark.parametrize(
+    ("name", "share", "holds"),
+    [
+        ("suppression", -0.5, True), ("suppression", -0.5699, True), ("suppression", -0.4301, True),
+        ("suppression", -0.5701, False), ("suppression", -0.4299, False), ("suppression", 0.5, False),
+        ("graded", 0.4, True), ("graded", 0.4699, True), ("graded", 0.4701, False), ("graded", 0.3299, False),
+    ],
+)  # fmt: skip
+def test_a_share_of_the_effect_is_met_on_both_sides(name: str, share: float, holds: bool) -> None:
+    kind = scenario(name)
+    found = additive(kind, [[1, 0, 0], [share, 0, 0]])
+    assert found.median[0].tolist() == pytest.approx([abs(share - kind.changes[0].share)] * 2, abs=1e-6)
+    assert found.holds.item() is holds
+
+
+class Both(ChannelMeans):
+    """Channel means of which half the effect of two patches is needed before there is anything."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return 2 * (super().forward(inputs) - 40 / 9).clamp_min(0)
+
+
+def test_features_that_do_nothing_without_each_other() -> None:
+    """The unit is what both do, and nothing is asked of the step that completes them."""
+    kind = scenario("synergy")
+    patches = torch.zeros(1, 2, 3, 4, 4).double()
+    patches[:, :, 0] = 1
+    _, _, references, places = given(kind, 1)
+    classes = torch.zeros(1, 1).long()
+    found = stage(kind, Both()).certify(patches, classes, 0 * references, places)
+    assert found.holds.item()
+    assert found.effect.item() == pytest.approx(80 / 9)
+    assert found.softmax.shape == found.reach.shape == (1, 1)
+    assert not additive(kind, [[1, 0, 0], [1, 0, 0]]).holds.item()
 
 
 class Saturating(ChannelMeans):

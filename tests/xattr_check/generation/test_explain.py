@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from xattr_check.generation.explain import Reason, reasons, render_misses, requirements
-from xattr_check.generation.scenarios import Scenario, scenario
+from xattr_check.generation.scenarios import SCENARIOS, Scenario, scenario
 
 CASES = [("null", 2), ("null", 3), ("double", 2), ("double", 4), ("single", 1), ("saturation", 2)]
-CASES += [("saturation", 3)]
+CASES += [("saturation", 3), ("synergy", 3), ("suppression", 2), ("graded", 2)]
 
 
 def test_requirements_are_named() -> None:
@@ -31,22 +31,35 @@ def test_requirements_are_named() -> None:
         "what c beside b does to output a",
         "what c beside a and b does to output a",
     ]
+    assert requirements(scenario("synergy")) == [
+        "the probability of the class that a and b make together",
+        "what a alone does to output a",
+        "what b alone does to output a",
+    ]
+    assert requirements(scenario("suppression")) == [
+        own.format("a"),
+        "how far what b alone does to output a is from -0.50 of the effect",
+        "how far what b beside a does to output a is from -0.50 of the effect",
+    ]
 
 
 def required(kind: Scenario, number: int) -> str:
-    """The name of a requirement, feature by feature and change by change."""
-    if number < kind.features:
-        return f"the probability of the class that {'abcd'[number]} makes alone"
-    change = kind.changes[number - kind.features]
+    """The name of a requirement, class by class and change by change."""
+    if number < len(kind.made):
+        makers = [letter for feature, letter in enumerate("abcd") if kind.made[number][0] >> feature & 1]
+        how = "make together" if makers[1:] else "makes alone"
+        return f"the probability of the class that {' and '.join(makers)} {how}"
+    change = kind.changes[number - len(kind.made)]
     beside = [letter for feature, letter in enumerate("abcd") if change.smaller >> feature & 1]
     where = f"beside {' and '.join(beside)}" if beside else "alone"
-    return f"what {'abcd'[change.feature]} {where} does to output {'abcd'[change.output]}"
+    does = f"what {'abcd'[change.feature]} {where} does to output {'abcd'[change.output]}"
+    return f"how far {does} is from {change.share:.2f} of the effect" if change.share else does
 
 
 def planted(kind: Scenario, count: int, seed: int) -> Tensor:
     """Figures at random, near what is asked and far from it."""
     generator = torch.Generator().manual_seed(seed)
-    own = torch.rand(count, kind.features, generator=generator) ** 0.1
+    own = torch.rand(count, len(kind.made), generator=generator) ** 0.1
     change = torch.rand(count, len(kind.changes), generator=generator).exp() - 1
     return torch.cat([own, change], 1)
 
@@ -57,7 +70,7 @@ def by_hand(misses: list[list[float]], kind: Scenario) -> list[tuple[str, int, f
     worst = []
     for row in known:
         far = [
-            -math.log(value) / 0.02 if number < kind.features else value / 0.04
+            -math.log(value) / 0.02 if number < len(kind.made) else value / 0.04
             for number, value in enumerate(row)
         ]
         worst.append(far.index(max(far)))
@@ -87,7 +100,7 @@ def test_reasons_agree_with_what_is_counted_by_hand(name: str, features: int, se
 
 def rows(kind: Scenario, *failing: tuple[int, float]) -> Tensor:
     """Figures of samples, each of which fails one requirement alone."""
-    found = torch.tensor([0.99] * kind.features + [0.01] * len(kind.changes)).repeat(len(failing), 1)
+    found = torch.tensor([0.99] * len(kind.made) + [0.01] * len(kind.changes)).repeat(len(failing), 1)
     for row, (number, figure) in enumerate(failing):
         found[row, number] = figure
     return found
@@ -125,6 +138,16 @@ def test_what_is_told_of_what_adds_up() -> None:
     )
 
 
+def test_what_is_told_of_what_adds_up_where_it_should_take_both() -> None:
+    """Either of two features has half of what both do."""
+    kind = scenario("synergy")
+    told = "for 2 of the 2 others it is what a alone does to output a that stands in the way: it comes to "
+    near = render_misses(rows(kind, (1, 0.2), (1, 0.2)), kind)
+    assert near == told + "0.20 of the effect and may be about 0.09"
+    adding = render_misses(rows(kind, (1, 0.48), (1, 0.48)), kind)
+    assert adding == told + "0.48 of the effect and may be about 0.09, since what the patches do adds up"
+
+
 def test_what_is_told_of_what_is_near() -> None:
     """It does not add up, and on average it is within the bound: some draws are not."""
     kind = scenario("saturation")
@@ -136,7 +159,7 @@ def test_what_is_told_of_what_is_near() -> None:
     assert render_misses(rows(kind, (2, 0.2)), kind).endswith("may be about 0.09")
 
 
-@pytest.mark.parametrize("name", ["null", "double", "single", "saturation"])
+@pytest.mark.parametrize("name", SCENARIOS)
 def test_nothing_is_known_of_what_is_not_a_number(name: str) -> None:
     kind = scenario(name)
     misses = planted(kind, 5, 0) * torch.nan

@@ -11,7 +11,7 @@ from xattr_check.generation.objectives import OBJECTIVES, Constrained, Dynamic, 
 from xattr_check.generation.scenarios import Scenario, scenario
 
 KINDS = [("null", 2), ("null", 3), ("double", 2), ("double", 3), ("single", 1), ("saturation", 2)]
-KINDS += [("saturation", 3)]
+KINDS += [("saturation", 3), ("synergy", 2), ("synergy", 3), ("suppression", 2), ("graded", 2)]
 LATE = torch.tensor([1000])  # past every warm-up
 
 
@@ -48,7 +48,11 @@ def test_samples_do_not_act_on_each_other(name: str, scenario_name: str, feature
             part = losses(objective, kind, rows(data, which), averages[which], steps[which])
             for one, other in zip(part, whole, strict=True):
                 torch.testing.assert_close(one, other[which])
-        assert whole[2].flatten(2).ne(0).any(2).all()
+        moved = whole[2].flatten(2).ne(0).any(2)
+        # What makes no class has to wait for what does.
+        makers = [any(coalition >> f & 1 for coalition, _ in kind.made) for f in range(features)]
+        assert moved[:, makers].all()
+        assert moved[steps == LATE].all()
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -74,6 +78,8 @@ def test_variants_hold_all_that_an_outcome_asks_for(name: str, scenario_name: st
         ("double", 2, [(0, 0), (1, 1), (2, 2), (3, 1), (3, 2)]),
         ("single", 1, [(0, 0), (1, 1)]),
         ("saturation", 2, [(0, 0), (1, 1), (2, 2), (3, 1), (3, 2)]),
+        ("synergy", 2, [(0, 0), (1, 1), (2, 2), (3, 3)]),
+        ("suppression", 2, [(0, 0), (1, 1), (2, 2), (3, 2)]),
         (
             "null", 3,
             [(0, 0), (1, 1), (2, 2), (3, 0), (3, 2), (4, 4), (5, 0), (5, 4), (6, 2), (6, 4), (7, 2), (7, 4)],

@@ -11,7 +11,7 @@ from features import Alike, Bent, ChannelMeans, maker, small_blocks, toy
 from judging import judge, shared_folder
 from torch import Tensor, nn
 
-from xattr_check import Invalid, Store, Subject, Undefined, load_method
+from xattr_check import Invalid, Store, Subject, Undefined, UsageError, load_method, load_subject
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.recipe import Recipe
 from xattr_check.core.run import Run
@@ -349,6 +349,96 @@ def test_each_budget_asks_for_its_own(run: Run, monkeypatch: pytest.MonkeyPatch)
     for budget in ("quick", "standard", "full"):
         generated("single")(toy(ChannelMeans(100)), Run(store=run.store, budget=budget))
     assert asked == [(1, 150, 60), (2, math.inf, math.inf), (3, math.inf, math.inf)]
+
+
+# What a quick run makes none of.
+
+
+def test_a_quick_run_may_take_what_there_is(run: Run) -> None:
+    given, later = toy(ChannelMeans(100)), generated("single", anew="standard")
+    with pytest.raises(Undefined) as raised:
+        later(given, run)
+    assert str(raised.value) == (
+        "--xattr-budget=quick makes no single features; a run with --xattr-budget=standard makes them, and "
+        "so does `xattr-check generate --scenario=single -n 32` with the options of this run that name the "
+        "subject, the seed, the device and the storage"
+    )
+    made = block(maker(run, given, "single", steps=1500), 0)
+    assert torch.equal(later(given, run).inputs, generated("single")(given, run).inputs)
+    assert len(later(given, run).inputs) == len(made.samples)
+    larger = later(given, Run(store=run.store, budget="standard"))
+    assert len(larger.inputs) > len(made.samples)
+    # All that is there by now.
+    assert torch.equal(later(given, run).inputs, larger.inputs[: len(later(given, run).inputs)])
+
+
+# How much features do.
+
+
+@pytest.mark.parametrize(("name", "share"), [("suppression", -0.5), ("graded", 0.4)])
+def test_what_each_feature_is_worth(name: str, share: float, run: Run) -> None:
+    given = toy(ChannelMeans(100))
+    found = generated(name)(given, run)
+    truth = found.truth
+    assert torch.equal(truth["worth"], truth["mask_a"] + share * truth["mask_b"])
+    assert torch.equal(truth["mask"], truth["mask_a"] | truth["mask_b"] if share > 0 else truth["mask_a"])
+    assert "other_target" not in truth
+    assert "only_a" not in truth
+    nothing = torch.zeros_like(truth["mask_a"])
+    outputs = [without(found, mask) for mask in (nothing, truth["mask_a"], truth["mask_b"])]
+    whole, without_a, without_b = (one.gather(1, found.targets[:, None]) for one in outputs)
+    assert ((whole - without_b) / (whole - without_a) - share).abs().max() < 0.15
+
+
+def test_inputs_with_one_feature_where_they_act_together(run: Run) -> None:
+    found = generated("synergy")(toy(Conjunction()), run)
+    truth = found.truth
+    assert torch.equal(truth["mask"], truth["mask_a"] | truth["mask_b"])
+    assert "worth" not in truth
+    for letter, other in ("ab", "ba"):
+        shown, missing = truth[f"only_{letter}"], truth[f"mask_{other}"].expand_as(found.inputs)
+        assert torch.equal(shown[~missing], found.inputs[~missing])
+        assert not torch.equal(shown[missing], found.inputs[missing])
+
+
+def test_features_in_each_others_places(run: Run) -> None:
+    """Certified there as well; pixel by pixel the patches are the same."""
+    given = toy(ChannelMeans(100))
+    found = generated("exchange")(given, run)
+    truth, plain = found.truth, maker(run, given, "exchange", steps=1500)
+    for row in range(len(found.inputs)):
+        before, after = found.inputs[row], truth["exchanged"][row]
+        for one, other in ("ab", "ba"):
+            was, now = (truth[f"mask_{letter}"][row].expand_as(before) for letter in (one, other))
+            assert torch.equal(before[was], after[now])
+    rest = ~(truth["mask_a"] | truth["mask_b"]).expand_as(found.inputs)
+    assert not torch.equal(found.inputs[rest], truth["exchanged"][rest])  # on another reference
+    seeds = torch.tensor([7, 8])
+    _, places = plain.draw(seeds, 4)
+    own = plain.fixed_places(seeds)
+    for number in range(4):
+        assert torch.equal(places[0, number], own[0] if number % 2 else own[0].flip(0))
+        assert torch.equal(places[1, number], own[1].flip(0) if number % 2 else own[1])
+
+
+def test_what_belongs_to_one_place_is_not_exchanged(run: Run) -> None:
+    with pytest.raises(UsageError) as raised:
+        maker(run, toy(), "exchange", fixed=False)
+    assert str(raised.value) == (
+        "scenario 'exchange': expected patches that are made for two places, came patches that go anywhere"
+    )
+    with pytest.raises(Undefined, match="came patches of columns, each of which is of a kind of its own"):
+        generated("exchange")(load_subject("columns"), run)
+
+
+class Conjunction(ChannelMeans):
+    """Channel means that have to be larger than what one patch makes of them."""
+
+    def __init__(self) -> None:
+        super().__init__(60)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return 3 * nn.functional.softplus(super().forward(inputs) - 11)
 
 
 # How wide the noise is.
