@@ -52,11 +52,13 @@ class Block:
         pieces = maker.pieces(self.classes, self.places, generator)
         self.prior = PRIORS[self.plan.prior](pieces, generator).to(maker.device)
         self.mean = [parameter.detach().clone() for parameter in self.prior.parameters()]
-        self.optimizer = self.objective.optimizer(self.prior.parameters(), self.prior.rate)
+        self.optimizer: torch.optim.Optimizer | None = None
+        if self.mean:  # what has no numbers that steps could be taken in is searched for
+            self.optimizer = self.objective.optimizer(self.prior.parameters(), self.prior.rate)
         self.averages: Tensor | None = None
         self.threads = Threads()
         self.active = torch.ones(BLOCK, dtype=torch.bool)
-        shape = maker.layout.window_shape(self.plan.side)
+        shape = maker.geometry.patch_shape(self.plan.side)
         self.patches = maker.low.new_zeros(BLOCK, scenario.features, *shape)
         self.certified, self.composite, self.draws = torch.zeros(3, BLOCK, dtype=torch.int64).unbind()
         self.nearest = torch.full((BLOCK, scenario.features + len(scenario.changes)), torch.nan)
@@ -67,8 +69,7 @@ class Block:
 
     def _made(self) -> Tensor:
         """(BLOCK, F, …) patches by the prior as it is, in the model's input space."""
-        low, high = self.maker.range_at(self.places)
-        made: Tensor = (low + (high - low) * self.prior()).to(low)
+        made = self.maker.geometry.values(self.prior(), *self.maker.range_at(self.places))
         return made.reshape(BLOCK, -1, *made.shape[1:])
 
     @torch.no_grad()
@@ -101,6 +102,11 @@ class Block:
         return self.maker.fixed_places(self._seeds("own", rows))
 
     @property
+    def looks(self) -> tuple[int, int]:
+        """Steps of an attempt until its sample is certified for the first time, and from then to the next."""
+        return FIRST, EVERY
+
+    @property
     def finished(self) -> bool:
         """Whether nothing is left to do, or nothing comes of it."""
         return self.step >= self.plan.steps or not bool(self.active.any()) or self._hopeless()
@@ -117,7 +123,8 @@ class Block:
         self.step += 1
         self.taken += 1
         ended = self.taken >= self.prior.attempt
-        due = ended | ((self.taken >= FIRST) & ((self.taken - FIRST) % EVERY == 0))
+        first, every = self.looks
+        due = ended | ((self.taken >= first) & ((self.taken - first) % every == 0))
         last = self.step == self.plan.steps
         with self.threads.fastest():
             self._certify((self.active & (due | last)).nonzero().squeeze(1))
@@ -151,6 +158,7 @@ class Block:
         self.averages[rows.to(after.device)] = after
         self._give_up(~torch.isfinite(gradient).flatten(1).all(1))
         gradient.nan_to_num_(0.0, 0.0, 0.0)
+        assert self.optimizer is not None
         self.optimizer.zero_grad()
         made.backward(gradient)
         before = [parameter.detach().clone() for parameter in self.prior.parameters()]
@@ -220,11 +228,15 @@ class Block:
                 tensor[patches] = start[name]
             for mean, parameter in zip(self.mean, self.prior.parameters(), strict=True):
                 mean[patches] = parameter[patches]
-                for kept in self.optimizer.state[parameter].values():
-                    if isinstance(kept, Tensor) and kept.shape == parameter.shape:
-                        kept[patches] = 0
+                for kept in self._momenta(parameter):
+                    kept[patches] = 0
         if self.averages is not None:
             self.averages[rows.to(self.averages.device)] = torch.nan
+
+    def _momenta(self, parameter: Tensor) -> list[Tensor]:
+        """What the optimizer keeps of each number of a parameter."""
+        kept = {} if self.optimizer is None else self.optimizer.state[parameter]
+        return [one for one in kept.values() if isinstance(one, Tensor) and one.shape == parameter.shape]
 
     def misses(self) -> Tensor:
         """(m, F + J) figures of the samples that have no certificate, of the attempt that came nearest."""
@@ -282,8 +294,10 @@ class Block:
         """Everything that the next step depends on."""
         found = {f"prior.{name}": tensor for name, tensor in self.prior.state_dict().items()}
         found |= {f"mean.{number}": tensor for number, tensor in enumerate(self.mean)}
-        for number, kept in self.optimizer.state_dict()["state"].items():
-            found |= {f"optimizer.{number}.{name}": torch.as_tensor(value) for name, value in kept.items()}
+        if self.optimizer is not None:
+            for number, kept in self.optimizer.state_dict()["state"].items():
+                values = {name: torch.as_tensor(value) for name, value in kept.items()}
+                found |= {f"optimizer.{number}.{name}": value for name, value in values.items()}
         if self.averages is not None:
             found["averages"] = self.averages
         found |= {f"block.{name}": getattr(self, name) for name in ("patches", "classes", *KEPT)}
@@ -301,8 +315,9 @@ class Block:
             if name.startswith("optimizer."):
                 _, number, what = name.split(".")
                 kept.setdefault(int(number), {})[what] = tensor
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": kept, "param_groups": groups})
+        if self.optimizer is not None:
+            groups = self.optimizer.state_dict()["param_groups"]
+            self.optimizer.load_state_dict({"state": kept, "param_groups": groups})
         self.averages = saved["averages"].to(device) if "averages" in saved else None
         for name in KEPT:
             setattr(self, name, saved[f"block.{name}"])
