@@ -37,6 +37,12 @@ def _side_of_many(features: int, size: tuple[int, ...], gap: int) -> int:
     return (min(size) - (along - 1) * gap) // along
 
 
+def usual_reference(subject: Subject, geometry: Geometry) -> str:
+    """The subject's own, where it has one of what features are pasted on: of ids, it is what they become."""
+    pasted = geometry.inputs_of(subject) is subject.inputs
+    return "subject" if subject.reference is not None and pasted else "noise"
+
+
 @dataclass(frozen=True)
 class Plan:
     """How samples are made; two plans never share samples.
@@ -105,9 +111,9 @@ class Plan:
             chosen = max(least, min(chosen, _side_of_many(scenario.features, size, gap)))
         if chosen < least:
             raise UsageError(option="patch", value=chosen, expected=f"at least {least} {unit}")
-        if reference is None:
-            reference = "noise" if subject.reference is None else "subject"
-        if reference == "subject" and subject.reference is None:
+        usual = usual_reference(subject, geometry)
+        reference = usual if reference is None else reference
+        if reference == "subject" and usual != "subject":
             raise wrong("has no reference of its own", hint="choose noise or inputs")
         if prior is None:  # that of the paper, where the objective is
             paper = objective == "dynamic" and "decoder" in geometry.priors

@@ -19,7 +19,7 @@ from xattr_check.generation.generator import Maker, compose_images
 from xattr_check.generation.geometry import geometry_of
 from xattr_check.generation.noise import calmed
 from xattr_check.generation.optimisation import BLOCK
-from xattr_check.generation.plan import Plan
+from xattr_check.generation.plan import Plan, usual_reference
 from xattr_check.generation.samples import Samples
 from xattr_check.generation.scenarios import Scenario, scenario
 from xattr_check.storage.digest import digest
@@ -103,13 +103,12 @@ def _verify_shipped(subject: Subject, name: str, run: Run) -> tuple[Maker, Sampl
     tensors: Mapping[str, Tensor] = subject.generated[name]
     samples = Samples.of(dict(tensors))
     kind = scenario(name, samples.patches.shape[1])
-    reference = "noise" if subject.reference is None else "subject"
     geometry = geometry_of(subject)
     plan = Plan(
         kind,
         geometry.side_of(samples.patches),
         int(tensors["gap"]),
-        reference,
+        usual_reference(subject, geometry),
         prior=geometry.priors[0],
         fixed=bool(tensors["fixed"]),
         noise=float(tensors.get("noise", NOISE)),

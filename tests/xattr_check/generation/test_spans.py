@@ -75,7 +75,7 @@ def test_spans_lie_on_words_alone(behind: bool) -> None:
         for start in one:
             for row in geometry.rows.tolist():
                 assert not set(ids[row, start : start + 3].tolist()) & {0, FIRST, LAST}
-    assert set(places.flatten().tolist()) == set(range(geometry.first, geometry.first + 5))
+    assert {start - geometry.first for start in places.flatten().tolist()} == {0, 1, 3, 4}
 
 
 def test_what_a_span_may_say_are_words_of_the_texts() -> None:
@@ -128,6 +128,13 @@ def test_where_nothing_stands_for_no_word_all_are_drawn() -> None:
     geometry = Spans.of(subject)
     found = geometry.noise(ids, ids, ids, 0.1, 50, torch.Generator())
     assert set(found.flatten().tolist()) == set(ids.flatten().tolist())
+
+
+def test_a_reference_of_vectors_is_none_for_ids() -> None:
+    given = replace(topics(), reference=lambda count, generator: torch.zeros(count, 32, 16))
+    assert Plan.of(given, scenario("null")).reference == "noise"
+    with pytest.raises(UsageError, match="'topics': has no reference of its own; choose noise or inputs"):
+        Plan.of(given, scenario("null"), reference="subject")
 
 
 def test_texts_without_a_place_in_common() -> None:
