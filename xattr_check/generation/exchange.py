@@ -1,5 +1,7 @@
 """Samples whose patches are ids: words are exchanged for others, and what makes them better is kept."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,9 @@ AT_ONCE = (1, 2, 3, 5)
 CHANCES, BEST = 12, 16
 # Steps of an attempt until its sample is certified for the first time, and from then to the next.
 FIRST, EVERY = 5, 5
+# Draws of a group, so few that their 90th percentile is the worst of them; groups, and how many may break.
+# Then about 2 % of all draws break a bound, of which a certificate allows a tenth.
+GROUP, GROUPS, BROKEN = 8, 24, 3
 # Nothing warms up: what a step compares is the requirements themselves.
 LATE = 10**6
 
@@ -137,6 +142,20 @@ class Exchange(Block):
     def _loss(self, outcome: Outcome) -> tuple[Tensor, Tensor]:
         """The loss and the averages of what is shown, and of nothing before it."""
         return self.objective.loss(outcome, self.plan.scenario, None, torch.full((1,), LATE).to(outcome.own))
+
+    def _steady(self, looking: Tensor, rows: Tensor, holding: Callable[..., Tensor]) -> Tensor:
+        """Those that hold in every draw of nearly all groups of draws.
+
+        A word that is drawn moves outputs a lot or not at all, so that a margin on what usual draws do says
+        little, and the share of those that break a bound is what counts.
+        """
+        held = torch.zeros(len(rows), dtype=torch.int64)
+        for number in range(GROUPS):
+            kept = holding(looking, self._seeds(f"group {number}", rows), GROUP)
+            held[kept] += 1
+            # Whatever the groups to come would say.
+            looking = looking[held[looking] + BROKEN > number]
+        return looking
 
     @property
     def _words(self) -> Words:

@@ -1,5 +1,7 @@
 """Samples at work side by side: steps, certificates, and another attempt for those that get nowhere."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -262,6 +264,7 @@ class Block:
         looking = torch.arange(len(rows))
         for count, margin in LAST_SCREEN if self.step == self.plan.steps else SCREENS:
             looking = holding(looking, self._seeds(f"screen {count}", rows), count, margin)
+        looking = self._steady(looking, rows, holding)
         draws = self._seeds("certificate", rows)
         looking = holding(looking, draws, DRAWS)
         composite = torch.zeros_like(draws)
@@ -275,6 +278,10 @@ class Block:
         self.composite[found], self.draws[found] = composite[composite != 0], draws[composite != 0]
         self.certified[found] = self.step
         self.active[found] = False
+
+    def _steady(self, looking: Tensor, rows: Tensor, holding: Callable[..., Tensor]) -> Tensor:
+        """Those of the samples of rows (m,) whose certificate does not hang on a few draws: all."""
+        return looking
 
     def samples(self) -> Samples:
         """Those that are certified so far."""

@@ -21,6 +21,7 @@ from xattr_check.generation.certify import DRAWS, MEDIAN, NINETIETH, SOFTMAX, Ou
 from xattr_check.generation.exchange import Exchange
 from xattr_check.generation.export import tensors
 from xattr_check.generation.generator import Maker
+from xattr_check.generation.objectives import ratios
 from xattr_check.generation.plan import Plan
 from xattr_check.generation.samples import Samples
 from xattr_check.generation.scenarios import scenario
@@ -154,7 +155,7 @@ def test_a_reader_reads_each_text_once() -> None:
     subject = marked()
     reader = Reader(subject.model)  # type: ignore[arg-type]
     ids, counts = subject.context[IDS][[0, 1, 0, 0, 2, 1]], []
-    handle = subject.model.embedding.register_forward_hook(  # type: ignore[union-attr, operator]
+    handle = subject.model.embedding.register_forward_hook(  # type: ignore[union-attr]
         lambda module, inputs, output: counts.append(len(inputs[0]))
     )
     with torch.no_grad():
@@ -244,7 +245,7 @@ def moved(block: Exchange, shown: exchange.Shown, towards: tuple[int, int, int, 
         found[has, start + place] += size * (embed(block._spans.words[word]) - embed(span[place]))
         return found
 
-    reader.model.xattr_embed = part_of_the_way  # type: ignore[method-assign, assignment]
+    reader.model.xattr_embed = part_of_the_way  # type: ignore[method-assign]
     with torch.enable_grad():  # where each text is read by itself
         found = foretold(block.maker.stage.outcome(*shown))[0].item()
     del reader.model.xattr_embed
@@ -287,7 +288,7 @@ def test_a_step_never_makes_a_sample_worse(store: Store) -> None:
     references, places = block.maker.draw(block._seeds("step", torch.arange(3)), exchange.DRAWS_A_STEP)
     with torch.no_grad():
         far = [
-            optimisation.ratios(
+            ratios(
                 block.objective.figures(
                     block._loss(block.maker.stage.outcome(spans, block.classes, references, places))[1], kind
                 ),
@@ -296,7 +297,7 @@ def test_a_step_never_makes_a_sample_worse(store: Store) -> None:
             for spans in (before, after)
         ]
     assert (far[1] < far[0]).all()
-    torch.testing.assert_close(optimisation.ratios(figures, kind).sum(1), far[1])
+    torch.testing.assert_close(ratios(figures, kind).sum(1), far[1])
 
 
 def test_no_sample_depends_on_another(store: Store) -> None:
