@@ -115,7 +115,7 @@ def small_blocks(size: int) -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (blocks, optimisation, subjects):
             patch.setattr(module, "BLOCK", size)
-        patch.setattr(blocks, "LIKELY", 20)
+        patch.setattr(blocks, "LIKELY", dict.fromkeys(blocks.LIKELY, 20))
         for name, value in {"FIRST": 20, "EVERY": 5, "SCREENS": ((4, 0.8), (8, 0.8))}.items():
             patch.setattr(optimisation, name, value)
         yield patch

@@ -12,7 +12,7 @@ from torch import Tensor
 from xattr_check.battery import sentences
 from xattr_check.battery.controls import ControlError, Controls
 from xattr_check.battery.sentences import Spent
-from xattr_check.core.checks import Axiom, Measurement
+from xattr_check.core.checks import Axiom, Measurement, brings
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.figure import Lines, figure
 from xattr_check.core.method import Method
@@ -220,8 +220,8 @@ class _Trial:
         given, on = self.item.subject, self.item.check.on
         if on is None:
             return given
-        if given.context:
-            told = f"needs inputs of its own, for which {given.name!r} has no {', '.join(given.context)}"
+        if lacking := given.context.keys() - brings(on):
+            told = f"needs inputs of its own, for which {given.name!r} has no {', '.join(sorted(lacking))}"
             raise Undefined(told)
 
         def make() -> tuple[object, Subject | Undefined | Invalid]:

@@ -50,7 +50,8 @@ def add(parser: Parser) -> None:
     """Declare the arguments."""
     parser.description = (
         "Make patches of inputs of which is certified what they do to the outputs of the model: squares of "
-        "images, segments of signals, boxes of volumes, spans of embedded tokens, values of some columns. "
+        "images, segments of signals, boxes of volumes, spans of tokens, embedded or as ids, values of some "
+        "columns. "
         f"They are made {BLOCK} at a time and kept in the storage, so that an interrupted command goes on "
         "where it was, and runs of pytest use what is there if the subject ships none. Where the working "
         "directory has an xattr.yaml, its subject, model, data, seed, device and storage count; "
@@ -102,8 +103,9 @@ def add(parser: Parser) -> None:
     what.add_argument(
         "--prior",
         choices=tuple(PRIORS),
-        help="what patches are made of: pixels, or other numbers, that start as a piece of an input, or for "
-        "images an untrained decoder (default: pixels, or decoder for the released procedure's loss)",
+        help="what patches are made of: pixels, or other numbers, that start as a piece of an input, for "
+        "images an untrained decoder, or words where inputs are ids of tokens (default: pixels or words, or "
+        "decoder for the released procedure's loss)",
     )
     what.add_argument(
         "--objective",
@@ -116,8 +118,8 @@ def add(parser: Parser) -> None:
         "--steps",
         type=_at_least_one,
         metavar="COUNT",
-        default=1500,
-        help="after which a sample that is not certified is given up (default: 1500)",
+        help="after which a sample that is not certified is given up (default: 1500; 300 for ids of tokens, "
+        "of which a step tries many)",
     )
     what.add_argument(
         "--explain",

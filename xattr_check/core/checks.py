@@ -228,6 +228,12 @@ def _check_value(check: str, option: inspect.Parameter, value: Any) -> None:
         raise wrong(expected=f"{option.name} to be {wanted} above 0")
 
 
+def brings(on: Derive) -> frozenset[str]:
+    """The names of other inputs that the subjects which it makes have of their own: its `brings`, or none."""
+    found: frozenset[str] = getattr(on, "brings", frozenset())
+    return found
+
+
 def axiom(
     *,
     statement: str,

@@ -151,6 +151,17 @@ class Contextual(nn.Module):
         return found.detach().clone()
 
 
+class _Elsewhere:
+    """Mixed into a model that finds its other inputs: it finds others."""
+
+
+def in_context(model: nn.Module, context: Context) -> nn.Module:
+    """A model that finds its other inputs, with others in their place; the very same modules."""
+    held = {"xattr_context": context}
+    key = f"{context.embedding} {digest(dict(context.tables))}"
+    return derived(model, _Elsewhere, held, key, wanted="where it has other inputs or ids")
+
+
 def _one_of(inputs: Tensor | None, context: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
     """Inputs by whatever name they come, and the others."""
     others = {name: value for name, value in context.items() if name not in ("inputs_embeds", "input_ids")}

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar, overload
 import torch
 from torch import Tensor, nn
 
-from xattr_check.core.context import IDS, Context, Contextual, rows, with_context
+from xattr_check.core.context import IDS, Context, Contextual, in_context, rows, with_context
 from xattr_check.core.examination import Examination, call, careful, examine, watchable
 from xattr_check.core.identity import Identity
 from xattr_check.core.layouts import Beside, Embeddings, Layout, Tokens, layout_of
@@ -340,6 +340,17 @@ class Subject:
             return inputs
         ids = self.context[IDS]
         return model.xattr_embed(ids[index.to(ids.device)])
+
+    def with_inputs(self, inputs: Tensor, targets: Tensor, truth: Mapping[str, Tensor]) -> "Subject":
+        """The model on other inputs (n, *F), or ids (n, T) where its own are, and what is true of them."""
+        changed: dict[str, Any] = {"inputs": inputs, "targets": targets, "truth": truth}
+        changed |= {"regions": None, "causal": False, "concepts": {}}
+        changed |= {"siblings": {}, "recipe": None, "generated": {}}
+        if self.tokens and isinstance(self.model, Contextual):
+            embedded, table = self.model.xattr_embed(inputs), {IDS: inputs}
+            context = Context(table, embedded, self.model.xattr_context.embedding)
+            changed |= {"inputs": embedded, "context": table, "model": in_context(self.model, context)}
+        return replace(self, **changed)
 
     def _mistake(self, expected: str, came: str, hint: str = "") -> SubjectError:
         """The error of this subject."""

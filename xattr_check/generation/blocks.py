@@ -9,6 +9,7 @@ from itertools import takewhile
 import torch
 from torch import Tensor
 
+from xattr_check.generation.exchange import Exchange
 from xattr_check.generation.generator import Maker
 from xattr_check.generation.optimisation import BLOCK, Block
 from xattr_check.generation.samples import Samples
@@ -16,8 +17,12 @@ from xattr_check.storage.store import Tensors
 
 # Part of every key: samples of another version are never read.
 VERSION = 4
-# Steps after which a block's time is foreseen, and those it takes until it is worth something.
-PATIENCE, LIKELY = 2, 100
+# Steps after which a block's time is foreseen, and those it takes until it is worth something, by the name of
+# the prior.
+PATIENCE = 2
+LIKELY = {"pixels": 100, "decoder": 100, "words": 40}
+# How samples are worked at, by the name of their prior.
+KINDS: dict[str, type[Block]] = {"pixels": Block, "decoder": Block, "words": Exchange}
 # Seconds between two snapshots of a block at work: what an interruption loses.
 SNAPSHOT = 20.0
 # Told before every step: the number of the block, the step, how many of its samples are certified.
@@ -72,7 +77,7 @@ def block(maker: Maker, number: int, watch: Watch | None = None, deadline: float
     maker.run.progress(f"{maker.plan.scenario.name} features, block {number + 1}: waiting for the store")
 
     def optimise() -> Tensors:
-        work = _optimised(Block(maker, number), key, watch, deadline)
+        work = _optimised(KINDS[maker.plan.prior](maker, number), key, watch, deadline)
         steps = torch.tensor(work.step)
         return {**work.samples().tensors(), "misses": work.misses(), "taken": steps}
 
@@ -140,7 +145,7 @@ def _optimised(work: Block, key: dict[str, object], watch: Watch | None, deadlin
         now = time.monotonic()
         # Not even a few certificates would be reached in time: better said now than at the end.
         pace = (now - began) / (work.step - first)
-        ahead = pace * max(0, LIKELY - work.step)
+        ahead = pace * max(0, LIKELY[plan.prior] - work.step)
         over = now > deadline or (work.step - first >= PATIENCE and now + ahead > deadline)
         over &= not work.finished
         if now - latest > SNAPSHOT or over:

@@ -38,10 +38,16 @@ class Maker:
         self.subject, self.plan, self.run = subject, plan, run
         self.device = subject.inputs.device
         self.layout, self.geometry = subject.layout, geometry_of(subject)
-        self.low = subject.inputs.amin(self.layout.alike, keepdim=True)[0]
-        self.high = subject.inputs.amax(self.layout.alike, keepdim=True)[0]
+        self.inputs = self.geometry.inputs_of(subject)
+        self.low = self.inputs.amin(self.layout.alike, keepdim=True)[0]
+        self.high = self.inputs.amax(self.layout.alike, keepdim=True)[0]
         self.stage = Stage(
-            subject.model, subject.inputs[:2], plan.scenario, run.memory, subject.output, self.geometry.paste
+            self.geometry.reading(subject.model),
+            self.inputs[:2],
+            plan.scenario,
+            run.memory,
+            subject.output,
+            self.geometry.paste,
         )
         outputs = self._outputs()
         self.outputs = int(outputs.shape[1])
@@ -64,7 +70,10 @@ class Maker:
     @torch.enable_grad()
     def _outputs(self) -> Tensor:
         """(1, K) for one input, with the way that gradients take from it; of a copy, for models in place."""
-        found: Tensor = self.stage.model(self.subject.inputs[:1].clone().requires_grad_().clone())
+        first = self.inputs[:1].clone()
+        if first.is_floating_point():  # of ids, it is what they are embedded as that carries gradients
+            first = first.requires_grad_().clone()
+        found: Tensor = self.stage.model(first)
         return found
 
     def _stopper(self) -> str:
@@ -94,38 +103,37 @@ class Maker:
         """(count, *F) of the plan's kind, on the device."""
         own = self.subject.reference
         if self.plan.reference == "subject" and own is not None:
-            return own(count, generator).to(self.subject.inputs)
+            return own(count, generator).to(self.inputs)
         if self.plan.reference == "inputs":
-            chosen = torch.randint(len(self.subject.inputs), (count,), generator=generator)
-            return self.subject.inputs[chosen.to(self.device)]
-        noise = torch.randn(count, *self.layout.shape, generator=generator).to(self.subject.inputs)
-        middle, span = self.geometry.absence(self.subject.inputs, self.low, self.high)
-        return (middle + self.plan.noise * span * noise).clamp(self.low, self.high)
+            rows = self.geometry.rows_of(self.inputs)
+            chosen = torch.randint(len(rows), (count,), generator=generator)
+            return self.inputs[rows[chosen.to(self.device)]]
+        return self.geometry.noise(self.inputs, self.low, self.high, self.plan.noise, count, generator)
 
     def range_at(self, places: Tensor) -> tuple[Tensor, Tensor]:
         """The least and the greatest of patches (n · F, …) at places (n, F, A), as they broadcast."""
         return self.geometry.at(self.low, places), self.geometry.at(self.high, places)
 
     def pieces(self, classes: Tensor, places: Tensor, generator: torch.Generator) -> Tensor:
-        """(n · F, …) shares of the range: a piece of an input of the class that each patch makes.
+        """(n · F, …) what a prior starts from: a piece of an input of the class that each patch makes.
 
         classes: (n, scenario.classes) int64. places: (n, F, A), where they are taken from if they belong
         there. Of any input, where none is of that class.
         """
-        inputs, targets, side = self.subject.inputs, self.subject.targets, self.plan.side
+        geometry, side = self.geometry, self.plan.side
+        rows = geometry.rows_of(self.inputs)
+        inputs, targets = self.inputs[rows], self.subject.targets[rows]
         makes = classes[:, list(self.plan.scenario.makes)].flatten().tolist()
         found = []
         for number, place in zip(makes, places.flatten(0, 1), strict=True):
             own = (targets == number).nonzero().squeeze(1)
             own = own if len(own) else torch.arange(len(inputs), device=self.device)
             chosen = own[int(torch.randint(len(own), (), generator=generator))]
-            if self.geometry.movable:
-                starts = [torch.randint(n - side + 1, (), generator=generator) for n in self.geometry.size]
-                place = torch.stack(starts).to(self.device)
-            found.append(self.geometry.cut(inputs[chosen][None], place[None], side))
-        low, high = self.range_at(places)
-        # Whatever the model computes in: half precision is too coarse to take small steps in.
-        return ((torch.cat(found) - low) / torch.where(high > low, high - low, 1)).float()
+            if geometry.movable:
+                along = [torch.randint(n - side + 1, (), generator=generator) for n in geometry.size]
+                place = (torch.stack(along) + torch.tensor(geometry.starts)).to(self.device)
+            found.append(geometry.cut(inputs[chosen][None], place[None], side))
+        return geometry.shares(torch.cat(found), *self.range_at(places))
 
     def fixed_places(self, seeds: Tensor) -> Tensor:
         """(n, F, A): those that the upper bits of the seed (n,) of each sample say, see `own_places`."""
@@ -158,10 +166,10 @@ class Maker:
         if not len(patches):
             return _nothing(self.plan.scenario)
         parts = []
-        at_once = max(1, self.run.memory // (count * self.subject.inputs[0].nbytes))
+        at_once = max(1, self.run.memory // (count * self.inputs[0].nbytes))
         for rows in torch.arange(len(patches)).split(at_once):
             found = self.stage.certify(
-                patches[rows].to(self.subject.inputs),
+                patches[rows].to(self.inputs),
                 classes[rows].to(self.device),
                 *self.draw(seeds[rows], count),
             )
@@ -182,7 +190,7 @@ class Maker:
     def key(self) -> dict[str, object]:
         """What samples depend on, as the store names them."""
         two = torch.Generator().manual_seed(0)
-        shown = digest(self.subject.inputs) if self.plan.reference == "inputs" else ""
+        shown = digest(self.inputs) if self.plan.reference == "inputs" else ""
         return {
             "model": self.run.model_digest(self.subject.model),
             "output": self.subject.output.name,

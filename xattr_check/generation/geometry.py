@@ -5,20 +5,21 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from xattr_check.core.layouts import Layout
 from xattr_check.core.subject import Subject
-from xattr_check.errors import UsageError
 from xattr_check.generation import patches as boxes
+from xattr_check.generation.numbers import Numbers
 from xattr_check.generation.sets import Sets
+from xattr_check.generation.spans import Spans
 
 
 class Geometry(Protocol):
     """The features of inputs (N, *F) of one layout, each of which is pasted in one place.
 
     A place is (A,) int64: where a box begins along each of A axes, or the numbers of A columns. A patch is
-    what a feature consists of, of the shape that `layout.window_shape(side)` gives.
+    what a feature consists of.
     """
 
     @property
@@ -56,6 +57,45 @@ class Geometry(Protocol):
         """What places depend on besides a plan, as the store names it."""
         ...
 
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """The first places along each axis."""
+        ...
+
+    def inputs_of(self, subject: Subject) -> Tensor:
+        """(N, *F): the subject's inputs as features are pasted on them."""
+        ...
+
+    def reading(self, model: nn.Module) -> nn.Module:
+        """The subject's model, as it reads such inputs."""
+        ...
+
+    def rows_of(self, inputs: Tensor) -> Tensor:
+        """(m,) int64: which inputs (N, *F) features fit into, wherever they are."""
+        ...
+
+    def noise(
+        self, inputs: Tensor, low: Tensor, high: Tensor, width: float, count: int, generator: torch.Generator
+    ) -> Tensor:
+        """(count, *F): what shows nothing, with noise of some width, for inputs in low … high."""
+        ...
+
+    def shares(self, pieces: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """(n, …): what a prior starts from, of pieces of inputs."""
+        ...
+
+    def values(self, shares: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """(n, …): what a prior made, as a piece of an input."""
+        ...
+
+    def patch_shape(self, side: int) -> tuple[int, ...]:
+        """The shape of a patch."""
+        ...
+
+    def side_of(self, patches: Tensor) -> int:
+        """The side of patches (n, F, …)."""
+        ...
+
     def place(
         self,
         count: int,
@@ -85,16 +125,9 @@ class Geometry(Protocol):
         """Values of an input's numbers, as they broadcast to the patches (n · F, …) at places (n, F, A)."""
         ...
 
-    def absence(self, inputs: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """What noise in place of a reference is drawn around, and what its width is told in; of one input.
-
-        low, high: the range of inputs (N, *F), as they broadcast to one.
-        """
-        ...
-
 
 @dataclass(frozen=True)
-class Boxes:
+class Boxes(Numbers):
     """Features that lie beside each other, along any number of axes: what a patch is can be moved."""
 
     layout: Layout
@@ -160,25 +193,18 @@ class Boxes:
         return values.squeeze(1) if axis is None else values.movedim(1, axis)
 
 
-# By the name of the layout: from one and inputs of it. What is not here has no generated features.
-GEOMETRIES: dict[str, Callable[[Layout, Tensor], Geometry]] = {
+# By the name of the layout: from a subject.
+GEOMETRIES: dict[str, Callable[[Subject], Geometry]] = {
     # Less than four pixels are noise, which a decoder cannot draw either.
-    "image": lambda layout, _: Boxes(layout, "pixels", least=4, priors=("pixels", "decoder")),
-    "columns": Sets.of,
-    "embeddings": lambda layout, _: Boxes(layout, "vectors"),
-    "signal": lambda layout, _: Boxes(layout, "times"),
-    "volume": lambda layout, _: Boxes(layout, "voxels"),
+    "image": lambda subject: Boxes(subject.layout, "pixels", least=4, priors=("pixels", "decoder")),
+    "columns": lambda subject: Sets.of(subject.layout, subject.inputs),
+    "embeddings": lambda subject: Boxes(subject.layout, "vectors"),
+    "signal": lambda subject: Boxes(subject.layout, "times"),
+    "volume": lambda subject: Boxes(subject.layout, "voxels"),
+    "tokens": Spans.of,
 }
 
 
 def geometry_of(subject: Subject) -> Geometry:
-    """The geometry of the features of a subject's inputs. Raises UsageError where they have none."""
-    name = subject.layout.name
-    if name not in GEOMETRIES:
-        raise UsageError(
-            f"features are generated for inputs of {', '.join(GEOMETRIES)}",
-            option="subject",
-            value=subject.name,
-            came=name,
-        )
-    return GEOMETRIES[name](subject.layout, subject.inputs)
+    """The geometry of the features of a subject's inputs. Raises UsageError where they have no place."""
+    return GEOMETRIES[subject.layout.name](subject)

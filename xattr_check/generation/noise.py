@@ -26,7 +26,7 @@ def calmed(maker: Maker) -> Maker:
     plan = maker.plan
     if plan.reference != "noise":
         return maker
-    spread = float(_outputs(maker, maker.subject.inputs[:INPUTS]).float().std(0, correction=0).mean())
+    spread = float(_outputs(maker, maker.inputs[:INPUTS]).float().std(0, correction=0).mean())
     if not 0 < spread < torch.inf:
         return maker
     for _ in range(HALVINGS):
@@ -45,7 +45,8 @@ def unrest(maker: Maker) -> float:
     others = maker.references(DRAWS, generator)
     places = maker.plan.place(DRAWS, geometry, generator)[:, 0].to(maker.device)
     # One piece of noise is as good as another, where it may be moved.
-    where = torch.zeros_like(places) if geometry.movable else places
+    first = torch.tensor(geometry.starts).to(places)
+    where = first.expand_as(places) if geometry.movable else places
     patches = geometry.cut(others, where, maker.plan.side)
     changes = _outputs(maker, geometry.paste(references, patches, places)) - _outputs(maker, references)
     return float(changes.float().square().mean(0).sqrt().mean())

@@ -1,5 +1,8 @@
 """Samples at work side by side: steps, certificates, and another attempt for those that get nowhere."""
 
+from collections.abc import Callable
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -52,11 +55,13 @@ class Block:
         pieces = maker.pieces(self.classes, self.places, generator)
         self.prior = PRIORS[self.plan.prior](pieces, generator).to(maker.device)
         self.mean = [parameter.detach().clone() for parameter in self.prior.parameters()]
-        self.optimizer = self.objective.optimizer(self.prior.parameters(), self.prior.rate)
+        self.optimizer: torch.optim.Optimizer | None = None
+        if self.mean:  # what has no numbers that steps could be taken in is searched for
+            self.optimizer = self.objective.optimizer(self.prior.parameters(), self.prior.rate)
         self.averages: Tensor | None = None
         self.threads = Threads()
         self.active = torch.ones(BLOCK, dtype=torch.bool)
-        shape = maker.layout.window_shape(self.plan.side)
+        shape = maker.geometry.patch_shape(self.plan.side)
         self.patches = maker.low.new_zeros(BLOCK, scenario.features, *shape)
         self.certified, self.composite, self.draws = torch.zeros(3, BLOCK, dtype=torch.int64).unbind()
         self.nearest = torch.full((BLOCK, scenario.requirements), torch.nan)
@@ -67,8 +72,7 @@ class Block:
 
     def _made(self) -> Tensor:
         """(BLOCK, F, …) patches by the prior as it is, in the model's input space."""
-        low, high = self.maker.range_at(self.places)
-        made: Tensor = (low + (high - low) * self.prior()).to(low)
+        made = self.maker.geometry.values(self.prior(), *self.maker.range_at(self.places))
         return made.reshape(BLOCK, -1, *made.shape[1:])
 
     @torch.no_grad()
@@ -101,6 +105,11 @@ class Block:
         return self.maker.fixed_places(self._seeds("own", rows))
 
     @property
+    def looks(self) -> tuple[int, int]:
+        """Steps of an attempt until its sample is certified for the first time, and from then to the next."""
+        return FIRST, EVERY
+
+    @property
     def finished(self) -> bool:
         """Whether nothing is left to do, or nothing comes of it."""
         return self.step >= self.plan.steps or not bool(self.active.any()) or self._hopeless()
@@ -117,7 +126,8 @@ class Block:
         self.step += 1
         self.taken += 1
         ended = self.taken >= self.prior.attempt
-        due = ended | ((self.taken >= FIRST) & ((self.taken - FIRST) % EVERY == 0))
+        first, every = self.looks
+        due = ended | ((self.taken >= first) & ((self.taken - first) % every == 0))
         last = self.step == self.plan.steps
         with self.threads.fastest():
             self._certify((self.active & (due | last)).nonzero().squeeze(1))
@@ -152,10 +162,11 @@ class Block:
         self.averages[rows.to(after.device)] = after
         self._give_up(~torch.isfinite(gradient).flatten(1).all(1))
         gradient.nan_to_num_(0.0, 0.0, 0.0)
-        self.optimizer.zero_grad()
+        optimizer = cast(torch.optim.Optimizer, self.optimizer)
+        optimizer.zero_grad()
         made.backward(gradient)
         before = [parameter.detach().clone() for parameter in self.prior.parameters()]
-        self.optimizer.step()
+        optimizer.step()
         # Each sample at the rate of its own attempt, by undoing a part of the step.
         rate = self.objective.rate(self.taken / self.prior.attempt, taken + 1, self.step + 1)
         rate = rate * 0.5**self.longer
@@ -222,11 +233,15 @@ class Block:
                 tensor[patches] = start[name]
             for mean, parameter in zip(self.mean, self.prior.parameters(), strict=True):
                 mean[patches] = parameter[patches]
-                for kept in self.optimizer.state[parameter].values():
-                    if isinstance(kept, Tensor) and kept.shape == parameter.shape:
-                        kept[patches] = 0
+                for kept in self._momenta(parameter):
+                    kept[patches] = 0
         if self.averages is not None:
             self.averages[rows.to(self.averages.device)] = torch.nan
+
+    def _momenta(self, parameter: Tensor) -> list[Tensor]:
+        """What the optimizer keeps of each number of a parameter."""
+        kept = {} if self.optimizer is None else self.optimizer.state[parameter]
+        return [one for one in kept.values() if isinstance(one, Tensor) and one.shape == parameter.shape]
 
     def misses(self) -> Tensor:
         """(m, M + J) figures of the samples that have no certificate, of the attempt that came nearest."""
@@ -252,6 +267,7 @@ class Block:
         looking = torch.arange(len(rows))
         for count, margin in LAST_SCREEN if self.step == self.plan.steps else SCREENS:
             looking = holding(looking, self._seeds(f"screen {count}", rows), count, margin)
+        looking = self._steady(looking, rows, holding)
         draws = self._seeds("certificate", rows)
         looking = holding(looking, draws, DRAWS)
         composite = torch.zeros_like(draws)
@@ -265,6 +281,10 @@ class Block:
         self.composite[found], self.draws[found] = composite[composite != 0], draws[composite != 0]
         self.certified[found] = self.step
         self.active[found] = False
+
+    def _steady(self, looking: Tensor, rows: Tensor, holding: Callable[..., Tensor]) -> Tensor:
+        """Those of the samples of rows (m,) whose certificate does not hang on a few draws: all."""
+        return looking
 
     def samples(self) -> Samples:
         """Those that are certified so far."""
@@ -284,8 +304,10 @@ class Block:
         """Everything that the next step depends on."""
         found = {f"prior.{name}": tensor for name, tensor in self.prior.state_dict().items()}
         found |= {f"mean.{number}": tensor for number, tensor in enumerate(self.mean)}
-        for number, kept in self.optimizer.state_dict()["state"].items():
-            found |= {f"optimizer.{number}.{name}": torch.as_tensor(value) for name, value in kept.items()}
+        if self.optimizer is not None:
+            for number, kept in self.optimizer.state_dict()["state"].items():
+                values = {name: torch.as_tensor(value) for name, value in kept.items()}
+                found |= {f"optimizer.{number}.{name}": value for name, value in values.items()}
         if self.averages is not None:
             found["averages"] = self.averages
         found |= {f"block.{name}": getattr(self, name) for name in ("patches", "classes", *KEPT)}
@@ -303,8 +325,9 @@ class Block:
             if name.startswith("optimizer."):
                 _, number, what = name.split(".")
                 kept.setdefault(int(number), {})[what] = tensor
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": kept, "param_groups": groups})
+        if self.optimizer is not None:
+            groups = self.optimizer.state_dict()["param_groups"]
+            self.optimizer.load_state_dict({"state": kept, "param_groups": groups})
         self.averages = saved["averages"].to(device) if "averages" in saved else None
         for name in KEPT:
             setattr(self, name, saved[f"block.{name}"])

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from xattr_check.core.context import IDS
 from xattr_check.core.subject import Subject
 from xattr_check.errors import UsageError
 from xattr_check.generation.geometry import Geometry, geometry_of
@@ -15,6 +16,9 @@ from xattr_check.generation.prior import PRIORS
 from xattr_check.generation.scenarios import Scenario
 
 REFERENCES = ("subject", "noise", "inputs")
+# After so many a sample that is not certified is given up, by the name of the prior, where it is not 1500:
+# a step of a search shows each sample some hundred times.
+STEPS = {"words": 300}
 
 
 def default_side(size: tuple[int, ...], least: int = 4) -> int:
@@ -33,6 +37,12 @@ def _side_of_many(features: int, size: tuple[int, ...], gap: int) -> int:
     return (min(size) - (along - 1) * gap) // along
 
 
+def usual_reference(subject: Subject, geometry: Geometry) -> str:
+    """The subject's own, where it has one of what features are pasted on: of ids, it is what they become."""
+    pasted = geometry.inputs_of(subject) is subject.inputs
+    return "subject" if subject.reference is not None and pasted else "noise"
+
+
 @dataclass(frozen=True)
 class Plan:
     """How samples are made; two plans never share samples.
@@ -44,8 +54,8 @@ class Plan:
         clipped to the range) or `inputs` (one of the subject's inputs). noise: its standard deviation, as a
         share of that range, or for columns of their deviation.
     objective: `constrained` or `dynamic`. steps: after so many a sample that is not certified is given up.
-    prior: `pixels` or `decoder`. fixed: whether each sample keeps to places of its own, which are those that
-        it is shown at; else its patches go anywhere, and have to do the same there.
+    prior: `pixels`, `decoder` or `words`. fixed: whether each sample keeps to places of its own, which are
+        those that it is shown at; else its patches go anywhere, and have to do the same there.
     """
 
     scenario: Scenario
@@ -80,7 +90,7 @@ class Plan:
         side: int | None = None,
         reference: str | None = None,
         objective: str = "constrained",
-        steps: int = 1500,
+        steps: int | None = None,
         seed: int = 0,
         prior: str | None = None,
         fixed: bool = True,
@@ -88,9 +98,9 @@ class Plan:
         """The plan for a subject, with what is not said chosen to suit it. Raises UsageError."""
         wrong = partial(UsageError, option="subject", value=subject.name)
         geometry = geometry_of(subject)
-        if subject.context:
+        if others := sorted(subject.context.keys() - {IDS}):
             needed = "features are generated for models of one input"
-            raise wrong(needed, came=f"other inputs, {', '.join(sorted(subject.context))}")
+            raise wrong(needed, came=f"other inputs, {', '.join(others)}")
         if "logits" not in subject.output.offers:
             needed = "features are generated for logits of classes or labels"
             raise wrong(needed, came=f"output={subject.output.name!r}")
@@ -101,12 +111,14 @@ class Plan:
             chosen = max(least, min(chosen, _side_of_many(scenario.features, size, gap)))
         if chosen < least:
             raise UsageError(option="patch", value=chosen, expected=f"at least {least} {unit}")
-        if reference is None:
-            reference = "noise" if subject.reference is None else "subject"
-        if reference == "subject" and subject.reference is None:
+        usual = usual_reference(subject, geometry)
+        reference = usual if reference is None else reference
+        if reference == "subject" and usual != "subject":
             raise wrong("has no reference of its own", hint="choose noise or inputs")
         if prior is None:  # that of the paper, where the objective is
-            prior = "decoder" if objective == "dynamic" and "decoder" in geometry.priors else "pixels"
+            paper = objective == "dynamic" and "decoder" in geometry.priors
+            prior = "decoder" if paper else geometry.priors[0]
+        steps = STEPS.get(prior, 1500) if steps is None else steps
         made = cls(scenario, chosen, gap, reference, objective, steps, seed, prior, fixed)
         if prior not in geometry.priors:
             expected = f"{' or '.join(geometry.priors)} for patches of {unit}"

@@ -103,13 +103,32 @@ class Decoders(Prior):
         return together.reshape(self.count, outputs, *together.shape[2:])
 
 
+class Words(Prior):
+    """Ids of tokens, (count, side) int64, that start as a piece of a text: no gradient step leads to others.
+
+    They are exchanged for others by a search, step by step.
+    """
+
+    rate, attempt, share = 0.0, 20, 1.0
+    ids: Tensor
+
+    def __init__(self, pieces: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("ids", pieces.clone())
+
+    def forward(self) -> Tensor:
+        """(count, side) int64."""
+        return self.ids
+
+
 def _decoders(pieces: Tensor, generator: torch.Generator) -> Prior:
     count, channels, side, _ = pieces.shape
     return Decoders(count, channels, side, generator)
 
 
-# By name: from pieces of inputs (count, …) in 0…1, which all but `pixels` leave aside.
+# By name: from what geometries make of pieces of inputs, (count, …) in 0…1 or ids; `decoder` leaves it aside.
 PRIORS: dict[str, Callable[[Tensor, torch.Generator], Prior]] = {
     "pixels": lambda pieces, generator: Pixels(pieces),
     "decoder": _decoders,
+    "words": lambda pieces, generator: Words(pieces),
 }

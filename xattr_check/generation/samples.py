@@ -10,7 +10,9 @@ from xattr_check.storage.store import Tensors
 
 
 def rounded(patches: Tensor) -> Tensor:
-    """Patches as they are stored: in half precision, where it reaches as far as they do."""
+    """Patches as they are stored: in half precision, where it reaches as far as they do; ids as they are."""
+    if not patches.is_floating_point():
+        return patches
     found = patches.half()
     return found if bool(found.isfinite().all()) else patches.float()
 
@@ -19,7 +21,8 @@ def rounded(patches: Tensor) -> Tensor:
 class Samples:
     """Certified samples.
 
-    patches: (n, F, …) in the model's input space, rounded to half precision; (n, F, C, side, side) of images.
+    patches: (n, F, …) in the model's input space, rounded to half precision; (n, F, C, side, side) of images;
+        (n, F, side) int64 of ids.
     classes: (n, scenario.classes) int64.
     composite, draws: (n,) int64 seeds of the reference and places shown, and of those behind the certificate.
     steps: (n,) int64, when they were certified.
@@ -47,20 +50,26 @@ class Samples:
         return cls.of({name: torch.cat([table[name] for table in tables]) for name in tables[0]})
 
     def tensors(self) -> Tensors:
-        """Everything as tensors by name, patches in half precision if that is what they were rounded to."""
+        """Everything as tensors by name."""
         certificate = {
             f"certificate.{one.name}": getattr(self.certificate, one.name) for one in fields(Certificate)
         }
         own = {name: getattr(self, name).cpu() for name in ("classes", "composite", "draws", "steps")}
+        return {"patches": self._kept().cpu(), **own, **certificate}
+
+    def _kept(self) -> Tensor:
+        """Patches of the smallest type that holds them."""
+        if not self.patches.is_floating_point():
+            return self.patches.int()
         half = self.patches.half()
-        exact = torch.equal(half.to(self.patches), self.patches)
-        return {"patches": (half if exact else self.patches.float()).cpu(), **own, **certificate}
+        return half if torch.equal(half.to(self.patches), self.patches) else self.patches.float()
 
     @classmethod
     def of(cls, tensors: Tensors) -> "Samples":
         """What `tensors` gave."""
+        patches = tensors["patches"]
         return cls(
-            patches=tensors["patches"].float(),
+            patches=patches.float() if patches.is_floating_point() else patches.long(),
             certificate=Certificate(*(tensors[f"certificate.{one.name}"] for one in fields(Certificate))),
             **{name: tensors[name] for name in ("classes", "composite", "draws", "steps")},
         )

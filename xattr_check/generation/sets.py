@@ -8,6 +8,7 @@ from torch import Tensor
 
 from xattr_check.core.layouts import Layout
 from xattr_check.errors import UsageError
+from xattr_check.generation.numbers import Numbers
 
 # A column that takes no more values than these, and each of them often, holds categories: what lies between
 # two of them is no input.
@@ -15,7 +16,7 @@ CATEGORIES = 10
 
 
 @dataclass(frozen=True, eq=False)
-class Sets:
+class Sets(Numbers):
     """Columns that stand anywhere, those of a feature drawn among the numeric ones.
 
     layout: of the inputs (D,). columns: (M,) int64, the numeric ones. typical: (D,), the input whose other

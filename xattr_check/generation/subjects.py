@@ -1,12 +1,14 @@
 """Subjects made of generated features: what the checks of the family `generated` measure on."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from xattr_check.core.context import IDS
 from xattr_check.core.run import BUDGETS, Budget, Run
 from xattr_check.core.subject import Subject
 from xattr_check.errors import Invalid, Undefined, UsageError
@@ -14,9 +16,10 @@ from xattr_check.generation.blocks import LIKELY, stored, take
 from xattr_check.generation.certify import Certificate
 from xattr_check.generation.explain import render_misses
 from xattr_check.generation.generator import Maker, compose_images
+from xattr_check.generation.geometry import geometry_of
 from xattr_check.generation.noise import calmed
 from xattr_check.generation.optimisation import BLOCK
-from xattr_check.generation.plan import Plan
+from xattr_check.generation.plan import Plan, usual_reference
 from xattr_check.generation.samples import Samples
 from xattr_check.generation.scenarios import Scenario, scenario
 from xattr_check.storage.digest import digest
@@ -38,27 +41,36 @@ SPOT, SAME = 8, 1e-3
 # How wide the noise was of samples that do not say it.
 NOISE = 0.1
 
-Derived = Callable[[Subject, Run], Subject]
 
+@dataclass(frozen=True)
+class Features:
+    """Features generated with the subject's model: those it ships, or made when first asked for.
 
-def generated(name: str, anew: Budget = "quick") -> Derived:
-    """What turns a subject into one whose inputs are generated features of that scenario.
-
+    name: of the scenario.
     anew: the smallest budget at which they are made for a subject that ships none and has none in the store.
     """
 
-    def features(subject: Subject, run: Run) -> Subject:
-        """Features generated with the subject's model: those it ships, or made when first asked for."""
+    name: str
+    anew: Budget = "quick"
+
+    # Features of ids are ids.
+    brings: ClassVar[frozenset[str]] = frozenset({IDS})
+
+    def __call__(self, subject: Subject, run: Run) -> Subject:
+        """A subject whose inputs they are."""
         try:
-            if name in subject.generated:
-                maker, samples = _verify_shipped(subject, name, run)
+            if self.name in subject.generated:
+                maker, samples = _verify_shipped(subject, self.name, run)
             else:
-                maker, samples = _make(subject, scenario(name), run, anew)
+                maker, samples = _make(subject, scenario(self.name), run, self.anew)
         except UsageError as error:
             raise Undefined(str(error)) from None
         return make_subject(subject, maker, samples)
 
-    return features
+
+def generated(name: str, anew: Budget = "quick") -> Features:
+    """What turns a subject into one whose inputs are generated features of that scenario, see `Features`."""
+    return Features(name, anew)
 
 
 def make_subject(subject: Subject, maker: Maker, samples: Samples) -> Subject:
@@ -87,17 +99,7 @@ def make_subject(subject: Subject, maker: Maker, samples: Samples) -> Subject:
     if kind.watched > 1:
         truth["other_target"] = images["target_b"]
         truth["other_mask"] = masks.get("mask_b", torch.zeros_like(every[0]))
-    return replace(
-        subject,
-        inputs=images["composite"],
-        targets=images["target_a"],
-        regions=None,
-        truth=truth,
-        concepts={},
-        siblings={},
-        recipe=None,
-        generated={},
-    )
+    return subject.with_inputs(images["composite"], images["target_a"], truth)
 
 
 def pack(maker: Maker, samples: Samples) -> Tensors:
@@ -113,11 +115,15 @@ def _verify_shipped(subject: Subject, name: str, run: Run) -> tuple[Maker, Sampl
     tensors: Mapping[str, Tensor] = subject.generated[name]
     samples = Samples.of(dict(tensors))
     kind = scenario(name, samples.patches.shape[1])
-    reference = "noise" if subject.reference is None else "subject"
-    # All axes along which features are placed are as long in a patch.
-    side, gap = samples.patches.shape[subject.layout.ranked[0]], int(tensors["gap"])
+    geometry = geometry_of(subject)
     plan = Plan(
-        kind, side, gap, reference, fixed=bool(tensors["fixed"]), noise=float(tensors.get("noise", NOISE))
+        kind,
+        geometry.side_of(samples.patches),
+        int(tensors["gap"]),
+        usual_reference(subject, geometry),
+        prior=geometry.priors[0],
+        fixed=bool(tensors["fixed"]),
+        noise=float(tensors.get("noise", NOISE)),
     )
     maker = Maker(subject, plan, run)
     run.progress(f"{kind.name} features: verifying {len(samples)} shipped samples")
@@ -185,7 +191,7 @@ def _make(subject: Subject, kind: Scenario, run: Run, anew: Budget) -> tuple[Mak
             f"{figures} in {made.seconds:.0f} s, at least {LEAST} have to be; --xattr-budget={run.budget} "
             f"begins no others that would not be done within {BEGIN[run.budget]:.0f} s; {onwards}"
         )
-    ahead = duration(made.pace * LIKELY * math.ceil(ENOUGH / BLOCK))
+    ahead = duration(made.pace * LIKELY[maker.plan.prior] * math.ceil(ENOUGH / BLOCK))
     raise Invalid(
         f"{figures} after {made.steps} steps and {made.seconds:.0f} s; --xattr-budget={run.budget} allows "
         f"{SECONDS[run.budget]:.0f} s, and {ENOUGH} samples, which decide most methods, would take {ahead} "

@@ -10,7 +10,7 @@ from features import ChannelMeans, toy
 from torch import Tensor
 
 from xattr_check import Subject, UsageError, load_subject
-from xattr_check.core.layouts import layout_of
+from xattr_check.core.layouts import KINDS, Tokens, layout_of
 from xattr_check.core.run import Run
 from xattr_check.generation.generator import Maker
 from xattr_check.generation.geometry import GEOMETRIES, Boxes, Geometry
@@ -38,7 +38,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def geometry_on(name: str, count: int = 5) -> tuple[Geometry, Tensor]:
     inputs = torch.randn(count, *SHAPES[name][0], generator=seeded())
-    return GEOMETRIES[name](layout_of(inputs, name), inputs), inputs
+    return GEOMETRIES[name](subject_of(name, inputs)), inputs
 
 
 def index_of(name: str, row: int, where: list[int], side: int) -> Any:
@@ -51,8 +51,8 @@ def index_of(name: str, row: int, where: list[int], side: int) -> Any:
     return tuple(found)
 
 
-def test_every_kind_of_numbers_has_a_geometry() -> None:
-    assert set(GEOMETRIES) == set(SHAPES)
+def test_every_layout_has_a_geometry() -> None:
+    assert set(GEOMETRIES) == {kind.name for kind in (*KINDS, Tokens)} == {*SHAPES, "tokens"}
 
 
 @each_layout
@@ -278,9 +278,13 @@ def masked() -> Subject:
     ("make", "options", "message"),
     [
         (
-            lambda: load_subject("reviews"), {},
-            "subject 'reviews': features are generated for inputs of image, columns, embeddings, signal, "
-            "volume, came tokens",
+            lambda: load_subject("reviews"), {"side": 14},
+            "patch=14: 2 patches cannot be kept apart with 2 tokens between them in inputs of 26 tokens; "
+            "choose a smaller patch",
+        ),
+        (
+            lambda: load_subject("reviews"), {"prior": "pixels"},
+            "prior 'pixels': expected words for patches of tokens",
         ),
         (
             masked, {},

@@ -9,7 +9,7 @@ import torch
 from judging import judge, shared_folder
 from torch import Tensor, nn
 
-from xattr_check import Invalid, Store, Subject, Undefined, load_method
+from xattr_check import Invalid, Store, Subject, load_method
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.layouts import Layout, layout_of
 from xattr_check.core.run import Run
@@ -326,16 +326,3 @@ def test_evidence_has_no_composites_to_draw(made: Made, run: Run) -> None:
     found = judge("null_feature", "xattr:input_x_gradient", shipping, run)
     assert "composite" not in found.evidence
     assert "signed_ratio" in found.evidence
-
-
-def test_ids_of_tokens_have_none(run: Run) -> None:
-    net = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(20, 3))
-    ids = torch.randint(9, (12, 5), generator=torch.Generator().manual_seed(0))
-    subject = Subject("ids", net, ids, torch.zeros(12, dtype=torch.int64), embedding="0")
-    with pytest.raises(Undefined) as raised:
-        generated("null")(subject, run)
-    assert str(raised.value) == (
-        "subject 'ids': features are generated for inputs of image, columns, embeddings, signal, volume, "
-        "came tokens"
-    )
-    assert judge("null_feature", "xattr:gradient", subject, run).status == "not_applicable"

@@ -1,0 +1,171 @@
+"""Samples whose patches are ids: words are exchanged for others, and what makes them better is kept."""
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from xattr_check.generation.certify import Outcome, Variant
+from xattr_check.generation.objectives import ratios
+from xattr_check.generation.optimisation import Block
+from xattr_check.generation.prior import Words
+from xattr_check.generation.spans import Reader, Spans
+
+# References that a step shows each sample. Fewer let a lucky one decide.
+DRAWS_A_STEP = 4
+# How many of the words that the gradient finds best are exchanged at once, each time in another place.
+AT_ONCE = (1, 2, 3, 5)
+# Single exchanges besides, each at a place by chance, for a word by chance among so many of the best there.
+CHANCES, BEST = 12, 16
+# Steps of an attempt until its sample is certified for the first time, and from then to the next.
+FIRST, EVERY = 5, 5
+# Draws of a group, so few that their 90th percentile is the worst of them; groups, and how many may break.
+# Then about 2 % of all draws break a bound, of which a certificate allows a tenth.
+GROUP, GROUPS, BROKEN = 8, 24, 3
+# Nothing warms up: what a step compares is the requirements themselves.
+LATE = 10**6
+
+# Spans (m, F, side) int64, classes, references (m, K, T) and places, as `Stage.outcome` takes them.
+Shown = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+class Exchange(Block):
+    """A search with the gradient as guide, as adversarial triggers are found [wallace2019].
+
+    The loss of an objective has a gradient by what each token is embedded as: that times the difference of
+    two words is, in first order, what exchanging them does. So a step finds candidates, shows them exactly,
+    all on the same references, and keeps whichever is nearest to the requirements.
+    """
+
+    @property
+    def looks(self) -> tuple[int, int]:
+        """Sooner than where steps are small."""
+        return FIRST, EVERY
+
+    def _learn(self) -> None:
+        maker, rows = self.maker, self.active.nonzero().squeeze(1)
+        variants = self.objective.variants(self.plan.scenario)
+        spans = self._made()[rows.to(maker.device)]
+        seeds = self._seeds("step", rows)
+        references, places = maker.draw(seeds, DRAWS_A_STEP)
+
+        def work(part: slice) -> tuple[Tensor, Tensor]:
+            chosen = rows[part].to(maker.device)
+            shown = spans[part], self.classes[chosen], references[part], places[part]
+            candidates = self._candidates(shown, variants, seeds[part])
+            return self._best(candidates, shown, variants)
+
+        shown_at_once = DRAWS_A_STEP * (1 + len(AT_ONCE) + CHANCES)
+        parts = maker.stage.in_chunks(work, len(rows), shown_at_once, len(variants))
+        found, after = (torch.cat(some) for some in zip(*parts, strict=True))
+        features = self.plan.scenario.features
+        self._words.ids.unflatten(0, (-1, features))[rows.to(maker.device)] = found
+        if self.averages is None:
+            self.averages = after.new_full((len(self.active), after.shape[1]), torch.nan)
+        self.averages[rows.to(after.device)] = after
+        broken = torch.zeros_like(self.active)
+        broken[rows] = ~torch.isfinite(after).all(1).cpu()
+        self._give_up(broken)
+
+    def _candidates(self, shown: Shown, variants: list[Variant], seeds: Tensor) -> Tensor:
+        """(m, 1 + candidates, F, side): spans as they are, and with words exchanged.
+
+        seeds: (m,), of what is by chance.
+        """
+        spans = shown[0]
+        gains = self._gains(shown, variants).flatten(1, 2)
+        best, word = gains.min(2)
+        order = best.argsort(1)
+        flat = spans.flatten(1)
+        words = self._spans.words
+        found = [flat]
+        for count in AT_ONCE:
+            where = order[:, :count]
+            found.append(flat.scatter(1, where, words[word.gather(1, where)]))
+        ranked = (-gains).topk(min(BEST, len(words)), 2).indices
+        for where, rank in zip(*self._chances(seeds, *ranked.shape[1:]), strict=True):
+            at = ranked.gather(1, where[:, None, None].expand(-1, 1, ranked.shape[2])).squeeze(1)
+            chosen = words[at.gather(1, rank[:, None])]
+            found.append(flat.scatter(1, where[:, None], chosen))
+        candidates: Tensor = torch.stack(found, 1).unflatten(2, spans.shape[1:])
+        return candidates
+
+    def _chances(self, seeds: Tensor, places: int, ranks: int) -> tuple[Tensor, Tensor]:
+        """(CHANCES, m) each: places and ranks by chance, of each sample from its own seed."""
+        drawn = []
+        for seed in seeds.tolist():
+            generator = torch.Generator().manual_seed(seed)
+            drawn.append([torch.randint(most, (CHANCES,), generator=generator) for most in (places, ranks)])
+        where, rank = (torch.stack(some, 1).to(self.maker.device) for some in zip(*drawn, strict=True))
+        return where, rank
+
+    def _gains(self, shown: Shown, variants: list[Variant]) -> Tensor:
+        """(m, F, side, W): what each word in each place does to the loss, in first order."""
+        spans, _, _, places = shown
+        reader = self._reader
+        reader.shown.clear()
+        with torch.enable_grad():
+            loss, _ = self._loss(self.maker.stage.outcome(*shown, variants))
+            gradients = torch.autograd.grad(loss.sum(), reader.shown, allow_unused=True)
+        reader.shown.clear()
+        vectors = reader.vectors(self._spans.words)
+        count, features, side = spans.shape
+        slopes = vectors.new_zeros(count, features, side, vectors.shape[1])
+        guided = [variant for variant in variants if variant[1]]
+        for (_, free), gradient in zip(guided, gradients, strict=True):
+            if gradient is None:
+                continue
+            summed = gradient.unflatten(0, (count, -1))
+            for feature in range(features):
+                if free >> feature & 1:
+                    where = places[:, :, feature, :, None] + torch.arange(side, device=places.device)
+                    index = where.reshape(count, -1, side, 1).expand(-1, -1, -1, summed.shape[3])
+                    slopes[:, feature] += summed.gather(2, index).sum(1)
+        # Of the words that stand there.
+        now = (slopes * reader.vectors(spans.flatten()).reshape(slopes.shape)).sum(3, keepdim=True)
+        gains: Tensor = slopes @ vectors.T - now
+        return gains
+
+    @torch.no_grad()
+    def _best(self, candidates: Tensor, shown: Shown, variants: list[Variant]) -> tuple[Tensor, Tensor]:
+        """The best of candidates (m, C, F, side), as (m, F, side), and its averages."""
+        count, each = candidates.shape[:2]
+        classes, references, places = (one.repeat_interleave(each, 0) for one in shown[1:])
+        outcome = self.maker.stage.outcome(candidates.flatten(0, 1), classes, references, places, variants)
+        _, averages = self._loss(outcome)
+        figures = self.objective.figures(averages, self.plan.scenario)
+        # What the gradient of the loss descends: each requirement weighs as much as it is far off.
+        far = ratios(figures, self.plan.scenario).sum(1).nan_to_num(torch.inf).reshape(count, each)
+        best, row = far.argmin(1), torch.arange(count, device=far.device)
+        return candidates[row, best], averages.reshape(count, each, -1)[row, best]
+
+    def _loss(self, outcome: Outcome) -> tuple[Tensor, Tensor]:
+        """The loss and the averages of what is shown, and of nothing before it."""
+        return self.objective.loss(outcome, self.plan.scenario, None, torch.full((1,), LATE).to(outcome.own))
+
+    def _steady(self, looking: Tensor, rows: Tensor, holding: Callable[..., Tensor]) -> Tensor:
+        """Those that hold in every draw of nearly all groups of draws.
+
+        A word that is drawn moves outputs a lot or not at all, so that a margin on what usual draws do says
+        little, and the share of those that break a bound is what counts.
+        """
+        held = torch.zeros(len(rows), dtype=torch.int64)
+        for number in range(GROUPS):
+            kept = holding(looking, self._seeds(f"group {number}", rows), GROUP)
+            held[kept] += 1
+            # Whatever the groups to come would say.
+            looking = looking[held[looking] + BROKEN > number]
+        return looking
+
+    @property
+    def _words(self) -> Words:
+        return cast(Words, self.prior)
+
+    @property
+    def _reader(self) -> Reader:
+        return cast(Reader, self.maker.stage.model)
+
+    @property
+    def _spans(self) -> Spans:
+        return cast(Spans, self.maker.geometry)
