@@ -62,7 +62,9 @@ def test_mistakes() -> None:
         "objective 'best': expected one of constrained, dynamic": (
             lambda: Plan.of(subject, kind, objective="best")
         ),
-        "prior 'network': expected one of pixels, decoder": lambda: Plan.of(subject, kind, prior="network"),
+        "prior 'network': expected one of pixels, decoder, words": lambda: Plan.of(
+            subject, kind, prior="network"
+        ),
         "patch=3: expected at least 4 pixels": lambda: Plan.of(subject, kind, side=3),
         "patch=13: expected at most 12 pixels, the smaller side of 12×12 inputs": (
             lambda: Plan.of(subject, kind, side=13)
