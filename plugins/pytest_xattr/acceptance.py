@@ -96,7 +96,7 @@ class Accepting:
             count = f"{len(missing)} of them" if len(missing) > 1 else "it"
             yield from wrap(f"no reason given for {count}: say it in {self._name}, at `reason`", indent=0)
         if expected:
-            yield "from the next run on they are expected, and what gets worse fails"
+            yield "from the next run on only what gets worse fails"
 
     @staticmethod
     def _names(cases: "list[Case]") -> Iterator[str]:

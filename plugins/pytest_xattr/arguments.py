@@ -127,8 +127,9 @@ def settings(config: pytest.Config, texts: Sequence[str]) -> "Settings":
     from xattr_check.config.xattr_yaml import read
 
     path = settings_file(config)
-    given = config.getoption("xattr_gates") is not None
-    found = read(path) if given or path.exists() else Settings()
+    # One that is named has to be there, but where failures are to be written into it.
+    has_to_be = config.getoption("xattr_gates") is not None and config.getoption("xattr_accept") is None
+    found = read(path) if has_to_be or path.exists() else Settings()
     if found.methods:
         add_to_path(path.parent)  # wherever pytest is started, what the file names is beside it
     # Folders and files are meant from where they are written: the file's root, or the shell's folder.

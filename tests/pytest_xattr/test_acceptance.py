@@ -51,7 +51,7 @@ def test_what_fails_is_written_down_and_expected_from_then_on(folder: pytest.Pyt
             "1 failure is accepted in xattr.yaml:",
             "    own:mixed on columns: follows",
             "no reason given for it: say it in xattr.yaml, at `reason`",
-            "from the next run on they are expected, and what gets worse fails",
+            "from the next run on only what gets worse fails",
         ],
         consecutive=True,
     )
@@ -162,6 +162,20 @@ def test_of_several_subjects_each_has_its_own(folder: pytest.Pytester, accept: R
     lost = folder.runpytest_inprocess(BASIC, ACCEPT)
     assert lost.ret == pytest.ExitCode.TESTS_FAILED
     lost.stdout.fnmatch_lines(["nothing is accepted: *xattr.yaml:4: a comment would be lost; write it as *"])
+
+
+def test_a_check_with_parameters_has_an_entry_of_its_own(folder: pytest.Pytester, accept: Run) -> None:
+    accept(0.2, "--xattr-checks=follows?power=3", ACCEPT).assert_outcomes(xfailed=1)
+    assert list(read(folder)["expected_failures"]["own:mixed"]) == ["follows?power=3"]
+    accept(0.2, "--xattr-checks=fits").assert_outcomes(passed=1)  # where that one is not judged
+    accept(0.1, "--xattr-checks=follows?power=3").assert_outcomes(failed=1)
+
+
+def test_the_file_that_is_named_need_not_be_there(folder: pytest.Pytester, accept: Run) -> None:
+    accept(0.2, BASIC, ACCEPT, "--xattr-gates=new/own.yaml").assert_outcomes(passed=1, xfailed=1)
+    assert list(read(folder, "new/own.yaml")["expected_failures"]) == ["own:mixed"]
+    missing = accept(0.2, BASIC, "--xattr-gates=other.yaml")
+    assert missing.ret == pytest.ExitCode.USAGE_ERROR
 
 
 def test_what_is_expected_of_all_methods_is_removed_by_hand(folder: pytest.Pytester, accept: Run) -> None:
