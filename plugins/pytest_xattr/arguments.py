@@ -108,6 +108,14 @@ def _subjects_of(node_ids: Sequence[NodeId], found: "Settings") -> list[str] | N
     return None if "" in named or not named or found.model is not None else named
 
 
+def settings_file(config: pytest.Config) -> Path:
+    """The file of settings that is named, or that of the root directory, which need not be there."""
+    from xattr_check.config.yaml_nodes import NAME
+
+    given = config.getoption("xattr_gates")
+    return config.invocation_params.dir / given if given is not None else config.rootpath / NAME
+
+
 def settings(config: pytest.Config, texts: Sequence[str]) -> "Settings":
     """What xattr.yaml and the command line say; the command line wins. Raises xattr_check's UsageError.
 
@@ -117,11 +125,11 @@ def settings(config: pytest.Config, texts: Sequence[str]) -> "Settings":
     from xattr_check.config.modules import add_to_path
     from xattr_check.config.settings import Settings
     from xattr_check.config.xattr_yaml import read
-    from xattr_check.config.yaml_nodes import NAME
 
-    given = config.getoption("xattr_gates")
-    path = config.invocation_params.dir / given if given is not None else config.rootpath / NAME
-    found = read(path) if given is not None or path.exists() else Settings()
+    path = settings_file(config)
+    # One that is named has to be there, but where failures are to be written into it.
+    has_to_be = config.getoption("xattr_gates") is not None and config.getoption("xattr_accept") is None
+    found = read(path) if has_to_be or path.exists() else Settings()
     if found.methods:
         add_to_path(path.parent)  # wherever pytest is started, what the file names is beside it
     # Folders and files are meant from where they are written: the file's root, or the shell's folder.

@@ -13,6 +13,7 @@ import pytest
 from pytest_xattr.arguments import ROOT
 
 if TYPE_CHECKING:
+    from xattr_check.battery.acceptance import Acceptance, Change
     from xattr_check.battery.battery import Battery, Case
     from xattr_check.config.settings import Settings
     from xattr_check.core.verdict import Verdict
@@ -117,13 +118,16 @@ class CheckItem(pytest.Item):
     Conftests and other plugins ask every item for what pytest's own functions have. This one answers as a
     test function without fixtures and parameters.
 
+    acceptance: where failures are accepted. accepted: what that changes in what is expected.
     function, obj: stand for the test, with the check's name, statement and module.
     module: the one that declares the check. cls, instance: none.
     """
 
     battery: "Battery"
     case: "Case"
+    acceptance: "Acceptance | None" = None
     verdict: "Verdict | None" = None
+    accepted: "Change | None" = None
     picture: Path | None = None
     picture_fault: str = ""
     function: Callable[[], None]
@@ -161,7 +165,10 @@ class CheckItem(pytest.Item):
 
     def runtest(self) -> None:
         """Judge, and raise the outcome that stands for the verdict."""
-        self.verdict = self.battery.judge(self.case)
+        if self.acceptance is None:
+            self.verdict = self.battery.judge(self.case)
+        else:
+            self.verdict, self.accepted = self.acceptance.judge(self.case)
         found = dict(_properties(self.verdict))
         # Those of an earlier try, where a plugin runs what failed again, are replaced.
         self.user_properties[:] = [one for one in self.user_properties if one[0] not in found]

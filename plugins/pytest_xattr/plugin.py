@@ -59,6 +59,8 @@ OPTIONAL = (
     ("save", "NAME", "save the run in the storage, under a name or the git commit"),
     ("compare", "NAME|PATH|git:REF", "compare with a saved run (default: the last one)"),
 )
+# They have no value.
+FLAGS = ("accept", "autosave", "strict")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -87,6 +89,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--xattr-autosave", action="store_true", default=None, help="save every run, as --xattr-save does"
     )
     group.addoption(
+        "--xattr-accept",
+        action="store_true",
+        default=None,
+        help="write what fails into expected_failures of the file of --xattr-gates, or of xattr.yaml",
+    )
+    group.addoption(
         "--xattr-strict",
         action="store_true",
         default=None,
@@ -99,7 +107,7 @@ def _serves_tests_alone(config: pytest.Config) -> bool:
     from pytest_xattr import arguments
 
     asked = [name for name, _, _ in (*OPTIONS, *OPTIONAL) if name not in SURROUNDINGS]
-    values = [config.getoption(f"xattr_{name.replace('-', '_')}") for name in ("strict", "autosave", *asked)]
+    values = [config.getoption(f"xattr_{name.replace('-', '_')}") for name in (*FLAGS, *asked)]
     if config.args_source != pytest.Config.ArgsSource.ARGS or any(value is not None for value in values):
         return False
     if any(arguments.is_node_id(argument) for argument in config.args):
@@ -116,8 +124,7 @@ def _is_asked_for(config: pytest.Config) -> bool:
     names = (
         "method",
         "subject",
-        "strict",
-        "autosave",
+        *FLAGS,
         *(name.replace("-", "_") for name, _, _ in (*OPTIONS, *OPTIONAL)),
     )
     return any(config.getoption(f"xattr_{name}") is not None for name in names) or any(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_xattr import arguments, comparison, summary
+from pytest_xattr import acceptance, arguments, comparison, summary
 from pytest_xattr.items import BatteryNode, CheckItem, FailureText
 from pytest_xattr.progress import Progress
 
@@ -83,6 +83,7 @@ class BatterySession:
 
                 history.check_storage(Path(settings.storage))
             self.comparison = None if self.is_worker else comparison.prepare(config, settings, self.battery)
+            self.accepting = acceptance.prepare(config, self.battery)
 
     def _node_id(self, case: "Case") -> str:
         names = [case.subject.label] if self.tells_subjects else []
@@ -137,6 +138,9 @@ class BatterySession:
         found = [item for item in session.genitems(node) if isinstance(item, CheckItem)]
         if self.node_ids:
             found = [item for item in found if any(one.selects(item.case) for one in self.node_ids)]
+        if self.accepting is not None:
+            for item in found:
+                item.acceptance = self.accepting.acceptance
         items.extend(found)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -151,6 +155,8 @@ class BatterySession:
                 report.xattr_record, report.xattr_trace = verdict.record(), verdict.trace  # type: ignore[attr-defined]
                 report.xattr_picture = None if item.picture is None else str(item.picture)  # type: ignore[attr-defined]
                 report.xattr_picture_fault = item.picture_fault  # type: ignore[attr-defined]
+                accepted = item.accepted
+                report.xattr_accepted = None if accepted is None else accepted.record()  # type: ignore[attr-defined]
                 item.verdict = None  # its evidence need not outlive it
                 if report.skipped and not hasattr(report, "wasxfail"):
                     report.longrepr = (item.nodeid, None, f"Skipped: {verdict}")  # type: ignore[assignment]
@@ -187,6 +193,8 @@ class BatterySession:
             record = self._error_record(report.nodeid, str(report.longrepr))
         if record is not None:
             self.records[report.nodeid] = record
+            if self.accepting is not None:
+                self.accepting.take(case, getattr(report, "xattr_accepted", None))
         if picture := getattr(report, "xattr_picture", None):
             self._pictures[case.key] = Path(picture)
         if fault := getattr(report, "xattr_picture_fault", ""):
@@ -207,7 +215,8 @@ class BatterySession:
         """Note what is to be judged, once -k, --lf and the like have chosen."""
         chosen = [item for item in session.items if isinstance(item, CheckItem)]
         self._chosen = {item.nodeid for item in chosen}
-        self.battery.expect([item.case for item in chosen])
+        if self.accepting is None:  # else each tells by itself of what the method raises, and is accepted
+            self.battery.expect([item.case for item in chosen])
         turns = [subject for subject, _ in groupby(item.case.subject for item in chosen)]
         self._is_in_turns = len(turns) == len(set(turns))
 
@@ -252,6 +261,10 @@ class BatterySession:
         self._keep(content)
         if self._save_fault and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if self.accepting is not None and self.records:
+            self.accepting.write(ended=self._is_cut_short(session))
+            if self.accepting.fault and session.exitstatus == pytest.ExitCode.OK:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if self.comparison is not None:
             self._compare(self.comparison, session)
             content = {**content, "comparison": self.comparison.record}
@@ -260,13 +273,17 @@ class BatterySession:
     def _compare(self, compared: "comparison.Comparison", session: pytest.Session) -> None:
         """Hold the run against the saved one; what breaks a rule, here, whichever worker judged it first."""
         compared.take(self._results)
-        came_to_its_end = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-        cut_short = not came_to_its_end or bool(session.shouldfail or session.shouldstop)
-        if not compared.confirm(self.battery, ended=cut_short):
+        if not compared.confirm(self.battery, ended=self._is_cut_short(session)):
             session.exitstatus = pytest.ExitCode.INTERRUPTED
         self.progress.clear()
         if compared.closes and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    @staticmethod
+    def _is_cut_short(session: pytest.Session) -> bool:
+        """Whether the run ended before all was judged."""
+        ends = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
+        return session.exitstatus not in ends or bool(session.shouldfail or session.shouldstop)
 
     def _document(self) -> dict[str, Any]:
         """What was measured, and how."""
@@ -348,6 +365,8 @@ class BatterySession:
             terminalreporter.write_line(f"saved as {self.saved}")
         if self._save_fault:
             terminalreporter.write_line(f"the run could not be saved: {self._save_fault}", red=True)
+        if self.accepting is not None and self.records:
+            self.accepting.tell(terminalreporter)
         if self.comparison is not None:
             self.comparison.write(terminalreporter)
         summary.write_pictures(terminalreporter, settings, len(self._pictures), self._picture_faults)

@@ -295,7 +295,17 @@ FILES = {
     "compare: true\ncompare_fail: [p>1]\n": "{path}:2: --xattr-compare-fail='p>1': expected p<NUMBER",
     "compare_fail: [p<0.01, 3]\n": "{path}:1: compare_fail: expected texts in the list, came 3",
     "expected_failures: {mymod:good: {follows: {a: b}}}\n": (
-        "{path}:1: expected_failures: expected a reason for 'follows', came a mapping"
+        "{path}:1: expected_failures: follows: unknown key 'a'; the nearest are accepted, interval, reason"
+    ),
+    "expected_failures:\n  mymod:good:\n    follows:\n      interval: [1, 0]\n": (
+        "{path}:4: expected_failures: follows: expected interval: [LOW, HIGH], two numbers in their order, "
+        "came [1, 0]"
+    ),
+    "expected_failures: {mymod:good: {follows: {interval: [0, .inf]}}}\n": (
+        "{path}:1: expected_failures: follows: expected interval: [LOW, HIGH], two numbers in their order"
+    ),
+    "expected_failures: {follows: {reason: [coarse]}}\n": (
+        "{path}:1: expected_failures: follows: expected reason: TEXT, came a list"
     ),
     "expected_failures: [follows]\n": (
         "{path}:1: expected_failures: expected reasons by check, check: reason, came a list"

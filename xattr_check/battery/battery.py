@@ -18,6 +18,7 @@ from xattr_check.config.settings import PerMethod, Settings, Terms
 from xattr_check.core import registry
 from xattr_check.core.checks import Axiom
 from xattr_check.core.devices import device_names, preferred
+from xattr_check.core.expected import ExpectedFailure
 from xattr_check.core.method import Method
 from xattr_check.core.run import MEBIBYTE, OnProgress, Run, silent
 from xattr_check.core.subject import Subject
@@ -55,6 +56,8 @@ def validate(settings: Settings, methods: Sequence[Method], known: Mapping[str, 
         expected = "at least one, for example --xattr-method=mymod:explain"
         raise UsageError(option="--xattr-method", expected=expected)
     names = {method.name for method in methods} | {*settings.methods, *settings.others}
+    if "all" in names:
+        names |= {f"xattr:{name}" for name in registry.methods()}
     for method in methods:
         for claim in sorted(method.claims - known.keys()):
             # What is like none may be a check of a package that is not installed here.
@@ -81,13 +84,21 @@ def _expect_known(
             place=settings.place_of(*at, name),
         )
     for check in said if nested else (name,):
-        if check not in known:
+        if check not in known and not _is_variant(str(check), known):
             raise UsageError(
                 f"no check {check!r}",
                 option=key,
                 hint=nearest(str(check), known),
                 place=settings.place_of(*at, name, check) if nested else settings.place_of(*at, name),
             )
+
+
+def _is_variant(name: str, known: Mapping[str, Axiom]) -> bool:
+    """Whether a name is that of a check with parameters, which need not be judged in this run."""
+    try:
+        return "?" in name and [check.name for check in select(name, known, "full")] == [name]
+    except UsageError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -108,7 +119,7 @@ def item(settings: Settings, method: Method, check: Axiom, subject: Subject, bes
     return replace(
         _bare(settings, method, check, subject, beside),
         claims=_claims(settings.claims, method),
-        expected_failure=_reason(settings.expected_failures, method, check),
+        expected_failure=_expected(settings.expected_failures, method, check),
     )
 
 
@@ -141,10 +152,13 @@ def _claims(claims: PerMethod, method: Method) -> frozenset[str]:
     return frozenset(everyones | set(own if isinstance(own, list) else ()))
 
 
-def _reason(expected: PerMethod, method: Method, check: Axiom) -> str | None:
-    own = expected.get(method.name)
-    found = {**expected, **(own if isinstance(own, dict) else {})}.get(check.name)
-    return found if isinstance(found, str) else None
+def _expected(failures: PerMethod, method: Method, check: Axiom) -> ExpectedFailure | None:
+    """What is said of the pair: of the method where something is, else of all."""
+    own = failures.get(method.name)
+    found = {**failures, **(own if isinstance(own, dict) else {})}.get(check.name)
+    if isinstance(found, str):
+        return ExpectedFailure(found)
+    return found if isinstance(found, ExpectedFailure) else None
 
 
 def _expect_subjects(settings: Settings, judged: Sequence[NamedSubject]) -> None:
@@ -290,18 +304,29 @@ class Battery:
         """
         expected = {self.id_of(case) for case in cases}
         for case in (one for one in self.cases if self.id_of(one) in expected):
-            known = self.settings.on(case.subject.label).expected_failures
-            if _reason(known, case.method, case.check) is None:
+            if self.expected(case) is None:
                 self._tellers.setdefault((case.subject.label, case.method.name), case.check.name)
+
+    def expected(self, case: Case) -> ExpectedFailure | None:
+        """The failure that the settings expect of a case, if they do."""
+        failures = self.settings.on(case.subject.label).expected_failures
+        return _expected(failures, case.method, case.check)
 
     def judge(self, case: Case) -> Verdict:
         """The verdict on one case."""
+        return self._item(case).judge(self.run)
+
+    def measure(self, case: Case) -> Verdict:
+        """The verdict on one case, whatever is expected of it."""
+        return replace(self._item(case), expected_failure=None).judge(self.run)
+
+    def _item(self, case: Case) -> Item:
         settings = self.settings.on(case.subject.label)
         found = item(settings, case.method, case.check, self.load(case.subject), self.beside)
         if found.expected_failure is None:
             told_by = self._tellers.get((case.subject.label, case.method.name), "")
             found = replace(found, told_by=told_by)
-        return found.judge(self.run)
+        return found
 
     def judge_all(self) -> Iterator[Verdict]:
         """The verdicts on all cases; a subject is let go of when the next one's turn comes."""

@@ -13,6 +13,7 @@ from xattr_check.battery import sentences
 from xattr_check.battery.controls import ControlError, Controls
 from xattr_check.battery.sentences import Spent
 from xattr_check.core.checks import Axiom, Measurement, brings
+from xattr_check.core.expected import ExpectedFailure
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.figure import Lines, figure
 from xattr_check.core.method import Method
@@ -43,7 +44,7 @@ class Item:
     presumed: the same method against the checks that must not fail for a pass to mean anything.
     gate: replaces the check's own where given.
     claims: exact axioms that the method is held to besides its own claims.
-    expected_failure: the reason, where this method is known to fail this check.
+    expected_failure: where this method is known to fail this check.
     told_by: the check, this one or another, that tells of what the method raises whatever the check, since
         that is one result and not one for each. Empty where each tells by itself.
     """
@@ -55,7 +56,7 @@ class Item:
     presumed: "Sequence[Item]" = ()
     gate: Gate | None = None
     claims: frozenset[str] = frozenset()
-    expected_failure: str | None = None
+    expected_failure: ExpectedFailure | None = None
     told_by: str = ""
 
     @property
@@ -76,15 +77,21 @@ class Item:
         with full_precision(run.device):
             verdict = _Trial(self, run).verdict()
         if self.expected_failure is not None:
-            verdict = _expect(verdict, self.expected_failure)
+            verdict = expect(verdict, self.expected_failure)
         return replace(verdict, seconds=time.perf_counter() - started)
 
 
-def _expect(verdict: Verdict, reason: str) -> Verdict:
+def expect(verdict: Verdict, expected: ExpectedFailure) -> Verdict:
+    """The verdict where a failure is expected: one that is no worse is excused, and a pass is not."""
+    told = expected.told_reason
     if verdict.status in ("fail", "error"):
-        return replace(verdict, status="xfail", sentence=f"{verdict.sentence}; expected: {reason}")
+        if worse := expected.worse(verdict):
+            hint = "--xattr-accept accepts it as it is now"
+            return replace(verdict, sentence=f"{verdict.sentence}; {worse} ({told}): {hint}")
+        return replace(verdict, status="xfail", sentence=f"{verdict.sentence}; expected: {told}")
     if verdict.status == "pass":
-        sentence = f"{verdict.sentence}; it was expected to fail ({reason}): remove it from expected_failures"
+        remove = "remove it from expected_failures, by hand or with --xattr-accept"
+        sentence = f"{verdict.sentence}; it was expected to fail ({told}): {remove}"
         return replace(verdict, status="xpass", sentence=sentence)
     return verdict
 

@@ -23,6 +23,7 @@ COMMANDS = {
     "history": ("runs:add_history", "the saved runs, and how the figures of a check went"),
     "leaderboard": ("runs:add_leaderboard", "all reference methods on a subject: which may be believed"),
     "new": ("new:add", "a check, a method or a subject to start from, with its test"),
+    "accept": ("accept:add", "judge, and write what fails into xattr.yaml as expected"),
     "init": ("init:add", "write a commented xattr.yaml to start from"),
 }
 

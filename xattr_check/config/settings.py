@@ -31,7 +31,7 @@ class Settings:
     """What a run is asked to do. Every field is a key of xattr.yaml and an option of the command line.
 
     subjects: their specs, the default one where there is none.
-    expected_failures: reasons by check, or by method and check.
+    expected_failures: by check, or by method and check, a reason or an ExpectedFailure.
     claims: exact axioms that every method is held to, or by method.
     gates: gates by check: {at_most: x}, {at_least: x} or {beats: x}.
     save: the name to save the run under, '' for that of its commit; None not to save it, but with autosave.

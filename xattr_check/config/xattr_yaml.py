@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import fields
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 from xattr_check.config.settings import KEYS, Settings, Terms
 from xattr_check.config.yaml_nodes import NAME, compose, entries, mistake_at, place, render, value
 from xattr_check.core import registry
+from xattr_check.core.expected import ExpectedFailure
 from xattr_check.core.run import BUDGETS
 from xattr_check.errors import UsageError
 from xattr_check.statistics.gate import AtLeast, AtMost, Beats, Gate, Reaches, Within
@@ -18,6 +20,9 @@ from xattr_check.wording import nearest
 
 # What a file may say: all settings, of which one subject may go by the name of its option.
 FILE_KEYS = {item.name for item in fields(Settings)} - {"by_subject", "others", "places"} | {"subject"}
+
+# What is said of an expected failure that a run wrote down.
+ENTRY_KEYS = {item.name for item in fields(ExpectedFailure)}
 
 
 def of_folder(folder: Path) -> Settings:
@@ -140,7 +145,7 @@ def _plain(path: Path, key: str, node: yaml.Node) -> Any:
     if key == "claims":
         return dict.fromkeys(found, True) if isinstance(found, list) else _own_claims(path, node)
     if key == "expected_failures":
-        _check_reasons(path, node)
+        return _expected_failures(path, node)
     return found
 
 
@@ -162,17 +167,54 @@ def _own_claims(path: Path, node: yaml.Node) -> dict[str, Any]:
     return found
 
 
-def _check_reasons(path: Path, node: yaml.Node, depth: int = 0) -> None:
+def _expected_failures(path: Path, node: yaml.Node, depth: int = 0) -> dict[str, Any]:
+    """Reasons, or what a run wrote down of a failure, by check; of one method under its name."""
+    found: dict[str, Any] = {}
     for name, _, child in entries(path, node, "expected_failures"):
-        if isinstance(child, yaml.MappingNode) and not depth:
-            _check_reasons(path, child, depth + 1)
+        if isinstance(child, yaml.MappingNode):
+            is_entry = depth or {key.value for key, _ in child.value} & ENTRY_KEYS
+            found[name] = (
+                _expected_failure(path, name, child)
+                if is_entry
+                else _expected_failures(path, child, depth + 1)
+            )
             continue
-        reason = value(path, child) if isinstance(child, yaml.ScalarNode) else None
-        if not isinstance(reason, str) or not reason:
+        found[name] = value(path, child) if isinstance(child, yaml.ScalarNode) else None
+        if not isinstance(found[name], str) or not found[name]:
             expected = f"a reason for {name!r}"
             raise mistake_at(
                 path, child, option="expected_failures", expected=expected, came=render(path, child)
             )
+    return found
+
+
+def _expected_failure(path: Path, check: str, node: yaml.MappingNode) -> ExpectedFailure:
+    """What a run wrote down of a failure; the reason may be missing yet."""
+    said: dict[str, Any] = {}
+    option = f"expected_failures: {check}"
+    for key, where, child in entries(path, node, option):
+        if key not in ENTRY_KEYS:
+            hint = nearest(key, ENTRY_KEYS)
+            raise mistake_at(path, where, f"unknown key {key!r}", option=option, hint=hint)
+        given = value(path, child)
+        if key == "interval":
+            if not _are_ends(given):
+                expected = "interval: [LOW, HIGH], two numbers in their order"
+                raise mistake_at(path, child, option=option, expected=expected, came=f"{given!r:.60}")
+            said[key] = (float(given[0]), float(given[1]))
+            continue
+        if given is not None and not isinstance(given, str | date):
+            raise mistake_at(path, child, option=option, expected=f"{key}: TEXT", came=render(path, child))
+        said[key] = str(given or "")
+    return ExpectedFailure(**said)
+
+
+def _are_ends(given: Any) -> bool:
+    """Whether that is a list of the ends of an interval."""
+    if not isinstance(given, list) or len(given) != 2:
+        return False
+    numbers = all(isinstance(end, int | float) and not isinstance(end, bool) for end in given)
+    return numbers and math.isfinite(given[0]) and math.isfinite(given[1]) and given[0] <= given[1]
 
 
 def _gates(path: Path, node: yaml.Node) -> dict[str, Gate]:

@@ -22,15 +22,23 @@ def mistake_at(path: Path, node: yaml.Node, what: str = "", **fields: str) -> Us
     return UsageError(what, place=place(path, node), **fields)
 
 
-def compose(path: Path) -> yaml.Node | None:
-    """The document of a file, None where it is empty. Raises OSError, and UsageError for what is not YAML."""
+def decode(path: Path) -> str:
+    """The text of a file. Raises OSError, and UsageError for what is not UTF-8."""
     content = path.read_bytes()
     try:
-        text = content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         problem = f"not UTF-8: byte 0x{content[error.start]:02x}"
         raise UsageError(problem, place=f"{path}:{line}", hint="save the file as UTF-8") from None
+
+
+def compose(path: Path, text: str | None = None) -> yaml.Node | None:
+    """The document of a file, or of its text where that is given, None where it is empty.
+
+    Raises OSError, and UsageError for what is not YAML.
+    """
+    text = decode(path) if text is None else text
     try:
         node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:

@@ -15,6 +15,7 @@ from xattr_check.battery.battery import Beside, item
 from xattr_check.config.settings import Settings
 from xattr_check.core import registry
 from xattr_check.core.checks import Axiom
+from xattr_check.core.expected import ExpectedFailure
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Draw, Run
 from xattr_check.errors import MethodError
@@ -212,7 +213,7 @@ def test_a_pass_says_nothing_where_what_it_presumes_does_not_hold(
             "(gate ≤ 0.5)"
         )
     assert asked == ["mine"]
-    assert judge(top, expected_failure="a reason").status == "not_applicable"
+    assert judge(top, expected_failure=ExpectedFailure("a reason")).status == "not_applicable"
 
 
 def test_a_pass_says_nothing_where_what_it_presumes_breaks(

@@ -24,6 +24,7 @@ from xattr_check import (
 )
 from xattr_check.battery.item import Item
 from xattr_check.core.checks import Axiom
+from xattr_check.core.expected import ExpectedFailure
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.method import Method
 from xattr_check.core.run import Draw, Run
@@ -327,13 +328,29 @@ def test_a_control_that_breaks_is_not_the_methods_fault(judge: Any) -> None:
 
 def test_expected_failures(judge: Any) -> None:
     reason = "the gradient saturates"
-    failing = judge(check({"mine": 0.8}), expected_failure=reason)
+    expected = ExpectedFailure(reason)
+    failing = judge(check({"mine": 0.8}), expected_failure=expected)
     assert (failing.status, failing.failed) == ("xfail", False)
     assert str(failing).endswith(f"; expected: {reason}")
-    passing = judge(check({"mine": 0.2}), expected_failure=reason)
+    passing = judge(check({"mine": 0.2}), expected_failure=expected)
     assert (passing.status, passing.failed) == ("xpass", True)
-    assert str(passing).endswith(f"; it was expected to fail ({reason}): remove it from expected_failures")
-    assert judge(check({"mine": 0.5}), expected_failure=reason).status == "undecided"
+    assert str(passing).endswith(
+        f"; it was expected to fail ({reason}): remove it from expected_failures, by hand or with "
+        "--xattr-accept"
+    )
+    assert judge(check({"mine": 0.5}), expected_failure=expected).status == "undecided"
+    without = judge(check({"mine": 0.8}), expected_failure=ExpectedFailure())
+    assert str(without).endswith("; expected: no reason given")
+
+
+def test_an_expected_failure_that_got_worse_fails(judge: Any) -> None:
+    expected = ExpectedFailure("it saturates", interval=(0.6, 0.7))
+    assert judge(check({"mine": 0.72}), expected_failure=expected).status == "xfail"
+    worse = judge(check({"mine": 0.9}), expected_failure=expected)
+    assert (worse.status, worse.failed) == ("fail", True)
+    assert str(worse).endswith(
+        "; worse than the [0.6, 0.7] that was accepted (it saturates): --xattr-accept accepts it as it is now"
+    )
 
 
 def test_exact_axioms_gate_only_where_claimed(judge: Any) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from xattr_check import AtMost, Beats
 from xattr_check.battery.battery import Battery
+from xattr_check.cli import accept as cli_accept
 from xattr_check.cli.main import main
 from xattr_check.config.settings import Settings
 from xattr_check.config.xattr_yaml import read
@@ -33,6 +34,7 @@ def test_it_writes_what_can_be_read(folder: Path, capsys: pytest.CaptureFixture[
     assert main(["init"]) == 0
     assert capsys.readouterr().out == (
         "written: xattr.yaml, which judges xattr:gradcam on digits\nnext: pytest --xattr-gates=xattr.yaml\n"
+        "or xattr-check accept --gates=xattr.yaml, after which only what gets worse fails\n"
     )
     assert read(folder / NAME) == Settings(
         methods=["xattr:gradcam"],
@@ -117,6 +119,14 @@ def test_a_spec_is_quoted(folder: Path) -> None:
     (folder / "it's: odd # one.py").write_text("def explain(model, inputs, targets): ...\n")
     assert main(["init", "--method=it's: odd # one.py:explain"]) == 0
     assert read(folder / NAME).methods == ["it's: odd # one.py:explain"]
+
+
+def test_what_fails_is_accepted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(cli_accept.subprocess, "call", lambda command: asked.append(command) or 0)
+    assert main(["init", "--accept"]) == 0
+    (command,) = asked
+    assert {"--xattr-accept", "--xattr-gates=xattr.yaml"} <= set(command)
 
 
 def test_pytest_runs_it_and_compares(folder: Path) -> None:

@@ -15,10 +15,13 @@ def test_every_key_has_its_row() -> None:
 
 
 def test_the_example_can_be_read(tmp_path: Path) -> None:
-    example, several = re.findall(r"```yaml\n(.*?)```", GATES, re.S)
+    example, accepted, several = re.findall(r"```yaml\n(.*?)```", GATES, re.S)
     (tmp_path / "xattr.yaml").write_text(example)
     found = read(tmp_path / "xattr.yaml")
     assert sorted(found.gates) == ["cost", "deletion"]
+    (tmp_path / "xattr.yaml").write_text(accepted)
+    entry = read(tmp_path / "xattr.yaml").expected_failures["mymod:explain"]["null_feature"]
+    assert (entry.reason, entry.interval) == ("", (0.4235, 0.6226))
     (tmp_path / "xattr.yaml").write_text(several)
     assert read(tmp_path / "xattr.yaml").on("mymod:make_subject").gates["deletion"] == Beats(0.3)
     assert found.compare_fail == "p<0.01 and worse>5%, any:pass->fail"

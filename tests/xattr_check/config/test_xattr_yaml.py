@@ -11,6 +11,7 @@ from xattr_check.config.settings import Settings
 from xattr_check.config.xattr_yaml import read
 from xattr_check.core import registry
 from xattr_check.core.checks import Measurement
+from xattr_check.core.expected import ExpectedFailure
 from xattr_check.core.method import Method, as_method
 
 BESIDE = Beside({}, {})
@@ -87,7 +88,8 @@ def test_subject_and_model_take_each_others_place() -> None:
 
 def judged(found: Settings, method: Method, check: Axiom) -> tuple[bool, str | None]:
     made = item(found, method, check, SUBJECT, BESIDE)
-    return made.required, made.expected_failure
+    expected = made.expected_failure
+    return made.required, None if expected is None else expected.reason
 
 
 def test_what_is_said_of_all_and_of_one_method_adds_up() -> None:
@@ -131,6 +133,23 @@ def test_what_is_said_of_one_subject_is_added_to_what_is_said_of_all(tmp_path: P
         found.override(subjects=["digits"]).override(subjects=["mymod:make?n=3"]).on("mymod:make?n=3").gates
         == own.gates
     )
+
+
+def test_a_failure_that_was_accepted_is_read_with_its_figure(tmp_path: Path) -> None:
+    entry = "{reason: coarse, sentence: 0.41 of it, interval: [0.3, 1], accepted: 2026-11-29}"
+    own = f"expected_failures: {{mymod:explain: {{deletion: {entry}, completeness: {{reason: }}}}}}\n"
+    coarse = ExpectedFailure("coarse", "0.41 of it", (0.3, 1.0), "2026-11-29")
+    assert settings(tmp_path, own).expected_failures == {
+        "mymod:explain": {"deletion": coarse, "completeness": ExpectedFailure()}
+    }
+    of_all = settings(tmp_path, f"expected_failures: {{deletion: {entry}}}\n")
+    assert of_all.expected_failures == {"deletion": coarse}
+    assert judged(of_all, OTHER, DELETION) == (True, "coarse")
+
+
+def test_methods_that_all_stands_for_are_known(tmp_path: Path) -> None:
+    found = settings(tmp_path, "methods: all\nexpected_failures: {xattr:rise: {deletion: coarse}}\n")
+    validate(found.override(methods=["mymod:explain"]), [METHOD], CHECKS)
 
 
 def test_one_subject_may_go_by_either_key(tmp_path: Path) -> None:
