@@ -6,14 +6,17 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from xattr_check.generation.certify import Outcome, Variant
+from xattr_check.generation.certify import NINETIETH, SOFTMAX, Outcome, Variant, deviation, unit
 from xattr_check.generation.objectives import ratios
 from xattr_check.generation.optimisation import Block
 from xattr_check.generation.prior import Words
 from xattr_check.generation.spans import Reader, Spans
 
-# References that a step shows each sample. Fewer let a lucky one decide.
-DRAWS_A_STEP = 4
+# References that a step shows each sample, and the worst of them, which guide it. With fewer, what hardly any
+# draw does is never seen.
+DRAWS_A_STEP, GUIDING = 32, 4
+# Candidates that are shown on all of these, of those that are best where they were looked for.
+FINALISTS = 4
 # How many of the words that the gradient finds best are exchanged at once, each time in another place.
 AT_ONCE = (1, 2, 3, 5)
 # Single exchanges besides, each at a place by chance, for a word by chance among so many of the best there.
@@ -21,8 +24,9 @@ CHANCES, BEST = 12, 16
 # Steps of an attempt until its sample is certified for the first time, and from then to the next.
 FIRST, EVERY = 5, 5
 # Draws of a group, so few that their 90th percentile is the worst of them; groups, and how many may break.
-# Then about 2 % of all draws break a bound, of which a certificate allows a tenth.
-GROUP, GROUPS, BROKEN = 8, 24, 3
+# Then less than 1 % of all draws break a bound, of which a certificate allows a tenth, and a sample that is
+# looked at again and again has no luck.
+GROUP, GROUPS, BROKEN = 8, 64, 4
 # Nothing warms up: what a step compares is the requirements themselves.
 LATE = 10**6
 
@@ -34,8 +38,9 @@ class Exchange(Block):
     """A search with the gradient as guide, as adversarial triggers are found [wallace2019].
 
     The loss of an objective has a gradient by what each token is embedded as: that times the difference of
-    two words is, in first order, what exchanging them does. So a step finds candidates, shows them exactly,
-    all on the same references, and keeps whichever is nearest to the requirements.
+    two words is, in first order, what exchanging them does. So a step finds candidates where spans are
+    farthest from the requirements, shows the best exactly, on the same many references as the spans that they
+    would replace, and keeps whichever is nearest.
     """
 
     @property
@@ -53,10 +58,15 @@ class Exchange(Block):
         def work(part: slice) -> tuple[Tensor, Tensor]:
             chosen = rows[part].to(maker.device)
             shown = spans[part], self.classes[chosen], references[part], places[part]
-            candidates = self._candidates(shown, variants, seeds[part])
-            return self._best(candidates, shown, variants)
+            worst = self._guiding(shown, variants)
+            candidates = self._candidates(worst, variants, seeds[part])
+            finalists, _ = self._best(candidates, worst, variants, FINALISTS)
+            # As they are, spans are never left out for what the worst references say of them.
+            last = torch.cat([spans[part][:, None], finalists], 1)
+            kept, averages = self._best(last, shown, variants, 1)
+            return kept.squeeze(1), averages.squeeze(1)
 
-        shown_at_once = DRAWS_A_STEP * (1 + len(AT_ONCE) + CHANCES)
+        shown_at_once = DRAWS_A_STEP * (1 + FINALISTS)
         parts = maker.stage.in_chunks(work, len(rows), shown_at_once, len(variants))
         found, after = (torch.cat(some) for some in zip(*parts, strict=True))
         features = self.plan.scenario.features
@@ -68,8 +78,20 @@ class Exchange(Block):
         broken[rows] = ~torch.isfinite(after).all(1).cpu()
         self._give_up(broken)
 
+    @torch.no_grad()
+    def _guiding(self, shown: Shown, variants: list[Variant]) -> Shown:
+        """What is shown, on those references alone on which spans are farthest from the certificate."""
+        spans, classes, references, places = shown
+        outcome, kind = self.maker.stage.outcome(*shown, variants), self.plan.scenario
+        effect = unit(outcome.effect, kind).clamp_min(1e-12)[..., None]
+        change = deviation(outcome.change, outcome.effect, kind).abs() / effect / NINETIETH
+        own = (1 - outcome.own.exp()) / (1 - SOFTMAX)
+        off = torch.cat([own, change], 2).nan_to_num(torch.inf, torch.inf).amax(2)
+        worst, row = off.topk(GUIDING, 1).indices, torch.arange(len(spans), device=spans.device)[:, None]
+        return spans, classes, references[row, worst], places[row, worst]
+
     def _candidates(self, shown: Shown, variants: list[Variant], seeds: Tensor) -> Tensor:
-        """(m, 1 + candidates, F, side): spans as they are, and with words exchanged.
+        """(m, candidates, F, side): spans with words exchanged.
 
         seeds: (m,), of what is by chance.
         """
@@ -79,7 +101,7 @@ class Exchange(Block):
         order = best.argsort(1)
         flat = spans.flatten(1)
         words = self._spans.words
-        found = [flat]
+        found = []
         for count in AT_ONCE:
             where = order[:, :count]
             found.append(flat.scatter(1, where, words[word.gather(1, where)]))
@@ -128,8 +150,10 @@ class Exchange(Block):
         return gains
 
     @torch.no_grad()
-    def _best(self, candidates: Tensor, shown: Shown, variants: list[Variant]) -> tuple[Tensor, Tensor]:
-        """The best of candidates (m, C, F, side), as (m, F, side), and its averages."""
+    def _best(
+        self, candidates: Tensor, shown: Shown, variants: list[Variant], kept: int
+    ) -> tuple[Tensor, Tensor]:
+        """So many of candidates (m, C, F, side), the best first, and their averages."""
         count, each = candidates.shape[:2]
         classes, references, places = (one.repeat_interleave(each, 0) for one in shown[1:])
         outcome = self.maker.stage.outcome(candidates.flatten(0, 1), classes, references, places, variants)
@@ -137,7 +161,7 @@ class Exchange(Block):
         figures = self.objective.figures(averages, self.plan.scenario)
         # What the gradient of the loss descends: each requirement weighs as much as it is far off.
         far = ratios(figures, self.plan.scenario).sum(1).nan_to_num(torch.inf).reshape(count, each)
-        best, row = far.argmin(1), torch.arange(count, device=far.device)
+        best, row = far.topk(kept, 1, largest=False).indices, torch.arange(count, device=far.device)[:, None]
         return candidates[row, best], averages.reshape(count, each, -1)[row, best]
 
     def _loss(self, outcome: Outcome) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,9 @@ from xattr_check.generation.generator import Maker
 # Noise that is drawn anew where a patch would be may move outputs by QUIET of what they vary by over inputs:
 # effects of features are some three times that, and forbidden changes may be 7 % of them.
 QUIET = 0.1
-DRAWS = 24
+# Draws over which that is taken, by the name of the prior: a word does a lot or nothing, and few draws of
+# words are luck.
+DRAWS, MANY = 24, {"words": 512}
 # Inputs over which the outputs' spread is taken.
 INPUTS = 64
 # Halved so often at the most.
@@ -41,9 +43,10 @@ def calmed(maker: Maker) -> Maker:
 def unrest(maker: Maker) -> float:
     """The standard deviation of what noise does to outputs in place of other noise, the mean over outputs."""
     generator = torch.Generator().manual_seed(0)
-    geometry, references = maker.geometry, maker.references(DRAWS, generator)
-    others = maker.references(DRAWS, generator)
-    places = maker.plan.place(DRAWS, geometry, generator)[:, 0].to(maker.device)
+    count = MANY.get(maker.plan.prior, DRAWS)
+    geometry, references = maker.geometry, maker.references(count, generator)
+    others = maker.references(count, generator)
+    places = maker.plan.place(count, geometry, generator)[:, 0].to(maker.device)
     # One piece of noise is as good as another, where it may be moved.
     first = torch.tensor(geometry.starts).to(places)
     where = first.expand_as(places) if geometry.movable else places

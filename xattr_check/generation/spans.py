@@ -1,6 +1,7 @@
 """Spans of tokens as features: ids, between two of which there is none."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, cast
 
 import torch
@@ -14,6 +15,12 @@ from xattr_check.generation import patches as boxes
 
 # Of so many texts it is no chance that all begin or end with the same token: it marks that they do.
 TEXTS = 8
+# A word that is drawn may move outputs, in the midst of none, by QUIET of what they vary by over texts; the
+# quietest LEAST of all words are drawn in any case. So many of the most usual are tried, in so many texts.
+QUIET, LEAST = 0.1, 0.25
+TRIED, IN_TEXTS = 512, 8
+# Texts over which outputs' spread is taken, and that are read at once.
+READ = 64
 
 
 class Reader(nn.Module):
@@ -53,7 +60,7 @@ class Spans:
     least. rows: (m,) int64, which these are. ordinary: (m, T) bool, which of their tokens are words: neither
     padding, nor what marks the beginning or the end of every text. first, length: of the places at which all
     have words. words: (W,) int64, what a span may consist of. drawn: (M,) int64, all words of the texts.
-    absence: what stands for no word, or None.
+    absence: what stands for no word, or None. model: what reads ids.
     """
 
     layout: Layout
@@ -65,6 +72,7 @@ class Spans:
     words: Tensor
     drawn: Tensor
     absence: int | None
+    model: nn.Module
 
     unit: ClassVar[str] = "tokens"
     least: ClassVar[int] = 1
@@ -103,6 +111,7 @@ class Spans:
             drawn.unique(),
             drawn,
             subject.absence,
+            Reader(cast(Contextual, subject.model)),
         )
 
     @property
@@ -175,19 +184,46 @@ class Spans:
     def noise(
         self, inputs: Tensor, low: Tensor, high: Tensor, width: float, count: int, generator: torch.Generator
     ) -> Tensor:
-        """(count, T): texts of which a share of the words, the width, is drawn from those of all texts.
+        """(count, T): texts of which a share of the words, the width, is drawn from those that are quiet.
 
         In place of the others is what stands for no word; where nothing does, all are drawn. Marks and
         padding are those of texts of the subject.
         """
         chosen = torch.randint(len(self.ids), (count,), generator=generator)
-        which = torch.randint(len(self.drawn), (count, *self.layout.spatial), generator=generator)
+        which = torch.randint(len(self.quiet), (count, *self.layout.spatial), generator=generator)
         noisy = torch.rand(count, *self.layout.spatial, generator=generator) < width
-        drawn = self.drawn[which.to(inputs.device)]
+        drawn = self.quiet[which.to(inputs.device)]
         if self.absence is not None:
             drawn = torch.where(noisy.to(inputs.device), drawn, self.absence)
         rows = chosen.to(inputs.device)
         return torch.where(self.ordinary[rows], drawn, self.ids[rows])
+
+    @cached_property
+    @torch.no_grad()
+    def quiet(self) -> Tensor:
+        """(M',) int64: the words of all texts but those that say something where no other word stands.
+
+        A reference with such a word says something already, whatever a span does.
+        """
+        if self.absence is None:
+            return self.drawn
+        words, counts = self.drawn.unique(return_counts=True)
+        words = words[counts.argsort(descending=True, stable=True)[:TRIED]]
+        generator = torch.Generator().manual_seed(0)
+        squares = []
+        for row in torch.randint(len(self.ids), (IN_TEXTS,), generator=generator).tolist():
+            blank = torch.where(self.ordinary[row], self.absence, self.ids[row])[None]
+            places = self.first + torch.randint(self.length, (len(words), 1), generator=generator)
+            texts = blank.expand(len(words), -1).scatter(1, places.to(blank.device), words[:, None])
+            squares.append((self._read(texts) - self._read(blank)).square())
+        moved = torch.stack(squares).mean(0).sqrt().amax(1)
+        allowed = QUIET * self._read(self.ids[:READ]).std(0, correction=0).mean()
+        kept = words[moved <= allowed.maximum(moved.quantile(LEAST))]
+        return self.drawn[torch.isin(self.drawn, kept)]
+
+    def _read(self, texts: Tensor) -> Tensor:
+        """(n, K) what the model makes of ids (n, T)."""
+        return torch.cat([self.model(part).float() for part in texts.split(READ)])
 
     def shares(self, pieces: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """The pieces (n, side) themselves; in place of what no span consists of, the next word by number."""

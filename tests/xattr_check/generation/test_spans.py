@@ -48,7 +48,7 @@ class Counts(nn.Module):
         return found
 
 
-def marked(*, behind: bool = True, count: int = 12) -> Subject:
+def marked(*, behind: bool = True, count: int = 12, model: Counts | None = None) -> Subject:
     """Texts of 6 to 10 words between two marks, with padding behind them, or before."""
     generator = torch.Generator().manual_seed(0)
     ids = torch.zeros(count, 14, dtype=torch.int64)
@@ -58,7 +58,7 @@ def marked(*, behind: bool = True, count: int = 12) -> Subject:
         ids[row, slice(0, len(text)) if behind else slice(14 - len(text), 14)] = text
     ids[0, 3 if behind else 8] = 1  # what stands for no word, in a text
     targets = torch.arange(count) % 3
-    return Subject("marked", Counts(), ids, targets, embedding="embedding", absence=1, padding=0)
+    return Subject("marked", model or Counts(), ids, targets, embedding="embedding", absence=1, padding=0)
 
 
 @pytest.mark.parametrize("behind", [True, False])
@@ -121,6 +121,25 @@ def test_noise_draws_a_share_of_the_words(width: float) -> None:
     between = found[(found != 0) & (found < 20)]
     assert float((between != 1).double().mean()) == pytest.approx(width, abs=0.05)
     assert set(between.tolist()) <= {1, *geometry.words.tolist()}
+
+
+@pytest.mark.parametrize("quiet", [0, 9, 16])
+@torch.no_grad()
+def test_words_that_say_something_alone_are_not_drawn(quiet: int) -> None:
+    """By hand, in a model that adds words up; where too few are quiet, the quietest quarter of them is."""
+    model = Counts()
+    vectors = model.embedding.weight
+    vectors[2 : 2 + quiet] = vectors[1] + vectors[2 : 2 + quiet] / 100
+    geometry = Spans.of(subject := marked(model=model))
+    moved = (vectors[geometry.words] - vectors[1]).abs().amax(1)
+    allowed = 0.1 * model(subject.context[IDS]).std(0, correction=0).mean()
+    expected = geometry.words[moved <= max(float(allowed), float(moved.quantile(0.25)))]
+    assert geometry.quiet.unique().tolist() == expected.tolist()
+    assert quiet - 1 <= len(expected) < max(quiet, 4) + 2
+    assert len(geometry.quiet) == sum((geometry.drawn == word).sum() for word in expected)
+    nothing = torch.zeros(1)
+    noisy = geometry.noise(subject.context[IDS], nothing, nothing, 1.0, 200, torch.Generator())
+    assert set(noisy[(noisy != 0) & (noisy < FIRST)].tolist()) == set(expected.tolist())
 
 
 def test_where_nothing_stands_for_no_word_all_are_drawn() -> None:
@@ -188,8 +207,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def maker(store: Store, kind: str = "null", **options: object) -> Maker:
-    plan = Plan.of(topics(), scenario(kind), **options)  # type: ignore[arg-type]
-    return Maker(topics(), replace(plan, noise=0.0125), Run(store))
+    return Maker(topics(), Plan.of(topics(), scenario(kind), **options), Run(store))  # type: ignore[arg-type]
 
 
 def made(store: Store, kind: str = "null") -> tuple[Maker, Samples]:
