@@ -125,7 +125,7 @@ def _suppression(features: int) -> Scenario:
 
 
 def _graded(features: int) -> Scenario:
-    # The lesser one starts as a piece of another class: of the same, what does less is what has less contrast.
+    # The lesser one starts as a piece of another class: of the same one, what does less has less contrast.
     return Scenario("graded", (0, 1), 2, ((1, 0),), ((0, 1, GRADED),), (0,), (1.0, GRADED))
 
 
