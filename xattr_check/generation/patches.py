@@ -5,6 +5,7 @@ Inputs have their channels first, and any number A of axes behind them, two of i
 
 import math
 from collections.abc import Iterator
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -36,8 +37,8 @@ def place(
         counts = _arrangement(features, side, size)
         fits = all(many * side <= length for many, length in zip(counts, size, strict=True))
         _check_fit(fits, features, side, size, 0, unit)
-        index = torch.unravel_index(torch.arange(features), counts)
-        offsets = torch.stack(index, 1) * side
+        # Not by torch.unravel_index, which imports for a second what no run needs.
+        offsets = torch.tensor(list(product(*map(range, counts)))[:features]) * side
         room = torch.tensor([length - many * side + 1 for many, length in zip(counts, size, strict=True)])
         corner = (torch.rand(count, len(size), generator=generator) * room).long()
         return corner[:, None] + offsets

@@ -125,7 +125,8 @@ def _suppression(features: int) -> Scenario:
 
 
 def _graded(features: int) -> Scenario:
-    return Scenario("graded", (0, 0), 1, ((1, 0),), ((0, 1, GRADED),), (0,), (1.0, GRADED))
+    # The lesser one starts as a piece of another class: of the same one, what does less has less contrast.
+    return Scenario("graded", (0, 1), 2, ((1, 0),), ((0, 1, GRADED),), (0,), (1.0, GRADED))
 
 
 def _exchange(features: int) -> Scenario:

@@ -37,7 +37,7 @@ ENOUGH = 32
 LEAST = 12
 # So many shipped samples are drawn again, to see whether their certificate is of the model at hand; figures
 # of the same model differ by rounding, 1e-4 at most between devices.
-SPOT, SAME = 8, 1e-3
+SPOT, SAME = 4, 1e-3
 # How wide the noise was of samples that do not say it.
 NOISE = 0.1
 

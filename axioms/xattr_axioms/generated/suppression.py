@@ -9,6 +9,8 @@ from xattr_check.generation.subjects import generated
 
 # What a map that is nowhere negative may have on the feature that lowers the output, of what is on both.
 LITTLE = 0.25
+# What is below zero of a map that is nowhere negative but for rounding, and for enlarging, of its magnitude.
+ROUNDING = 0.01
 
 
 @axiom(
@@ -33,9 +35,10 @@ def suppression(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     that has b as evidence for the target comes to less than zero, and so does one of the other sign. A map
     that is zero on both features counts as 0.
 
-    Raises Undefined for a sensitivity, whose sign is no evidence, and for maps that are nowhere negative and
-    have at most a quarter of what is on both features on b: they tell no evidence against, and take it for
-    none for the target either. With more on b it is taken for evidence for the target.
+    Raises Undefined for a sensitivity, whose sign is no evidence, and for maps that are nowhere negative, but
+    for a hundredth of their magnitude, and have at most a quarter of what is on both features on b: they tell
+    no evidence against, and take it for none for the target either. With more on b it is taken for evidence
+    for the target.
     """
     if method.method.sensitivity:
         raise Undefined("the sign of the method is a direction, and no evidence against the target")
@@ -44,8 +47,9 @@ def suppression(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     largest = found.abs().amax(1)
     zero = largest == 0
     scale = torch.where(zero, 1.0, largest)
-    if bool((scores >= 0).all()):
-        share = float((found[:, 1] / torch.where(zero, 1.0, found.sum(1))).mean())
+    below, whole = float(-scores.clamp_max(0).sum()), float(scores.abs().sum())
+    if whole > 0 and below <= ROUNDING * whole:
+        share = float((found.abs()[:, 1] / torch.where(zero, 1.0, found.abs().sum(1))).mean())
         if share <= LITTLE:
             raise Undefined(
                 "maps of the method are nowhere negative, so that they tell no evidence against the target; "

@@ -34,6 +34,7 @@ def hidden_evidence(subject: Subject, run: Run) -> Subject:
         targets=scenes[rows],
         truth={name: values[rows] for name, values in known.items()},
         causal=False,
+        concepts={},
         siblings={},
         recipe=None,
         generated={},

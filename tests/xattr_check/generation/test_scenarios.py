@@ -77,7 +77,7 @@ def test_outputs_are_classes_of_the_sample(name: str, features: int) -> None:
         ("saturation", 2, (0, 0), 1, (0, 1), True),
         ("synergy", 2, (0, 0), 1, (0,), False),
         ("suppression", 2, (0, 1), 2, (0,), False),
-        ("graded", 2, (0, 0), 1, (0,), False),
+        ("graded", 2, (0, 1), 2, (0,), False),
     ],
 )
 def test_as_published(
