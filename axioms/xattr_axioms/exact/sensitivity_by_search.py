@@ -15,7 +15,7 @@ ZERO = 1e-6
 
 
 @axiom(
-    statement="On small networks, the one feature in which two inputs of other outputs differ has attribution.",
+    statement="On small networks, the one feature in which inputs of other outputs differ has attribution.",
     family="exact",
     gate=AtMost(1),
     cites="sundararajan2017",
@@ -29,8 +29,8 @@ def sensitivity_by_search(method: Explainer, subject: Subject, draw: Draw) -> Me
     """|f(x) − f(y)| over what rounding allows where neither x nor y has attribution on the feature, else 0.
 
     For each network that sees one feature alone, every other one with its outputs clipped. Whatever the
-    baseline is, x or y differs from it in output. A network says nothing where the output changes on less than
-    two of 50 points of a path that is as long as inputs are large: a quadrature may miss it.
+    baseline is, x or y differs from it in output. A network says nothing where the output changes on less
+    than two of 50 points of a path that is as long as inputs are large: a quadrature may miss it.
     """
     return search(violation, method, draw, "sensitivity_by_search")
 
