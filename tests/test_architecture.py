@@ -36,6 +36,7 @@ ROOMS = {
     "core": BELOW_CORE,
     "perturbation": CORE,
     "networks": CORE,
+    "search": CORE,
     "config": CORE | {"wording"},
     "concepts": CORE | {"perturbation"},
     "generation": CORE | {"perturbation", "wording"},

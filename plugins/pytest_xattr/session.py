@@ -203,7 +203,8 @@ class BatterySession:
         if trace and report.failed and trace not in self._traces and self.config.option.tbstyle != "no":
             self._traces.add(trace)
             # A section of its own: pytest repeats all of longrepr in the short summary where CI is set.
-            report.sections.append(("where the method raised", trace))
+            failed = record is not None and record["status"] == "fail"
+            report.sections.append(("what shows it" if failed else "where the method raised", trace))
         if isinstance(report.longrepr, str):
             report.longrepr = FailureText(report.longrepr)
 

@@ -62,7 +62,7 @@ class Item:
     @property
     def required(self) -> bool:
         """Whether the verdict gates: always where it is claimed, else unless it has to be, or is advice."""
-        claimed = self.check.name in self.method.claims | self.claims
+        claimed = bool({self.check.name, self.check.claim} & (self.method.claims | self.claims))
         return claimed or not (self.check.claimed or self.advisory)
 
     @property
@@ -111,6 +111,7 @@ class _Trial:
     lines: list[Lines] = field(default_factory=list)
     best: list[Tensor] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
+    example: str = ""
     ask: dict[str, object] = field(default_factory=dict)
     controls: Controls | None = None
 
@@ -315,6 +316,7 @@ class _Trial:
         if measurement.best is not None:
             self.best.append(measurement.best.double().cpu())
         self.ask |= measurement.ask
+        self.example = self.example or measurement.example
         if measurement.uninformative:
             self.doubts.append(measurement.uninformative)
         return measurement.passes
@@ -346,7 +348,8 @@ class _Trial:
         """The verdict by the gate, where the controls are as they must be."""
         check, outcome = self.item.check, judgement.outcome
         if not check.sequential and self.findings:
-            return self._verdict(outcome, self.findings[0], judgement)
+            found = self._verdict(outcome, self.findings[0], judgement)
+            return replace(found, trace=self.example if outcome == "fail" else "")
         rows = sum(map(len, self.samples))
         shortfall = check.shortfall(judgement, torch.cat(self.samples))
         parts = [sentences.figures(check, judgement, self.gate)]

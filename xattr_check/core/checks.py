@@ -47,6 +47,7 @@ class Measurement:
     best: (n,) the best that any map could reach, where that is known to be less than the bounds of the check.
     uninformative: why a pass would say nothing about the map, or an empty string.
     ask: parameters of the check under which its controls may separate where they do not.
+    example: a program that shows what was found, and runs by itself.
     """
 
     samples: Tensor
@@ -57,6 +58,7 @@ class Measurement:
     best: Tensor | None = None
     uninformative: str = ""
     ask: Mapping[str, object] = field(default_factory=dict)
+    example: str = ""
 
 
 Rows = Literal["numbers", "shares"]
@@ -75,6 +77,7 @@ class Axiom:
     reads: what follows the number in the sentence of a verdict: "0.41 [0.37, 0.45] `reads`".
     unit: the word that may follow a number in a gate that a user gives: `200 forwards`.
     claimed: whether it gates only the methods that claim it.
+    claim: what they claim then, where that is another check's name.
     advisory: what a subject has to offer for the verdict to gate, and why it is only advice without it.
     statistic: `mean` and `max` of the rows, or a function of them; `max` is exact and takes one draw.
     bounds: between which the statistic and each row lie, whatever the method; intervals are told within them,
@@ -104,6 +107,7 @@ class Axiom:
     reads: str = ""
     unit: str = ""
     claimed: bool = False
+    claim: str = ""
     advisory: Mapping[str, str] = field(default_factory=dict)
     statistic: Literal["mean", "max"] | Statistic = "mean"
     bounds: tuple[float, float] = (-math.inf, math.inf)
@@ -243,6 +247,7 @@ def axiom(
     reads: str = "",
     unit: str = "",
     claimed: bool = False,
+    claim: str = "",
     advisory: Mapping[str, str] | None = None,
     statistic: Literal["mean", "max"] | Statistic = "mean",
     bounds: tuple[float, float] = (-math.inf, math.inf),
@@ -269,6 +274,7 @@ def axiom(
             reads=reads,
             unit=unit,
             claimed=claimed,
+            claim=claim,
             advisory=dict(advisory or {}),
             statistic=statistic,
             bounds=bounds,

@@ -75,7 +75,8 @@ class Verdict:
     n: independent units measured; seconds: time taken.
     evidence: tensors beside the figure, those of pictures among them. names: of the features of each row of
         these, in words, where the subject has any.
-    trace: the frames of the method that raised, as Python prints them.
+    trace: the frames of the method that raised, as Python prints them; of a failure that one network shows, a
+        program that makes it.
     better: which figures are better. scale: the gate's bound, its margin beside
         references, or its share of the way from a control to the best. reaches: whether it is a share of
         what a reference comes to.

@@ -21,7 +21,9 @@ from xattr_check.storage.surroundings import surroundings
 
 def _bytes(tensor: Tensor) -> bytes:
     # Through uint8, because numpy has no bfloat16.
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    whole = tensor.detach().cpu().contiguous()
+    # One number alone is contiguous whatever its stride is, and reshaping keeps that.
+    flat = whole.as_strided((whole.numel(),), (1,))
     return flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
 
 

@@ -31,6 +31,11 @@ def test_rows_do_not_depend_on_the_layout_in_memory() -> None:
     assert digest_rows(inputs.transpose(2, 3)) != digest_rows(inputs)
 
 
+def test_one_number_may_lie_anywhere() -> None:
+    numbers = torch.arange(12, dtype=torch.float64).reshape(3, 4)
+    assert digest(numbers[1:2, 1:2].T) == digest(torch.tensor([[5.0]], dtype=torch.float64))
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -1,0 +1,62 @@
+"""Implementation invariance, by a search for a network on which it fails."""
+
+from dataclasses import replace
+from itertools import islice
+
+import torch
+
+from xattr_axioms.exact._search import compare, search
+from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, axiom
+from xattr_check.search.cases import Case
+from xattr_check.search.rewrites import rewritten
+from xattr_check.search.search import Explain, Violation
+
+# How many other ways of computing a network are tried.
+WAYS = 3
+
+
+@axiom(
+    statement="Small networks that compute the same function with other modules inside get the same maps.",
+    family="exact",
+    gate=AtMost(1),
+    cites="sundararajan2017",
+    reads="times what rounding allows",
+    statistic="max",
+    claimed=True,
+    claim="implementation_invariance",
+    inputs=1,
+)
+def implementation_invariance_by_search(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
+    """The largest |a(f, x) − a(g, x)| over what rounding allows, for each network f and g that computes f.
+
+    A BatchNorm is unfolded, a layer replaced by two, a unit split, the order of units changed, ReLUs
+    rescaled: see `REWRITES`. A pass tells nothing of a method that gives the same map whatever the network.
+    """
+    informative: list[bool] = []
+
+    def watched(case: Case, explain: Explain) -> Violation:
+        found = violation(case, explain)
+        if not any(informative):
+            informative.append(depends(case, explain))
+        return found
+
+    found = search(watched, method, draw, "implementation_invariance_by_search")
+    if any(informative):
+        return found
+    return replace(found, uninformative="the method gives the same map whatever the network")
+
+
+def violation(case: Case, explain: Explain) -> Violation:
+    """How far the maps of two networks that compute the same are apart: of some ways, where it is most."""
+    x = case.inputs[0]
+    found = []
+    for other, how in islice(rewritten(case), WAYS):
+        one = compare(case, explain, {"f": case.network, "g": other}, {"x": x})
+        found.append(replace(one, equation=f"{one.equation}; g is f with {how}"))
+    return max(found, key=lambda one: one.ratio)
+
+
+def depends(case: Case, explain: Explain) -> bool:
+    """Whether the map of an input changes with the numbers of the network."""
+    x = case.inputs[:1]
+    return not torch.equal(*(explain(network, x) for network in (case.network, case.near(1).network)))

@@ -1,0 +1,163 @@
+"""Small networks: what is drawn, computed otherwise, bounded, printed, searched and made smaller."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from subjects import columns, images
+from torch import Tensor, nn
+
+import xattr_check
+from xattr_check import Store, Subject, load_method
+from xattr_check.core.explainer import Explainer
+from xattr_check.core.run import Run
+from xattr_check.errors import Undefined
+from xattr_check.search.cases import AXES, Case, cases, units_of
+from xattr_check.search.magnitudes import Magnitudes
+from xattr_check.search.modules import Mirrored, Seen, Shifted, Shortcut
+from xattr_check.search.rewrites import REWRITES, rewritten
+from xattr_check.search.search import Explain, Search, Violation
+from xattr_check.search.snippet import program
+
+ANY = st.sampled_from(sorted(AXES)).flatmap(lambda layout: cases(layout, 2))
+FEW = settings(max_examples=60, derandomize=True, deadline=None, database=None)
+
+
+@FEW
+@given(ANY)
+def test_a_case_is_a_network_that_computes(case: Case) -> None:
+    outputs = case.network(case.inputs)
+    assert outputs.shape == (2, 2)
+    assert outputs.dtype == torch.float64
+    assert bool(outputs.isfinite().all())
+    assert not any(one.requires_grad for one in case.network.parameters())
+    near = [case.near(number) for number in (1, 1, 2)]
+    assert torch.equal(near[0].inputs, near[1].inputs)
+    assert not torch.equal(near[0].inputs, near[2].inputs)
+
+
+@FEW
+@given(ANY)
+def test_networks_written_otherwise_compute_the_same(case: Case) -> None:
+    for one in (case, case.near(1)):
+        inputs = torch.cat([one.inputs, -3 * one.inputs])
+        ways = list(rewritten(one))
+        assert len(ways) >= 3
+        for network, _ in ways:
+            torch.testing.assert_close(network(inputs), one.network(inputs), rtol=1e-9, atol=1e-9)
+
+
+def by_hand() -> Case:
+    """Two columns through two ReLUs, and two outputs."""
+    network = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)).double().requires_grad_(False)
+    return Case(network, torch.tensor([[1.0, 2.0], [-1.0, 0.5]]).double(), 0, 0)
+
+
+def test_every_way_of_computing_is_met() -> None:
+    assert {name for _, name in rewritten(by_hand())} == set(REWRITES)
+    started = [next(iter(rewritten(replace(by_hand(), number=number))))[1] for number in range(len(REWRITES))]
+    assert started == list(REWRITES)
+
+
+@FEW
+@given(ANY, st.integers(0, 10))
+def test_no_number_is_larger_than_its_bound(case: Case, seed: int) -> None:
+    sizes = Magnitudes.of(case.network, case.inputs)
+    shares = torch.rand(5, *case.inputs.shape[1:], generator=torch.Generator().manual_seed(seed))
+    between = torch.lerp(*case.inputs.double(), shares.double()).requires_grad_()
+    outputs = case.network(between)
+    assert bool((outputs.abs() <= sizes.output + 1e-9).all())
+    (slopes,) = torch.autograd.grad(outputs[:, 0].sum(), between)
+    # The slope of a GELU is 1.13 at most.
+    assert bool((slopes.abs() <= 1.13**sizes.depth * sizes.slope + 1e-9).all())
+
+
+def test_a_program_runs_with_torch_alone() -> None:
+    case = by_hand()
+    twice = Shortcut(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))).double().eval().requires_grad_(False)
+    around = Seen(torch.tensor([True, False])), Shifted(torch.tensor(1.0).double()), Mirrored(), twice, twice
+    network = nn.Sequential(*around, *case.network).eval()
+    text = program({"f": network}, dict(zip("xy", case.inputs, strict=True)), 1)
+    assert "xattr" not in text
+    printed = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True).stdout
+    found = [float(part.partition(",")[0]) for part in printed.split("tensor(")[1:]]
+    assert found == pytest.approx(network(case.inputs)[:, 1].tolist(), abs=1e-3)
+
+
+def slope(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    leaves = inputs.clone().requires_grad_()
+    (found,) = torch.autograd.grad(model(leaves).gather(1, targets[:, None]).sum(), leaves)
+    return found
+
+
+def search(statement: object, method: object, subject: Subject, run: Run, **options: object) -> Search:
+    explainer = Explainer.of(load_method(method), subject, run)
+    return Search(statement, explainer, run, seed=0, **options)  # type: ignore[arg-type]
+
+
+def positive(case: Case, explain: Explain) -> Violation:
+    """What no gradient keeps: maps are positive."""
+    maps = explain(case.network, case.inputs[:1])
+    return Violation(float(maps.clamp_max(0).abs().sum()), 1e-9, networks={"f": case.network})
+
+
+@pytest.mark.parametrize("make", [columns, images])
+def test_what_is_found_is_small_and_found_again(make: Callable[[], Subject], tmp_path: Path) -> None:
+    found = [search(positive, slope, make(), Run(store=Store(tmp_path))).smallest() for _ in range(2)]
+    first, second = (one.networks["f"] for one in found if one is not None)
+    assert units_of(first) == 0
+    assert repr(first) == repr(second)
+    numbers = [dict(one.named_parameters()) for one in (first, second)]
+    assert all(torch.equal(numbers[0][name], numbers[1][name]) for name in numbers[0])
+
+
+def test_the_generators_of_the_process_are_left_alone(run: Run) -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    search(positive, slope, columns(), run).smallest()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_holds_at_the_neighbours_is_no_violation(run: Run) -> None:
+    def at_a_tie(case: Case, explain: Explain) -> Violation:
+        return Violation(float((case.inputs == 0).any()), 0.5)
+
+    assert search(at_a_tie, slope, columns(), run).smallest() is None
+
+
+def test_who_explains_no_small_network_is_not_judged(run: Run) -> None:
+    calls = []
+
+    def never(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        calls.append(inputs)
+        raise ValueError("no layer4")
+
+    with pytest.raises(Undefined, match="of small random networks, the method raised ValueError: no layer4"):
+        search(positive, never, images(), run).smallest()
+    assert len(calls) < 50
+
+
+def test_who_draws_at_random_is_not_searched(run: Run) -> None:
+    @xattr_check.stochastic
+    def noisy(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        return torch.randn_like(inputs)
+
+    with pytest.raises(Undefined, match="drawn at random"):
+        search(positive, noisy, images(), run).smallest()
+
+
+def test_a_profile_of_the_users_own_changes_nothing(run: Run) -> None:
+    settings.register_profile("one", max_examples=1, derandomize=True)
+    try:
+        settings.load_profile("one")
+        found = search(positive, lambda model, inputs, targets: inputs**2, columns(), run)
+        assert found.smallest() is None
+        assert len(found.ratios) > 10
+    finally:
+        settings.load_profile("default")

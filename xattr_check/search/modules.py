@@ -1,0 +1,53 @@
+"""Modules of the search that torch has not; a program that shows what was found holds their text."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Shortcut(nn.Module):
+    """A module, and its input added to what it computes."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """As the inner module's, whose outputs have the shape of its inputs."""
+        found: Tensor = inputs + self.inner(inputs)
+        return found
+
+
+class Seen(nn.Module):
+    """Some features of inputs, and zeros for the others."""
+
+    keep: Tensor
+
+    def __init__(self, keep: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("keep", keep)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(N, *F) of (N, *F); keep: bool, as broadcasts to them."""
+        return torch.where(self.keep, inputs, 0.0)
+
+
+class Shifted(nn.Module):
+    """Inputs less a constant."""
+
+    shift: Tensor
+
+    def __init__(self, shift: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("shift", shift)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(N, *F) of (N, *F)."""
+        return inputs - self.shift
+
+
+class Mirrored(nn.Module):
+    """The mean of inputs and of their mirror images along the last axis."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(N, *F) of (N, *F)."""
+        return (inputs + inputs.flip(-1)) / 2
