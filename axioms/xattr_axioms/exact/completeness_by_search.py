@@ -15,6 +15,7 @@ from xattr_check.search.search import Explain, Violation
     reads="times what rounding allows",
     statistic="max",
     claimed=True,
+    cost="standard",
     claim="completeness",
     negative=("random", "constant"),
     inputs=1,

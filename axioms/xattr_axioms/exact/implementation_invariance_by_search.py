@@ -23,6 +23,7 @@ WAYS = 3
     reads="times what rounding allows",
     statistic="max",
     claimed=True,
+    cost="standard",
     claim="implementation_invariance",
     inputs=1,
 )

@@ -21,6 +21,7 @@ SHIFTS = (1.0, -2.0)
     reads="times what rounding allows",
     statistic="max",
     claimed=True,
+    cost="standard",
     claim="input_shift_invariance",
     negative=("random", "input_magnitude"),
     inputs=1,

@@ -20,6 +20,7 @@ FACTORS = ((1.0, 1.0), (1.0, -1.0), (2.0, -1.0))
     reads="times what rounding allows",
     statistic="max",
     claimed=True,
+    cost="standard",
     claim="linearity",
     negative=("random", "input_magnitude", "constant"),
     inputs=1,

@@ -22,6 +22,7 @@ ZERO = 1e-6
     reads="times what rounding allows",
     statistic="max",
     claimed=True,
+    cost="standard",
     claim="sensitivity",
     inputs=1,
 )

@@ -18,6 +18,7 @@ from xattr_check.search.search import Explain, Violation
     reads="times what rounding allows",
     statistic="max",
     claimed=True,
+    cost="standard",
     claim="symmetry",
     negative=("random",),
     inputs=1,
