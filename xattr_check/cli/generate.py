@@ -315,10 +315,12 @@ def _tell(
     print("\n".join(written or [f"{'kept in':<11}{maker.run.store.folder}"]))
     if len(kept) == arguments.count:
         return 0
+    tries = ["more --steps"] if len(samples) else []
+    tries += [remedy] if (remedy := maker.geometry.remedy) else []
     print(
         f"xattr-check: {len(kept)} of the {arguments.count} samples that were wanted keep the certificate "
         f"within {maker.plan.steps} steps, of {started} that were started; {render_misses(misses, kind)}; "
-        f"try {'more --steps, ' if len(samples) else ''}another --patch or another --reference",
+        f"try {', '.join([*tries, 'another --patch or another --reference'])}",
         file=sys.stderr,
     )
     return 1

@@ -53,6 +53,11 @@ class Geometry(Protocol):
         ...
 
     @property
+    def remedy(self) -> str:
+        """What a subject could tell that helps where nothing is certified; empty where there is nothing."""
+        ...
+
+    @property
     def key(self) -> list[object]:
         """What places depend on besides a plan, as the store names it."""
         ...

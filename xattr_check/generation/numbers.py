@@ -12,6 +12,11 @@ class Numbers:
 
     layout: Layout
 
+    @property
+    def remedy(self) -> str:
+        """Nothing: numbers that show nothing are always known."""
+        return ""
+
     def inputs_of(self, subject: Subject) -> Tensor:
         """(N, *F): the subject's own."""
         return subject.inputs

@@ -79,6 +79,11 @@ class Spans:
     movable: ClassVar[bool] = True
     priors: ClassVar[tuple[str, ...]] = ("words",)
 
+    @property
+    def remedy(self) -> str:
+        """What stands for no word: without it a reference consists of words, which say something."""
+        return "" if self.absence is not None else "absence=ID of the subject, the id that stands for no word"
+
     @classmethod
     def of(cls, subject: Subject) -> "Spans":
         """Those of a subject whose inputs are ids. Raises UsageError where there is no place for any."""

@@ -184,6 +184,7 @@ def _make(subject: Subject, kind: Scenario, run: Run, anew: Budget) -> tuple[Mak
             f"{figures}, at least {LEAST} have to be: this model does not let features be made for "
             f"{kind.name!r} with patches of {maker.plan.side} {maker.geometry.unit}; "
             f"{render_misses(made.misses, kind)}"
+            + (f"; try {remedy}" if (remedy := maker.geometry.remedy) else "")
         )
     onwards = _who(kind, "goes on from there")
     if made.finished:

@@ -380,3 +380,9 @@ def test_methods_that_add_up_leave_null_features_out(store: Store) -> None:
 
 def test_the_vocabulary_is_that_of_the_texts() -> None:
     assert len(Spans.of(topics()).words) <= VOCABULARY - 2
+
+
+def test_what_stands_for_no_word_is_asked_for_where_it_is_not_told() -> None:
+    geometry = Spans.of(marked())
+    assert geometry.remedy == ""
+    assert replace(geometry, absence=None).remedy.startswith("absence=ID")
