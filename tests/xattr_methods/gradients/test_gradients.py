@@ -155,7 +155,7 @@ def test_the_variance_survives_a_large_mean(images) -> None:
 
 def test_smooth_integrated_gradients_averages_over_neighbours(images) -> None:
     model, inputs, targets = images
-    start = torch.full((2, SIDE, SIDE), 0.1).double()
+    start = torch.full((2, SIDE, SIDE), 0.1, dtype=torch.float64)
     slow = torch.zeros_like(inputs)
     for near in noisy(inputs, 3, 0.2, 7):
         for row in range(3):
