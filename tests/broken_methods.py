@@ -780,6 +780,14 @@ def one_cell_at_a_time(model: nn.Module, inputs: Tensor, targets: Tensor, cell: 
     return maps
 
 
+@caught_by(GENERATED, "null_feature", "class_sensitivity_double", "exchange")
+def brighter_where_surer(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """The input's magnitude times the target's probability: it tells how much, and nothing of where."""
+    with torch.no_grad():
+        sure = model(inputs).softmax(1).gather(1, targets[:, None])
+    return inputs.abs().sum(1, keepdim=True) * sure[:, :, None, None]
+
+
 @caught_by(GENERATED, "graded", "class_sensitivity_single", "saturation")
 def above_its_mean(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """GradCAM as a mask of what is above half its mean: what matters more is not told from what matters."""

@@ -185,6 +185,14 @@ def test_a_gradient_does_not_tell_how_much_features_do(seed: int, judge: Judge) 
     assert found == others | {"suppression": "not_applicable"}
 
 
+@pytest.mark.parametrize("seed", seeds())
+def test_how_sure_the_model_is_does_not_pass_for_synergy(seed: int, judge: Judge) -> None:
+    """It is what is lost where features are alone, and says nothing of them."""
+    found = {check: judge(broken("brighter_where_surer"), check, seed) for check in CONTRIBUTIONS}
+    assert "pass" not in {one.status for one in found.values()}
+    assert "uninformative, since null_feature, which it presumes, fails" in str(found["synergy"])
+
+
 @pytest.mark.parametrize(("name", "seed"), each(*NEGATIVE, slow=set(NEGATIVE) - {"random", "edges"}))
 def test_a_control_fails_on_contributions(name: str, seed: int, judge: Judge) -> None:
     found = {check: judge(f"xattr:{name}", check, seed) for check in CONTRIBUTIONS}

@@ -142,15 +142,17 @@ def _optimised(work: Block, key: dict[str, object], watch: Watch | None, deadlin
         if watch is not None:
             watch(work.number, work.step, done)
         work.advance()
-        now = time.monotonic()
+        now, taken = time.monotonic(), work.step - first
         # Not even a few certificates would be reached in time: better said now than at the end.
-        pace = (now - began) / (work.step - first)
+        pace = (now - began) / max(1, taken - 1)
         ahead = pace * max(0, LIKELY[plan.prior] - work.step)
-        over = now > deadline or (work.step - first >= PATIENCE and now + ahead > deadline)
+        over = now > deadline or (taken >= PATIENCE and now + ahead > deadline)
         over &= not work.finished
         if now - latest > SNAPSHOT or over:
             run.store.write("snapshot", key, work.state())
             latest = now
         if over:
             raise OutOfTime(Made(work.samples(), work.misses(), work.step), pace)
+        if taken == 1:  # which also paid for what is made once, and says little of the others
+            began = now
     return work

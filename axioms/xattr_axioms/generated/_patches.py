@@ -33,6 +33,23 @@ def magnitudes(subject: Subject, scores: Tensor, masks: Tensor) -> Tensor:
     return on.abs() if subject.is_image else on.sum(2, keepdim=True).abs()
 
 
+def overlap(on_a: Tensor, on_b: Tensor) -> Tensor:
+    """(n,) Eq. 9 of maps (n, 2 P) ≥ 0 for class a and for b, first on the feature of a, then on that of b.
+
+    P is the number of pixels of a feature, or 1 for what there is on it as a whole.
+
+    1, where neither class has anything on its own feature.
+    """
+    own = on_a.chunk(2, 1)[0].sum(1) + on_b.chunk(2, 1)[1].sum(1)
+    return torch.where(own == 0, 1.0, torch.minimum(on_a, on_b).sum(1) / own)
+
+
+def shares_of(found: Tensor) -> Tensor:
+    """Amounts (n, m) ≥ 0 as shares of their total, zeros where that is zero."""
+    total = found.sum(1, keepdim=True)
+    return found / torch.where(total == 0, 1.0, total)
+
+
 def pictures(subject: Subject, draw: Draw, map_a: Tensor, map_b: Tensor | None = None) -> dict[str, Tensor]:
     """Evidence of the first samples: inputs, the features' masks, and scores (n, P) for each target.
 

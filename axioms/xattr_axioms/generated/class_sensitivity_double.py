@@ -1,22 +1,10 @@
 """Class sensitivity, with a feature for each of two classes."""
 
 import torch
-from torch import Tensor
 
-from xattr_axioms.generated._patches import amounts, feature_masks, pictures, zeros_told
+from xattr_axioms.generated._patches import amounts, feature_masks, overlap, pictures, shares_of, zeros_told
 from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, axiom
 from xattr_check.generation.subjects import generated
-
-
-def overlap(on_a: Tensor, on_b: Tensor) -> Tensor:
-    """(n,) Eq. 9 of maps (n, 2 P) ≥ 0 for class a and for b, first on the feature of a, then on that of b.
-
-    P is the number of pixels of a feature, or 1 for what there is on it as a whole.
-
-    1, where neither class has anything on its own feature.
-    """
-    own = on_a.chunk(2, 1)[0].sum(1) + on_b.chunk(2, 1)[1].sum(1)
-    return torch.where(own == 0, 1.0, torch.minimum(on_a, on_b).sum(1) / own)
 
 
 @axiom(
@@ -51,13 +39,7 @@ def class_sensitivity_double(method: Explainer, subject: Subject, draw: Draw) ->
     pixels = [(scores.abs()[:, None] * masks[:, :2]).flatten(1) for scores in (scores_a, scores_b)]
     evidence = pictures(subject, draw, scores_a, scores_b) | {
         "published_overlap": overlap(*pixels),
-        "pixel_overlap": overlap(*map(_of_one, pixels)),
+        "pixel_overlap": overlap(*map(shares_of, pixels)),
     }
-    found = torch.where(zero, 1.0, overlap(*map(_of_one, whole)))
+    found = torch.where(zero, 1.0, overlap(*map(shares_of, whole)))
     return Measurement(found, zeros_told(zero, "counted as 1"), evidence)
-
-
-def _of_one(found: Tensor) -> Tensor:
-    """Amounts (n, m) ≥ 0 as shares of their total, zeros where that is zero."""
-    total = found.sum(1, keepdim=True)
-    return found / torch.where(total == 0, 1.0, total)

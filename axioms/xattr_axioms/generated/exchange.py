@@ -1,9 +1,8 @@
 """Exchanged features."""
 
 import torch
-from torch import Tensor
 
-from xattr_axioms.generated._patches import amounts, feature_masks, pictures, zeros_told
+from xattr_axioms.generated._patches import amounts, feature_masks, overlap, pictures, shares_of, zeros_told
 from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, axiom
 from xattr_check.generation.subjects import generated
 
@@ -36,17 +35,8 @@ def exchange(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     masks = feature_masks(subject, draw)
     scores = method.scores(subject.model, draw.inputs, draw.targets)
     after = method.scores(subject.model, draw.truth("exchanged"), draw.targets)
-    (first, second), zero = zip(*map(_shares, (amounts(one, masks) for one in (scores, after))), strict=True)
-    right = first[:, 0] + second[:, 1]
-    none = zero[0] | zero[1] | (right == 0)
-    overlap = torch.minimum(first, second).sum(1) / torch.where(none, 1.0, right)
+    first, second = (shares_of(amounts(one, masks).abs()) for one in (scores, after))
+    zero = (first.sum(1) == 0) | (second.sum(1) == 0)
     evidence = pictures(subject, draw, scores) | {"before": first, "after": second}
-    told = zeros_told(zero[0] | zero[1], "counted as 1")
-    return Measurement(torch.where(none, 1.0, overlap.clamp_max(1)), told, evidence)
-
-
-def _shares(found: Tensor) -> tuple[Tensor, Tensor]:
-    """Magnitudes of amounts (n, k) as shares of their total, and (n,) where that is zero."""
-    total = found.abs().sum(1)
-    zero = total == 0
-    return found.abs() / torch.where(zero, 1.0, total)[:, None], zero
+    found = torch.where(zero, 1.0, overlap(first, second).clamp_max(1))
+    return Measurement(found, zeros_told(zero, "counted as 1"), evidence)

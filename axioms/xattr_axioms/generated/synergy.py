@@ -24,6 +24,8 @@ SAME = 0.01
     bounds=(0, 1),
     needs=("logits",),
     on=generated("synergy", anew="standard"),
+    # How sure the model is tells the inputs apart, wherever the map puts it.
+    presumes=("null_feature",),
     # The oracle knows of the inputs that show all features, and not of those that show one.
     negative=("random", "edges", "input_magnitude", "center", "constant"),
     inputs=16,
@@ -35,7 +37,8 @@ def synergy(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     alone, so that T is right to be the whole effect and R nothing, whichever of them gets how much of T. What
     removes one feature at a time sees that, and what adds one at a time to the empty image does not. What is
     against the target where a feature is alone is as wrong as what is for it. Where T is not above zero
-    there is nothing to lose, and it counts as 0.
+    there is nothing to lose, and it counts as 0. A map that is brighter where the model is surer, whatever
+    it shows, comes to 0.9: it has to pass `null_feature` first.
 
     Raises Undefined where Σ |S| over the map is the same with all features as with one of them: maps of two
     inputs then tell where, and not how much. One map for all inputs counts as 0 all the same.

@@ -271,7 +271,8 @@ def judge(samples: dict[str, Subject], run: Run) -> Judge:
     """The verdict on a method by a check on those samples."""
 
     def on(name: str) -> Axiom:
-        return replace(CHECKS[name], on=lambda subject, run: samples[name])
+        # By itself: what it presumes is measured on other samples.
+        return replace(CHECKS[name], on=lambda subject, run: samples[name], presumes=())
 
     checks = {name: on(name) for name in WORTH}
     subject = images()

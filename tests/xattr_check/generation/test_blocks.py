@@ -317,3 +317,17 @@ def test_progress(run: Run) -> None:
     assert told[-1] == f"double features, block 1: step {last} of at most 200, {done} of 4 samples certified"
     assert watched[0] == (0, 0, 0)
     assert watched[-1] == (0, last, done)
+
+
+def test_what_the_first_step_takes_is_not_foreseen_of_the_others(
+    run: Run, monkeypatch: pytest.MonkeyPatch, steps: list[int]
+) -> None:
+    clock, advance = SimpleNamespace(now=0.0), Block.advance
+
+    def advancing(work: Block) -> None:
+        clock.now += 0.01 if work.step else 5.0
+        advance(work)
+
+    monkeypatch.setattr(Block, "advance", advancing)
+    monkeypatch.setattr(blocks, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    assert take(maker(run, toy(Filters(3)), "single"), 1, seconds=10).steps > 2
