@@ -116,7 +116,7 @@ def small_blocks(size: int) -> Iterator[pytest.MonkeyPatch]:
         for module in (blocks, optimisation, subjects):
             patch.setattr(module, "BLOCK", size)
         patch.setattr(blocks, "LIKELY", dict.fromkeys(blocks.LIKELY, 20))
-        for name, value in {"FIRST": 20, "EVERY": 5, "SCREENS": ((4, 0.8), (8, 0.8))}.items():
+        for name, value in {"FIRST": 20, "EVERY": 5, "LOOK": 4, "SCREEN": 8}.items():
             patch.setattr(optimisation, name, value)
         yield patch
 

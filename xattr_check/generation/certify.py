@@ -26,6 +26,20 @@ SOFTMAX, REACH = 0.94, 0.93
 # Fresh references and placements behind a certificate.
 DRAWS = 32
 
+
+@dataclass(frozen=True)
+class Levels:
+    """Which shares of the draws the bounds of a certificate are asked of."""
+
+    median: float
+    ninetieth: float
+
+
+ASKED = Levels(0.5, 0.9)
+# Of a sample that holds at these on many draws, few certificates on DRAWS others would not hold: where the
+# chance that a draw is beyond a bound is 0.25 or 0.02, 16 or 4 of 32 are in two or four of a thousand.
+SURE = Levels(0.75, 0.98)
+
 # A coalition, and those of its features that gradients reach; both are bit masks over the features.
 Variant = tuple[int, int]
 
@@ -101,8 +115,8 @@ class Certificate:
         return Certificate(*(getattr(self, one.name)[rows] for one in fields(self)))
 
 
-def certificate(outcome: Outcome, scenario: Scenario) -> Certificate:
-    """The certificate that an outcome of K draws gives; of one draw, where K is 1."""
+def certificate(outcome: Outcome, scenario: Scenario, levels: Levels = ASKED) -> Certificate:
+    """The certificate that an outcome of K draws gives, or what it is at other levels than are asked."""
     effect = unit(outcome.effect, scenario)
     # Where there is no effect, no change is small in comparison.
     off = deviation(outcome.change, outcome.effect, scenario).abs()
@@ -115,10 +129,10 @@ def certificate(outcome: Outcome, scenario: Scenario) -> Certificate:
     return Certificate(
         effect=effect.quantile(0.5, dim=1),
         # An observed value, the larger of two: nothing is interpolated where one of them is infinite.
-        median=relative.quantile(0.5, dim=1, interpolation="higher"),
-        ninetieth=relative.quantile(0.9, dim=1, interpolation="higher"),
-        softmax=outcome.own.exp().quantile(0.1, dim=1, interpolation="lower"),
-        reach=reach.quantile(0.5, dim=1),
+        median=relative.quantile(levels.median, dim=1, interpolation="higher"),
+        ninetieth=relative.quantile(levels.ninetieth, dim=1, interpolation="higher"),
+        softmax=-(-outcome.own.exp()).quantile(levels.ninetieth, dim=1, interpolation="higher"),
+        reach=-(-reach).quantile(levels.median, dim=1),
     )
 
 
@@ -233,12 +247,19 @@ class Stage:
         return [found for _, found in self._chunks.over(work, count, draws * variants)]
 
     @torch.no_grad()
-    def certify(self, patches: Tensor, classes: Tensor, references: Tensor, places: Tensor) -> Certificate:
+    def certify(
+        self,
+        patches: Tensor,
+        classes: Tensor,
+        references: Tensor,
+        places: Tensor,
+        levels: Levels = ASKED,
+    ) -> Certificate:
         """The certificate of n samples on references (n, K, *F) and places (n, K, F, A)."""
 
         def work(rows: slice) -> Certificate:
             found = self.outcome(patches[rows], classes[rows], references[rows], places[rows])
-            return certificate(found, self.scenario)
+            return certificate(found, self.scenario, levels)
 
         parts = self.in_chunks(work, len(patches), references.shape[1], 1)
         return Certificate(*(torch.cat([getattr(p, one.name) for p in parts]) for one in fields(Certificate)))

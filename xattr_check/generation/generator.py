@@ -10,7 +10,7 @@ from torch import Tensor
 from xattr_check.core.run import Run
 from xattr_check.core.subject import Subject
 from xattr_check.errors import UsageError
-from xattr_check.generation.certify import DRAWS, Certificate, Stage
+from xattr_check.generation.certify import ASKED, DRAWS, Certificate, Levels, Stage
 from xattr_check.generation.geometry import geometry_of
 from xattr_check.generation.plan import Plan
 from xattr_check.generation.samples import Samples
@@ -161,7 +161,14 @@ class Maker:
             own = torch.where(turned[:, :, None, None], own.flip(2), own)
         return torch.stack(references), own
 
-    def certify(self, patches: Tensor, classes: Tensor, seeds: Tensor, count: int = DRAWS) -> Certificate:
+    def certify(
+        self,
+        patches: Tensor,
+        classes: Tensor,
+        seeds: Tensor,
+        count: int = DRAWS,
+        levels: Levels = ASKED,
+    ) -> Certificate:
         """The certificate of n samples over so many draws from their seeds (n,), on the CPU."""
         if not len(patches):
             return _nothing(self.plan.scenario)
@@ -172,6 +179,7 @@ class Maker:
                 patches[rows].to(self.inputs),
                 classes[rows].to(self.device),
                 *self.draw(seeds[rows], count),
+                levels,
             )
             parts.append([getattr(found, one.name).cpu() for one in fields(Certificate)])
         return Certificate(*(torch.cat(columns) for columns in zip(*parts, strict=True)))

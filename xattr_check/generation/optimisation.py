@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from xattr_check.generation.certify import DRAWS
+from xattr_check.generation.certify import ASKED, DRAWS, SURE, Levels
 from xattr_check.generation.generator import Maker, own_places
 from xattr_check.generation.objectives import OBJECTIVES, ratios
 from xattr_check.generation.prior import PRIORS
@@ -21,9 +21,9 @@ BLOCK = 16
 DRAWS_A_STEP = 1
 # Steps of an attempt after which its sample is certified for the first time, and then again and again.
 FIRST, EVERY = 40, 20
-# What a sample passes before it is certified, on draws of its own: how many of them, and the share of every
-# bound of the certificate that it may use. Few draws are noisy already; the margin is asked on many.
-SCREENS, LAST_SCREEN = ((16, 1.0), (64, 0.85)), ((64, 1.0),)
+# What a sample passes before it is certified, on draws of its own: few, which send most away, and many, on
+# which whoever certifies it again has to find the same.
+LOOK, SCREEN = 16, 96
 # The worst running ratio to what is aimed at with which it is worth a look, and that with which an attempt
 # goes on, at half the rate, so many times.
 PROMISING, NEAR, LONGER = 4.0, 2.5, 2
@@ -255,18 +255,15 @@ class Block:
         chosen = rows.to(maker.device)
         patches, classes = self._usual()[chosen], self.classes[chosen]
 
-        def holding(index: Tensor, draws: Tensor, count: int, margin: float = 1.0) -> Tensor:
+        def holding(index: Tensor, draws: Tensor, count: int, levels: Levels = ASKED) -> Tensor:
             """Those of the samples (m,) whose certificate holds on so many draws from their seeds."""
             if not len(index):
                 return index
             where = index.to(maker.device)
-            return index[maker.certify(patches[where], classes[where], draws[index], count).within(margin)]
+            return index[maker.certify(patches[where], classes[where], draws[index], count, levels).holds]
 
-        # First with a margin, so that whoever certifies them again finds the same; what has not got that far
-        # at the end has to hold as it is. Then the certificate, on draws that have chosen nothing.
-        looking = torch.arange(len(rows))
-        for count, margin in LAST_SCREEN if self.step == self.plan.steps else SCREENS:
-            looking = holding(looking, self._seeds(f"screen {count}", rows), count, margin)
+        # The certificate is on draws that have chosen nothing.
+        looking = holding(torch.arange(len(rows)), self._seeds("look", rows), LOOK)
         looking = self._steady(looking, rows, holding)
         draws = self._seeds("certificate", rows)
         looking = holding(looking, draws, DRAWS)
@@ -283,8 +280,8 @@ class Block:
         self.active[found] = False
 
     def _steady(self, looking: Tensor, rows: Tensor, holding: Callable[..., Tensor]) -> Tensor:
-        """Those of the samples of rows (m,) whose certificate does not hang on a few draws: all."""
-        return looking
+        """Those of the samples of rows (m,) whose certificate does not hang on a few draws."""
+        return holding(looking, self._seeds("screen", rows), SCREEN, SURE)
 
     def samples(self) -> Samples:
         """Those that are certified so far."""

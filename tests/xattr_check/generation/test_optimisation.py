@@ -200,7 +200,8 @@ def test_every_draw_is_fresh(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len({seed >> 32 for seed, _ in used}) == 4
     assert {count for _, count in used} == {
         optimisation.DRAWS_A_STEP,
-        *(draws for draws, _ in optimisation.SCREENS),
+        optimisation.LOOK,
+        optimisation.SCREEN,
         DRAWS,
         1,
     }
@@ -212,9 +213,9 @@ def test_a_composite_keeps_the_certificate_itself(run: Run, monkeypatch: pytest.
     """Others are tried where it does not."""
     certify = Maker.certify
 
-    def fussy(made: Maker, patches: Tensor, classes: Tensor, seeds: Tensor, *count: int) -> Certificate:
-        found = certify(made, patches, classes, seeds, *count)
-        if count == (1,):
+    def fussy(made: Maker, patches: Tensor, classes: Tensor, seeds: Tensor, *how: Any) -> Certificate:
+        found = certify(made, patches, classes, seeds, *how)
+        if how[:1] == (1,):
             found.median[seeds % 3 > 0] = torch.inf
         return found
 
@@ -580,9 +581,9 @@ def test_only_what_is_promising_is_looked_at(
     made, looked = maker(run, toy(Filters(3)), "single"), []
     certify = Maker.certify
 
-    def noted(made: Maker, patches: Tensor, classes: Tensor, seeds: Tensor, *count: int) -> Certificate:
-        looked.append((len(patches), *count))
-        return certify(made, patches, classes, seeds, *count)
+    def noted(made: Maker, patches: Tensor, classes: Tensor, seeds: Tensor, *how: Any) -> Certificate:
+        looked.append((len(patches), *how))
+        return certify(made, patches, classes, seeds, *how)
 
     monkeypatch.setattr(Maker, "certify", noted)
     monkeypatch.setattr(optimisation, "FIRST", 1000)
@@ -592,7 +593,7 @@ def test_only_what_is_promising_is_looked_at(
     order = sorted(worst(figures, made) for figures in ends[0].values())
     monkeypatch.setattr(optimisation, "PROMISING", order[1])
     advanced(Block(made, 0), 40)
-    assert looked[0] == (2, 4)
+    assert looked[0][:2] == (2, 4)
 
 
 def test_an_attempt_keeps_to_places_of_its_own(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
