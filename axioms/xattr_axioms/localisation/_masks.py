@@ -6,11 +6,14 @@ import torch
 from torch import Tensor
 
 from xattr_check.core import Draw, Explainer, Subject, Undefined, axiom
+from xattr_check.core.layouts import Beside
 
 # Of a map's maximum: what differs by less is one level.
 LEVEL = 1e-6
 # A map is told to be coarse from so many features on that have one level, beside masks of fewer cells.
 COARSE, CELLS = 2.0, 8
+# Of the shorter side: 15 pixels at 240, as published; 2 at 32. A coarse map points next to a thin stroke.
+TOLERANCE = 1 / 16
 # Declares a check of where maps fall. Edges and a blob in the centre have to be beaten: masks of things that
 # photographs show have outlines, and are near the middle more often than not.
 localisation = partial(
@@ -78,6 +81,14 @@ def foreground(subject: Subject, draw: Draw, name: str = "mask") -> Tensor:
         row = int(draw.indices[int((~mask.any(1)).nonzero()[0])])
         raise Undefined(f"the {name} of input {row} of {subject.name!r} is empty")
     return mask
+
+
+def hits_of(subject: Subject, heat: Tensor, mask: Tensor) -> Tensor:
+    """(n,) float64: of the places with the highest heat (n, P), the share on a mask (n, P) or beside it."""
+    if isinstance(subject.layout, Beside):
+        mask = subject.layout.dilated(mask, round(min(subject.spatial) * TOLERANCE))
+    highest = heat == heat.amax(1, keepdim=True)
+    return (highest & mask).sum(1) / highest.sum(1).double()
 
 
 def share_on(amounts: Tensor, mask: Tensor) -> Tensor:

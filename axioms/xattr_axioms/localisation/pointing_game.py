@@ -2,14 +2,8 @@
 
 from typing import Literal
 
-from torch import Tensor
-
-from xattr_axioms.localisation._masks import foreground, heat, localisation
+from xattr_axioms.localisation._masks import foreground, heat, hits_of, localisation
 from xattr_check.core import Beats, Draw, Explainer, Measurement, Subject, Undefined
-from xattr_check.core.layouts import Beside
-
-# Of the shorter side: 15 pixels at 240, as published; 2 at 32. A coarse map points next to a thin stroke.
-TOLERANCE = 1 / 16
 
 
 @localisation(
@@ -34,21 +28,13 @@ def pointing_game(
     """
     mask = foreground(subject, draw)
     found, told = heat(method, subject, draw, mask)
-    hits = _hits(subject, found, mask)
+    hits = hits_of(subject, found, mask)
     if over == "target":
         return Measurement(hits, told)
     if missing := [name for name in ("other_target", "other_mask") if name not in subject.truth]:
         raise Undefined(f"over=both needs {' and '.join(missing)}, which {subject.name!r} does not offer")
     mask = foreground(subject, draw, "other_mask")
     found, beside = heat(method, subject, draw, mask, draw.truth("other_target"))
-    others = _hits(subject, found, mask)
+    others = hits_of(subject, found, mask)
     evidence = {"target": hits, "other_target": others}
     return Measurement((hits + others) / 2, told or beside, evidence)
-
-
-def _hits(subject: Subject, found: Tensor, mask: Tensor) -> Tensor:
-    """(n,) float64: of the places with the highest heat (n, P), the share on a mask (n, P) or beside it."""
-    if isinstance(subject.layout, Beside):
-        mask = subject.layout.dilated(mask, round(min(subject.spatial) * TOLERANCE))
-    highest = found == found.amax(1, keepdim=True)
-    return (highest & mask).sum(1) / highest.sum(1).double()
