@@ -24,11 +24,12 @@ SEEDS = 3
     inputs=16,
 )
 def seed_spread(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
-    """Σ |aᵢ − aⱼ|² / Σ (|aᵢ|² + |aⱼ|²) over pairs of seeds, for each input.
+    """Σ |aᵢ − aⱼ|² / Σ (|aᵢ|² + |aⱼ|²) over pairs of seeds, of maps less their own mean, for each input.
 
-    0 where the seed does not matter, 1 for maps that have nothing in common. Of a method with a parameter
-    `seed`, that is changed; of one that is declared stochastic, the global generators are. Others draw
-    nothing, and are not asked. The evidence has the mean rank correlation of two maps, (n,).
+    0 where the seed does not matter, 1 for maps that have nothing in common but their level, which a map of
+    rise mostly is. Of a method with a parameter `seed`, that is changed; of one that is declared stochastic,
+    the global generators are. Others draw nothing, and are not asked. The evidence has the mean rank
+    correlation of two maps, (n,).
     """
     by_parameter = "seed" in inspect.signature(method.method.function).parameters
     if not by_parameter and not method.method.stochastic:
@@ -42,9 +43,11 @@ def seed_spread(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
 
 
 def _maps(method: Explainer, subject: Subject, draw: Draw, seed: int, by_parameter: bool) -> Tensor:
-    """(n, P) float64 maps by a seed."""
+    """(n, P) float64 maps by a seed, each less its mean."""
     given, stream = method, seed
     if by_parameter:
         changed = method.method.with_parameters(method.name, {"seed": seed})
         given, stream = Explainer.of(changed, subject, draw.run), 0
-    return given(subject.model, draw.inputs, draw.targets, stream).double().flatten(1)
+    found = given(subject.model, draw.inputs, draw.targets, stream).double().flatten(1)
+    flat = found.amax(1, keepdim=True) == found.amin(1, keepdim=True)  # whose mean may be rounded
+    return torch.where(flat, 0.0, found - found.mean(1, keepdim=True))

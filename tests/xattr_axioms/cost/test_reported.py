@@ -44,6 +44,15 @@ def by_seed(model: nn.Module, inputs: Tensor, targets: Tensor, seed: int = 0) ->
     return ramp(model, inputs, targets) + noise
 
 
+def raised(model: nn.Module, inputs: Tensor, targets: Tensor, seed: int = 0) -> Tensor:
+    return by_seed(model, inputs, targets, seed) + 100
+
+
+def test_a_level_is_nothing_in_common(run: Run) -> None:
+    plain, level = (measured("seed_spread", method, images(), run)[0] for method in (by_seed, raised))
+    torch.testing.assert_close(level.samples, plain.samples, rtol=1e-3, atol=1e-4)
+
+
 @stochastic
 def by_chance(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     return torch.randn_like(inputs)
@@ -53,6 +62,7 @@ def test_the_spread_over_seeds_by_a_loop(run: Run) -> None:
     subject = images()
     found, draw = measured("seed_spread", by_seed, subject, run)
     maps = [by_seed(subject.model, draw.inputs, draw.targets, seed).double() for seed in range(3)]
+    maps = [one - one.mean((1, 2, 3), keepdim=True) for one in maps]
     apart = sum(float((maps[i][0] - maps[j][0]).square().sum()) for i in range(3) for j in range(i))
     size = sum(
         float(maps[i][0].square().sum() + maps[j][0].square().sum()) for i in range(3) for j in range(i)
