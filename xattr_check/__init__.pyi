@@ -1,4 +1,5 @@
 from .api import Results, parametrize_with_checks, run_battery
+from .battery.disagreement import Disagreement, disagreement
 from .battery.judge import Judge
 from .concepts.attribution import SemanticAttribution, semantic_attribution
 from .concepts.dissection import Dissection, network_dissection
@@ -35,6 +36,7 @@ __all__ = [
     "Beats",
     "ConceptError",
     "Declined",
+    "Disagreement",
     "Dissection",
     "Draw",
     "Explainer",
@@ -63,6 +65,7 @@ __all__ = [
     "claims",
     "concept_evolution",
     "contract",
+    "disagreement",
     "fixture",
     "generated",
     "load_method",

@@ -342,7 +342,7 @@ PAIRS = (
         "captum:Lime?feature_mask=2&n_samples=100",
         "captum weights its samples by the cosine of the perturbed inputs, with width 1, and fits a lasso; "
         "ours by which regions are present, with width ¼, and fits a ridge to all of them, as the last step "
-        "of the authors' code does; the paper's sparse model of K regions is neither.",
+        "of the authors' code does; the paper's sparse model of K regions is `features=K`.",
         columns=("", "n_samples=100"),
         repeated=True,
         sampled=True,

@@ -36,6 +36,10 @@ def test_shapes(subject):
     assert set(subject.siblings) == {"scene", "shuffled_labels", "spurious", "retrained"}
 
 
+def test_black_is_the_darkest_pixel(subject):
+    assert float(subject.black) == float(subject.inputs.min()) == -2
+
+
 def test_regions_are_an_8x8_grid_of_4x4_cells(subject):
     assert subject.regions.shape == (32, 32)
     assert (torch.bincount(subject.regions.flatten()) == 16).all()

@@ -67,6 +67,14 @@ def test_random_weights_on_a_folder(folder):
         assert torch.equal(subject.targets, subject.model(subject.inputs).argmax(1))
 
 
+def test_black_is_what_is_made_of_a_black_image(folder, module):
+    subject = make(SMALL, f"imagefolder:{folder}", n=2)
+    mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    torch.testing.assert_close(subject.black, (-mean / deviation)[:, None, None].expand(3, 224, 224))
+    own = make(f"{module}:prepared", f"imagefolder:{folder}", n=2)
+    assert torch.equal(own.black, torch.zeros(3, 8, 8))
+
+
 def test_the_same_seed_gives_the_same_subject(folder):
     first, again = (make(SMALL, f"imagefolder:{folder}", n=2, seed=1) for _ in range(2))
     assert first.fingerprint == again.fingerprint

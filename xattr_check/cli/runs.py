@@ -12,7 +12,7 @@ from xattr_check.config.xattr_yaml import of_folder
 from xattr_check.errors import UsageError
 from xattr_check.history import saved as history
 from xattr_check.history.saved import SavedRun
-from xattr_check.report import standing
+from xattr_check.report import alike, standing
 from xattr_check.report.looks import LOOKS, excuse
 from xattr_check.report.table import summary
 from xattr_check.storage.files import check_writable, write_bytes
@@ -170,7 +170,7 @@ def _leaderboard(arguments: argparse.Namespace) -> int:
     verdicts = list(run.verdicts.values())
     subjects = sorted({verdict.subject for verdict in verdicts})
     print(f"\n{run} on {', '.join(subjects)}, the fewest failures first")
-    for line, _ in standing.render_lines(verdicts):
+    for line, _ in (*standing.render_lines(verdicts), *alike.render_lines(verdicts)):
         print(line)
     if arguments.html is not None:
         from xattr_check.report import page as report

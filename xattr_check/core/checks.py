@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import torch
 from torch import Tensor
@@ -152,15 +152,18 @@ class Axiom:
         Raises UsageError for a parameter or a value that there is not.
         """
         options = self.options
-        for name, value in parameters.items():
+        for name in parameters:
             if name not in options:
                 known = ", ".join(options) or "none"
                 problem = f"no parameter {name!r}, it has {known}"
                 raise UsageError(problem, option="check", value=self.name)
-            _check_value(self.name, options[name], value)
-        given = {name: parameters[name] for name in options if name in parameters}
-        told = "&".join(f"{name}={value}" for name, value in given.items())
-        return replace(self, name=f"{self.name}?{told}", parameters=given)
+        given = {
+            name: _value_of(self.name, options[name], parameters[name])
+            for name in options
+            if name in parameters
+        }
+        spec = "&".join(f"{name}={told(value)}" for name, value in given.items())
+        return replace(self, name=f"{self.name}?{spec}", parameters=given)
 
     def value(self, samples: Tensor) -> float:
         """The statistic over the rows of samples."""
@@ -219,9 +222,17 @@ class Axiom:
         return self.statistic != "max"
 
 
-def _check_value(check: str, option: inspect.Parameter, value: Any) -> None:
-    """Raise UsageError where a value is none of those that a parameter names, or not of its kind."""
+def _value_of(check: str, option: inspect.Parameter, value: Any) -> Any:
+    """The value of a parameter; several whole numbers are joined by `+`, as in `10+50+90`.
+
+    Raises UsageError where it is none of those that a parameter names, or not of its kind.
+    """
     wrong = partial(UsageError, option="check", value=check, came=repr(value))
+    if get_origin(option.annotation) is tuple:
+        words = value if isinstance(value, tuple) else str(value).split("+")
+        if not words or not all(str(word).isdecimal() and int(word) for word in words):
+            raise wrong(expected=f"{option.name} to be whole numbers above 0, joined by +")
+        return tuple(map(int, words))
     allowed = get_args(option.annotation)
     if allowed and value not in allowed:
         choice = ", ".join(map(str, allowed))
@@ -230,6 +241,12 @@ def _check_value(check: str, option: inspect.Parameter, value: Any) -> None:
     if kinds and (not isinstance(value, kinds) or isinstance(value, bool) or not value > 0):
         wanted = "a whole number" if option.annotation is int else "a number"
         raise wrong(expected=f"{option.name} to be {wanted} above 0")
+    return value
+
+
+def told(value: Any) -> str:
+    """A value as a spec has it."""
+    return "+".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def brings(on: Derive) -> frozenset[str]:

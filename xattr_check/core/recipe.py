@@ -8,7 +8,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from xattr_check.errors import SubjectError
 from xattr_check.storage.digest import digest, digest_model
 
 Pool = Callable[[], Mapping[str, Tensor]]
@@ -19,8 +18,8 @@ class Recipe:
     """What networks are trained on, and how.
 
     network: () -> an untrained network that returns what the subject's model does, its weights from torch's
-        global generator; without BatchNorm, whose statistics would tie a network to its batches. So
-        retraining as it was published with a ResNet cannot be repeated to the letter.
+        global generator. What BatchNorm normalises by are the statistics of a batch while it is trained, and
+        the running ones of the training when it is judged.
     pool: () -> `inputs` (M, *F) and `targets` (M,), like the subject's own and none of them; what else there
         is becomes truth of the pool, such as `mask` (M, 1, H, W) bool. Made when a check asks for it.
     epochs, batch: how often the pool is gone through, and in batches of how many.
@@ -42,17 +41,10 @@ class Recipe:
     shift: int = 0
 
     def untrained(self, seed: int) -> nn.Module:
-        """The network that a seed begins with. Raises SubjectError where it cannot be trained here."""
+        """The network that a seed begins with."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = self.network()
-        if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules()):
-            raise SubjectError(
-                option="the recipe's network",
-                expected="none with BatchNorm, whose statistics would tie a network to its batches",
-                hint="use torch.nn.GroupNorm, or no normalisation",
-            )
-        return network
+            return self.network()
 
     def optimize(self, parameters: list[Tensor], steps: int) -> "Descent":
         """What takes so many steps on parameters."""

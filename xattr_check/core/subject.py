@@ -53,7 +53,7 @@ class Resolved(Generic[T]):
 # What is true of features, by its name in `truth`.
 MASKS = frozenset({"mask", "other_mask", "dummy", "symmetric"})
 # The first words of what a subject may be given beside its model, inputs and targets.
-GIVEN = MASKS | {"other_target", "background", "scene", "sibling", "recipe", "reference"}
+GIVEN = MASKS | {"other_target", "background", "black", "scene", "sibling", "recipe", "reference"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +81,8 @@ class Subject:
     concepts: where each of some concepts is, by its name: (N, *spatial) or (N, *map_shape) bool, with which
         units of the model can be named. What stands before a slash is its kind, as in `digit/3`. No check
         reads them.
+    black: what a black image is as the model is given it, a number or what broadcasts to an input, as
+        (C, 1, 1); None where that is not known.
     valid: (N, T) bool, which tokens are no padding; None where all are words.
     reference: (n, generator) -> (n, *F), what absence looks like; drawn anew at every call.
     regions: (*spatial) int64, the group of each feature, or None.
@@ -120,6 +122,7 @@ class Subject:
     padding: int | None = None
     names: Sequence[str] = ()
     concepts: Mapping[str, Tensor] = field(default_factory=dict)
+    black: float | Tensor | None = None
     valid: Tensor | None = field(init=False, repr=False, default=None)
     examination: Examination = field(init=False, repr=False)
 
@@ -143,6 +146,7 @@ class Subject:
             row = int((~torch.isfinite(self.inputs)).flatten(1).any(1).nonzero()[0])
             raise wrong("finite inputs", f"NaN or infinite values, first in row {row}")
         self._expect_names()
+        self._expect_black()
         for key, value in self.truth.items():
             if len(value) != len(self.inputs):
                 raise wrong(f"truth {key!r} with {len(self.inputs)} rows", str(len(value)))
@@ -192,6 +196,21 @@ class Subject:
                 raise self._mistake(f"names of all ids up to {most}, by id", f"{len(self.names)}")
         elif len(self.names) != (count := math.prod(self.spatial)):
             raise self._mistake(f"{count} names, one for each feature", str(len(self.names)))
+
+    def _expect_black(self) -> None:
+        """Raise SubjectError where black is given of what are no images, or is none."""
+        if self.black is None:
+            return
+        if not self.is_image:
+            raise self._mistake("black where inputs are images (N, C, H, W)", f"{self.layout.name}")
+        value = torch.as_tensor(self.black)
+        try:
+            fitting = value.expand_as(self.inputs[0]).shape == self.inputs.shape[1:]
+        except RuntimeError:
+            fitting = False
+        if not fitting or not bool(torch.isfinite(value).all()):
+            came = _shape_of(value) if value.ndim else str(self.black)
+            raise self._mistake("black to be a finite number, or what broadcasts to an input", came)
 
     def _kind_of_output(self) -> type[Output] | None:
         """What the outputs are said to mean, None where nothing is said. Raises SubjectError."""
@@ -373,6 +392,7 @@ class Subject:
         names |= {self.layout.name, self.output.name, *self.output.offers}
         names |= {"neighbours"} if isinstance(self.layout, Beside) else set()
         names |= {"reference"} if self.reference is not None else set()
+        names |= {"black"} if self.black is not None else set()
         names |= {"recipe"} if self.recipe is not None else set()
         names |= {"regions"} if self.regions is not None else set()
         names |= {"causal"} if self.causal else set()
@@ -392,6 +412,8 @@ class Subject:
         absent = "" if self.reference is None else self.reference(2, torch.Generator().manual_seed(0))
         meant = [self.layout.name, self.output.name]
         parts = [self.inputs, self.targets, dict(self.truth), siblings, regions, absent, meant]
+        if self.black is not None:
+            parts.append(torch.as_tensor(self.black).to(self.inputs).expand_as(self.inputs[0]))
         if self.context:
             parts += [dict(self.context), self.absence, self.padding]
         return digest(*parts)
@@ -460,6 +482,7 @@ class Subject:
             siblings={key: self._copy_to(value, device) for key, value in self.siblings.items()},
             context={key: value.to(device) for key, value in self.context.items()},
             concepts={key: value.to(device) for key, value in self.concepts.items()},
+            black=self.black.to(device) if isinstance(self.black, Tensor) else self.black,
             output=self.output.to(device),
         )
 

@@ -76,8 +76,8 @@ class Networks:
 
     subject: their inputs are laid out as its own, and their outputs read and meant; None for classes.
     seeds: (R,) what each begins with; equal seeds are equal networks.
-    On a GPU they are one computation over stacked parameters; on a CPU, where that is slower, they take
-    turns within each step.
+    On a GPU they are one computation over stacked parameters and buffers; on a CPU, where that is slower,
+    they take turns within each step. Each has statistics of its own where it has BatchNorm.
     """
 
     def __init__(
@@ -90,23 +90,28 @@ class Networks:
         if subject is not None:
             networks = [read_like(network, subject.model) for network in networks]
         self.skeleton = networks[0]
-        self.parameters, _ = stack_module_state(networks)
+        self.parameters, self.buffers = stack_module_state(networks)
         self.device = device
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Logits (R, B, K) of inputs (R, B, *F), a row of them for each network."""
         if self.device.type != "cpu":
-            return vmap(self._logits, randomness="different")(self.parameters, inputs)
+            return vmap(self._logits, randomness="different")(self.parameters, self.buffers, inputs)
         taken = {name: stacked.unbind(0) for name, stacked in self.parameters.items()}
         return torch.stack(
             [
-                self._logits({name: rows[r] for name, rows in taken.items()}, _lay_out(own))
+                self._logits(
+                    {name: rows[r] for name, rows in taken.items()},
+                    {name: stacked[r] for name, stacked in self.buffers.items()},
+                    _lay_out(own),
+                )
                 for r, own in enumerate(inputs)
             ]
         )
 
-    def _logits(self, parameters: dict[str, Tensor], inputs: Tensor) -> Tensor:
-        logits: Tensor = functional_call(self.skeleton, parameters, (inputs,))
+    def _logits(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        """Logits (B, K) of one network, whose buffers move while it is trained."""
+        logits: Tensor = functional_call(self.skeleton, (parameters, buffers), (inputs,))
         return logits
 
     def train(self, versions: Versions, targets: Tensor, order: int) -> None:
@@ -117,7 +122,7 @@ class Networks:
         self.skeleton.train()
         with preserved_generators(derive_seed("dropout", order)):
             for _ in range(recipe.epochs):
-                for rows in torch.randperm(len(targets), generator=generator).split(recipe.batch):
+                for rows in _batches(torch.randperm(len(targets), generator=generator), recipe.batch):
                     seen = _rolled(versions(rows.to(self.device)), self.layout, recipe.shift, generator)
                     wanted = targets[rows.to(self.device)].expand(len(seen), -1)
                     # The sum over networks: none of them is in another one's gradient.
@@ -135,6 +140,14 @@ class Networks:
         """(R, n) bool of outputs (R, n, K)."""
         wanted = targets.expand(len(outputs), -1)
         return self.output.correct(outputs.flatten(0, 1), wanted.flatten()).reshape(wanted.shape)
+
+
+def _batches(order: Tensor, size: int) -> list[Tensor]:
+    """An order (M,) in batches; one that is left over goes with those before it, since it has no variance."""
+    parts = list(order.split(size))
+    if len(parts) > 1 and size > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
 
 
 def _rolled(seen: Tensor, layout: Layout | None, shift: int, generator: torch.Generator) -> Tensor:

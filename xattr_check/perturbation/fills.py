@@ -14,7 +14,7 @@ from xattr_check.perturbation.impute import imputed
 from xattr_check.perturbation.outputs import Absent
 
 # What is the same whatever else is removed, and what is not.
-Fixed = Literal["mean", "zero", "blur", "noise", "reference"]
+Fixed = Literal["mean", "zero", "black", "blur", "noise", "reference"]
 Fill = Literal[Fixed, "imputed"]
 # Noise on imputed pixels, over the deviation of the data, so that it does not tell where pixels were removed.
 IMPUTED_NOISE = 0.1
@@ -45,20 +45,22 @@ def fixed(fill: Fixed, subject: Subject, draw: Draw) -> Tensor:
     """(n, *F), what stands for the removed features of a draw's inputs.
 
     fill: `mean`, the data's, by channel or by column; `zero`, which for normalised images is about the mean
-        again and not black; `blur`, the input under a Gaussian an eighth of its smallest side wide, the mean
-        where features have no neighbours, as columns; `noise`, normal, with the data's mean and deviation;
-        `reference`, drawn from the subject's own, black among them where that is black. Of tokens, the id
-        that stands for no word is in place of the mean and the blur, and `noise` is other words at random.
+        again; `black`, what a black image is then, as the subject knows; `blur`, the input under a Gaussian
+        an eighth of its smallest side wide, the mean where features have no neighbours, as columns; `noise`,
+        normal, with the data's mean and deviation; `reference`, drawn from the subject's own. Of tokens, the
+        id that stands for no word is in place of the mean and the blur, and `noise` is other words at random.
         Padding stays what it is.
 
-    Raises Undefined for `reference` where the subject has none.
+    Raises Undefined for `reference` and `black` where the subject has none.
     """
     inputs = draw.inputs
     if fill == "zero":
         return subject.where_valid(torch.zeros_like(inputs), inputs, draw.indices)
-    if fill == "reference":
-        if subject.reference is None:
-            raise Undefined(f"needs reference, which subject {subject.name!r} does not offer")
+    if fill in ("reference", "black") and fill not in subject.offers:
+        raise Undefined(f"needs {fill}, which subject {subject.name!r} does not offer")
+    if subject.black is not None and fill == "black":
+        return torch.as_tensor(subject.black).to(inputs).expand_as(inputs)
+    if subject.reference is not None and fill == "reference":
         found = subject.reference(len(inputs), draw.generator("fill")).to(inputs)
         return subject.where_valid(found, inputs, draw.indices)
     if fill == "blur" and isinstance(subject.layout, Beside):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from xattr_check.core import registry
-from xattr_check.core.checks import FAMILIES, Axiom
+from xattr_check.core.checks import FAMILIES, Axiom, told
 from xattr_check.core.method import Method
 from xattr_check.core.registry import SubjectFactory
 from xattr_check.report.declared import Entry, section_of_check, section_of_method, section_of_subject
@@ -78,7 +78,11 @@ def _parameters(function: Any, skipped: int) -> dict[str, Any]:
     found = list(inspect.signature(function).parameters.values())[skipped:]
     empty = inspect.Parameter.empty
     return {
-        one.name: None if one.default is empty else one.default
+        one.name: told(one.default)
+        if isinstance(one.default, tuple)
+        else one.default
+        if one.default is not empty
+        else None
         for one in found
         if one.kind is not one.VAR_KEYWORD and one.name != "subject"
     }

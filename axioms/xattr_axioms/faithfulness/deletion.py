@@ -30,7 +30,7 @@ def deletion(
     """Area under the target's probability while features are replaced by the data's mean, for each input.
 
     Not by black, as in [zhang2021]: `fill=zero` is zero as the model is given it, which for normalised images
-    is about the mean again. Black is to be had as `fill=reference`, of a subject whose reference is black.
+    is about the mean again. Black is to be had as `fill=black`, of a subject that knows what it is.
     """
     places = shares(subject, by, steps)
     return measure_area(method, subject, draw, places, "removed", fill=fill, by=by)

@@ -34,8 +34,8 @@ def top_bottom_masking(
 ) -> Measurement:
     """The target's probability without the lowest fifth less that without the highest, for each input.
 
-    What is masked becomes the data's mean; `fill=zero` is about the same, and not black, where images are
-    normalised. `by=regions` masks a fifth of the regions, as the source does.
+    What is masked becomes the data's mean; `fill=zero` is about the same, and not `fill=black`, where images
+    are normalised. `by=regions` masks a fifth of the regions, as the source does.
     """
     kept = [(0.0, 1.0), (share, 1.0), (0.0, 1 - share)]
     whole, top, bottom = ranked_outputs(method, subject, draw, kept, fill=fill, by=by).unbind(1)

@@ -3,6 +3,7 @@
 import torch
 
 from xattr_axioms.generated._patches import amounts, feature_masks, overlap, pictures, shares_of, zeros_told
+from xattr_axioms.localisation._masks import hits_of
 from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, axiom
 from xattr_check.generation.subjects import generated
 
@@ -26,7 +27,8 @@ def class_sensitivity_double(method: Explainer, subject: Subject, draw: Draw) ->
     Both maps first get the same total over the two features: one map under two scales is the same for both
     classes, and comes to 1. So does a map that is zero on both features, or has all on the other class's. The
     evidence has Eq. 9 pixel by pixel on |S|, as published, of maps as they are, and of maps with the same
-    total. It is not judged: of the pixels of a feature nothing is certified.
+    total, and the pointing game over both targets: the share of the two maps that have their maximum on
+    the feature of their class, (n,). It is not judged: of the pixels of a feature nothing is certified.
     """
     other = draw.truth("other_target")
     scores_a, scores_b = (
@@ -40,6 +42,12 @@ def class_sensitivity_double(method: Explainer, subject: Subject, draw: Draw) ->
     evidence = pictures(subject, draw, scores_a, scores_b) | {
         "published_overlap": overlap(*pixels),
         "pixel_overlap": overlap(*map(shares_of, pixels)),
+        "pointing_game": torch.stack(
+            [
+                hits_of(subject, scores.clamp_min(0), masks[:, place])
+                for place, scores in enumerate((scores_a, scores_b))
+            ]
+        ).mean(0),
     }
     found = torch.where(zero, 1.0, overlap(*map(shares_of, whole)))
     return Measurement(found, zeros_told(zero, "counted as 1"), evidence)

@@ -6,11 +6,14 @@ import torch
 from torch import Tensor
 
 from xattr_check.core import Draw, Explainer, Subject, Undefined, axiom
+from xattr_check.core.layouts import Beside
 
 # Of a map's maximum: what differs by less is one level.
 LEVEL = 1e-6
 # A map is told to be coarse from so many features on that have one level, beside masks of fewer cells.
 COARSE, CELLS = 2.0, 8
+# Of the shorter side: 15 pixels at 240, as published; 2 at 32. A coarse map points next to a thin stroke.
+TOLERANCE = 1 / 16
 # Declares a check of where maps fall. Edges and a blob in the centre have to be beaten: masks of things that
 # photographs show have outlines, and are near the middle more often than not.
 localisation = partial(
@@ -23,7 +26,13 @@ localisation = partial(
 )
 
 
-def heat(method: Explainer, subject: Subject, draw: Draw, mask: Tensor | None = None) -> tuple[Tensor, str]:
+def heat(
+    method: Explainer,
+    subject: Subject,
+    draw: Draw,
+    mask: Tensor | None = None,
+    targets: Tensor | None = None,
+) -> tuple[Tensor, str]:
     """(n, P) float64, the evidence for the target on each feature: what is positive of the scores.
 
     A map without any says as much as one that is the same everywhere, and counts as that; the finding tells.
@@ -32,8 +41,9 @@ def heat(method: Explainer, subject: Subject, draw: Draw, mask: Tensor | None = 
         that the negative of a map, or the map of another target, has for this one lies at the same place as
         all that it has against it. A map that speaks against the target there in all counts as the same
         everywhere too.
+    targets: (n,) int64 others than those of the draw.
     """
-    scores = method.scores(subject.model, draw.inputs, draw.targets)
+    scores = method.scores(subject.model, draw.inputs, draw.targets if targets is None else targets)
     empty = ~(scores > 0).any(1)
     against = torch.zeros_like(empty) if mask is None else ((scores * mask).sum(1) < 0) & ~empty
     counts = {"no evidence for the target in {} maps": empty, "evidence against it on {} masks": against}
@@ -64,13 +74,21 @@ def beside_mask(told: str, heat: Tensor, mask: Tensor) -> str:
     return f"{told}; {coarse}" if told else coarse
 
 
-def foreground(subject: Subject, draw: Draw) -> Tensor:
-    """(n, P) bool: what makes the target. Raises Undefined where that is nothing."""
-    mask = draw.truth("mask").flatten(1)
+def foreground(subject: Subject, draw: Draw, name: str = "mask") -> Tensor:
+    """(n, P) bool: what makes the target, or has another name. Raises Undefined where that is nothing."""
+    mask = draw.truth(name).flatten(1)
     if bool((~mask.any(1)).any()):
         row = int(draw.indices[int((~mask.any(1)).nonzero()[0])])
-        raise Undefined(f"the mask of input {row} of {subject.name!r} is empty")
+        raise Undefined(f"the {name} of input {row} of {subject.name!r} is empty")
     return mask
+
+
+def hits_of(subject: Subject, heat: Tensor, mask: Tensor) -> Tensor:
+    """(n,) float64: of the places with the highest heat (n, P), the share on a mask (n, P) or beside it."""
+    if isinstance(subject.layout, Beside):
+        mask = subject.layout.dilated(mask, round(min(subject.spatial) * TOLERANCE))
+    highest = heat == heat.amax(1, keepdim=True)
+    return (highest & mask).sum(1) / highest.sum(1).double()
 
 
 def share_on(amounts: Tensor, mask: Tensor) -> Tensor:

@@ -1,11 +1,9 @@
 """The pointing game."""
 
-from xattr_axioms.localisation._masks import foreground, heat, localisation
-from xattr_check.core import Beats, Draw, Explainer, Measurement, Subject
-from xattr_check.core.layouts import Beside
+from typing import Literal
 
-# Of the shorter side: 15 pixels at 240, as published; 2 at 32. A coarse map points next to a thin stroke.
-TOLERANCE = 1 / 16
+from xattr_axioms.localisation._masks import foreground, heat, hits_of, localisation
+from xattr_check.core import Beats, Draw, Explainer, Measurement, Subject, Undefined
 
 
 @localisation(
@@ -18,14 +16,25 @@ TOLERANCE = 1 / 16
     cost="standard",
     reads="of the maps have their maximum on the mask, or within a sixteenth of the side of it",
 )
-def pointing_game(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
+def pointing_game(
+    method: Explainer, subject: Subject, draw: Draw, *, over: Literal["target", "both"] = "target"
+) -> Measurement:
     """Whether the maximum of the map hits the mask, 0 or 1; the share that does, where several places tie.
 
     A map whose sum over the mask is against the target counts as the same everywhere.
+
+    over: `both` for the mean of the map of the target on its mask and of that of the other target, which is
+        on the input too, on what makes that; for subjects that have `other_target` and `other_mask`.
     """
     mask = foreground(subject, draw)
     found, told = heat(method, subject, draw, mask)
-    if isinstance(subject.layout, Beside):
-        mask = subject.layout.dilated(mask, round(min(subject.spatial) * TOLERANCE))
-    highest = found == found.amax(1, keepdim=True)
-    return Measurement((highest & mask).sum(1) / highest.sum(1), told)
+    hits = hits_of(subject, found, mask)
+    if over == "target":
+        return Measurement(hits, told)
+    if missing := [name for name in ("other_target", "other_mask") if name not in subject.truth]:
+        raise Undefined(f"over=both needs {' and '.join(missing)}, which {subject.name!r} does not offer")
+    mask = foreground(subject, draw, "other_mask")
+    found, beside = heat(method, subject, draw, mask, draw.truth("other_target"))
+    others = hits_of(subject, found, mask)
+    evidence = {"target": hits, "other_target": others}
+    return Measurement((hits + others) / 2, told or beside, evidence)

@@ -1,5 +1,7 @@
 """Accuracy of networks trained on what a method's ranking leaves of the inputs."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -12,7 +14,7 @@ from xattr_check.perturbation.outputs import descending_ranks
 from xattr_check.statistics.shares import share_interval
 from xattr_check.storage.digest import derive_seed, digest
 
-# Of the features, in [hooker2019].
+# Of the regions, in [hooker2019].
 PERCENTAGES = (10, 30, 50, 70, 90)
 # Of the way from chance to 1: so far a network has to come on whole inputs, or there is nothing to lose.
 LEAST_SKILL = 0.5
@@ -25,8 +27,15 @@ LARGEST_LEAK, LARGEST_PART = 0.1, 2 / 3
 LEAK_ERROR_RATE = 0.05
 
 
-def select_features(scores: Tensor, regions: Tensor, generator: torch.Generator, *, best: bool) -> Tensor:
-    """(5, N, P) bool: the features of N inputs that are left at each of PERCENTAGES.
+def select_features(
+    scores: Tensor,
+    regions: Tensor,
+    generator: torch.Generator,
+    percentages: Sequence[int] = PERCENTAGES,
+    *,
+    best: bool,
+) -> Tensor:
+    """(R, N, P) bool: the features of N inputs that are left at each of R percentages.
 
     scores: (N, P); regions: (P,); they are ranked by the mean score of their region, ties at random.
     best: whether the so many per cent with the highest scores are kept, or removed.
@@ -35,54 +44,58 @@ def select_features(scores: Tensor, regions: Tensor, generator: torch.Generator,
     members = torch.zeros(count, len(regions), dtype=torch.float64, device=scores.device)
     members[regions, torch.arange(len(regions), device=scores.device)] = 1
     ranks = descending_ranks(scores @ (members / members.sum(1, keepdim=True)).T, generator)[:, regions]
-    cuts = torch.tensor([round(count * share / 100) for share in PERCENTAGES], device=ranks.device)
+    cuts = torch.tensor([round(count * share / 100) for share in percentages], device=ranks.device)
     above = ranks < cuts[:, None, None]
     return above if best else ~above
 
 
-def retrained(method: Explainer, subject: Subject, draw: Draw, *, best: bool) -> Measurement:
-    """Share of PERCENTAGES at which an input is still recognised, for each input of the draw.
+def retrained(
+    method: Explainer, subject: Subject, draw: Draw, percentages: tuple[int, ...], *, best: bool
+) -> Measurement:
+    """Share of the percentages at which an input is still recognised, for each input of the draw.
 
     A network for each percentage is trained from scratch on the recipe's pool, where the regions ranked
     highest are all that is kept of each image (best), or what is replaced by the mean. So are the inputs.
     """
+    if max(percentages) > 100:
+        raise Undefined(f"expected percentages of 100 at most, came {max(percentages)}")
     if not isinstance(subject, Retrainable):
         raise Undefined("needs a pool to train networks on")
     pool, regions = subject.pool, Units.of(subject, "regions").index.flatten()
     whole = _accuracy_on_whole_inputs(subject, draw)
     explainer = Explainer.of(method.method, pool, draw.run)
     keep = [
-        select_features(scores, regions, draw.generator("ties"), best=best)
+        select_features(scores, regions, draw.generator("ties"), percentages, best=best)
         for scores in (
             explainer.scores(pool.model, pool.inputs, pool.targets),
             method.scores(subject.model, draw.inputs, draw.targets),
         )
     ]
-    draw.run.progress(f"training {len(PERCENTAGES)} networks on what {method.name} leaves of the inputs")
+    draw.run.progress(f"training {len(percentages)} networks on what {method.name} leaves of the inputs")
     fill = mean_fill(subject, draw.inputs[:1])[0]
     left = [
         _fill(one, fill, _masks(subject.pool.layout, kept_of))
         for one, kept_of in zip((pool.inputs, draw.inputs), keep, strict=True)
     ]
-    correct = _correct(subject, left, draw.targets, len(PERCENTAGES), draw.seed)
+    correct = _correct(subject, left, draw.targets, len(percentages), draw.seed)
     accuracy = correct.double().mean(1)
     evidence = {
-        "percentage": torch.tensor(PERCENTAGES),
+        "percentage": torch.tensor(percentages),
         "accuracy": accuracy,
         "accuracy_on_whole_inputs": whole,
     }
-    shares = ", ".join(map(str, PERCENTAGES))
+    shares = ", ".join(map(str, percentages))
     finding = f"accuracy {_said(accuracy)} at {shares} %, {float(whole):.2f} on whole inputs"
     uninformative = ""
     if method.method.control is None:
-        known = _known_from_the_fill(method, subject, draw, keep)
+        known = _known_from_the_fill(method, subject, draw, keep, percentages)
         leak = known.double().mean(1)
         evidence["accuracy_from_the_fill_alone"] = leak
         finding += f", {_said(leak)} from the place of the fill alone"
         # What is kept may be recognised by its pattern; what is removed leaves a pattern that can only harm.
-        uninformative = _leaks(known, accuracy, _chance(subject)) if best else ""
+        uninformative = _leaks(known, accuracy, _chance(subject), percentages) if best else ""
     rows = {"": correct.double().T}
-    lines = Lines("per cent kept" if best else "per cent removed", "accuracy", PERCENTAGES, rows)
+    lines = Lines("per cent kept" if best else "per cent removed", "accuracy", percentages, rows)
     return Measurement(correct.double().mean(0), finding, evidence, lines, uninformative=uninformative)
 
 
@@ -115,15 +128,15 @@ def _chance(subject: Subject) -> float:
     return float(subject.targets.bincount().max()) / len(subject.targets)
 
 
-def _leaks(known: Tensor, accuracy: Tensor, chance: float) -> str:
+def _leaks(known: Tensor, accuracy: Tensor, chance: float, percentages: Sequence[int] = PERCENTAGES) -> str:
     """Why what is kept says nothing, or an empty string: its pattern alone gives the target away.
 
-    known: (5, n) bool, inputs that are recognised by the pattern alone. accuracy: (5,) from what is kept.
+    known: (R, n) bool, inputs that are recognised by the pattern alone. accuracy: (R,) from what is kept.
     """
     limit = chance + LARGEST_LEAK * (1 - chance)
     leaks = {
         percentage: float(rows.mean())
-        for percentage, rows, kept in zip(PERCENTAGES, known.double().cpu(), accuracy.tolist(), strict=True)
+        for percentage, rows, kept in zip(percentages, known.double().cpu(), accuracy.tolist(), strict=True)
         if share_interval(rows, LEAK_ERROR_RATE).low > limit
         and float(rows.mean()) - chance > LARGEST_PART * (kept - chance)
     }
@@ -136,21 +149,23 @@ def _leaks(known: Tensor, accuracy: Tensor, chance: float) -> str:
     )
 
 
-def _known_from_the_fill(method: Explainer, subject: Retrainable, draw: Draw, keep: list[Tensor]) -> Tensor:
-    """(5, n) bool: inputs named by networks that see where the fill is and nothing else, once in a run.
+def _known_from_the_fill(
+    method: Explainer, subject: Retrainable, draw: Draw, keep: list[Tensor], percentages: tuple[int, ...]
+) -> Tensor:
+    """(R, n) bool: inputs named by networks that see where the fill is and nothing else, once in a run.
 
     Whether the best features are kept or removed: one is the other's negative.
     """
 
     def compute() -> Tensor:
-        draw.run.progress(f"training {len(PERCENTAGES)} networks on the place of the fill alone")
+        draw.run.progress(f"training {len(percentages)} networks on the place of the fill alone")
         places = [
             _places(one, _masks(subject.pool.layout, kept_of))
             for one, kept_of in zip((subject.pool.inputs, draw.inputs), keep, strict=True)
         ]
-        return _correct(subject, places, draw.targets, len(PERCENTAGES), draw.seed)
+        return _correct(subject, places, draw.targets, len(percentages), draw.seed)
 
-    found: Tensor = draw.run.once(digest("leakage", id(method), subject.fingerprint), compute)
+    found: Tensor = draw.run.once(digest("leakage", id(method), subject.fingerprint, percentages), compute)
     return found
 
 

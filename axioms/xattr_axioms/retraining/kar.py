@@ -1,6 +1,6 @@
 """Keep and retrain."""
 
-from xattr_axioms.retraining._retraining import retrained
+from xattr_axioms.retraining._retraining import PERCENTAGES, retrained
 from xattr_check.core import Beats, Draw, Explainer, Measurement, Subject, axiom
 from xattr_check.networks.retrain import retrainable
 
@@ -25,11 +25,15 @@ from xattr_check.networks.retrain import retrainable
     cost="standard",
     inputs=100,
 )
-def kar(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
+def kar(
+    method: Explainer, subject: Subject, draw: Draw, *, percentages: tuple[int, ...] = PERCENTAGES
+) -> Measurement:
     """Share of the networks that recognise an input, one for each percentage kept, for each input.
 
     Regions are ranked by their mean signed attribution, so that evidence against the target comes last, and
     by the mean magnitude where the method is a sensitivity. Experiments that rank integrated gradients and
     their kin by magnitude judge another ranking: that of the method declared `@xattr_check.sensitivity`.
+
+    percentages: of the regions, how many are kept: `kar?percentages=30+60+90` trains three networks.
     """
-    return retrained(method, subject, draw, best=True)
+    return retrained(method, subject, draw, percentages, best=True)

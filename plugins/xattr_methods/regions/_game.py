@@ -11,7 +11,8 @@ from xattr_check.core.subject import Subject
 from xattr_check.perturbation.named_regions import regions_by_name
 from xattr_check.perturbation.outputs import Quantity
 from xattr_check.perturbation.regions import SemanticMap
-from xattr_methods._arguments import expect_output, in_the_name_of, laid_out, like_inputs
+from xattr_methods._arguments import expect_output, in_the_name_of, laid_out
+from xattr_methods.regions._background import Background, averaged, fills_of
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Game:
     """Regions of features as players, and the target's output where only some of them are present.
 
     regions: those of each input, or one set of them for all.
-    fill: (N, *F), what stands where a feature is absent.
+    fills: what stands where a feature is absent, each (N, *F); outputs are the mean over them.
     layout: of the inputs. explained: what the model's outputs mean.
     """
 
@@ -27,7 +28,7 @@ class Game:
     inputs: Tensor
     targets: Tensor
     regions: SemanticMap
-    fill: Tensor
+    fills: list[Tensor]
     output: Quantity
     memory: int
     layout: Layout
@@ -48,13 +49,18 @@ class Game:
         layout: Layout | str | None = None,
         explained: Output | str | None = None,
         subject: Subject | None = None,
+        *,
+        background: Background | None = None,
+        backgrounds: int = 1,
+        seed: int = 0,
     ) -> "Game":
         """The game that a method's parameters ask for.
 
         regions: a name as `regions_by_name` takes it, or int64 ids of any value, (*spatial), (1, *spatial)
             or (N, *spatial).
         cells: None for as many as the layout has by default.
-        subject: whose the inputs are, for regions that are its own.
+        subject: whose the inputs are, for regions and a background that are its own.
+        background, backgrounds, seed: in place of the baseline, as `fills_of` takes them.
 
         Raises ValueError in the name of the method.
         """
@@ -72,8 +78,8 @@ class Game:
         else:
             with in_the_name_of(name):
                 found = regions_by_name(regions, inputs, axes, cells, subject)
-        fill = like_inputs(name, inputs, baseline=baseline)
-        return cls(model, inputs, targets, found, fill, output, memory, axes, output_of(explained))
+        fills = fills_of(name, inputs, baseline, background, backgrounds, seed, subject)
+        return cls(model, inputs, targets, found, fills, output, memory, axes, output_of(explained))
 
     @property
     def count(self) -> int:
@@ -93,9 +99,12 @@ class Game:
             region: 0 for absent, 1 for present, 2 for twice its difference from what is there in its absence.
         """
         distinct, place = coalitions.to(self.inputs.device).unique(dim=0, return_inverse=True)
-        found = self.regions.outputs(
-            self.model, self.inputs, self.targets, self.fill, distinct, output=self.output,
-            memory=self.memory, layout=self.layout, explained=self.explained,
+        found = averaged(
+            self.fills,
+            lambda fill: self.regions.outputs(
+                self.model, self.inputs, self.targets, fill, distinct, output=self.output,
+                memory=self.memory, layout=self.layout, explained=self.explained,
+            ),
         )  # fmt: skip
         return found[:, place]
 

@@ -12,6 +12,7 @@ from xattr_check.core.subject import Subject
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Quantity
 from xattr_methods._arguments import expect_at_least
+from xattr_methods.regions._background import Background
 from xattr_methods.regions._game import Game
 
 
@@ -65,6 +66,8 @@ def kernel_shap(
     cells: int | None = None,
     samples: int = 2048,
     baseline: float | Tensor = 0.0,
+    background: Background | None = None,
+    backgrounds: int = 16,
     output: Quantity = "logit",
     seed: int = 0,
     memory: int = MEMORY,
@@ -86,6 +89,8 @@ def kernel_shap(
         there are, the values are exact; else a draw's bias is of the order of 1 / samples, and complementary
         pairs cancel much of its noise [covert2021].
     baseline: what stands for an absent region, a number or broadcastable to inputs.
+    background: in place of a baseline, inputs (B, *F), or `data`, `backgrounds` of the subject's own: what
+        is absent is as in each of them in turn, and outputs are averaged, for B times the forward passes.
     output: `logit` or `probability`.
 
     Completeness (local accuracy, Prop. 1 of [lundberg2017]) is a constraint of the fit, and exact.
@@ -95,7 +100,7 @@ def kernel_shap(
     """
     game = Game.of(
         "kernel_shap", model, inputs, targets, regions, cells, baseline, output, memory, layout,
-        explained, subject,
+        explained, subject, background=background, backgrounds=backgrounds, seed=seed,
     )  # fmt: skip
     count = game.count
     expect_at_least("kernel_shap", min(4 * count, 2**count - 2), samples=samples)

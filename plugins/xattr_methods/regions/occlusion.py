@@ -12,7 +12,8 @@ from xattr_check.core.outputs import Output
 from xattr_check.core.subject import Subject
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Quantity, outputs_under
-from xattr_methods._arguments import expect_at_least, expect_output, laid_out, like_inputs
+from xattr_methods._arguments import expect_at_least, expect_output, laid_out
+from xattr_methods.regions._background import Background, averaged, fills_of
 from xattr_methods.regions._game import Game
 
 
@@ -69,7 +70,10 @@ def occlusion(
     regions: str | Tensor | None = None,
     cells: int | None = None,
     baseline: float | Tensor = 0.0,
+    background: Background | None = None,
+    backgrounds: int = 16,
     output: Quantity = "logit",
+    seed: int = 0,
     memory: int = MEMORY,
     layout: Layout | str | None = None,
     explained: Output | str | None = None,
@@ -87,6 +91,9 @@ def occlusion(
         ids (*spatial), (1, *spatial) or (N, *spatial). Maps of channels, and of luminance before chroma, are
         (N, C, H, W).
     baseline: the value inside a window, a number or broadcastable to inputs.
+    background: in place of a baseline, inputs (B, *F), or `data`, `backgrounds` of the subject's own: what
+        is absent is as in each of them in turn, and outputs are averaged, for B times the forward passes.
+    seed: of what is drawn as a background.
     output: `logit` or `probability`.
 
     layout, explained: what a feature of the inputs is, and what the model's outputs mean: by default classes.
@@ -99,7 +106,7 @@ def occlusion(
             raise ValueError("occlusion: expected regions or window and stride, came both")
         game = Game.of(
             "occlusion", model, inputs, targets, regions, cells, baseline, output, memory, layout,
-            explained, subject,
+            explained, subject, background=background, backgrounds=backgrounds, seed=seed,
         )  # fmt: skip
         outputs = game.outcomes(torch.cat([torch.ones(1, game.count), 1 - torch.eye(game.count)]).bool())
         return game.lay_out(outputs[:, :1] - outputs[:, 1:])
@@ -112,10 +119,13 @@ def occlusion(
     if step > size:
         raise ValueError(f"occlusion: expected a stride of at most the window {size}, came {step}")
     expect_output("occlusion", output)
-    fill = like_inputs("occlusion", inputs, baseline=baseline)
+    fills = fills_of("occlusion", inputs, baseline, background, backgrounds, seed, subject)
     windows = Windows(tuple(spans(side, size, step).to(inputs.device) for side in axes.spatial))
-    outputs = outputs_under(
-        model, inputs, targets, fill, windows.masks, 1 + windows.count, output=output, memory=memory,
-        layout=axes, explained=explained,
+    outputs = averaged(
+        fills,
+        lambda fill: outputs_under(
+            model, inputs, targets, fill, windows.masks, 1 + windows.count, output=output, memory=memory,
+            layout=axes, explained=explained,
+        ),
     )  # fmt: skip
     return axes.maps(windows.means(outputs[:, :1] - outputs[:, 1:]).to(inputs.dtype))

@@ -11,6 +11,7 @@ from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Quantity
 from xattr_check.statistics.coalitions import shapley_weights, subsets
 from xattr_methods._arguments import expect_at_least
+from xattr_methods.regions._background import Background
 from xattr_methods.regions._game import Game
 
 
@@ -38,6 +39,8 @@ def shapley(
     antithetic: bool = True,
     exact: int = 12,
     baseline: float | Tensor = 0.0,
+    background: Background | None = None,
+    backgrounds: int = 16,
     output: Quantity = "logit",
     seed: int = 0,
     memory: int = MEMORY,
@@ -59,6 +62,8 @@ def shapley(
     permutations: orders that are drawn where there are more, the same for all inputs; antithetic: every
         second one is the reverse of the one before it, which cancels much of the noise [mitchell2022].
     baseline: what stands for an absent region, a number or broadcastable to inputs.
+    background: in place of a baseline, inputs (B, *F), or `data`, `backgrounds` of the subject's own: what
+        is absent is as in each of them in turn, and outputs are averaged, for B times the forward passes.
     output: `logit` or `probability`.
 
     Completeness is the efficiency of [shapley1953]; it holds in every order, and so with few of them.
@@ -70,7 +75,7 @@ def shapley(
     expect_at_least("shapley", 0, exact=exact)
     game = Game.of(
         "shapley", model, inputs, targets, regions, cells, baseline, output, memory, layout,
-        explained, subject,
+        explained, subject, background=background, backgrounds=backgrounds, seed=seed,
     )  # fmt: skip
     count = game.count
     if count <= exact:

@@ -131,10 +131,16 @@ def test_class_sensitivity_double_agrees_with_the_textbook(run: Run) -> None:
         both = sum(min(float(pair[0][i, j]), float(pair[1][i, j])) for mask in masks for i, j in pixels(mask))
         return both / (total(pair[0], masks[0]) + total(pair[1], masks[1]))
 
-    expected, by_pixel, published = [], [], []
+    expected, by_pixel, published, pointed = [], [], [], []
     for row in rows.tolist():
         masks = [subject.truth[name][row] for name in ("mask_a", "mask_b")]
         signed = [maps[row, t].sum(0) for t in (int(subject.targets[row]), other(subject, row))]
+        tops = [divmod(int(scores.argmax()), SIDE) for scores in signed]
+        hits = [
+            any(max(abs(i - y), abs(j - x)) <= 1 for i, j in pixels(mask))  # a sixteenth of the side
+            for (y, x), mask in zip(tops, masks, strict=True)
+        ]
+        pointed.append(sum(hits) / 2)
         pair = [scores.abs() for scores in signed]
         published.append(overlap(pair, masks))
         pair = [scores / (total(scores, masks[0]) + total(scores, masks[1])) for scores in pair]
@@ -145,6 +151,8 @@ def test_class_sensitivity_double_agrees_with_the_textbook(run: Run) -> None:
     assert found.samples.tolist() == pytest.approx(expected)
     assert found.evidence["pixel_overlap"].tolist() == pytest.approx(by_pixel)
     assert found.evidence["published_overlap"].tolist() == pytest.approx(published)
+    assert found.evidence["pointing_game"].tolist() == pointed
+    assert sum(pointed) > 0
 
 
 def test_class_sensitivity_single_agrees_with_the_textbook(run: Run) -> None:

@@ -148,6 +148,47 @@ def test_shares_and_maxima_by_a_loop(run: Run) -> None:
                 assert float(value) == pytest.approx(expected, abs=1e-6)
 
 
+def two_corners() -> Subject:
+    """Each input has another corner as well, in which the product is positive."""
+    plain = cornered()
+    others = (plain.targets + 1) % 4
+    masks = corners()[others][:, None]
+    inputs = plain.inputs.clone()
+    inputs[:, :1] *= torch.where(masks, inputs.prod(1, keepdim=True).sign(), 1.0)
+    truth = {**plain.truth, "other_mask": masks, "other_target": others}
+    return replace(plain, inputs=inputs, truth=truth)
+
+
+def test_the_pointing_game_over_both_targets(run: Run) -> None:
+    """What points at the target whatever it is asked for hits half of the time."""
+
+    def one_alone(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        own = subject.targets[subject.locate(inputs)]
+        found: Tensor = load_method("xattr:input_x_gradient")(model, inputs, own)
+        return found
+
+    subject, both = two_corners(), "pointing_game?over=both"
+    found, _ = measured(both, "xattr:input_x_gradient", subject, run)
+    assert found.samples.tolist() == [1] * 32
+    found, _ = measured(both, one_alone, subject, run)
+    alone, _ = measured("pointing_game", one_alone, subject, run)
+    swapped = replace(
+        subject,
+        targets=subject.truth["other_target"],
+        truth={"mask": subject.truth["other_mask"]},
+        causal=False,
+    )
+    other, _ = measured("pointing_game", one_alone, swapped, run)
+    torch.testing.assert_close(found.samples, (alone.samples + other.samples) / 2)
+    assert torch.equal(found.evidence["target"], alone.samples)
+    assert torch.equal(found.evidence["other_target"], other.samples)
+    assert 0.45 < float(found.samples.mean()) < 0.75
+    verdict = judge(both, "xattr:gradient", cornered(), run)
+    assert str(verdict).endswith(
+        "over=both needs other_target and other_mask, which 'cornered' does not offer"
+    )
+
+
 @pytest.mark.parametrize("check", LOCALISATION)
 def test_what_is_right_passes_and_what_is_wrong_fails(check: str, run: Run) -> None:
     subject = cornered()

@@ -14,7 +14,8 @@ from torch.nn import functional
 
 import xattr_check
 from xattr_axioms.retraining._retraining import PERCENTAGES, _leaks, select_features
-from xattr_check import Store, Subject, load_method
+from xattr_check import Store, Subject, UsageError, load_method
+from xattr_check.config.selection import select
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.recipe import Recipe
 from xattr_check.core.run import Draw, Run
@@ -126,14 +127,17 @@ def perturbed(check: str, given: Subject, inputs: Tensor, maps: Tensor, percenta
     return result
 
 
+@pytest.mark.parametrize("asked", [None, (20, 100, 60)])
 @pytest.mark.parametrize("check", RETRAINING)
-def test_one_network_after_the_other(check: str, run: Run) -> None:
+def test_one_network_after_the_other(check: str, asked: tuple[int, ...] | None, run: Run) -> None:
     made = retrainable(subject(), run)
     draw = next(run.draws(check, made, CHECKS[check].inputs))
     method = load_method("xattr:input_magnitude")  # no ties, which fall at random
-    found = CHECKS[check].measure(Explainer.of(method, made, run), made, draw)
+    given = {} if asked is None else {"percentages": asked}
+    percentages = PERCENTAGES if asked is None else asked
+    found = CHECKS[check].measure(Explainer.of(method, made, run), made, draw, **given)
     pool, expected = made.pool, []
-    for number, percentage in enumerate(PERCENTAGES):
+    for number, percentage in enumerate(percentages):
         images, judged = (
             perturbed(check, made, inputs, method(made.model, inputs, targets).detach(), percentage)
             for inputs, targets in ((pool.inputs, pool.targets), (draw.inputs, draw.targets))
@@ -147,7 +151,20 @@ def test_one_network_after_the_other(check: str, run: Run) -> None:
     assert found.evidence["accuracy"].tolist() == pytest.approx(
         [float(one.mean()) for one in expected], abs=0.03
     )
-    assert found.evidence["percentage"].tolist() == list(PERCENTAGES)
+    assert found.evidence["percentage"].tolist() == list(percentages)
+
+
+def test_percentages_are_joined_in_a_spec(run: Run) -> None:
+    (found,) = select("roar?percentages=30+60", CHECKS, "standard")
+    assert (found.name, found.parameters) == ("roar?percentages=30+60", {"percentages": (30, 60)})
+    (alone,) = select("roar?percentages=50", CHECKS, "standard")
+    assert (alone.name, alone.parameters) == ("roar?percentages=50", {"percentages": (50,)})
+    for wrong in ("0+50", "half", "30+-5", "30+"):
+        with pytest.raises(UsageError) as raised:
+            select(f"roar?percentages={wrong}", CHECKS, "standard")
+        assert "expected percentages to be whole numbers above 0, joined by +, came" in str(raised.value)
+    verdict = judge("roar?percentages=130", "xattr:random", subject(), run)
+    assert str(verdict) == "roar?percentages=130: expected percentages of 100 at most, came 130"
 
 
 @pytest.mark.parametrize(("check", "seed"), each(*RETRAINING))

@@ -294,6 +294,18 @@ def test_indices_on_the_digits(seed: int, tmp_path: Path) -> None:
     assert judge("variance_decomposition", broken("shuffled_indices"), subject, run).failed
 
 
+def half_a_cell_off(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Indices of the regions beside those that they are shown at."""
+    return sobol_sbsa(model, inputs, targets, cells=4, samples=32).roll((4, 4), (2, 3))
+
+
+@pytest.mark.slow
+def test_regions_that_lie_half_a_cell_off_on_the_digits(run: Run) -> None:
+    subject = xattr_check.load_subject("digits")
+    assert judge("sobol_pir", "xattr:sobol_sbsa?cells=4&samples=32", subject, run).status == "pass"
+    assert judge("sobol_pir", half_a_cell_off, subject, run).failed
+
+
 @pytest.mark.parametrize("seed", seeds())
 def test_a_sum_is_decomposed_on_the_edge(seed: int, run: Run) -> None:
     """Both indices are the same, and no sampling error takes them beyond the gate."""

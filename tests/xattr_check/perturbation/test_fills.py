@@ -8,7 +8,7 @@ import torch
 from subjects import columns, images
 from torch import Tensor
 
-from xattr_check import Store, Subject, Undefined
+from xattr_check import Store, Subject, SubjectError, Undefined
 from xattr_check.core.layouts import blurred
 from xattr_check.core.run import Draw, Run
 from xattr_check.perturbation.fills import IMPUTED_NOISE, absent, fixed
@@ -92,6 +92,29 @@ def test_the_reference_is_the_subject_s_own(run: Run) -> None:
     assert torch.equal(fixed("reference", subject, draw), reference(8, draw.generator("fill")))
     with pytest.raises(Undefined, match="needs reference, which subject 'columns' does not offer"):
         fixed("reference", plain, draw_of(plain, run))
+
+
+def test_black_is_what_the_subject_says(run: Run) -> None:
+    plain = images()
+    black = torch.tensor([-2.0, -1.5, 0.5]).reshape(3, 1, 1)
+    subject = replace(plain, black=black)
+    draw = draw_of(subject, run)
+    assert torch.equal(fixed("black", subject, draw), black.expand(8, 3, 12, 12))
+    assert torch.equal(fixed("black", replace(plain, black=-2), draw), torch.full((8, 3, 12, 12), -2.0))
+    assert len({one.fingerprint for one in (plain, subject, replace(plain, black=-2))}) == 3
+    with pytest.raises(Undefined, match="needs black, which subject 'images' does not offer"):
+        fixed("black", plain, draw_of(plain, run))
+
+
+def test_black_is_of_images_and_fits_them() -> None:
+    for make, value, told in (
+        (columns, 0.0, "black where inputs are images (N, C, H, W), came columns"),
+        (images, torch.zeros(5), "black to be a finite number, or what broadcasts to an input, came (5,)"),
+        (images, torch.nan, "black to be a finite number, or what broadcasts to an input, came nan"),
+    ):
+        with pytest.raises(SubjectError) as raised:
+            replace(make(), black=value)
+        assert str(raised.value).endswith(f"expected {told}")
 
 
 def test_imputation_imputes_with_a_little_noise(run: Run) -> None:

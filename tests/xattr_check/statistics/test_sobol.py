@@ -1,5 +1,6 @@
 """Sobol indices against formulas, loops, SciPy and SALib."""
 
+import itertools
 import math
 
 import numpy as np
@@ -83,6 +84,33 @@ def test_products_of_a_polynomial_are_what_pairs_make() -> None:
     torch.testing.assert_close(found.second[1], parts / variance, rtol=0, atol=1e-2)
     # What a parameter makes is what it makes by itself and in pairs: there are no products of three.
     torch.testing.assert_close(found.total, found.first + found.paired, rtol=0, atol=3e-2)
+
+
+def slow_pairs(outputs: Tensor, parameters: int, *, closed: bool = False) -> Tensor:
+    """(D, D) float64 of one output on the design with pairs, pair by pair; closed: all that two make."""
+    rows = (outputs - outputs.mean()).reshape(-1, 2 * parameters + 2)
+    a, b = rows[:, 0], rows[:, -1]
+    variance = torch.cat([a, b]).var(correction=0)
+    first = [(b * (rows[:, 1 + one] - a)).mean() / variance for one in range(parameters)]
+    found = torch.zeros(parameters, parameters, dtype=torch.float64)
+    for one, other in itertools.combinations(range(parameters), 2):
+        both = (rows[:, 1 + parameters + one] * rows[:, 1 + other] - a * b).mean() / variance
+        found[one, other] = found[other, one] = both if closed else both - first[one] - first[other]
+    return found
+
+
+def test_closed_indices_are_not_what_pairs_make() -> None:
+    """Two parameters of a sum make together what each makes by itself, and as a pair nothing."""
+    design = saltelli(4, 2**12, seed=4, pairs=True)
+    outputs = design @ torch.tensor([2.0, -1.0, 0.5, 1.5], dtype=torch.float64)
+    found = sobol_indices(outputs[None], 4, pairs=True)
+    assert found.second is not None
+    torch.testing.assert_close(found.second[0], slow_pairs(outputs, 4), rtol=0, atol=1e-10)
+    torch.testing.assert_close(found.second[0], torch.zeros(4, 4).double(), rtol=0, atol=5e-3)
+    closed = slow_pairs(outputs, 4, closed=True)
+    together = found.first[0][:, None] + found.first[0]
+    torch.testing.assert_close(closed, together.fill_diagonal_(0), rtol=0, atol=5e-3)
+    assert float((closed - found.second[0]).abs().max()) > 0.5
 
 
 def test_a_sum_makes_all_by_itself() -> None:

@@ -3,18 +3,22 @@
 import itertools
 import math
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import Twice, smooth
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import Ridge, lars_path
 from torch import Tensor, nn
 from torch.nn import functional
 
 import xattr_check
+from xattr_check import Subject
 from xattr_check.core.method import Method
+from xattr_check.errors import Declined
 from xattr_methods import kernel_shap, lime, occlusion, rise, shapley
 from xattr_methods.regions.kernel_shap import kernel_coalitions
 
@@ -250,6 +254,132 @@ def test_lime_is_the_ridge_regression_of_scikit_learn(images) -> None:
         fitted = Ridge(alpha=0.7).fit(drawn.double().numpy(), outputs, sample_weight=weights)
         slow = torch.from_numpy(fitted.coef_)
         torch.testing.assert_close(by_region(found[row : row + 1], ids)[0], slow, rtol=1e-8, atol=1e-10)
+
+
+def authors_selection(design: np.ndarray, outputs: list[float], weights: np.ndarray, most: int) -> np.ndarray:
+    """`lasso_path` of the authors' code: centred, scaled by roots of weights, then from the path's end."""
+    centred = design - np.average(design, axis=0, weights=weights)
+    values = np.array(outputs) - np.average(outputs, weights=weights)
+    roots = np.sqrt(weights)
+    _, _, path = lars_path(centred * roots[:, None], values * roots, method="lasso")
+    chosen = np.arange(design.shape[1])
+    for step in range(path.shape[1] - 1, 0, -1):
+        chosen = path.T[step].nonzero()[0]
+        if len(chosen) <= most:
+            break
+    return chosen
+
+
+@pytest.mark.parametrize("features", [1, 3, 8, 9, 20])
+def test_lime_of_a_few_features_is_that_of_its_authors(features: int, images) -> None:
+    model, inputs, targets = images
+    ids = grid(SIDE, 3)
+    found = lime(model, inputs, targets, cells=3, samples=40, penalty=0.7, features=features, seed=5)
+    drawn = torch.rand(40, 9, generator=torch.Generator().manual_seed(5), dtype=torch.float64) < 0.5
+    drawn[0] = True
+    design = drawn.double().numpy()
+    weights = np.exp(-((1 - np.sqrt(design.mean(1))) ** 2) / (2 * 0.25**2))
+    for row, (x, target) in enumerate(zip(inputs, targets, strict=True)):
+        outputs = [
+            value(model, x, int(target), ids, set(some.nonzero().flatten().tolist())) for some in drawn
+        ]
+        slow = torch.zeros(9, dtype=torch.float64)
+        chosen = authors_selection(design, outputs, weights, features)
+        fitted = Ridge(alpha=0.7).fit(design[:, chosen], outputs, sample_weight=weights)
+        slow[chosen] = torch.from_numpy(fitted.coef_)
+        sums = by_region(found[row : row + 1], ids)[0]
+        assert int((sums != 0).sum()) == len(chosen) <= features
+        torch.testing.assert_close(sums, slow, rtol=1e-8, atol=1e-10)
+
+
+def test_lime_finds_the_few_columns_that_matter() -> None:
+    """Of twelve, the two that anything depends on; of an output that never changes, none."""
+    model = Function(lambda x: 3 * x[:, 4] - 2 * x[:, 7] + 0.01 * x[:, 0])
+    x = torch.ones(2, 12, dtype=torch.float64)
+    x[1] = 0
+    found = lime(model, x, torch.tensor([0, 0]), samples=200, features=2)
+    assert found[0].nonzero().flatten().tolist() == [4, 7]
+    assert found[1].tolist() == [0] * 12
+
+
+BACKGROUND = [
+    (shapley, {"cells": 2}),
+    (shapley, {"cells": 2, "exact": 0, "permutations": 3}),
+    (kernel_shap, {"cells": 2}),
+    (lime, {"cells": 2, "samples": 20}),
+    (lime, {"cells": 2, "samples": 20, "features": 4}),
+    (occlusion, {"regions": "grid:2"}),
+    (occlusion, {"window": 4, "stride": 2}),
+]
+
+
+@pytest.mark.parametrize(("method", "parameters"), BACKGROUND)
+def test_outputs_are_averaged_over_a_background(method: Method, parameters: dict[str, Any], images) -> None:
+    """Maps are linear in outputs, so that they are the mean of those with each baseline by itself."""
+    model, inputs, targets = images
+    background = torch.randn(4, 2, SIDE, SIDE, dtype=torch.float64)
+    found = method(model, inputs, targets, background=background, **parameters)
+    each = [method(model, inputs, targets, baseline=row, **parameters) for row in background]
+    torch.testing.assert_close(found, torch.stack(each).mean(0), rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("method", GAMES)
+def test_values_over_a_background_add_up_to_the_change_from_it(method: Method, images) -> None:
+    model, inputs, targets = images
+    background = torch.randn(5, 2, SIDE, SIDE, dtype=torch.float64)
+    found = method(model, inputs, targets, cells=2, background=background, output="probability")
+    with torch.no_grad():
+        outputs, expected = model(inputs).softmax(1), model(background).softmax(1).mean(0)
+    change = outputs.gather(1, targets[:, None])[:, 0] - expected[targets]
+    torch.testing.assert_close(found.sum((1, 2, 3)), change, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("method", [*GAMES, lime, occlusion])
+def test_a_background_of_the_data(method: Method, images) -> None:
+    model, inputs, targets = images
+    subject = Subject("s", model, torch.randn(6, 2, SIDE, SIDE, dtype=torch.float64), torch.zeros(6).long())
+    few = {"regions": "grid:2", "background": "data", "backgrounds": 4, "seed": 3, "subject": subject}
+    found = method(model, inputs, targets, **few)
+    drawn = subject.inputs[torch.randperm(6, generator=torch.Generator().manual_seed(3))[:4]]
+    given = method(model, inputs, targets, regions="grid:2", background=drawn, seed=3)
+    assert torch.equal(found, given)
+    alone = method(model, inputs[1:2], targets[1:2], **few)
+    torch.testing.assert_close(found[1:2], alone, rtol=1e-8, atol=1e-10)
+
+
+class Scaled(nn.Module):
+    """A model whose outputs are multiplied by another input."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Tensor, scale: Tensor) -> Tensor:
+        found: Tensor = scale[:, None] * self.model(inputs)
+        return found
+
+
+@pytest.mark.parametrize("method", [*GAMES, lime, occlusion])
+def test_a_background_that_does_not_fit_is_told(method: Method, images) -> None:
+    name = method.name
+    wanted = rf"^{name}: expected background 'data' or inputs \(B, 2, 8, 8\) with B ≥ 1, came "
+    for background, came in (
+        (torch.zeros(3, 2, 8, 7), r"\(3, 2, 8, 7\)$"),
+        (torch.zeros(0, 2, 8, 8), r"\(0, 2, 8, 8\)$"),
+        ("noise", "'noise'$"),
+        ("data", "'data' and no subject whose inputs these are$"),
+    ):
+        with pytest.raises(ValueError, match=wanted + came):
+            method(*images, background=background)
+    broken = torch.zeros(3, 2, 8, 8)
+    broken[0, 0, 0, 0] = math.nan
+    with pytest.raises(ValueError, match=f"^{name}: expected background to be finite, came 1 of 384 values"):
+        method(*images, background=broken)
+    with pytest.raises(ValueError, match=f"^{name}: expected backgrounds of at least 1, came 0"):
+        method(*images, background="data", backgrounds=0, subject=Subject("s", *images))
+    beside = Subject("s", Scaled(images[0]), *images[1:], context={"scale": torch.ones(3)})
+    with pytest.raises(Declined, match=f"^{name}: inputs that come with others, as texts, are no background"):
+        method(*images, background="data", subject=beside)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,14 @@
 """Sobol indices and elementary effects of regions, against slow versions and formulas."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from networks import Pooled, settled
 from torch import Tensor, nn
 
+from xattr_check.perturbation.regions import SemanticMap
 from xattr_check.statistics.morris import elementary_effects, screening, trajectories
 from xattr_check.statistics.sensitivity import SENSITIVITIES, sensitivity_of
 from xattr_check.statistics.shapley_effects import copula_design, drawn_orders, effects_by_copula
@@ -40,8 +44,11 @@ def spread(values: Tensor) -> Tensor:
     return cells.repeat_interleave(4, 2).repeat_interleave(3, 3)
 
 
-@pytest.mark.parametrize("output", ["logit", "probability"])
-def test_sobol_indices_of_regions(output: str, images) -> None:
+Given = tuple[nn.Module, Tensor, Tensor]
+
+
+def expect_sobol_indices(images: Given, output: str = "logit") -> None:
+    """Those of a textbook, of either order."""
     outputs = slow_outputs(images, 1.5 * saltelli(4, 8, seed=7), output == "probability")
     wanted = sobol_indices(outputs, 4)
     for index, values in (("first", wanted.first), ("total", wanted.total)):
@@ -51,12 +58,44 @@ def test_sobol_indices_of_regions(output: str, images) -> None:
         torch.testing.assert_close(found, spread(values), rtol=1e-9, atol=1e-12)
 
 
-def test_effects_of_regions(images) -> None:
+def expect_effects(images: Given) -> None:
+    """Those of a textbook, their mean, their mean magnitude and their deviation."""
     design = 2 * trajectories(4, 5, torch.Generator().manual_seed(3), levels=6)
     wanted = screening(elementary_effects(design, slow_outputs(images, design, False)))
     for name in ("mean", "magnitude", "deviation"):
         found = morris_sbsa(*images, statistic=name, cells=2, samples=5, levels=6, baseline=0.25, seed=3)
         torch.testing.assert_close(found, spread(getattr(wanted, name)), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("output", ["logit", "probability"])
+def test_sobol_indices_of_regions(output: str, images) -> None:
+    expect_sobol_indices(images, output)
+
+
+def test_effects_of_regions(images) -> None:
+    expect_effects(images)
+
+
+# What stands where the gains of features are found, by the usual mistakes.
+MISTAKES: dict[str, Callable[[Tensor], Tensor]] = {
+    "gains clipped": lambda shares: shares.clamp(0, 1),
+    "regions shifted by half a cell": lambda shares: shares.roll((2, 1), (1, 2)),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+@pytest.mark.parametrize("expect", [expect_sobol_indices, expect_effects])
+def test_the_usual_mistakes_are_caught(
+    expect: Callable[[Given], None], mistake: str, images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = SemanticMap.shares
+
+    def shares(self: SemanticMap, *given: Any) -> Tensor:
+        return MISTAKES[mistake](right(self, *given))
+
+    monkeypatch.setattr(SemanticMap, "shares", shares)
+    with pytest.raises(AssertionError, match="Tensor-likes are not close"):
+        expect(images)
 
 
 # Enough for each analysis.

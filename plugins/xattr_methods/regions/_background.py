@@ -1,0 +1,61 @@
+"""A background: what is absent is as in other inputs, and outputs are averaged over them."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from xattr_check.core.subject import Subject
+from xattr_check.errors import Declined
+from xattr_methods._arguments import expect_at_least, expect_finite, like_inputs
+
+# Inputs (B, *F), or a sample of the subject's own.
+Background = Tensor | Literal["data"]
+
+
+def fills_of(
+    name: str,
+    inputs: Tensor,
+    baseline: float | Tensor,
+    background: Background | None,
+    backgrounds: int,
+    seed: int,
+    subject: Subject | None,
+) -> list[Tensor]:
+    """What stands where features are absent, each (N, *F): the baseline, or every row of a background.
+
+    backgrounds: how many of the subject's inputs are drawn, each once, where it has as many.
+    Raises ValueError in the name of a method for what does not fit, and Declined where rows have other inputs
+    of their own, such as ids and padding, that would have to be exchanged too.
+    """
+    if background is None:
+        return [like_inputs(name, inputs, baseline=baseline)]
+    if isinstance(background, Tensor):
+        fitting = background.shape[1:] == inputs.shape[1:] and len(background) > 0
+        came = str(tuple(background.shape))
+    else:
+        fitting, came = background == "data" and subject is not None, repr(background)
+        came += "" if background != "data" else " and no subject whose inputs these are"
+    if not fitting:
+        shape = ", ".join(map(str, inputs.shape[1:]))
+        raise ValueError(f"{name}: expected background 'data' or inputs (B, {shape}) with B ≥ 1, came {came}")
+    if isinstance(background, Tensor):
+        expect_finite(name, background=background)
+        rows = background.detach()
+    else:
+        assert subject is not None
+        expect_at_least(name, 1, backgrounds=backgrounds)
+        if subject.context:
+            raise Declined(f"{name}: inputs that come with others, as texts, are no background of each other")
+        drawn = torch.randperm(len(subject.inputs), generator=torch.Generator().manual_seed(seed))
+        rows = subject.inputs[drawn[:backgrounds].to(subject.inputs.device)]
+    return [row.expand_as(inputs) for row in rows.to(inputs)]
+
+
+def averaged(fills: Sequence[Tensor], outputs: Callable[[Tensor], Tensor]) -> Tensor:
+    """The mean over fills of what outputs are where each of them stands in for the absent."""
+    found = outputs(fills[0])
+    for fill in fills[1:]:
+        found = found + outputs(fill)
+    return found / len(fills)
