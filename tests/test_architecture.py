@@ -39,6 +39,7 @@ ROOMS = {
     "search": CORE,
     "config": CORE | {"wording"},
     "concepts": CORE | {"perturbation"},
+    "uses": CORE | {"perturbation"},
     "generation": CORE | {"perturbation", "wording"},
     "history": CORE | {"config", "wording"},
     "battery": CORE | {"config", "wording"},

@@ -28,6 +28,7 @@ from .errors import (
 from .generation.subjects import generated
 from .statistics.gate import AtLeast, AtMost, Beats, Reaches, Within
 from .storage.store import Store
+from .uses.model import ModelReport, model_report
 
 __all__ = [
     "AtLeast",
@@ -46,6 +47,7 @@ __all__ = [
     "Measurement",
     "Method",
     "MethodError",
+    "ModelReport",
     "Reaches",
     "Recipe",
     "Results",
@@ -72,6 +74,7 @@ __all__ = [
     "load_subject",
     "method",
     "methods",
+    "model_report",
     "network_dissection",
     "parametrize_with_checks",
     "run_battery",

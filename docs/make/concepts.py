@@ -22,10 +22,11 @@ STEPS = 20
 
 
 def networks_of(subject: Subject) -> dict[str, nn.Module]:
-    """The networks of the digits by name, an untrained one last."""
+    """The networks of one architecture of the digits by name, an untrained one last."""
     model = subject.model
+    alike = {name: one for name, one in subject.siblings.items() if type(one) is type(model)}
     random = randomized(model, every_layer(model, subject.inputs), subject.inputs, 0)
-    return {"object": model, **subject.siblings, "untrained": random}
+    return {"object": model, **alike, "untrained": random}
 
 
 def cell(found: Dissection) -> str:

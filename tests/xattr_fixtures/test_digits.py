@@ -33,7 +33,9 @@ def test_shapes(subject):
     assert subject.truth["mask"].dtype == torch.bool
     assert subject.truth["background"].shape == subject.inputs.shape
     assert subject.truth["scene"].dtype == torch.int64
-    assert set(subject.siblings) == {"scene", "shuffled_labels", "spurious", "retrained"}
+    assert set(subject.siblings) == {
+        "scene", "shuffled_labels", "spurious", "retrained", "narrow", "shallow", "deep", "robust",
+    }  # fmt: skip
 
 
 def test_black_is_the_darkest_pixel(subject):
@@ -76,6 +78,18 @@ def test_a_tint_is_the_hue_that_is_seen(subject):
         assert (gap.abs() < 1 / 6).double().mean() > 0.95
 
 
+def test_without_its_tint_a_digit_is_there_but_its_colour(subject):
+    """Luminance stays, and what is behind the digit does so to the last bit."""
+    plain, weights = subject.truth["without_spurious"], torch.tensor([0.2126, 0.7152, 0.0722])
+    changed = (plain != subject.inputs).any(1)
+    mask = subject.truth["mask"][:, 0]
+    assert (changed | ~mask).double().mean() > 0.999
+    assert changed.double().mean() < 2.5 * mask.double().mean()
+    inside = plain.abs().amax(1) < 2  # no channel was cut
+    luminance = [torch.einsum("c,nchw->nhw", weights, one)[inside] for one in (plain, subject.inputs)]
+    torch.testing.assert_close(*luminance, atol=1e-5, rtol=0)
+
+
 def test_two_loads_agree(subject):
     assert registry.subjects()["digits"]().fingerprint == subject.fingerprint
 
@@ -95,6 +109,20 @@ def test_scene_accuracy(networks):
 def test_shuffled_labels_are_memorized_and_useless(networks):
     assert accuracy(networks["shuffled_labels"], *training.memorized()) >= 0.95
     assert training.on_battery(networks["shuffled_labels"]) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("name", "least"), [("narrow", 0.96), ("shallow", 0.9), ("deep", 0.96), ("robust", 0.95)]
+)
+def test_narrow_networks_name_digits(name, least, networks):
+    assert training.on_battery(networks[name]) >= least
+
+
+def test_the_robust_network_stands_an_attack(networks):
+    """Which another of its architecture does not, nor one that is larger."""
+    attacked = {name: training.under_attack(networks[name], steps=4) for name in ("robust", "narrow")}
+    assert attacked["robust"] >= 0.65
+    assert attacked["narrow"] <= 0.5
 
 
 def test_spurious_network_follows_the_tint(networks):

@@ -18,7 +18,7 @@ from xattr_check.concepts.evolution import concept_evolution
 from xattr_check.config.xattr_yaml import of_folder
 from xattr_check.core.context import first_rows
 from xattr_check.core.subject import Subject
-from xattr_check.errors import Invalid, Undefined, UsageError
+from xattr_check.errors import ConceptError, Invalid, Undefined, UsageError
 from xattr_check.imports import imported
 from xattr_check.networks.randomize import every_layer, randomized
 from xattr_check.report import concepts as report
@@ -113,10 +113,14 @@ def dissect(
             networks[UNTRAINED] = randomized(model, every_layer(model, inputs), inputs, seed)
         except (Invalid, Undefined) as error:
             notes[UNTRAINED] = str(error)
-        found = {
-            name: network_dissection(network, subject.inputs, subject.concepts, **options)
-            for name, network in networks.items()
-        }
+        found = {}
+        for name, network in networks.items():
+            try:
+                found[name] = network_dissection(network, subject.inputs, subject.concepts, **options)
+            except ConceptError as error:
+                if name == MODEL:
+                    raise
+                notes[name] = str(error)  # a sibling may be of another architecture
         checkpoints = {str(path): weights_of(path) for path in arguments.checkpoint}
         found |= concept_evolution(subject.model, checkpoints, subject.inputs, subject.concepts, **options)
     return found, notes

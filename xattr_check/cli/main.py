@@ -1,4 +1,4 @@
-"""The command `xattr-check`: what is installed, generated features, concepts, and what saved runs say."""
+"""The command `xattr-check`: what is installed, features, concepts, what models use, and what runs say."""
 
 import argparse
 import importlib
@@ -19,6 +19,7 @@ COMMANDS = {
         "features made with a model in the loop, certified to do what a scenario says",
     ),
     "concepts": ("concepts:add", "which concepts units of a subject's networks detect"),
+    "model": ("model:add", "what a subject's networks use: regions, background, colours, side by side"),
     "report": ("runs:add_report", "a report of saved runs, as one HTML file"),
     "history": ("runs:add_history", "the saved runs, and how the figures of a check went"),
     "leaderboard": ("runs:add_leaderboard", "all reference methods on a subject: which may be believed"),

@@ -53,7 +53,8 @@ class Resolved(Generic[T]):
 # What is true of features, by its name in `truth`.
 MASKS = frozenset({"mask", "other_mask", "dummy", "symmetric"})
 # The first words of what a subject may be given beside its model, inputs and targets.
-GIVEN = MASKS | {"other_target", "background", "black", "scene", "sibling", "recipe", "reference"}
+GIVEN = MASKS | {"other_target", "background", "black", "scene", "without_spurious"}
+GIVEN |= {"sibling", "recipe", "reference"}
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,6 @@
 """The checks after BAM against loops over single images, and where they say nothing."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -217,3 +218,73 @@ def test_input_independence_on_the_digits(seed: int, digits: Subject, store: Sto
         verdict = judge("input_independence", f"xattr:{name}", digits, run)
         assert (verdict.status, verdict.required) == ("fail", False), str(verdict)
     assert judge("input_independence", broken("mostly_edges"), digits, run, claims=CLAIMED).failed
+
+
+RIGHT = (
+    "gradient",
+    "input_x_gradient",
+    "integrated_gradients?steps=16",
+    "gradcam",
+    "lrp",
+    "deeplift",
+    "occlusion?window=8&stride=4",
+    "kernel_shap?cells=4&samples=64",
+)
+
+
+@pytest.mark.parametrize("method", ["xattr:gradient", "xattr:input_x_gradient"])
+def test_spurious_feature_by_a_loop(method: str, digits: Subject, run: Run) -> None:
+    measurement, draw = measured("spurious_feature", method, digits, run)
+    for value, row in zip(measurement.samples[:6], draw.indices, strict=False):
+        changes = []
+        for model in (digits.siblings["spurious"], digits.model):
+            pair = digits.inputs[row], digits.truth["without_spurious"][row]
+            with torch.no_grad():
+                answer = model(pair[0][None]).argmax(1)[0]
+            shown, bare = (signed(method, model, image, answer).abs() for image in pair)
+            changes.append(float((shown / shown.sum() - bare / bare.sum()).abs().sum() / 2))
+        assert float(value) == pytest.approx(changes[0] - changes[1], abs=1e-3)
+
+
+def swapped(method: str, digits: Subject) -> Callable[..., Tensor]:
+    """A method that explains the other network."""
+    function = load_method(method).function
+
+    def explain(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        of_model = torch.equal(model.classifier.weight, digits.model.classifier.weight)  # type: ignore[arg-type, union-attr]
+        other = digits.siblings["spurious"] if of_model else digits.model
+        found: Tensor = function(other, inputs, targets)
+        return found
+
+    return explain
+
+
+@pytest.mark.parametrize("seed", seeds())
+def test_a_spurious_feature_is_shown_to_the_network_that_uses_it(
+    seed: int, digits: Subject, store: Store
+) -> None:
+    run = Run(store=store, seed=seed)
+    for name in ("gradcam", "deeplift"):
+        assert judge("spurious_feature", f"xattr:{name}", digits, run).status == "pass", name
+    for name in ("random", "edges", "constant"):
+        assert judge("spurious_feature", f"xattr:{name}", digits, run).status == "fail", name
+    for name in ("edges_in_disguise", "mostly_edges", "first_layer_only", "zero_map"):
+        assert judge("spurious_feature", broken(name), digits, run).status == "fail", name
+    assert judge("spurious_feature", swapped("xattr:gradcam", digits), digits, run).status == "fail"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_right_methods_show_a_spurious_feature(seed: int, digits: Subject, store: Store) -> None:
+    run = Run(store=store, seed=seed)
+    for name in RIGHT:
+        assert judge("spurious_feature", f"xattr:{name}", digits, run).status == "pass", name
+
+
+def test_a_feature_that_no_network_uses_is_told(digits: Subject, run: Run) -> None:
+    same = replace(digits, siblings={"spurious": digits.model})
+    verdict = judge("spurious_feature", "xattr:gradient", same, run)
+    assert verdict.status == "invalid"
+    assert "they have to be 0.5 apart; the check says nothing about 'digits'" in str(verdict)
+    without = replace(digits, siblings={})
+    assert judge("spurious_feature", "xattr:gradient", without, run).status == "not_applicable"

@@ -1,6 +1,7 @@
 """The command `xattr-check concepts`: what it prints, its files, its messages."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,19 @@ def test_the_page_needs_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "http://" not in text
     assert "https://" not in text
     assert "no unit can detect them: else/all" in text
+
+
+def odd_sibling() -> Subject:
+    subject = planted()
+    linear = nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Linear(3 * 64, 3))
+    return replace(subject, siblings={"linear": linear})
+
+
+def test_a_sibling_of_another_architecture_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["concepts", f"{HERE}:odd_sibling", "--layer=units"]) == 0
+    told = capsys.readouterr().out
+    assert "\nlinear: layer 'units': expected a module of the model, for example one of 0" in told
+    assert "\nmodel " in told
 
 
 def test_a_page_without_any_detector(tmp_path: Path) -> None:

@@ -1,0 +1,106 @@
+"""The command `xattr-check model`: what it prints, its file, its messages."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from subjects import columns
+from torch import Tensor, nn
+
+from xattr_check import Subject
+from xattr_check.cli.main import main
+
+HERE = f"{Path(__file__)}"
+
+
+class Middle(nn.Module):
+    """The brightness of the middle, or of the rest: (N, 3, 8, 8) -> (N, 2)."""
+
+    def __init__(self, inside: bool) -> None:
+        super().__init__()
+        self.inside = inside
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        middle = inputs[:, :, 2:6, 2:6].sum((1, 2, 3))
+        seen = middle if self.inside else inputs.sum((1, 2, 3)) - middle
+        return torch.stack([seen, -seen], 1)
+
+
+def planted() -> Subject:
+    inputs = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    mask = torch.zeros(6, 8, 8, dtype=torch.bool)
+    mask[:, 2:6, 2:6] = True
+    model = Middle(True)
+    return Subject(
+        "planted", model, inputs, model(inputs).argmax(1), truth={"mask": mask},
+        siblings={"trained_on_shuffled_labels": Middle(False)},
+    )  # fmt: skip
+
+
+def plain() -> Subject:
+    return columns()
+
+
+SPEC = f"{HERE}:planted"
+OPTIONS = ["--grids=2", "-n", "3", "--samples", "16"]
+
+
+def test_networks_stand_beside_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["model", SPEC, *OPTIONS]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "planted: what its networks use, 3 inputs, 16 samples of the gains"
+    assert lines[2] == "grid:2, 4 regions, 96 forwards for each input"
+    assert lines[3].split() == ["network", "S₁/S_T", "above", "1", "noise", "beyond"]
+    assert [line.split()[0] for line in lines[4:6]] == ["model", "trained_on_shuffled_lab…"]
+    assert lines[7] == "mask, S_T of background and foreground, 64 forwards for each input"
+    assert lines[9].split()[1:4] == ["0.00", "±", "0.00"]
+    assert lines[10].split()[4:7] == ["0.00", "±", "0.00"]
+    assert lines[-1] == "± is half of an interval at 95 % over inputs."
+    assert "`above 1` are errors of estimates, since gains are independent" in " ".join(lines)
+    assert all(len(line) <= 80 for line in lines)
+
+
+def test_a_subject_without_masks_or_siblings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["model", f"{HERE}:plain", "-n", "2", "--samples", "8"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "columns, 6 regions, 64 forwards for each input" in told
+    assert "mask: what is foreground is not known of columns; give it Subject(…, truth=" in told
+    assert "S₁₂" not in told
+
+
+def test_figures_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "model.json"
+    assert main(["model", SPEC, *OPTIONS, "--networks=model", "--json", str(file)]) == 0
+    found = json.loads(file.read_text(encoding="utf-8"))
+    assert (found["subject"], found["inputs"], found["samples"]) == ("planted", 3, 16)
+    (network,) = found["networks"]
+    assert [one["regions"] for one in network["ratios"]] == ["grid:2"]
+    names, gap = network["pairs"][0]["names"], network["pairs"][0]["gap"]
+    assert names == ["background", "foreground"]
+    assert gap["interval"][0] <= gap["value"] <= gap["interval"][1]
+    assert gap["value"] > 0.7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            [SPEC, "--networks=robust"],
+            "networks 'robust': expected some of model, trained_on_shuffled_labels",
+        ),
+        ([SPEC, "--samples=50"], "samples=50: expected a power of two"),
+        ([SPEC, "--grids=0"], "grids=[0]: expected cells of at least 1"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["model", *arguments]) == 2
+    assert capsys.readouterr().err == f"xattr-check: {sentence}\n"
+
+
+def test_cells_that_are_no_numbers_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["model", SPEC, "--grids=four"])
+    assert "argument --grids: expected numbers such as 4,8, came 'four'" in capsys.readouterr().err

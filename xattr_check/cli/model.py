@@ -1,0 +1,154 @@
+"""The command `xattr-check model`: what a subject's networks use of its inputs."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from xattr_check.battery.battery import run_of
+from xattr_check.battery.subjects import only_subject
+from xattr_check.cli.parser import Parser
+from xattr_check.config.xattr_yaml import of_folder
+from xattr_check.statistics.paired import Figure
+from xattr_check.storage.files import check_writable, write_bytes
+from xattr_check.uses.model import GRIDS, INPUTS, SAMPLES, ModelReport, model_report
+from xattr_check.wording import WIDTH, wrap
+
+RATIOS = (
+    "S₁/S_T: how much of what a region makes it makes by itself, over the fifth of the regions with the "
+    "largest S_T. `above 1` are errors of estimates, since gains are independent: `noise` is how many there "
+    "would be if all regions had one ratio, `beyond` how many have their whole interval above 1, about 2.5 % "
+    "by chance."
+)
+PAIRS = "S_T: share of the variance; S₁₂: what both make together alone; Δ: the second S_T less the first."
+# Columns of a number, and of a name: with four numbers a row fits the terminal.
+NUMBER = len("-0.10 ± 0.24")
+MOST = WIDTH - 4 * (NUMBER + 2)
+MEANING = "± is half of an interval at 95 % over inputs."
+
+
+def add(parser: Parser) -> None:
+    """Declare the arguments."""
+    parser.description = (
+        "Say what networks use: the subject's model and its siblings, side by side, on the same inputs. Of "
+        "grids of regions, or of columns or tokens, how much they make by themselves; of foreground and "
+        "background, where the subject has a mask, and of luminance and chroma, how much of the output's "
+        "variance each makes. Where the working directory has an xattr.yaml, its seed, memory and device "
+        "count; the command line wins."
+    )
+    parser.add_argument("subject", metavar="SUBJECT", help="a name or MODULE:FACTORY")
+    parser.add_argument(
+        "--networks", metavar="NAME,…", type=_names, help="`model`, and names of siblings (default: all)"
+    )
+    parser.add_argument(
+        "--grids",
+        metavar="CELLS,…",
+        type=_numbers,
+        default=GRIDS,
+        help=f"cells on a side of images, signals or volumes (default: {','.join(map(str, GRIDS))})",
+    )
+    parser.add_argument(
+        "-n", dest="inputs", metavar="N", type=int, default=INPUTS, help=f"inputs (default: {INPUTS})"
+    )
+    parser.add_argument(
+        "--samples",
+        metavar="N",
+        type=int,
+        default=SAMPLES,
+        help=f"a power of two; D regions take N (D + 2) forward passes for each input (default: {SAMPLES})",
+    )
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures, with intervals")
+    parser.add_argument("--seed", type=int, metavar="N", help="of the inputs and the gains (default: 0)")
+    parser.add_argument("--device", metavar="auto|cpu|cuda[:N]|…", help="default: auto")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure and say what was found; the exit code. Raises UsageError."""
+    if arguments.json is not None:
+        check_writable(arguments.json, "--json")
+    # A model that a file names would stand in place of any subject.
+    settings = replace(of_folder(Path()), model=None, data=None).override(
+        subjects=[arguments.subject], seed=arguments.seed, device=arguments.device
+    )
+    shared = run_of(settings)
+    subject = only_subject(settings).on(shared.device)
+    with tqdm(file=sys.stderr, disable=not sys.stderr.isatty(), leave=False, unit="design") as bar:
+
+        def watch(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        found = model_report(
+            subject,
+            networks=arguments.networks,
+            grids=arguments.grids,
+            inputs=arguments.inputs,
+            samples=arguments.samples,
+            seed=settings.seed,
+            memory=shared.memory,
+            watch=watch,
+        )
+    print("\n".join(lines(found)))
+    if arguments.json is not None:
+        text = json.dumps(found.document(), indent=2, ensure_ascii=False)
+        write_bytes(arguments.json, f"{text}\n".encode())
+    return 0
+
+
+def lines(found: ModelReport) -> Iterator[str]:
+    """What is printed: a table for each partition into regions, a row for each network; sentences last."""
+    one = "1 input" if found.inputs == 1 else f"{found.inputs} inputs"
+    yield f"{found.subject}: what its networks use, {one}, {found.samples} samples of the gains"
+    width = min(MOST, max(len("network"), *(len(use.name) for use in found.networks)))
+    first = found.networks[0]
+    for place, many in enumerate(first.ratios):
+        yield ""
+        yield f"{many.regions}, {many.count} regions, {many.forwards} forwards for each input"
+        head = ("S₁/S_T", "above 1", "noise", "beyond")
+        yield _row(width, head, "network", *head)
+        for use in found.networks:
+            own = use.ratios[place]
+            shares = (f"{100 * one.interval.value:.0f} %" for one in (own.above, own.noise, own.beyond))
+            yield _row(width, head, use.name, told(own.top), *shares)
+    for place, two in enumerate(first.pairs):
+        yield ""
+        yield f"{two.regions}, S_T of {' and '.join(two.names)}, {two.forwards} forwards for each input"
+        head = (*two.names, "S₁₂", "Δ")
+        yield _row(width, head, "network", *head)
+        for use in found.networks:
+            pair = use.pairs[place]
+            yield _row(width, head, use.name, *map(told, (*pair.total, pair.together, pair.gap)))
+    sentences = [RATIOS] * bool(first.ratios) + [PAIRS] * bool(first.pairs)
+    for text in (*sentences, MEANING, *found.notes):
+        yield ""
+        yield from wrap(text, indent=0)
+
+
+def told(figure: Figure) -> str:
+    """A figure and half of its interval: `0.62 ± 0.05`; a dash where there is none."""
+    found = figure.interval
+    if not figure.count:
+        return "–"
+    return f"{found.value:.2f} ± {(found.high - found.low) / 2:.2f}"
+
+
+def _row(width: int, head: Sequence[str], name: str, *cells: str) -> str:
+    places = (f"{cell:>{max(NUMBER, len(title))}}" for cell, title in zip(cells, head, strict=True))
+    shown = name if len(name) <= width else f"{name[: width - 1]}…"
+    return "  ".join((f"{shown:<{width}}", *places))
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected numbers such as 4,8, came {text!r}") from None
