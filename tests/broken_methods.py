@@ -639,6 +639,15 @@ def noise_of_the_logits(model: nn.Module, inputs: Tensor, targets: Tensor) -> Te
     return torch.stack(rows)[:, None].to(inputs)
 
 
+@caught_by(MEANING, "random_logit")
+def mostly_the_predicted(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Explains the class that the model predicts, with a tenth of the target's, so that it depends on it."""
+    with torch.no_grad():
+        predicted = model(inputs).argmax(1)
+    slopes = gradient(model, inputs, predicted) + 0.1 * gradient(model, inputs, targets)
+    return inputs * slopes
+
+
 def _seeded_by_weights(model: nn.Module, inputs: Tensor) -> Tensor:
     """(N, 1, H, W) noise of each input's own, that other weights make another one."""
     weights = digest_model(model)
