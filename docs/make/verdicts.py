@@ -139,7 +139,7 @@ def values(figures: Figures) -> dict[str, object]:
 def listed() -> dict[str, Any]:
     """The checks that belong on the page, but for those of the contract, which stand there as one."""
     known = xattr_check.checks().items()
-    return {name: one for name, one in known if one.family not in (CONTRACT, "retraining", "cost")}
+    return {name: one for name, one in known if one.family not in (CONTRACT, "retraining", "stability", "cost")}
 
 
 def oldest(figures: Figures) -> Stamp:

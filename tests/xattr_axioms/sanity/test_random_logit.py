@@ -50,7 +50,8 @@ def test_the_sign_of_a_logit_is_no_other_map(run: Run) -> None:
 
     def scaled(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         logits = model(inputs) - model(inputs).mean(1, keepdim=True)
-        return inputs * logits.gather(1, targets[:, None])
+        found: Tensor = inputs * logits.gather(1, targets[:, None])
+        return found
 
     subject = columns(count=64)
     found, _ = measured("random_logit", scaled, subject, run)
