@@ -1,0 +1,1 @@
+"""How much there is to read in a map: reported, since what is right may be anywhere."""
