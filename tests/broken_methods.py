@@ -645,7 +645,11 @@ def edges_times_gradcam(model: nn.Module, inputs: Tensor, targets: Tensor) -> Te
     return edges(model, inputs, targets) * gradcam(model, inputs, targets)
 
 
-@caught_by(MEANING, "edge_likeness", "sensitivity_n", "insertion", "deletion")
+@caught_by(
+    MEANING,
+    *("edge_likeness", "sensitivity_n", "insertion", "deletion"),
+    *("parameter_randomization", "parameter_randomization_independent", "data_randomization", "retrained"),
+)
 def edges_on_top(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """GradCAM and an edge detector, as much of the one as of the other."""
     parts = edges(model, inputs, targets), gradcam(model, inputs, targets)
