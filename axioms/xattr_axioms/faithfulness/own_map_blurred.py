@@ -36,5 +36,7 @@ def own_map_blurred(method: Explainer, subject: Subject, draw: Draw, *, fill: Fi
         return blurred(maps, max(1.0, layout.window / 2))
 
     check = degradation.with_parameters({"fill": fill})
-    whole, coarse = (check(one, subject, draw).samples for one in (method, method.calling(without_detail)))
+    # Kept while the run lasts: maps are, by the identity of what made them.
+    blurring = draw.run.once(f"blurred {id(method)}", lambda: method.calling(without_detail))
+    whole, coarse = (check(one, subject, draw).samples for one in (method, blurring))
     return Measurement(whole - coarse, evidence={"areas": torch.stack([whole, coarse], dim=1)})
