@@ -50,7 +50,7 @@ MARKS = {
 SIMILARITIES = {"magnitude": "spearman_magnitude", "SSIM": "ssim"}
 CONTRACT = "contract"  # of this family the figures are counts, under its own name
 # Families that stand elsewhere, and those that gate nothing.
-ELSEWHERE = (CONTRACT, "retraining", "stability", "complexity", "cost")
+ELSEWHERE = (CONTRACT, "retraining", "stability", "cost")
 Figures = dict[str, dict[str, Any]]  # by check; `methods` holds one figure for each method and seed
 
 

@@ -1,1 +1,0 @@
-"""How much there is to read in a map: reported, since what is right may be anywhere."""
