@@ -639,6 +639,33 @@ def noise_of_the_logits(model: nn.Module, inputs: Tensor, targets: Tensor) -> Te
     return torch.stack(rows)[:, None].to(inputs)
 
 
+@caught_by(MEANING, "edge_likeness")
+def edges_times_gradcam(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """GradCAM with the detail of an edge detector, so that it looks sharp: right where it is coarse."""
+    return edges(model, inputs, targets) * gradcam(model, inputs, targets)
+
+
+@caught_by(
+    MEANING,
+    *("edge_likeness", "sensitivity_n", "insertion", "deletion"),
+    *("parameter_randomization", "parameter_randomization_independent", "data_randomization", "retrained"),
+)
+def edges_on_top(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """GradCAM and an edge detector, as much of the one as of the other."""
+    parts = edges(model, inputs, targets), gradcam(model, inputs, targets)
+    norms = [part.flatten(1).norm(dim=1)[:, None, None, None].clamp_min(1e-12) for part in parts]
+    return parts[0] / norms[0] + parts[1] / norms[1]
+
+
+@caught_by(MEANING, "random_logit")
+def mostly_the_predicted(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Explains the class that the model predicts, with a tenth of the target's, so that it depends on it."""
+    with torch.no_grad():
+        predicted = model(inputs).argmax(1)
+    slopes = gradient(model, inputs, predicted) + 0.1 * gradient(model, inputs, targets)
+    return inputs * slopes
+
+
 def _seeded_by_weights(model: nn.Module, inputs: Tensor) -> Tensor:
     """(N, 1, H, W) noise of each input's own, that other weights make another one."""
     weights = digest_model(model)

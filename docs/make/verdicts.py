@@ -49,6 +49,8 @@ MARKS = {
 # The other similarities of the cascade, by their title on the page.
 SIMILARITIES = {"magnitude": "spearman_magnitude", "SSIM": "ssim"}
 CONTRACT = "contract"  # of this family the figures are counts, under its own name
+# Families that stand elsewhere, and those that gate nothing.
+ELSEWHERE = (CONTRACT, "retraining", "stability", "cost")
 Figures = dict[str, dict[str, Any]]  # by check; `methods` holds one figure for each method and seed
 
 
@@ -139,7 +141,7 @@ def values(figures: Figures) -> dict[str, object]:
 def listed() -> dict[str, Any]:
     """The checks that belong on the page, but for those of the contract, which stand there as one."""
     known = xattr_check.checks().items()
-    return {name: one for name, one in known if one.family not in (CONTRACT, "retraining", "cost")}
+    return {name: one for name, one in known if one.family not in ELSEWHERE}
 
 
 def oldest(figures: Figures) -> Stamp:

@@ -31,7 +31,7 @@ from xattr_check.statistics.shares import rows_to_decide, share_interval
 # In which order they are told; one of another package comes after them.
 FAMILIES = (
     *("contract", "generated", "exact", "sanity", "faithfulness", "retraining"),
-    *("localisation", "relative", "variance", "cost"),
+    *("localisation", "relative", "variance", "stability", "cost"),
 )
 
 

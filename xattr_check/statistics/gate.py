@@ -134,7 +134,7 @@ class AtMost:
 
 @dataclass(frozen=True)
 class AtLeast:
-    """The statistic is at least a bound."""
+    """The statistic is at least a bound; without one, for minus infinity, it is reported and passes."""
 
     bound: float
     better: ClassVar[Better] = "higher"
@@ -142,11 +142,11 @@ class AtLeast:
 
     @property
     def scale(self) -> float:
-        """The bound."""
-        return abs(self.bound)
+        """The bound, 0 where there is none."""
+        return abs(self.bound) if math.isfinite(self.bound) else 0.0
 
     def __str__(self) -> str:
-        return f"≥ {self.bound:g}"
+        return "none" if self.bound == -math.inf else f"≥ {self.bound:g}"
 
     def judge(
         self,
