@@ -1,8 +1,5 @@
 """Operators that ask a right method the wrong thing, or answer with a map of something else."""
 
-import inspect
-from functools import partial
-
 import torch
 from torch import Tensor
 
@@ -22,6 +19,7 @@ EARLY = 1 / 3
     defect="the explained output is the predicted one, or labels are in another order",
     amount="the probability that it is another target",
     usual=0.5,
+    mixes=True,
 )
 def wrong_target(call: Call, amount: float) -> Tensor:
     """The map for another target, for each input with a probability."""
@@ -69,18 +67,7 @@ def batch_mate(call: Call, amount: float) -> Tensor:
 @operator(defect="a layer is found by its place, and it is another one than it was meant to be")
 def earlier_layer(call: Call, amount: float) -> Tensor:
     """The map of a layer at a third of the network's depth."""
-    if not _takes_layer(call):
+    if "layer" not in call.parameters_of_method:
         raise Undefined(f"{call.method.name} has no parameter layer")
     names = [layer.name for layer in layers(call.model, call.inputs[:1])]
     return call.explain(layer=names[int(EARLY * len(names))])
-
-
-def _takes_layer(call: Call) -> bool:
-    """Whether the method's layer may be another one."""
-    function = call.method.function
-    while isinstance(function, partial):
-        function = function.func
-    try:
-        return "layer" in inspect.signature(function).parameters
-    except (TypeError, ValueError):  # builtins have none
-        return False

@@ -1,9 +1,10 @@
 """An operator: what it does to a method's maps, and the defect of real code that it stands for."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from xattr_check.core.context import current, rows
 from xattr_check.core.layouts import Layout, layout_of
 from xattr_check.core.method import Method
 from xattr_check.core.subject import Subject
+from xattr_check.mutation.kept import Kept
 from xattr_check.storage.digest import derive_seed, digest_rows
 from xattr_check.storage.sources import source_digest
 
@@ -38,6 +40,16 @@ class Call:
         """That of the inputs, which may be of another size than the subject's."""
         own = self.subject.layout
         return own if tuple(self.inputs.shape[1:]) == own.shape else layout_of(self.inputs, own)
+
+    @cached_property
+    def parameters_of_method(self) -> Set[str]:
+        """What the right method's function may be called with, by name; nothing where that is not told."""
+        function: Any = self.method.function
+        while isinstance(function, partial | Kept):
+            function = function.func if isinstance(function, partial) else function.method.function
+        with suppress(TypeError, ValueError):  # builtins have no signature
+            return inspect.signature(function).parameters.keys()
+        return frozenset()
 
     @cached_property
     def maps(self) -> Tensor:
@@ -128,13 +140,14 @@ def operator(
     usual: float = 0.0,
     least: float = 0.0,
     most: float = 1.0,
+    mixes: bool = False,
 ) -> Callable[[Change], Operator]:
     """Declare an operator; its name and statement are the function's, the options are those of `Operator`."""
 
     def declare(change: Change) -> Operator:
         statement = (inspect.getdoc(change) or "").partition("\n")[0]
         needed = frozenset(needs)
-        made = Operator(change.__name__, change, statement, defect, needed, amount, usual, least, most)
+        made = Operator(change.__name__, change, statement, defect, needed, amount, usual, least, most, mixes)
         DECLARED[made.name] = made
         return made
 
