@@ -24,7 +24,7 @@ from pages import DOCS, ROOT, Stamp, write
 
 from xattr_check.config.loaders import load_methods
 from xattr_check.config.settings import Settings
-from xattr_check.diagnosis.kill_matrix import DOSES, EQUIVALENT, smallest_doses
+from xattr_check.diagnosis.kill_matrix import DOSES, EQUIVALENT, killed_by_claims, smallest_doses
 from xattr_check.diagnosis.rows import Row
 from xattr_check.diagnosis.work import Judged, Plan, judge, names_by_hand
 from xattr_check.mutation.mutants import operators
@@ -92,6 +92,12 @@ def survivors(judged: Judged) -> str:
     return "\n".join(map(survivor, found)) or "None."
 
 
+def by_claims(judged: Judged) -> str:
+    """Each mutant that only claims kill, with these."""
+    found = killed_by_claims(judged.usual)
+    return "\n".join(f"- `{row.mutant}`: {', '.join(row.killers)}" for row in found) or "None."
+
+
 def survivor(row: Row) -> str:
     like = "" if row.likeness is None else f", {row.likeness:.2f} of the right map"
     near = f"; maps like {row.nearest}" if row.nearest else ""
@@ -132,7 +138,9 @@ def told_share(rows: Sequence[Row]) -> str:
     if share is None:
         return "none that counts"
     killed, counted = sum(row.outcome == "killed" for row in rows), sum(row.counts for row in rows)
-    return f"{killed} of {counted}, {share}"
+    claims = killed_by_claims(rows)
+    told = f"; {len(claims)} of them only by what the method claims" if claims else ""
+    return f"{killed} of {counted}, {share}{told}"
 
 
 def values(figures: Figures) -> dict[str, object]:
@@ -148,6 +156,7 @@ def values(figures: Figures) -> dict[str, object]:
             "matrix": matrix(judged),
             "checks": checks(judged),
             "survivors": survivors(judged),
+            "by_claims": by_claims(judged),
             "doses": doses(judged),
         }
     return {

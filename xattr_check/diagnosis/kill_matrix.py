@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -94,7 +94,8 @@ class KillMatrix:
                 return Base(name, self.run.seed, error=str(error))
             verdicts = [self._judge(method, check) for check in self.checks.values()]
             gating = [one for one in verdicts if one.required and not one.ungated]
-            required = sorted(gating, key=lambda one: one.seconds)
+            # Claims last: what gates any method is known then before what only such methods are held to.
+            required = sorted(gating, key=lambda one: (self.checks[one.check].claimed, one.seconds))
             methods, controls = self.known
             others = {key: one for key, one in methods.items() if key != name}
             near = nearest(own, others, controls)
@@ -229,8 +230,8 @@ def smallest_doses(rows: Sequence[Row]) -> dict[tuple[str, str], float | None]:
     return found
 
 
-def alone(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
-    """Each mutant that one check alone kills, with that check."""
-    for row in rows:
-        if row.outcome == "killed" and len(row.killers) == 1:
-            yield row.mutant, row.killers[0]
+def killed_by_claims(rows: Sequence[Row]) -> list[Row]:
+    """Those that are killed only by checks which gate what a method claims, and no other method."""
+    known = registry.checks()
+    claimed = {name for name, one in known.items() if one.claimed}
+    return [row for row in rows if row.outcome == "killed" and claimed.issuperset(row.killers)]

@@ -62,7 +62,8 @@ class Row:
 class Base:
     """A right method by itself.
 
-    passed: the required checks that it passes, the quickest first; failed: those that it does not.
+    passed: the required checks that it passes, those that gate any method first, and of these the quickest.
+    failed: those that it does not.
     error: why it has no maps, empty where it has. nearest: what of the others its maps are like.
     """
 

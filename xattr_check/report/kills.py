@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from xattr_check.diagnosis.kill_matrix import DOSES, smallest_doses
+from xattr_check.diagnosis.kill_matrix import DOSES, killed_by_claims, smallest_doses
 from xattr_check.diagnosis.rows import Base, Outcome, Row
 from xattr_check.diagnosis.work import Judged
 from xattr_check.mutation.mutants import operators
@@ -62,6 +62,11 @@ def render_lines(judged: Judged) -> Iterator[str]:
             yield from _survivor(row)
     known = operators()
     mixed = [row for row in judged.rows if row.method and known[row.operator].mixes and row.counts]
+    if claims := killed_by_claims(judged.usual):
+        yield ""
+        yield "  killed by claims alone"
+        for row in claims:
+            yield from wrap(f"{row.mutant}: {', '.join(row.killers)}", 4)
     if plan.doses and mixed:
         yield ""
         yield from _doses(mixed)
@@ -73,6 +78,8 @@ def _total(what: str, rows: Sequence[Row]) -> Iterator[str]:
     counts = Counter(row.outcome for row in rows)
     counted = sum(row.counts for row in rows)
     told = f"{what}: {counts['killed']} of {counted} killed{'' if share is None else f', {share}'}"
+    claims = killed_by_claims(rows)
+    told += f", {len(claims)} of them only by what the method claims" if claims else ""
     apart = [f"{counts[one]} {COLUMNS[one]}" for one in ("equivalent", "not_applicable") if counts[one]]
     yield from wrap("; ".join([told, *apart]), 2)
 

@@ -11,6 +11,7 @@ from xattr_check.report.kills import kills_by_check, render_lines, share_killed
 from xattr_check.wording import WIDTH
 
 METHOD = "xattr:gradcam"
+CLAIMED = {"iou": "pass", "linearity": "fail"}
 DEAD = {"deletion": "pass", "iou": "fail"}
 
 
@@ -26,7 +27,7 @@ ROWS = (
         nearest="0.98 edges × xattr:gradcam", likeness=0.92),
     row("clipped", "equivalent", likeness=1.0),
     row("mirrored", "not_applicable"),
-    row("random_by_sum", "killed", 0.5, statuses=DEAD),
+    row("random_by_sum", "killed", 0.5, statuses=CLAIMED),
     row("random_by_sum", "killed", 0.2, statuses=DEAD),
     row("random_by_sum", "survived", 0.1),
     Row("file.py:hand", "", "hand", None, 0, "undecided", statuses={"iou": "undecided"}),
@@ -43,7 +44,8 @@ def test_the_whole_text() -> None:
         "\n".join(render_lines(JUDGED))
         == """\
 kill matrix on digits, quick, seed 0
-  mutants: 3 of 4 killed, 0.750 [0.194, 0.994]; 1 equal; 1 n/a
+  mutants: 3 of 4 killed, 0.750 [0.194, 0.994], 1 of them only by what the
+  method claims; 1 equal; 1 n/a
 
   method                         killed  survived undecided     equal       n/a
   gradcam                             3         1         0         1         1
@@ -52,7 +54,8 @@ kill matrix on digits, quick, seed 0
   broken by hand: 0 of 1 killed, 0.000 [0.000, 0.975]
 
   check                                    kills at least   alone
-  iou                                                   3       2
+  iou                                                   2       1
+  linearity                                             1       1
   road                                                  1       0
 
   not killed
@@ -61,6 +64,9 @@ kill matrix on digits, quick, seed 0
         closest: deletion (pass): 0.1 of it
     file.py:hand: undecided
         1 check; undecided: iou
+
+  killed by claims alone
+    mutant:random_by_sum(0.5)@xattr:gradcam: linearity
 
   smallest dose killed (of 0.1, 0.2, 0.3, 0.5, 1; – where none is)
     random_by_sum: gradcam 0.2"""
