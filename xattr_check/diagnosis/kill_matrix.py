@@ -88,6 +88,8 @@ class KillMatrix:
 
         def judge() -> Base:
             started = time.monotonic()
+            if lacking := self._lacking(method):
+                return Base(name, self.run.seed, error=lacking)
             try:
                 own = scores(method, self.draw)
             except (MethodError, Undefined) as error:
@@ -120,8 +122,8 @@ class KillMatrix:
             return Row(broken.name, base.method, operator.name, told, self.run.seed, **came)
 
         def judge() -> Row:
-            if lacking := sorted(broken.needs - self.subject.offers):
-                return row(outcome="not_applicable", reason=f"needs {' and '.join(lacking)}")
+            if lacking := self._lacking(broken):
+                return row(outcome="not_applicable", reason=lacking)
             try:
                 right, own = self._halves(method), self._halves(broken)
             except Undefined as error:
@@ -146,8 +148,8 @@ class KillMatrix:
             return Row(method.name, "", method.name, None, self.run.seed, **came)
 
         def judge() -> Row:
-            if lacking := sorted(method.needs - self.subject.offers):
-                return row(outcome="not_applicable", reason=f"needs {' and '.join(lacking)}")
+            if lacking := self._lacking(method):
+                return row(outcome="not_applicable", reason=lacking)
             return self._judged(row, method, [*order, *(name for name in self.checks if name not in order)])
 
         return Row.from_record(self._once(judge, "by hand", method.name, method.source))
@@ -190,6 +192,11 @@ class KillMatrix:
             likeness=likeness,
             seconds=time.monotonic() - started,
         )
+
+    def _lacking(self, method: Method) -> str:
+        """What the subject lacks for a method, or an empty string."""
+        lacking = sorted(method.needs - self.subject.offers)
+        return f"needs {' and '.join(lacking)}" if lacking else ""
 
     def _judge(self, method: Method, check: Axiom) -> Verdict:
         return item(self.battery.settings, method, check, self.subject, self.battery.beside).judge(self.run)

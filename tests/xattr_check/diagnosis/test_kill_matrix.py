@@ -79,6 +79,12 @@ def test_mutants_of_what_fails_by_itself_are_left_out_where_that_is_asked_for(tm
     assert judged.rows == ()
 
 
+def test_a_method_that_the_subject_cannot_have_is_told(tmp_path: Path) -> None:
+    judged = judge(plan(tmp_path, methods=("xattr:edges",)))
+    assert judged.bases == (Base("xattr:edges", 0, error="needs neighbours"),)
+    assert judged.rows == ()
+
+
 @pytest.mark.parametrize(("least", "asked"), [(0.1, 3), (0.3, 2), (1.0, 3), (2.0, 3)])
 def test_the_smallest_dose_is_found_by_halves(
     least: float, asked: int, monkeypatch: pytest.MonkeyPatch
