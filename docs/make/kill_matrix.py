@@ -114,6 +114,7 @@ def doses(judged: Judged) -> str:
     mixed = [row for row in judged.rows if row.method and known[row.operator].mixes and row.counts]
     if all(row.amount == known[row.operator].usual for row in mixed):
         return "Not measured."
+    tried = ", ".join(f"{dose:g}" for dose in DOSES)
     found = smallest_doses(mixed)
     names = list(dict.fromkeys(row.method for row in mixed))
 
@@ -122,7 +123,8 @@ def doses(judged: Judged) -> str:
             figures = [cell(found, name, operator) for name in names]
             yield [f"`{operator}`", *figures]
 
-    return lines(["operator", *(f"`{plain(name)}`" for name in names)], rows())
+    table = lines(["operator", *(f"`{plain(name)}`" for name in names)], rows())
+    return f"Of {tried}:\n\n{table}"
 
 
 def cell(found: Mapping[tuple[str, str], float | None], method: str, operator: str) -> str:
@@ -143,29 +145,36 @@ def told_share(rows: Sequence[Row]) -> str:
     return f"{killed} of {counted}, {share}{told}"
 
 
+def section(name: str, judged: Judged) -> str:
+    """What is said of one subject."""
+    seeds = ", ".join(map(str, judged.plan.seeds))
+    told = [f"Killed: {told_share(judged.usual)}, at the quick budget (seeds: {seeds})."]
+    if judged.by_hand:
+        told.append(f"Of the methods in `tests/broken_methods.py`: {told_share(judged.by_hand)}.")
+    parts = [
+        f"## {name}",
+        *told,
+        methods(judged),
+        matrix(judged),
+        f"### What each check kills on {name}",
+        checks(judged),
+        f"### Not killed on {name}",
+        survivors(judged),
+        f"### Killed on {name} by claims alone",
+        by_claims(judged),
+        f"### The smallest dose that is killed on {name}",
+        doses(judged),
+    ]
+    return "\n\n".join(parts)
+
+
 def values(figures: Figures) -> dict[str, object]:
     """What the template asks for."""
-    found = {}
-    for subject, one in figures.items():
-        judged = Judged.from_record(one)
-        found[subject] = {
-            "seeds": ", ".join(map(str, judged.plan.seeds)),
-            "killed": told_share(judged.usual),
-            "by_hand": told_share(judged.by_hand) if judged.by_hand else "",
-            "methods": methods(judged),
-            "matrix": matrix(judged),
-            "checks": checks(judged),
-            "survivors": survivors(judged),
-            "by_claims": by_claims(judged),
-            "doses": doses(judged),
-        }
+    told = (f"- `{name}`: {one.statement} As where {one.defect}." for name, one in operators().items())
     return {
-        "subjects": found,
-        "operators": "\n".join(
-            f"- `{name}`: {one.statement} As where {one.defect}." for name, one in operators().items()
-        ),
+        "subjects": "\n\n".join(section(name, Judged.from_record(one)) for name, one in figures.items()),
+        "operators": "\n".join(told),
         "equivalent": EQUIVALENT,
-        "tried": ", ".join(f"{dose:g}" for dose in DOSES),
     }
 
 
