@@ -104,7 +104,7 @@ def closest(verdicts: list[Verdict]) -> str:
     if not measured:
         return ""
     near = min(measured, key=lambda one: (one.status != "undecided", _way(one)))
-    return f"{near.check} ({near.status}): {near.text} (gate {near.gate})"
+    return f"{near.check} ({near.status}): {near.text}"
 
 
 def _way(verdict: Verdict) -> float:

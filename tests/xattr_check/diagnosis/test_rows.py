@@ -32,7 +32,7 @@ def test_what_came_of_a_mutant(statuses: list[str], outcome: str) -> None:
 
 def test_the_closest_check_is_undecided_or_the_fewest_widths_from_its_line() -> None:
     far, near = verdict("far", "pass", 0.1, 0.1), verdict("near", "pass", 0.0, 0.4)
-    assert closest([far, near]) == "near (pass): 0.000 [-0.400, 0.400] of it (gate ≤ 0.5)"
+    assert closest([far, near]) == "near (pass): 0.000 [-0.400, 0.400] of it"
     open_one = verdict("open", "undecided", 0.4, 0.2)
     assert closest([far, near, open_one]).startswith("open (undecided)")
     beaten = verdict("beaten", "pass", 0.9, 0.1, bound=None, controls={"edges": 0.88})
