@@ -37,13 +37,15 @@ ROOMS = {
     "perturbation": CORE,
     "networks": CORE,
     "search": CORE,
-    "config": CORE | {"wording"},
+    "mutation": CORE | {"networks", "wording"},
+    "config": CORE | {"mutation", "wording"},
     "concepts": CORE | {"perturbation"},
     "uses": CORE | {"perturbation"},
     "generation": CORE | {"perturbation", "wording"},
     "history": CORE | {"config", "wording"},
     "battery": CORE | {"config", "wording"},
-    "report": CORE | {"concepts", "config", "history", "wording"},
+    "diagnosis": CORE | {"battery", "config", "mutation", "wording"},
+    "report": CORE | {"concepts", "config", "diagnosis", "history", "mutation", "wording"},
 }
 # The public face, and the command: they may import anything of the engine.
 FACES = {"__init__", "api", "cli"}

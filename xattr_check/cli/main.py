@@ -23,6 +23,8 @@ COMMANDS = {
     "report": ("runs:add_report", "a report of saved runs, as one HTML file"),
     "history": ("runs:add_history", "the saved runs, and how the figures of a check went"),
     "leaderboard": ("runs:add_leaderboard", "all reference methods on a subject: which may be believed"),
+    "kill-matrix": ("kill_matrix:add", "which broken methods the battery finds"),
+    "fingerprint": ("fingerprint:add", "which known method the maps of a method are most like"),
     "new": ("new:add", "a check, a method or a subject to start from, with its test"),
     "accept": ("accept:add", "judge, and write what fails into xattr.yaml as expected"),
     "init": ("init:add", "write a commented xattr.yaml to start from"),

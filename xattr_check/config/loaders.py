@@ -1,7 +1,7 @@
 """Methods and subjects from their specs.
 
 MODULE:ATTRIBUTE, path/to/file.py:ATTRIBUTE, xattr:NAME, or PREFIX:NAME[@LAYER] for what an adapter knows,
-each with optional ?parameter=value&….
+each with optional ?parameter=value&…; and mutant:OPERATOR@SPEC for a method of these that is broken.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,6 +19,7 @@ from xattr_check.core.method import Method, as_method
 from xattr_check.core.state import preserved_generators
 from xattr_check.core.subject import Subject
 from xattr_check.errors import UsageError
+from xattr_check.mutation.mutants import FORM, PREFIX, mutant, read_operator
 from xattr_check.wording import nearest
 
 
@@ -26,6 +27,8 @@ def load_method(spec: Any, option: str = "--xattr-method") -> Method:
     """A Method from a spec or from a callable. Raises UsageError about the option."""
     if not isinstance(spec, str):
         return as_method(spec)
+    if spec.startswith(f"{PREFIX}:"):
+        return _load_mutant(spec, option)
     head, parameters = split(spec, option)
     prefix, _, name = head.partition(":")
     if prefix == "xattr":
@@ -45,6 +48,16 @@ def load_method(spec: Any, option: str = "--xattr-method") -> Method:
     with _making_a_method(spec, option):
         method = as_method(found, spec)
         return method.with_parameters(spec, read_typed(parameters, method.function))
+
+
+def _load_mutant(spec: str, option: str) -> Method:
+    """The mutant that `mutant:OPERATOR@SPEC` names. Raises UsageError."""
+    operator, at, base = spec.removeprefix(f"{PREFIX}:").partition("@")
+    with _making_a_method(spec, option):
+        if not at or not base:
+            raise UsageError(expected=FORM)
+        chosen, amount = read_operator(operator)
+    return replace(mutant(chosen, load_method(base, option), amount), name=spec)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from typing import Any
 
 import torch
@@ -25,6 +26,8 @@ from xattr_check.storage.digest import derive_seed, digest
 
 # Signs of an error's message that are told: whole tensors may be printed in one.
 LONGEST = 4000
+# Names for explainers: an id is given again, and with it the maps of what had it.
+_numbers = count()
 
 
 class Explainer:
@@ -39,6 +42,7 @@ class Explainer:
         self.method = method.bind(subject)
         self.subject = subject
         self.run = run
+        self._number = next(_numbers)
         self._hung: MethodError | None = None
         self._declined: Undefined | None = None
 
@@ -75,7 +79,7 @@ class Explainer:
             with rows(self.subject.locate(inputs)):
                 return self(model, inputs, targets, seed)
         name = self._digest(model, inputs)
-        key = digest(id(self), name, inputs, targets, seed, *([current()] if self.subject.context else []))
+        key = digest(self._number, name, inputs, targets, seed, *([current()] if self.subject.context else []))
         found = self.run.maps.get(key)
         if found is None:
             try:

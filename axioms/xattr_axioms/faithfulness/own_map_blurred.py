@@ -36,7 +36,7 @@ def own_map_blurred(method: Explainer, subject: Subject, draw: Draw, *, fill: Fi
         return blurred(maps, max(1.0, layout.window / 2))
 
     check = degradation.with_parameters({"fill": fill})
-    # Kept while the run lasts: maps are, by the identity of what made them.
+    # One for the run, which keeps its maps.
     blurring = draw.run.once(f"blurred {id(method)}", lambda: method.calling(without_detail))
     whole, coarse = (check(one, subject, draw).samples for one in (method, blurring))
     return Measurement(whole - coarse, evidence={"areas": torch.stack([whole, coarse], dim=1)})

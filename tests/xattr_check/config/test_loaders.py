@@ -1,5 +1,6 @@
 """Methods and subjects: what their specs resolve to; test_messages.py of pytest_xattr pins their mistakes."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,29 @@ def test_a_free_sentence_of_a_factory_is_told_with_its_option(module: str) -> No
         load_subject("spec_free:free?n=2")
     with pytest.raises(UsageError, match=r"^subject 'mine': expected inputs$"):
         load_subject("spec_free:own")
+
+
+def test_a_mutant_is_a_method_under_an_operator() -> None:
+    spec = "mutant:edges_by_sum(0.3)@xattr:integrated_gradients?steps=4"
+    method = load_method(spec)
+    assert method.name == spec
+    assert method.claims == load_method("xattr:integrated_gradients").claims
+    assert method.needs == {"neighbours"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ("mutant:magnitude", "expected mutant:OPERATOR@SPEC, for example mutant:magnitude@xattr:gradcam"),
+        ("mutant:magnitud@xattr:gradcam", "no operator 'magnitud'; the nearest are magnitude"),
+        ("mutant:magnitude(2)@xattr:gradcam", "magnitude has no amount; type magnitude alone"),
+        (
+            "mutant:edges_by_sum(2)@xattr:gradcam",
+            "expected the share of the other map, above 0 and at most 1, came '2'",
+        ),
+        ("mutant:magnitude@xattr:grad_cam", "no reference method 'grad_cam'; the nearest are gradcam"),
+    ],
+)
+def test_a_mutant_that_is_none_is_told(spec: str, told: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(told)):
+        load_method(spec)

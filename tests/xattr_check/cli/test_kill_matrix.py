@@ -1,0 +1,57 @@
+"""xattr-check kill-matrix and fingerprint: what they print and write, and their mistakes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from xattr_check.cli.main import main
+
+
+def test_it_prints_a_table_and_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "matrix.json"
+    arguments = ["--subject=analytic", "--operators=shifted,rotated", "--checks=dummy or symmetry", "-n", "1"]
+    asked = ["kill-matrix", *arguments, "--methods", "xattr:input_x_gradient"]
+    assert main([*asked, f"--storage={tmp_path}", f"--json={file}"]) == 0
+    output = capsys.readouterr()
+    assert "  mutants: 1 of 1 killed" in output.out
+    assert "xattr:input_x_gradient: 1 killed, 1 not applicable" in output.err
+    record = json.loads(file.read_text())
+    assert [(row["operator"], row["outcome"]) for row in record["rows"]] == [
+        ("shifted", "killed"),
+        ("rotated", "not_applicable"),
+    ]
+    assert record["rows"][0]["statuses"] == {"dummy": "fail", "symmetry": "fail"}
+
+
+def test_it_lists_what_operators_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["kill-matrix", "--list"]) == 0
+    told = capsys.readouterr().out
+    assert "transposed\n    The map with its rows written as columns.\n    As where height and width" in told
+    assert "edges_by_product" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--operators=negatd"], "--operators='negatd': no operator 'negatd'; the nearest are negated"),
+        (["--seeds=0;1"], "--seeds='0;1': expected whole numbers with commas between, for example 0,1,2"),
+        (["-n", "0"], "-n='0': expected auto or a whole number above 0"),
+        (["--methods", "xattr:gradcan"], "no reference method 'gradcan'; the nearest are gradcam"),
+        (["--subject=analitic"], "expected MODULE:FACTORY, for example mymod:make_subject, or one of"),
+        (["--budget=quik"], "--xattr-budget='quik': expected quick, standard, full"),
+    ],
+)
+def test_mistakes(
+    arguments: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_one = [] if "--methods" in arguments else ["--methods", "xattr:gradient"]
+    assert main(["kill-matrix", f"--storage={tmp_path}", "-n", "1", *with_one, *arguments]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_fingerprint_names_what_maps_are_like(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["fingerprint", "mutant:input_magnitude_by_product@xattr:gradient", "--subject=analytic"]
+    assert main([*asked, "--among", "xattr:gradient", "--count=2", f"--storage={tmp_path}"]) == 0
+    first, _ = capsys.readouterr().out.splitlines()
+    assert first == "1.00 input_magnitude × xattr:gradient"

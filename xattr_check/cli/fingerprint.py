@@ -1,0 +1,61 @@
+"""The command `xattr-check fingerprint`: which known method the maps of a method are most like."""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from xattr_check.battery.battery import run_of
+from xattr_check.battery.subjects import only_subject
+from xattr_check.cli.parser import Parser
+from xattr_check.config.loaders import load_method, load_methods
+from xattr_check.config.xattr_yaml import of_folder
+from xattr_check.core import registry
+from xattr_check.diagnosis.fingerprint import drawn, known_scores, nearest, scores
+from xattr_check.errors import MethodError, Undefined, UsageError
+
+
+def add(parser: Parser) -> None:
+    """Declare the arguments."""
+    parser.description = (
+        "Say what the maps of a method are most like: a reference method, a control that knows nothing, or a "
+        "control times a reference method. The figure is the mean rank correlation over the subject's inputs."
+    )
+    parser.add_argument("method", metavar="SPEC", help="as --xattr-method of pytest")
+    parser.add_argument("--subject", metavar="SUBJECT", help="as --xattr-subject of pytest")
+    parser.add_argument(
+        "--among",
+        nargs="+",
+        metavar="SPEC",
+        default=["all"],
+        help="other methods (default: all reference methods)",
+    )
+    parser.add_argument("--count", type=int, metavar="N", default=5, help="how many (default: %(default)s)")
+    parser.add_argument("--storage", metavar="DIR", help="as --xattr-storage of pytest")
+    parser.add_argument("--device", metavar="auto|cpu|cuda[:N]|…", help="default: auto")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    subjects = None if arguments.subject is None else [arguments.subject]
+    settings = of_folder(Path()).override(
+        subjects=subjects, storage=arguments.storage, device=arguments.device
+    )
+    if subjects is not None:  # a model that a file names would stand in its place
+        settings = replace(settings, model=None, data=None)
+    method = load_method(arguments.method, "fingerprint")
+    others = {one.name: one for one in load_methods(arguments.among, "--among") if one.name != method.name}
+    controls = {name: one for name, one in registry.controls().items() if one.control == "negative"}
+    run = run_of(settings, progress=lambda label: print(label, file=sys.stderr, flush=True))
+    subject = only_subject(settings).on(run.device)
+    draw = drawn(subject, run)
+    try:
+        own = scores(method, draw)
+    except (MethodError, Undefined) as error:
+        raise UsageError(
+            f"it has no maps of {subject.name!r}: {error}", option="fingerprint", value=method.name
+        ) from None
+    found = nearest(own, known_scores(others, draw), known_scores(controls, draw), arguments.count)
+    for likeness in found:
+        print(likeness)
+    return 0

@@ -1,0 +1,263 @@
+"""A kill matrix, planned and worked off: by this process or by several, and where it stopped before."""
+
+import multiprocessing
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from xattr_check.battery.battery import Battery
+from xattr_check.config.loaders import load_method
+from xattr_check.config.modules import resolve
+from xattr_check.config.settings import Settings
+from xattr_check.core.run import OnProgress, silent
+from xattr_check.diagnosis.kill_matrix import KillMatrix
+from xattr_check.diagnosis.rows import Base, Row
+from xattr_check.errors import UsageError
+from xattr_check.mutation.mutants import operators
+
+# Mutants of one method that a process takes at once: its maps are computed in each that has some.
+PORTION = 6
+FOLDER = "kill_matrix"
+# The table of a file of broken methods, by their names.
+TABLE = "CAUGHT_BY"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be judged.
+
+    settings: with the checks, the budget and the storage; they expect no failures. subject, methods: their
+        specs. operators: their names. by_hand: specs of methods that were broken by hand.
+    passing: whether mutants are made only of methods that fail no required check by themselves.
+    doses: whether the smallest dose that is killed is sought for operators that mix.
+    thorough: whether all checks judge each mutant.
+    """
+
+    settings: Settings
+    subject: str
+    methods: tuple[str, ...]
+    operators: tuple[str, ...]
+    seeds: tuple[int, ...] = (0,)
+    by_hand: tuple[str, ...] = ()
+    passing: bool = False
+    doses: bool = False
+    thorough: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Where rows are kept."""
+        return Path(self.settings.storage) / FOLDER
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What came of a plan: of the right methods, of their mutants, and of those that were made by hand."""
+
+    plan: Plan
+    bases: tuple[Base, ...] = ()
+    rows: tuple[Row, ...] = ()
+
+    @cached_property
+    def usual(self) -> list[Row]:
+        """Mutants of each method by each operator in its usual amount."""
+        known = operators()
+        return [
+            row
+            for row in self.rows
+            if row.method and (row.amount is None or row.amount == known[row.operator].usual)
+        ]
+
+    @cached_property
+    def by_hand(self) -> list[Row]:
+        """Methods that were broken by hand."""
+        return [row for row in self.rows if not row.method]
+
+    def record(self) -> dict[str, Any]:
+        """As JSON types."""
+        plan = self.plan
+        return {
+            "subject": plan.subject,
+            "budget": plan.settings.budget,
+            "seeds": list(plan.seeds),
+            "thorough": plan.thorough,
+            "methods": list(plan.methods),
+            "operators": list(plan.operators),
+            "bases": [base.record() for base in self.bases],
+            "rows": [row.record() for row in self.rows],
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "Judged":
+        """What a record tells of; its settings are the budget's."""
+        plan = Plan(
+            settings=Settings(budget=record["budget"]),
+            subject=record["subject"],
+            methods=tuple(record["methods"]),
+            operators=tuple(record["operators"]),
+            seeds=tuple(record["seeds"]),
+            thorough=record["thorough"],
+        )
+        bases = tuple(Base.from_record(one) for one in record["bases"])
+        return cls(plan, bases, tuple(Row.from_record(one) for one in record["rows"]))
+
+
+def names_by_hand(file: str, option: str = "--also") -> list[str]:
+    """The specs of the methods in a file that has a table of them, `CAUGHT_BY`. Raises UsageError.
+
+    The keys of the table are names of functions or classes in the file, entered there by whatever it does.
+    """
+    table: Any = resolve(f"{file}:{TABLE}", option, f"tests/broken_methods.py:{TABLE}", "TABLE", file)
+    if not isinstance(table, Mapping):
+        raise UsageError(
+            option=option, value=file, expected=f"{TABLE} to be a table by name", came=type(table).__name__
+        )
+    return [f"{file}:{name}" for name in table]
+
+
+@dataclass(eq=False)
+class _Bench:
+    """The matrices of a plan in one process, one for each seed."""
+
+    plan: Plan
+    progress: OnProgress = silent
+    _matrices: dict[int, KillMatrix] = field(default_factory=dict)
+
+    def matrix(self, seed: int) -> KillMatrix:
+        """That of a seed; of the same subject and methods as the others."""
+        if seed not in self._matrices:
+            plan = self.plan
+            if self._matrices:
+                battery = next(iter(self._matrices.values())).battery.by_seed(seed)
+            else:
+                settings = replace(plan.settings, seed=seed)
+                battery = Battery(settings, plan.methods, [plan.subject], progress=self.progress)
+            self._matrices[seed] = KillMatrix(battery, plan.folder, plan.thorough)
+        return self._matrices[seed]
+
+    def base(self, seed: int, method: str) -> Base:
+        """A right method by itself."""
+        return self.matrix(seed).base(method)
+
+    def rows(self, seed: int, base: Base, names: Sequence[str]) -> list[Row]:
+        """Mutants of a method by these operators."""
+        matrix, known, found = self.matrix(seed), operators(), []
+        for name in names:
+            found.append(matrix.row(base, known[name]))
+            if self.plan.doses and known[name].mixes and found[-1].counts:
+                usual = found[-1].amount
+                found += [row for row in matrix.doses(base, known[name]) if row.amount != usual]
+        return found
+
+    def by_hand(self, seed: int, order: Sequence[str], specs: Sequence[str]) -> list[Row]:
+        """Methods that were broken by hand."""
+        return [self.matrix(seed).by_hand(load_method(spec, "--also"), order) for spec in specs]
+
+
+Task = Callable[[_Bench], list[Any]]
+Work = Callable[[Sequence[Task]], Iterator[list[Any]]]
+# That of a process which works for another one.
+_benches: list[_Bench] = []
+
+
+def judge(plan: Plan, processes: int = 1, tell: OnProgress = silent, progress: OnProgress = silent) -> Judged:
+    """What comes of a plan; what was judged before is read.
+
+    tell: told of each method and each portion of mutants that is done. progress: as of a run, where this
+    process does it all.
+    """
+    bases: list[Base] = []
+    rows: list[Row] = []
+    with _workers(plan, processes, progress) as work:
+        for found in work([partial(_base, seed, name) for seed, name in product(plan.seeds, plan.methods)]):
+            bases += found
+            for base in found:
+                tell(f"{base.method}: {_told_of(base)}")
+        order = _order(bases)
+        for found in work(list(_tasks(plan, bases, order))):
+            rows += found
+            tell(_told_of_rows(found))
+    places = {name: number for number, name in enumerate((*plan.operators, *plan.by_hand))}
+    rows.sort(key=lambda row: (row.method, places[row.operator], -(row.amount or 0), row.seed))
+    return Judged(plan, tuple(sorted(bases, key=lambda one: (one.method, one.seed))), tuple(rows))
+
+
+def _told_of(base: Base) -> str:
+    if base.error:
+        return base.error
+    failed = f", and fails {', '.join(base.failed)}" if base.failed else ""
+    return f"passes {len(base.passed)} required checks{failed}"
+
+
+def _told_of_rows(rows: Sequence[Row]) -> str:
+    """`xattr:gradcam: 4 killed, 2 equivalent`."""
+    counts = Counter(row.outcome.replace("_", " ") for row in rows)
+    told = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
+    return f"{rows[0].method or 'broken by hand'}: {told}"
+
+
+def _order(bases: Sequence[Base]) -> list[str]:
+    """In which order checks are asked about what was broken by hand: as of the first right method."""
+    return list(bases[0].passed) if bases else []
+
+
+def _tasks(plan: Plan, bases: Sequence[Base], order: Sequence[str]) -> Iterator[Task]:
+    """Portions of mutants."""
+    for base in bases:
+        if base.error or (plan.passing and base.failed):
+            continue
+        for names in _portions(plan.operators):
+            yield partial(_rows, base.seed, base, names)
+    for seed, specs in product(plan.seeds, _portions(plan.by_hand)):
+        yield partial(_by_hand, seed, order, specs)
+
+
+def _portions(names: Sequence[str]) -> list[Sequence[str]]:
+    return [names[start : start + PORTION] for start in range(0, len(names), PORTION)]
+
+
+def _base(seed: int, name: str, bench: _Bench) -> list[Any]:
+    return [bench.base(seed, name)]
+
+
+def _rows(seed: int, base: Base, names: Sequence[str], bench: _Bench) -> list[Any]:
+    return bench.rows(seed, base, names)
+
+
+def _by_hand(seed: int, order: Sequence[str], specs: Sequence[str], bench: _Bench) -> list[Any]:
+    return bench.by_hand(seed, order, specs)
+
+
+@contextmanager
+def _workers(plan: Plan, processes: int, progress: OnProgress) -> Iterator[Work]:
+    """What does tasks, and gives the results in the order in which they are there."""
+    if processes == 1:
+        bench = _Bench(plan, progress)
+        yield lambda tasks: (task(bench) for task in tasks)
+        return
+    # Spawned: a fork of a process whose torch has started threads may wait for ever.
+    context = multiprocessing.get_context("spawn")
+    threads = max(1, torch.get_num_threads() // processes)
+    pool = ProcessPoolExecutor(processes, context, _start, (plan, threads))
+    try:
+        yield lambda tasks: (
+            done.result() for done in as_completed([pool.submit(_do, task) for task in tasks])
+        )
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start(plan: Plan, threads: int) -> None:
+    torch.set_num_threads(threads)
+    _benches[:] = [_Bench(plan)]
+
+
+def _do(task: Task) -> list[Any]:
+    return task(_benches[0])
