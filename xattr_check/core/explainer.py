@@ -79,7 +79,8 @@ class Explainer:
             with rows(self.subject.locate(inputs)):
                 return self(model, inputs, targets, seed)
         name = self._digest(model, inputs)
-        key = digest(self._number, name, inputs, targets, seed, *([current()] if self.subject.context else []))
+        texts = [current()] if self.subject.context else []
+        key = digest(self._number, name, inputs, targets, seed, *texts)
         found = self.run.maps.get(key)
         if found is None:
             try:
