@@ -27,7 +27,6 @@ FEWEST = 8
     bounds=(-1, 1),
     needs=("neighbours",),
     negative=("edges",),
-    cost="standard",
 )
 def edge_likeness(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     """ρ(A, E | B) for each input: A the magnitude of its map, E its edges, B the magnitude under a Gaussian.
