@@ -78,9 +78,13 @@ class Call:
         return torch.tensor(seeds, device=self.targets.device)
 
     def of_other_inputs(self) -> Tensor:
-        """(N, …) maps of other inputs of the subject for the same targets, each chosen by its input alone."""
+        """(N, …) maps of other inputs of the subject for the same targets, each chosen by its target alone.
+
+        Not by its input: that would be told by whatever changes inputs, and not by what the map is of.
+        """
         held = self.subject.inputs
-        chosen = self.drawn("other input", len(held)).to(held.device)
+        rows_of = [derive_seed("other input", target) % len(held) for target in self.targets.tolist()]
+        chosen = torch.tensor(rows_of, device=held.device)
         same = (held[chosen] == self.inputs.to(held)).flatten(1).all(1)
         chosen = torch.where(same, (chosen + 1) % len(held), chosen)
         if current() is None:
