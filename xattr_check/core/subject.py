@@ -55,6 +55,7 @@ MASKS = frozenset({"mask", "other_mask", "dummy", "symmetric"})
 # The first words of what a subject may be given beside its model, inputs and targets.
 GIVEN = MASKS | {"other_target", "background", "black", "scene", "without_spurious"}
 GIVEN |= {"sibling", "recipe", "reference"}
+BLACK = "black to be a finite number, or what broadcasts to an input"
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,14 +205,17 @@ class Subject:
             return
         if not self.is_image:
             raise self._mistake("black where inputs are images (N, C, H, W)", f"{self.layout.name}")
-        value = torch.as_tensor(self.black)
+        try:
+            value = torch.as_tensor(self.black)
+        except (TypeError, ValueError, RuntimeError):
+            raise self._mistake(BLACK, repr(self.black)) from None
         try:
             fitting = value.expand_as(self.inputs[0]).shape == self.inputs.shape[1:]
         except RuntimeError:
             fitting = False
         if not fitting or not bool(torch.isfinite(value).all()):
             came = _shape_of(value) if value.ndim else str(self.black)
-            raise self._mistake("black to be a finite number, or what broadcasts to an input", came)
+            raise self._mistake(BLACK, came)
 
     def _kind_of_output(self) -> type[Output] | None:
         """What the outputs are said to mean, None where nothing is said. Raises SubjectError."""
