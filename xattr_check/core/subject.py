@@ -52,8 +52,10 @@ class Resolved(Generic[T]):
 
 # What is true of features, by its name in `truth`.
 MASKS = frozenset({"mask", "other_mask", "dummy", "symmetric"})
+# What stands beside the inputs, row by row, in `truth`.
+BESIDE = frozenset({"background", "without_spurious"})
 # The first words of what a subject may be given beside its model, inputs and targets.
-GIVEN = MASKS | {"other_target", "background", "black", "scene", "without_spurious"}
+GIVEN = MASKS | BESIDE | {"other_target", "black", "scene"}
 GIVEN |= {"sibling", "recipe", "reference"}
 BLACK = "black to be a finite number, or what broadcasts to an input"
 
@@ -152,6 +154,9 @@ class Subject:
         for key, value in self.truth.items():
             if len(value) != len(self.inputs):
                 raise wrong(f"truth {key!r} with {len(self.inputs)} rows", str(len(value)))
+            shape = _shape_of(self.inputs)
+            if key in BESIDE and self.embedding is None and _shape_of(value) != shape:
+                raise wrong(f"truth {key!r} of the shape of the inputs, {shape}", _shape_of(value))
             if key in MASKS:
                 told = self._mask_of(f"truth {key!r}", key, value)
                 object.__setattr__(self, "truth", {**self.truth, key: told})
