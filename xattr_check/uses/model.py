@@ -130,6 +130,7 @@ def networks_of(subject: Subject, names: Sequence[str] | None) -> dict[str, nn.M
     known: dict[str, nn.Module] = {MODEL: subject.model, **subject.siblings}
     if names is None:
         return known
+    names = [names] if isinstance(names, str) else names
     for name in names:
         _expect(name in known, "networks", name, f"some of {', '.join(known)}")
     _expect(bool(names), "networks", list(names), f"some of {', '.join(known)}")

@@ -143,6 +143,7 @@ def test_steps_are_watched() -> None:
     ("options", "sentence"),
     [
         ({"networks": ["robust"]}, "networks 'robust': expected some of model, other"),
+        ({"networks": "robust"}, "networks 'robust': expected some of model, other"),
         ({"networks": []}, "networks=[]: expected some of model, other"),
         ({"samples": 50}, "samples=50: expected a power of two, 2 or more"),
         ({"samples": 1}, "samples=1: expected a power of two, 2 or more"),
