@@ -54,6 +54,14 @@ def expect_at_least(name: str, least: int, **numbers: float) -> None:
             raise ValueError(f"{name}: expected {parameter} of at least {least}, came {value}")
 
 
+def expect_counts(name: str, **numbers: int) -> None:
+    """Raise ValueError in the name of a method for the first parameter that is no whole number above 0."""
+    for parameter, value in numbers.items():
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError(f"{name}: expected {parameter} to be a whole number, came {value!r}")
+        expect_at_least(name, 1, **{parameter: value})
+
+
 def expect_above(name: str, bound: float, **numbers: float) -> None:
     """Raise ValueError in the name of a method for the first parameter that is not larger, or not finite."""
     for parameter, value in numbers.items():

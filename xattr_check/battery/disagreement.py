@@ -12,7 +12,7 @@ from xattr_check.config.loaders import load_methods, load_subject
 from xattr_check.config.settings import Settings
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.subject import Subject
-from xattr_check.errors import MethodError, Undefined
+from xattr_check.errors import MethodError, Undefined, UsageError
 from xattr_check.statistics.similarity import spearman
 
 
@@ -51,6 +51,8 @@ def disagreement(
     A method that raises, declines the model or needs what the subject does not offer is left out, with the
     reason. Raises UsageError for what cannot be resolved.
     """
+    if inputs < 1:
+        raise UsageError(option="inputs", value=inputs, expected="at least 1")
     run = run_of((settings or Settings()).override(seed=seed))
     loaded, judged = load_methods(methods), load_subject(subject).to(run.device)
     draw = next(run.draws("disagreement", judged, inputs))

@@ -37,6 +37,8 @@ def add(parser: Parser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if arguments.count < 1:
+        raise UsageError(option="--count", value=arguments.count, expected="at least 1")
     subjects = None if arguments.subject is None else [arguments.subject]
     settings = of_folder(Path()).override(
         subjects=subjects, storage=arguments.storage, device=arguments.device
@@ -49,6 +51,12 @@ def _run(arguments: argparse.Namespace) -> int:
     run = run_of(settings, progress=lambda label: print(label, file=sys.stderr, flush=True))
     subject = only_subject(settings).on(run.device)
     draw = drawn(subject, run)
+    if lacking := sorted(method.needs - subject.offers):
+        raise UsageError(
+            f"needs {' and '.join(lacking)}, which subject {subject.name!r} does not offer",
+            option="fingerprint",
+            value=method.name,
+        )
     try:
         own = scores(method, draw)
     except (MethodError, Undefined) as error:

@@ -13,7 +13,7 @@ from xattr_check.battery.battery import run_of
 from xattr_check.battery.subjects import only_subject
 from xattr_check.cli import sheets
 from xattr_check.cli.meter import Meter
-from xattr_check.cli.parser import Parser
+from xattr_check.cli.parser import INTERRUPTED, Parser
 from xattr_check.config.settings import Settings
 from xattr_check.config.xattr_yaml import of_folder
 from xattr_check.core.state import full_precision
@@ -37,7 +37,6 @@ from xattr_check.storage.files import check_writable, make_folder, tell_unwritab
 # Samples that are started at most, for each that is wanted.
 TRIES = 4
 PLACEMENTS = ("anywhere", "fixed")
-INTERRUPTED = 130  # as the shell says it: 128 + SIGINT
 
 
 def _at_least_one(text: str) -> int:

@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from xattr_check.cli.parser import Parser
+from xattr_check.cli.parser import INTERRUPTED, Parser
 from xattr_check.config.loaders import load_methods
 from xattr_check.config.settings import DEFAULT_SUBJECT, Settings
 from xattr_check.diagnosis.work import Plan, judge, names_by_hand
@@ -74,7 +74,11 @@ def _run(arguments: argparse.Namespace) -> int:
     with tell_unwritable("--storage", storage, "folder", "pass --storage=DIR"):
         make_folder(plan.folder)
         keep_out_of_git(plan.folder)
-    judged = judge(plan, _processes(arguments.processes), tell=_tell)
+    try:
+        judged = judge(plan, _processes(arguments.processes), tell=_tell)
+    except KeyboardInterrupt:
+        _tell("xattr-check: interrupted; what was judged is kept, and the same command goes on from there")
+        return INTERRUPTED
     for line in render_lines(judged):
         print(line)
     if arguments.json is not None:
@@ -118,12 +122,12 @@ def _operators(given: str | None) -> tuple[str, ...]:
             raise UsageError(
                 f"no operator {name!r}", option="--operators", value=given, hint=nearest(name, known)
             )
-    return tuple(names)
+    return tuple(dict.fromkeys(names))
 
 
 def _seeds(given: str) -> tuple[int, ...]:
     try:
-        return tuple(int(seed) for seed in given.split(","))
+        return tuple(dict.fromkeys(int(seed) for seed in given.split(",")))
     except ValueError:
         raise UsageError(
             option="--seeds", value=given, expected="whole numbers with commas between, for example 0,1,2"

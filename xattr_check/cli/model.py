@@ -1,7 +1,6 @@
 """The command `xattr-check model`: what a subject's networks use of its inputs."""
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -13,8 +12,9 @@ from xattr_check.battery.battery import run_of
 from xattr_check.battery.subjects import only_subject
 from xattr_check.cli.parser import Parser
 from xattr_check.config.xattr_yaml import of_folder
+from xattr_check.history.document import write
 from xattr_check.statistics.paired import Figure
-from xattr_check.storage.files import check_writable, write_bytes
+from xattr_check.storage.files import check_writable
 from xattr_check.uses.model import GRIDS, INPUTS, SAMPLES, ModelReport, model_report
 from xattr_check.wording import WIDTH, wrap
 
@@ -95,8 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     print("\n".join(lines(found)))
     if arguments.json is not None:
-        text = json.dumps(found.document(), indent=2, ensure_ascii=False)
-        write_bytes(arguments.json, f"{text}\n".encode())
+        write(arguments.json, found.document())
     return 0
 
 
@@ -113,7 +112,7 @@ def lines(found: ModelReport) -> Iterator[str]:
         yield _row(width, head, "network", *head)
         for use in found.networks:
             own = use.ratios[place]
-            shares = (f"{100 * one.interval.value:.0f} %" for one in (own.above, own.noise, own.beyond))
+            shares = map(percent, (own.above, own.noise, own.beyond))
             yield _row(width, head, use.name, told(own.top), *shares)
     for place, two in enumerate(first.pairs):
         yield ""
@@ -130,11 +129,17 @@ def lines(found: ModelReport) -> Iterator[str]:
 
 
 def told(figure: Figure) -> str:
-    """A figure and half of its interval: `0.62 ± 0.05`; a dash where there is none."""
+    """A figure and half of its interval: `0.62 ± 0.05`, alone of one input; a dash where there is none."""
     found = figure.interval
     if not figure.count:
         return "–"
-    return f"{found.value:.2f} ± {(found.high - found.low) / 2:.2f}"
+    around = f" ± {(found.high - found.low) / 2:.2f}" if figure.count > 1 else ""
+    return f"{found.value:.2f}{around}"
+
+
+def percent(figure: Figure) -> str:
+    """A share: `42 %`; a dash where there is none."""
+    return f"{100 * figure.interval.value:.0f} %" if figure.count else "–"
 
 
 def _row(width: int, head: Sequence[str], name: str, *cells: str) -> str:

@@ -3,6 +3,8 @@
 import argparse
 from typing import NoReturn
 
+INTERRUPTED = 130  # as the shell says it: 128 + SIGINT
+
 
 class Parser(argparse.ArgumentParser):
     """Tells a mistake in one sentence, as the rest of the library does, without the list of all options."""

@@ -88,7 +88,7 @@ def _adapt(prefix: str, wanted: str) -> Any:
 def load_methods(specs: Iterable[Any], option: str = "--xattr-method") -> list[Method]:
     """Methods from specs, `all` for every reference method that is not a control. Raises UsageError."""
     methods: dict[str, Method] = {}
-    for spec in specs:
+    for spec in [specs] if isinstance(specs, str) else specs:
         if spec == "all":
             for name, reference in registry.methods().items():
                 if reference.control is None:

@@ -232,7 +232,10 @@ def _value_of(check: str, option: inspect.Parameter, value: Any) -> Any:
         words = value if isinstance(value, tuple) else str(value).split("+")
         if not words or not all(str(word).isdecimal() and int(word) for word in words):
             raise wrong(expected=f"{option.name} to be whole numbers above 0, joined by +")
-        return tuple(map(int, words))
+        numbers = tuple(map(int, words))
+        if len(set(numbers)) < len(numbers):
+            raise wrong(expected=f"{option.name} to be different numbers")
+        return numbers
     allowed = get_args(option.annotation)
     if allowed and value not in allowed:
         choice = ", ".join(map(str, allowed))

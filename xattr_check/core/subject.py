@@ -52,9 +52,12 @@ class Resolved(Generic[T]):
 
 # What is true of features, by its name in `truth`.
 MASKS = frozenset({"mask", "other_mask", "dummy", "symmetric"})
+# What stands beside the inputs, row by row, in `truth`.
+BESIDE = frozenset({"background", "without_spurious"})
 # The first words of what a subject may be given beside its model, inputs and targets.
-GIVEN = MASKS | {"other_target", "background", "black", "scene", "without_spurious"}
+GIVEN = MASKS | BESIDE | {"other_target", "black", "scene"}
 GIVEN |= {"sibling", "recipe", "reference"}
+BLACK = "black to be a finite number, or what broadcasts to an input"
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,6 +154,9 @@ class Subject:
         for key, value in self.truth.items():
             if len(value) != len(self.inputs):
                 raise wrong(f"truth {key!r} with {len(self.inputs)} rows", str(len(value)))
+            shape = _shape_of(self.inputs)
+            if key in BESIDE and self.embedding is None and _shape_of(value) != shape:
+                raise wrong(f"truth {key!r} of the shape of the inputs, {shape}", _shape_of(value))
             if key in MASKS:
                 told = self._mask_of(f"truth {key!r}", key, value)
                 object.__setattr__(self, "truth", {**self.truth, key: told})
@@ -204,14 +210,17 @@ class Subject:
             return
         if not self.is_image:
             raise self._mistake("black where inputs are images (N, C, H, W)", f"{self.layout.name}")
-        value = torch.as_tensor(self.black)
+        try:
+            value = torch.as_tensor(self.black)
+        except (TypeError, ValueError, RuntimeError):
+            raise self._mistake(BLACK, repr(self.black)) from None
         try:
             fitting = value.expand_as(self.inputs[0]).shape == self.inputs.shape[1:]
         except RuntimeError:
             fitting = False
         if not fitting or not bool(torch.isfinite(value).all()):
             came = _shape_of(value) if value.ndim else str(self.black)
-            raise self._mistake("black to be a finite number, or what broadcasts to an input", came)
+            raise self._mistake(BLACK, came)
 
     def _kind_of_output(self) -> type[Output] | None:
         """What the outputs are said to mean, None where nothing is said. Raises SubjectError."""

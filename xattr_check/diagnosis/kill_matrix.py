@@ -186,6 +186,7 @@ class KillMatrix:
         near = nearest(own, *self.known) if own is not None and outcome != "killed" else []
         return row(
             outcome=outcome,
+            reason="no required check says anything of it" if outcome == "not_applicable" else "",
             statuses={one.check: one.status for one in verdicts},
             closest="" if outcome == "killed" else closest(verdicts),
             nearest=str(near[0]) if near else "",

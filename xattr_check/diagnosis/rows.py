@@ -88,11 +88,13 @@ class Base:
 
 
 def outcome_of(verdicts: list[Verdict]) -> Outcome:
-    """What came of a mutant, by what required checks say of it."""
+    """What came of a mutant, by what required checks say of it; where none says anything, nothing."""
     statuses = {verdict.status for verdict in verdicts}
     if statuses & set(KILLING):
         return "killed"
-    return "undecided" if "undecided" in statuses else "survived"
+    if "undecided" in statuses:
+        return "undecided"
+    return "survived" if "pass" in statuses else "not_applicable"
 
 
 def closest(verdicts: list[Verdict]) -> str:

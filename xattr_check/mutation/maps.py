@@ -46,6 +46,7 @@ def negated_channel(call: Call, amount: float) -> Tensor:
     defect="a crop, a padding or a stride is off, or columns are counted from another one",
     amount="the share of a side by which it is shifted, one feature at least",
     usual=0.125,
+    most=0.5,  # from there on it comes nearer again from the other end
 )
 def shifted(call: Call, amount: float) -> Tensor:
     """The map shifted along all axes of its features, what leaves it coming in at the other end."""

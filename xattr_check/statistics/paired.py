@@ -1,5 +1,6 @@
 """Means over inputs that can be subtracted: figures of the same inputs, and what lies between them."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,18 +37,25 @@ class Figure:
 
     @cached_property
     def interval(self) -> Interval:
-        """The figure, with its interval at 95 % over inputs."""
-        return _bootstrapped(torch.stack([self.parts, self.wholes], 1), Batched(_ratio))
+        """The figure, with its interval at 95 % over inputs; one that counts says nothing of others."""
+        rows = torch.stack([self.parts, self.wholes], 1)
+        if self.count < 2:
+            return Interval(float(_ratio(rows[None])), -math.inf, math.inf)
+        return _bootstrapped(rows, Batched(_ratio))
 
     def minus(self, other: "Figure") -> Interval:
         """By how much it is above another of the same inputs, with an interval over them."""
         both = torch.stack([self.parts, self.wholes, other.parts, other.wholes], 1)
         return _bootstrapped(both, Batched(lambda rows: _ratio(rows[..., :2]) - _ratio(rows[..., 2:])))
 
-    def document(self) -> Mapping[str, float | list[float]]:
-        """For machines: the value and the ends of its interval."""
+    def document(self) -> Mapping[str, float | list[float] | None]:
+        """For machines: the value and the ends of its interval, None for what is not known."""
         found = self.interval
-        return {"value": found.value, "interval": [found.low, found.high]}
+        known = math.isfinite(found.low) and math.isfinite(found.high)
+        return {
+            "value": found.value if self.count else None,
+            "interval": [found.low, found.high] if known else None,
+        }
 
 
 def _ratio(rows: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 from xattr_check.imports import imported
 from xattr_check.statistics.coalitions import shapley_weights, subsets
 from xattr_check.statistics.salib import problem
+from xattr_check.statistics.sobol import sobol_points
 
 # Draws of a conditional variance: the fewer, the more orders there are for as many outputs. [song2016]
 INNER = 3
@@ -58,10 +59,7 @@ def mixtures(parameters: int, samples: int, seed: int) -> Tensor:
     """
     if samples < 2 or samples & (samples - 1):
         raise ValueError(f"expected samples to be a power of two, came {samples}")
-    points = torch.from_numpy(
-        imported("scipy.stats.qmc", "Sobol")(2 * parameters, scramble=True, seed=seed).random(samples)
-    )
-    first, second = points.chunk(2, dim=1)
+    first, second = sobol_points(2 * parameters, samples, seed).chunk(2, dim=1)
     return torch.where(subsets(parameters), second[:, None], first[:, None]).flatten(0, 1)
 
 

@@ -13,6 +13,8 @@ with neutral_warnings():
 
 # Numbers of the largest intermediate result that are held at once: more than a cache holds is slower.
 CHUNK = 2**18
+# As torch's generators count them: scipy's take none below 0.
+SEEDS = 2**64
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,13 @@ class Indices:
         return self.second.sum(-1)
 
 
+def sobol_points(parameters: int, samples: int, seed: int) -> Tensor:
+    """(samples, parameters) float64 in 0…1, scrambled by a seed of any sign."""
+    # Seconds of imports, which most runs can do without.
+    drawing = imported("scipy.stats.qmc", "Sobol")(parameters, scramble=True, seed=seed % SEEDS)
+    return torch.from_numpy(drawing.random(samples))
+
+
 def saltelli(parameters: int, samples: int, seed: int, *, pairs: bool = False) -> Tensor:
     """(samples · (parameters + 2), parameters) float64 in 0…1: the design of [saltelli2010].
 
@@ -51,11 +60,7 @@ def saltelli(parameters: int, samples: int, seed: int, *, pairs: bool = False) -
     """
     if samples < 2 or samples & (samples - 1):
         raise ValueError(f"expected samples to be a power of two, came {samples}")
-    # Seconds of imports, which most runs can do without.
-    points = torch.from_numpy(
-        imported("scipy.stats.qmc", "Sobol")(2 * parameters, scramble=True, seed=seed).random(samples)
-    )
-    first, second = points.chunk(2, dim=1)
+    first, second = sobol_points(2 * parameters, samples, seed).chunk(2, dim=1)
     design = first[:, None].repeat(1, (2 if pairs else 1) * parameters + 2, 1)
     columns = torch.arange(parameters)
     design[:, 1 + columns, columns] = second

@@ -11,6 +11,7 @@ from xattr_check.core.layouts import Beside, Columns
 from xattr_check.core.subject import Subject
 from xattr_check.errors import Declined, UsageError
 from xattr_check.perturbation.gradients import MEMORY
+from xattr_check.perturbation.regions import SemanticMap
 from xattr_check.uses.regions import PAIRS, Asked, Pair, Ratios, pair, ratios
 
 MODEL = "model"
@@ -82,20 +83,24 @@ def model_report(
     Raises UsageError for what cannot be resolved.
     """
     chosen = networks_of(subject, networks)
-    _expect(samples >= 2 and not samples & (samples - 1), "samples", samples, "a power of two")
+    _expect(samples >= 2 and not samples & (samples - 1), "samples", samples, "a power of two, 2 or more")
     _expect(inputs >= 1, "inputs", inputs, "at least 1")
     _expect(all(grid >= 1 for grid in grids), "grids", list(grids), "cells of at least 1")
     order = torch.randperm(len(subject.inputs), generator=torch.Generator().manual_seed(seed))
     asked = Asked(subject, order[:inputs], samples, seed, memory)
-    partitions, notes = {}, []
+    partitions: dict[str, SemanticMap] = {}
+    notes = []
     for spec in (*specs_of(subject, grids), *PAIRS):
         try:
             found = asked.regions(spec)
         except Declined as error:
             notes.append(_note(subject, spec, error))
             continue
+        same = [name for name, one in partitions.items() if torch.equal(one.index, found.index)]
         if found.count < LEAST:
             notes.append(f"{spec}: {found.count} region, where a share takes {LEAST} at least")
+        elif same:
+            notes.append(f"{spec}: the {found.count} regions are those of {same[0]}")
         else:
             partitions[spec] = found
     total, done = len(chosen) * len(partitions) * len(asked.index), 0
@@ -125,6 +130,7 @@ def networks_of(subject: Subject, names: Sequence[str] | None) -> dict[str, nn.M
     known: dict[str, nn.Module] = {MODEL: subject.model, **subject.siblings}
     if names is None:
         return known
+    names = [names] if isinstance(names, str) else names
     for name in names:
         _expect(name in known, "networks", name, f"some of {', '.join(known)}")
     _expect(bool(names), "networks", list(names), f"some of {', '.join(known)}")

@@ -26,7 +26,7 @@ ROUNDING = 0.01
     # 0.07, whose maps all have one shape and take the sign of the logit, noise of the input's own to 0.
     gate=Reaches(0.5, of=("gradient", "occlusion"), least=0.05),
     cites="sixt2020",
-    reads="of the way from the same map to an unrelated one lies between those of three outputs",
+    reads="of the way from the same map to an unrelated one lies between those of different outputs",
     bounds=(0, 1),
     negative=("random", "edges", "input_magnitude"),
     cost="standard",
@@ -53,7 +53,7 @@ def random_logit(method: Explainer, subject: Subject, draw: Draw) -> Measurement
     if _nowhere_negative(maps) and SAME < 1 - float(likeness.mean()) < APART:
         raise Undefined(
             "maps of the method are nowhere negative, so that what speaks for one output looks as what "
-            f"speaks against another; those of three outputs are alike to {float(likeness.mean()):.2f}"
+            f"speaks against another; those of different outputs are alike to {float(likeness.mean()):.2f}"
         )
     return Measurement(1 - likeness, evidence={"likeness": pairs})
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from xattr_check.core.subject import Subject
 from xattr_check.errors import Declined
-from xattr_methods._arguments import expect_at_least, expect_finite, like_inputs
+from xattr_methods._arguments import expect_counts, expect_finite, like_inputs
 
 # Inputs (B, *F), or a sample of the subject's own.
 Background = Tensor | Literal["data"]
@@ -45,7 +45,7 @@ def fills_of(
         rows = background.detach()
     else:
         assert subject is not None
-        expect_at_least(name, 1, backgrounds=backgrounds)
+        expect_counts(name, backgrounds=backgrounds)
         if subject.context:
             raise Declined(f"{name}: inputs that come with others, as texts, are no background of each other")
         drawn = torch.randperm(len(subject.inputs), generator=torch.Generator().manual_seed(seed))

@@ -10,7 +10,7 @@ from xattr_check.core.subject import Subject
 from xattr_check.imports import imported
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Quantity
-from xattr_methods._arguments import expect_above, expect_at_least
+from xattr_methods._arguments import expect_above, expect_at_least, expect_counts
 from xattr_methods.regions._background import Background
 from xattr_methods.regions._game import Game
 
@@ -86,7 +86,7 @@ def lime(
     expect_at_least("lime", 0, penalty=penalty)
     expect_above("lime", 0, width=width)
     if features is not None:
-        expect_at_least("lime", 1, features=features)
+        expect_counts("lime", features=features)
     game = Game.of(
         "lime", model, inputs, targets, regions, cells, baseline, output, memory, layout,
         explained, subject, background=background, backgrounds=backgrounds, seed=seed,

@@ -163,6 +163,8 @@ def test_percentages_are_joined_in_a_spec(run: Run) -> None:
         with pytest.raises(UsageError) as raised:
             select(f"roar?percentages={wrong}", CHECKS, "standard")
         assert "expected percentages to be whole numbers above 0, joined by +, came" in str(raised.value)
+    with pytest.raises(UsageError, match="expected percentages to be different numbers"):
+        select("roar?percentages=30+60+30", CHECKS, "standard")
     verdict = judge("roar?percentages=130", "xattr:random", subject(), run)
     assert str(verdict) == "roar?percentages=130: expected percentages of 100 at most, came 130"
 

@@ -67,7 +67,7 @@ def test_magnitudes_do_not_tell_two_outputs_apart(run: Run) -> None:
     assert verdict.status == "not_applicable"
     assert verdict.sentence == (
         "maps of the method are nowhere negative, so that what speaks for one output looks as "
-        "what speaks against another; those of three outputs are alike to 1.00"
+        "what speaks against another; those of different outputs are alike to 1.00"
     )
 
 

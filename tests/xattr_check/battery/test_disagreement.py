@@ -59,6 +59,15 @@ def test_what_has_no_maps_is_left_out(settings: Settings) -> None:
         disagreement(["xattr:nothing"], images(), settings=settings)
 
 
+def test_one_method_may_stand_alone_and_one_input_has_to_be_there(settings: Settings) -> None:
+    assert disagreement("xattr:gradient", images(), inputs=1, settings=settings).methods == (
+        "xattr:gradient",
+    )
+    for inputs in (0, -1):
+        with pytest.raises(UsageError, match=f"inputs={inputs}: expected at least 1"):
+            disagreement(NAMES, images(), inputs=inputs, settings=settings)
+
+
 def test_padding_is_no_agreement(settings: Settings) -> None:
     """Two maps of noise have the same zeros on what fills texts up."""
     found = disagreement(["xattr:random?seed=1", "xattr:random?seed=2"], topics(), settings=settings)

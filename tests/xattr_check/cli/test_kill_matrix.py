@@ -50,6 +50,48 @@ def test_mistakes(
     assert told in capsys.readouterr().err
 
 
+def test_what_is_named_twice_counts_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--operators=shifted,shifted", "--seeds=0,0", "--checks=dummy", "-n", "1"]
+    asked = ["kill-matrix", "--subject=analytic", "--methods", "xattr:input_x_gradient", *arguments]
+    assert main([*asked, f"--storage={tmp_path}"]) == 0
+    assert "  mutants: 1 of 1 killed" in capsys.readouterr().out
+
+
+def test_what_no_check_judges_does_not_survive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--operators=negated", "--checks=iou", "-n", "1", f"--storage={tmp_path}"]
+    asked = ["kill-matrix", "--subject=analytic", "--methods", "xattr:input_x_gradient", *arguments]
+    assert main(asked) == 0
+    told = capsys.readouterr().out
+    assert "  mutants: 0 of 0 killed; 1 n/a" in told
+    assert "survived\n" not in told
+
+
+def test_an_interrupted_matrix_says_what_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("xattr_check.cli.kill_matrix.judge", interrupted)
+    assert main(["kill-matrix", "--methods", "xattr:gradient", f"--storage={tmp_path}"]) == 130
+    assert "interrupted; what was judged is kept" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["xattr:gradient", "--count=0"], "--count=0: expected at least 1"),
+        (["mutant:rotated@xattr:gradient"], "needs image, which subject 'analytic' does not offer"),
+    ],
+)
+def test_mistakes_about_fingerprints(
+    arguments: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--subject=analytic", "--among", "xattr:gradient", f"--storage={tmp_path}"]
+    assert main(["fingerprint", *arguments, *asked]) == 2
+    assert told in capsys.readouterr().err
+
+
 def test_a_fingerprint_names_what_maps_are_like(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["fingerprint", "mutant:input_magnitude_by_product@xattr:gradient", "--subject=analytic"]
     assert main([*asked, "--among", "xattr:gradient", "--count=2", f"--storage={tmp_path}"]) == 0

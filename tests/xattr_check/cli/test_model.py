@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from xattr_check import Subject
 from xattr_check.cli.main import main
+from xattr_check.cli.model import percent
+from xattr_check.statistics.paired import Figure
 
 HERE = f"{Path(__file__)}"
 
@@ -82,6 +84,19 @@ def test_figures_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert gap["value"] > 0.7
 
 
+def test_one_input_has_no_interval(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "model.json"
+    assert main(["model", f"{HERE}:plain", "-n", "1", "--samples", "8", "--json", str(file)]) == 0
+    assert "0.00" not in capsys.readouterr().out
+    (network,) = json.loads(file.read_text(encoding="utf-8"), parse_constant=pytest.fail)["networks"]
+    assert network["ratios"][0]["ratio"]["interval"] is None
+
+
+def test_a_share_of_nothing_is_a_dash() -> None:
+    assert percent(Figure(torch.zeros(2), torch.zeros(2))) == "–"
+    assert percent(Figure(torch.ones(2), 2 * torch.ones(2))) == "50 %"
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -89,7 +104,7 @@ def test_figures_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
             [SPEC, "--networks=robust"],
             "networks 'robust': expected some of model, trained_on_shuffled_labels",
         ),
-        ([SPEC, "--samples=50"], "samples=50: expected a power of two"),
+        ([SPEC, "--samples=50"], "samples=50: expected a power of two, 2 or more"),
         ([SPEC, "--grids=0"], "grids=[0]: expected cells of at least 1"),
     ],
 )

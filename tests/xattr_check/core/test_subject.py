@@ -89,6 +89,11 @@ class Pair(nn.Module):
         ),
         ({"truth": {"mask": INPUTS[:3]}}, "expected truth 'mask' with 5 rows, came 3"),
         (
+            {"truth": {"background": INPUTS[:, :1]}},
+            f"expected truth 'background' of the shape of the inputs, {tuple(INPUTS.shape)}, came "
+            f"{tuple(INPUTS[:, :1].shape)}",
+        ),
+        (
             {"model": Flat()},
             "expected output='margin' for one logit of two classes, or output='value' for a real number, "
             "came a model with one output and neither",

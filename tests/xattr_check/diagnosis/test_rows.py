@@ -23,7 +23,8 @@ def verdict(check: str, status: Any, value: float = 0.0, width: float = 0.1, **m
         (["undecided", "error"], "killed"),
         (["pass", "undecided"], "undecided"),
         (["pass", "not_applicable", "invalid"], "survived"),
-        ([], "survived"),
+        (["not_applicable", "invalid"], "not_applicable"),
+        ([], "not_applicable"),
     ],
 )
 def test_what_came_of_a_mutant(statuses: list[str], outcome: str) -> None:

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from xattr_check.core.layouts import blurred
 from xattr_check.core.method import Method, as_method
 from xattr_check.core.subject import Subject
-from xattr_check.errors import Undefined
+from xattr_check.errors import Undefined, UsageError
 from xattr_check.mutation.mixing import mixed_by_product, mixed_by_sum
-from xattr_check.mutation.mutants import mutant, operators
+from xattr_check.mutation.mutants import mutant, operators, read_operator
 from xattr_check.mutation.operator import Call
 
 SIDE = 4
@@ -208,3 +208,9 @@ def test_what_is_declared_of_the_right_method_holds_for_the_mutant() -> None:
     assert made.name == "mutant:shifted(0.25)@right"
     assert (made.claims, made.sensitivity, made.unit) == (right.claims, True, "bits")
     assert made.statement.startswith("The map shifted along all axes of its features")
+
+
+def test_a_map_is_shifted_by_half_a_side_at_most() -> None:
+    """A whole one is where it was."""
+    with pytest.raises(UsageError, match=r"above 0 and at most 0\.5, came '1'"):
+        read_operator("shifted(1)")

@@ -111,6 +111,7 @@ def test_black_is_of_images_and_fits_them() -> None:
         (columns, 0.0, "black where inputs are images (N, C, H, W), came columns"),
         (images, torch.zeros(5), "black to be a finite number, or what broadcasts to an input, came (5,)"),
         (images, torch.nan, "black to be a finite number, or what broadcasts to an input, came nan"),
+        (images, "dark", "black to be a finite number, or what broadcasts to an input, came 'dark'"),
     ):
         with pytest.raises(SubjectError) as raised:
             replace(make(), black=value)

@@ -39,4 +39,10 @@ def test_nothing_known_is_no_number() -> None:
     figure = Figure.mean(torch.tensor([math.nan, math.nan]))
     assert figure.count == 0
     assert math.isnan(figure.interval.value)
-    assert figure.document()["interval"] == [-math.inf, math.inf]
+    assert figure.document() == {"value": None, "interval": None}
+
+
+def test_one_input_says_nothing_of_others() -> None:
+    figure = Figure.mean(torch.tensor([3.0, math.nan]))
+    assert (figure.interval.low, figure.interval.high) == (-math.inf, math.inf)
+    assert figure.document() == {"value": 3.0, "interval": None}

@@ -121,6 +121,18 @@ def test_neither_chunks_nor_other_networks_change_figures() -> None:
     assert alone.document()["networks"] == [whole.document()["networks"][1]]
 
 
+def test_the_same_regions_are_looked_at_once() -> None:
+    """A grid of more cells than there are pixels has one of each."""
+    found = model_report(squares(), grids=[12, 50], inputs=1, samples=2, networks=["model"])
+    (many,) = found["model"].ratios
+    assert f"grid:50: the {many.count} regions are those of grid:12" in found.notes
+
+
+def test_a_seed_may_be_below_zero() -> None:
+    one, other = (model_report(table(), samples=4, seed=seed) for seed in (-1, -2))
+    assert one.document()["networks"] != other.document()["networks"]
+
+
 def test_steps_are_watched() -> None:
     seen: list[tuple[int, int]] = []
     model_report(table(), samples=4, watch=lambda done, total: seen.append((done, total)))
@@ -131,8 +143,10 @@ def test_steps_are_watched() -> None:
     ("options", "sentence"),
     [
         ({"networks": ["robust"]}, "networks 'robust': expected some of model, other"),
+        ({"networks": "robust"}, "networks 'robust': expected some of model, other"),
         ({"networks": []}, "networks=[]: expected some of model, other"),
-        ({"samples": 50}, "samples=50: expected a power of two"),
+        ({"samples": 50}, "samples=50: expected a power of two, 2 or more"),
+        ({"samples": 1}, "samples=1: expected a power of two, 2 or more"),
         ({"inputs": 0}, "inputs=0: expected at least 1"),
         ({"grids": [4, 0]}, "grids=[4, 0]: expected cells of at least 1"),
     ],

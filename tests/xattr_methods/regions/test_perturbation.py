@@ -550,3 +550,12 @@ def test_no_blur_is_refused(name: str, blur: float) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
     with pytest.raises(ValueError, match=f"{name}: expected blur above 0, came"):
         xattr_check.methods()[name](model, images, targets, blur=blur)
+
+
+@pytest.mark.parametrize("count", [2.5, "2", True])
+def test_features_and_backgrounds_are_counted(count: object) -> None:
+    model, x, targets = nn.Linear(4, 2), torch.rand(3, 4), torch.tensor([0, 1, 0])
+    data = {"background": "data", "subject": Subject("lines", model, x, targets)}
+    for options in ({"features": count}, {**data, "backgrounds": count}):
+        with pytest.raises(ValueError, match=rf"lime: expected \w+ to be a whole number, came {count!r}"):
+            lime(model, x, targets, **options)
