@@ -200,7 +200,7 @@ def test_the_place_of_the_fill_tells_nothing_here_but_what_a_map_puts_there(run:
     assert leaks["occlusion"][0] < 0.6
 
 
-@pytest.mark.parametrize(("name", "seed"), each(*CODES))
+@pytest.mark.parametrize(("name", "seed"), each(*CODES, slow={"label_code_over_edges"}))
 def test_no_pass_is_owed_to_the_pattern_that_is_kept(name: str, seed: int, store: Store) -> None:
     """Networks that see places read the target off which regions are kept, whatever is in them."""
     run = Run(store=store, budget="standard", seed=seed)
