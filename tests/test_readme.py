@@ -61,11 +61,12 @@ def test_some_of_the_quick_start_is_what_the_readme_says(folder: Path) -> None:
 def test_the_quick_start_says_what_the_readme_says(folder: Path) -> None:
     assert "$ pytest --xattr-method=mymod:explain\n" in README
     result = run(folder, "pytest", "--xattr-method=mymod:explain")
-    assert result.returncode == 1, result.stdout
+    assert result.returncode == 0, result.stdout
     assert set(told(SHOWN)) <= set(told(result.stdout))
     assert len(told(SHOWN)) > 5
-    failed = {check for check, verdict in told(result.stdout) if verdict == "FAIL"}
-    assert re.search(rf"= {len(failed)} failed, \d+ passed", result.stdout)
+    counted = re.search(r"\n  \d+ pass, .*\n", SHOWN)
+    assert counted is not None
+    assert counted[0] in result.stdout
 
 
 @pytest.mark.slow
@@ -73,12 +74,12 @@ def test_without_the_factor_it_fails_where_the_readme_says(folder: Path) -> None
     code = block("# mymod.py")
     assert "    return inputs * total / steps\n" in code
     (folder / "broken.py").write_text(code.replace("inputs * total", "total"))
-    result = run(
-        folder, "pytest", "--xattr-method=broken:explain", "--xattr-checks=completeness or insertion"
-    )
-    assert result.returncode == 1
     shown = README[README.index("Forget the factor") : README.index("Exit codes are")]
-    assert told(shown) == told(result.stdout) == [("completeness", "FAIL"), ("insertion", "FAIL")]
+    checks = [check for check, _ in told(shown)]
+    assert len(checks) > 1
+    result = run(folder, "pytest", "--xattr-method=broken:explain", f"--xattr-checks={' or '.join(checks)}")
+    assert result.returncode == 1
+    assert told(shown) == told(result.stdout) == [(check, "FAIL") for check in checks]
 
 
 def test_a_subject_of_ones_own(folder: Path) -> None:
