@@ -270,10 +270,9 @@ def test_a_spurious_feature_is_shown_to_the_network_that_uses_it(
         assert judge("spurious_feature", f"xattr:{name}", digits, run).status == "fail", name
     for name in ("edges_in_disguise", "mostly_edges", "first_layer_only", "zero_map"):
         assert judge("spurious_feature", broken(name), digits, run).status == "fail", name
-    verdict = judge("spurious_feature", swapped("xattr:gradcam", digits), digits, run)
-    assert verdict.status != "pass"
-    assert verdict.interval is not None
-    assert verdict.interval.value < 0
+    # Undecided after the 128 inputs of a quick run, at −0.14 ± 0.21.
+    more = Run(store=store, seed=seed, budget="standard")
+    assert judge("spurious_feature", swapped("xattr:gradcam", digits), digits, more).status == "fail"
 
 
 @pytest.mark.slow
