@@ -14,6 +14,7 @@ from xattr_check.generation.patches import paste
 from xattr_check.generation.scenarios import Scenario
 from xattr_check.perturbation.chunks import Chunks
 from xattr_check.perturbation.outputs import Probe, probe
+from xattr_check.storage.store import Tensors
 
 T = TypeVar("T")
 # The certificate, in units of the contributing effect: how far a change is from what it must be, over all
@@ -113,6 +114,27 @@ class Certificate:
     def __getitem__(self, rows: Tensor) -> "Certificate":
         """The certificate of some of the samples."""
         return Certificate(*(getattr(self, one.name)[rows] for one in fields(self)))
+
+    def __setitem__(self, rows: Tensor, other: "Certificate") -> None:
+        """Take over what holds of some of the samples."""
+        for one in fields(self):
+            own = getattr(self, one.name)
+            own[rows] = getattr(other, one.name).to(own)
+
+    def tensors(self) -> Tensors:
+        """Every figure by name."""
+        return {f"certificate.{one.name}": getattr(self, one.name) for one in fields(self)}
+
+    @classmethod
+    def of(cls, tensors: Tensors) -> "Certificate":
+        """What `tensors` gave, among others."""
+        return cls(*(tensors[f"certificate.{one.name}"] for one in fields(cls)))
+
+    @classmethod
+    def blank(cls, scenario: Scenario, count: int, dtype: torch.dtype = torch.float32) -> "Certificate":
+        """Room for so many samples of which nothing is known."""
+        changes, made = (torch.zeros(count, len(n), dtype=dtype) for n in (scenario.changes, scenario.made))
+        return cls(torch.zeros(count, dtype=dtype), changes, changes.clone(), made, made.clone())
 
 
 def certificate(outcome: Outcome, scenario: Scenario, levels: Levels = ASKED) -> Certificate:

@@ -14,7 +14,6 @@ from xattr_check.generation.certify import ASKED, DRAWS, Certificate, Levels, St
 from xattr_check.generation.geometry import geometry_of
 from xattr_check.generation.plan import Plan
 from xattr_check.generation.samples import Samples
-from xattr_check.generation.scenarios import Scenario
 from xattr_check.storage.digest import digest
 from xattr_check.storage.store import Tensors
 
@@ -171,7 +170,7 @@ class Maker:
     ) -> Certificate:
         """The certificate of n samples over so many draws from their seeds (n,), on the CPU."""
         if not len(patches):
-            return _nothing(self.plan.scenario)
+            return Certificate.blank(self.plan.scenario, 0)
         parts = []
         at_once = max(1, self.run.memory // (count * self.inputs[0].nbytes))
         for rows in torch.arange(len(patches)).split(at_once):
@@ -208,12 +207,6 @@ class Maker:
             "plan": asdict(self.plan),
             "device": self.device.type,
         }
-
-
-def _nothing(scenario: Scenario) -> Certificate:
-    widths = {"median": len(scenario.changes), "ninetieth": len(scenario.changes)}
-    widths |= {"softmax": len(scenario.made), "reach": len(scenario.made)}
-    return Certificate(torch.zeros(0), *(torch.zeros(0, widths[one.name]) for one in fields(Certificate)[1:]))
 
 
 def compose_images(maker: Maker, samples: Samples) -> Tensors:

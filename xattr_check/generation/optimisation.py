@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from xattr_check.generation.certify import ASKED, DRAWS, SURE, Levels
+from xattr_check.generation.certify import ASKED, DRAWS, SURE, Certificate, Levels
 from xattr_check.generation.generator import Maker, own_places
 from xattr_check.generation.objectives import OBJECTIVES, ratios
 from xattr_check.generation.prior import PRIORS
@@ -65,6 +65,9 @@ class Block:
         self.patches = maker.low.new_zeros(BLOCK, scenario.features, *shape)
         self.certified, self.composite, self.draws = torch.zeros(3, BLOCK, dtype=torch.int64).unbind()
         self.nearest = torch.full((BLOCK, scenario.requirements), torch.nan)
+        # Of those that are certified; changes are compared in no less than single precision.
+        exact = torch.promote_types(maker.low.dtype, torch.float32)
+        self.certificate = Certificate.blank(scenario, BLOCK, exact)
 
     def _drawn_classes(self, count: int, generator: torch.Generator) -> Tensor:
         order = [torch.randperm(self.maker.outputs, generator=generator) for _ in range(count)]
@@ -255,18 +258,21 @@ class Block:
         chosen = rows.to(maker.device)
         patches, classes = self._usual()[chosen], self.classes[chosen]
 
+        def said(index: Tensor, draws: Tensor, count: int, levels: Levels = ASKED) -> Certificate:
+            where = index.to(maker.device)
+            return maker.certify(patches[where], classes[where], draws[index], count, levels)
+
         def holding(index: Tensor, draws: Tensor, count: int, levels: Levels = ASKED) -> Tensor:
             """Those of the samples (m,) whose certificate holds on so many draws from their seeds."""
-            if not len(index):
-                return index
-            where = index.to(maker.device)
-            return index[maker.certify(patches[where], classes[where], draws[index], count, levels).holds]
+            return index[said(index, draws, count, levels).holds]
 
         # The certificate is on draws that have chosen nothing.
         looking = holding(torch.arange(len(rows)), self._seeds("look", rows), LOOK)
         looking = self._steady(looking, rows, holding)
         draws = self._seeds("certificate", rows)
-        looking = holding(looking, draws, DRAWS)
+        certificate = said(looking, draws, DRAWS)
+        certificate, looking = certificate[certificate.holds], looking[certificate.holds]
+        self.certificate[rows[looking]] = certificate
         composite = torch.zeros_like(draws)
         for attempt in range(COMPOSITES):
             tried = self._seeds(f"composite {attempt}", rows)
@@ -286,15 +292,13 @@ class Block:
     def samples(self) -> Samples:
         """Those that are certified so far."""
         rows = self.certified.nonzero().squeeze(1)
-        patches, classes = self.patches.cpu()[rows], self.classes.cpu()[rows]
-        draws = self.draws[rows]
         return Samples(
-            patches=patches,
-            classes=classes,
+            patches=self.patches.cpu()[rows],
+            classes=self.classes.cpu()[rows],
             composite=self.composite[rows],
-            draws=draws,
+            draws=self.draws[rows],
             steps=self.certified[rows],
-            certificate=self.maker.certify(patches, classes, draws),
+            certificate=self.certificate[rows],
         )
 
     def state(self) -> Tensors:
@@ -308,7 +312,7 @@ class Block:
         if self.averages is not None:
             found["averages"] = self.averages
         found |= {f"block.{name}": getattr(self, name) for name in ("patches", "classes", *KEPT)}
-        return {**found, "step": torch.tensor(self.step)}
+        return {**found, **self.certificate.tensors(), "step": torch.tensor(self.step)}
 
     def load(self, saved: Tensors) -> None:
         """Go on from a state."""
@@ -328,6 +332,7 @@ class Block:
         self.averages = saved["averages"].to(device) if "averages" in saved else None
         for name in KEPT:
             setattr(self, name, saved[f"block.{name}"])
+        self.certificate = Certificate.of(saved)
         self.places = self._places(torch.arange(BLOCK))
         self.patches, self.classes = saved["block.patches"].to(device), saved["block.classes"].to(device)
         self.step = int(saved["step"])

@@ -51,11 +51,8 @@ class Samples:
 
     def tensors(self) -> Tensors:
         """Everything as tensors by name."""
-        certificate = {
-            f"certificate.{one.name}": getattr(self.certificate, one.name) for one in fields(Certificate)
-        }
         own = {name: getattr(self, name).cpu() for name in ("classes", "composite", "draws", "steps")}
-        return {"patches": self._kept().cpu(), **own, **certificate}
+        return {"patches": self._kept().cpu(), **own, **self.certificate.tensors()}
 
     def _kept(self) -> Tensor:
         """Patches of the smallest type that holds them."""
@@ -70,6 +67,6 @@ class Samples:
         patches = tensors["patches"]
         return cls(
             patches=patches.float() if patches.is_floating_point() else patches.long(),
-            certificate=Certificate(*(tensors[f"certificate.{one.name}"] for one in fields(Certificate))),
+            certificate=Certificate.of(tensors),
             **{name: tensors[name] for name in ("classes", "composite", "draws", "steps")},
         )
