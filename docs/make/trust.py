@@ -4,8 +4,8 @@
     python docs/make/trust.py --measure analytic,columns --seeds 5
     python docs/make/trust.py --measure digits --seeds 3 --settings seed,threads
 
-Methods that are right on a subject, and controls, at the quick budget. Each run is a line that is written when
-it is there, so that a measurement may be killed; the next one goes on from there. With --anew, what was
+Methods that are right on a subject, and controls, at the quick budget. Each run is a line that is written
+when it is there, so that a measurement may be killed; the next one goes on from there. With --anew, what was
 measured is measured once more.
 """
 
@@ -17,6 +17,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 from typing import Any, get_args
@@ -34,17 +35,14 @@ from xattr_check.statistics.similarity import spearman
 
 RUNS = DOCS / "trust.jsonl"
 # By subject, the methods that are right on it and why.
-GRADUAL = "completeness holds, and the targets rest on what the data plant"
+PATH = "sums to the change of the output along a path, and is 0 where the model does not look"
+REMOVED = "the change of the output where that much is removed"
 RIGHT: dict[str, dict[str, str]] = {
-    "analytic": {"oracle": "the closed form itself"},
-    "columns": {"oracle": "knows the planted columns", "integrated_gradients": GRADUAL},
-    "beats": {"oracle": "knows what was spliced in", "integrated_gradients": GRADUAL},
-    "topics": {"oracle": "knows the words", "occlusion": "the effect of each word that is left out"},
-    "digits": {
-        "oracle": "knows the mask",
-        "integrated_gradients": GRADUAL,
-        "occlusion": "the effect of each window that is removed",
-    },
+    "analytic": {"oracle": "the closed form", "integrated_gradients": PATH, "occlusion": REMOVED},
+    "columns": {"oracle": "the planted columns", "integrated_gradients": PATH, "occlusion": REMOVED},
+    "beats": {"oracle": "what was spliced in", "integrated_gradients": PATH, "occlusion": REMOVED},
+    "topics": {"oracle": "the words of the topic", "occlusion": REMOVED},
+    "digits": {"oracle": "the mask", "integrated_gradients": PATH, "occlusion": REMOVED},
 }
 CONTROLS = ("random", "edges", "input_magnitude", "center", "constant")
 ERROR_RATE = 0.05
@@ -191,10 +189,6 @@ def agreement(runs: Sequence[Line]) -> str:
     )
 
 
-def subjects_of(runs: Sequence[Line]) -> list[str]:
-    return list(dict.fromkeys(run["subject"] for run in runs))
-
-
 def oriented(check: str, value: float) -> float:
     """The statistic of a check, turned so that more is better."""
     known = xattr_check.checks().get(check)
@@ -215,7 +209,7 @@ def right(runs: Sequence[Line]) -> str:
 
 def measure(given: str, method: str, setting: str, seed: int, storage: str, stamp: Stamp) -> Line | None:
     """What the checks say in one run; None where the subject has nothing to change of that kind."""
-    subject, settings, checks = load_subject(given), Settings(), None
+    subject, settings, checks = loaded(given), Settings(), None
     if setting == "batch size":
         settings = replace(settings, memory=MEMORY)
     if setting == "grid":
@@ -250,6 +244,11 @@ def measure(given: str, method: str, setting: str, seed: int, storage: str, stam
         "verdicts": told,
         "failures": failed,
     }
+
+
+@cache
+def loaded(given: str) -> Subject:
+    return load_subject(given)
 
 
 def regrouped(subject: Subject) -> Subject | None:
