@@ -41,7 +41,6 @@ RIGHT: dict[str, dict[str, str]] = {
     "analytic": {"oracle": "the closed form", "integrated_gradients": PATH, "occlusion": REMOVED},
     "columns": {"oracle": "the planted columns", "integrated_gradients": PATH, "occlusion": REMOVED},
     "beats": {"oracle": "what was spliced in", "integrated_gradients": PATH, "occlusion": REMOVED},
-    "topics": {"oracle": "the words of the topic", "occlusion": REMOVED},
     "digits": {"oracle": "the mask", "integrated_gradients": PATH, "occlusion": REMOVED},
 }
 CONTROLS = ("random", "edges", "input_magnitude", "center", "constant")
@@ -165,9 +164,9 @@ def survival(runs: Sequence[Line]) -> str:
 def agreement(runs: Sequence[Line]) -> str:
     """The pairs of checks that agree most and least, with the mean of their rank correlations."""
     values: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
-    first = {
-        subject: min(r["seed"] for r in runs if r["subject"] == subject) for subject in subjects_of(runs)
-    }
+    first: dict[str, int] = {}
+    for run in runs:
+        first[run["subject"]] = min(run["seed"], first.get(run["subject"], run["seed"]))
     for run in runs:
         if run["setting"] == "seed" and run["seed"] == first[run["subject"]]:
             for check, (_, _, value) in run["verdicts"].items():

@@ -13,10 +13,8 @@ STAMP = {"commit": "abc1234", "date": "2026-11-30", "changed": False}
 def run(
     method: str, seed: int, *statuses: str, setting: str = "seed", values: Any = (1.0, 2.0)
 ) -> dict[str, Any]:
-    told = {
-        name: [one, True, value]
-        for name, one, value in zip(("iou", "deletion"), statuses, values, strict=True)
-    }
+    found = zip(("iou", "deletion"), statuses, values, strict=True)
+    told = {name: [one, True, value] for name, one, value in found}
     failed = {name: f"{name} fails" for name, (status, _, _) in told.items() if status == "fail"}
     head = {"subject": "analytic", "method": method, "setting": setting, "seed": seed, "seconds": 0.1}
     return {**head, **STAMP, "verdicts": told, "failures": failed}
