@@ -14,7 +14,7 @@ import json
 import os
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cache
@@ -49,6 +49,8 @@ ERROR_RATE = 0.05
 LEAST = 4
 # Cells on a side, MiB of a chunk and threads, where they are not as by default.
 CELLS, MEMORY, THREADS = 3, 1, 2
+# What a check says of a map; all else is that it says nothing.
+JUDGED = frozenset({"pass", "fail", "undecided"})
 SETTINGS = ("seed", "threads", "batch size", "fill", "grid")
 Line = dict[str, Any]
 
@@ -109,7 +111,7 @@ def histories(runs: Sequence[Line]) -> dict[tuple[str, str, str], list[str]]:
     found: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for run in runs:
         for check, (status, required, _) in run["verdicts"].items():
-            if required and status in ("pass", "fail", "undecided"):
+            if required and status in JUDGED:
                 found[run["subject"], run["method"], check].append(status)
     return found
 
@@ -152,7 +154,7 @@ def survival(runs: Sequence[Line]) -> str:
                 for (subject, method, changed, seed), verdicts in known.items()
                 if changed == setting and (before := known.get((subject, method, "seed", seed)))
                 for check, (status, _, _) in verdicts.items()
-                if check in before
+                if check in before and JUDGED & {status, before[check][0]}
             ]
             opposite = sum({*pair} == {"pass", "fail"} for pair in pairs)
             other = sum(one != two for one, two in pairs) - opposite
@@ -196,9 +198,9 @@ def oriented(check: str, value: float) -> float:
 
 def right(runs: Sequence[Line]) -> str:
     """A line for each right method that was measured, with why it is right."""
-    seen = {(run["subject"], run["method"]) for run in by_seed(runs)}
+    seen = Counter((run["subject"], run["method"]) for run in by_seed(runs))
     told = (
-        f"- `{subject}`: `{method}`, {reason}"
+        f"- `{subject}`: `{method}`, {reason}; {seen[subject, method]} seeds"
         for subject, methods in RIGHT.items()
         for method, reason in methods.items()
         if (subject, method) in seen

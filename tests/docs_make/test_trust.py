@@ -50,7 +50,7 @@ def test_a_verdict_is_held_against_the_same_seed(script: ModuleType) -> None:
 
 def test_checks_agree_where_more_of_both_is_better(script: ModuleType) -> None:
     # Deletion is better where it is less: over these methods both rank alike.
-    assert "| deletion | iou | 0.95 | 1 |" in script.agreement(RUNS)
+    assert "| deletion | iou | 1.00 | 1 |" in script.agreement(RUNS)
     assert script.agreement(RUNS[:3]) == "Not measured."
 
 
