@@ -28,6 +28,7 @@ docs: .venv/installed-docs
 	$(BIN)/python docs/make/counts.py
 	$(BIN)/python docs/make/verdicts.py
 	$(BIN)/python docs/make/kill_matrix.py
+	$(BIN)/python docs/make/trust.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 # Which pages are older than the code that they report on, or not what `make docs` would write.

@@ -9,13 +9,17 @@ from pathlib import Path
 from xattr_check.cli.parser import INTERRUPTED, Parser
 from xattr_check.config.loaders import load_methods
 from xattr_check.config.settings import DEFAULT_SUBJECT, Settings
-from xattr_check.diagnosis.work import Plan, judge, names_by_hand
+from xattr_check.diagnosis.rows import Base
+from xattr_check.diagnosis.work import Judged, Plan, judge, names_by_hand
 from xattr_check.errors import UsageError
 from xattr_check.history.document import write
 from xattr_check.mutation.mutants import operators
 from xattr_check.report.kills import render_lines
 from xattr_check.storage.files import check_writable, keep_out_of_git, make_folder, tell_unwritable
 from xattr_check.wording import nearest
+
+# Methods of which it is said why they are not broken.
+MOST_TOLD = 3
 
 
 def add(parser: Parser) -> None:
@@ -83,7 +87,29 @@ def _run(arguments: argparse.Namespace) -> int:
         print(line)
     if arguments.json is not None:
         write(arguments.json, judged.record())
+    _expect_something(judged)
     return 0
+
+
+def _expect_something(judged: Judged) -> None:
+    """Raise UsageError where no method could be broken, so that nothing is known of the battery."""
+    if judged.by_hand or any(judged.plan.takes(base) and base.passed for base in judged.bases):
+        return
+    told = [f"{base.method}: {_reason(base)}" for base in judged.bases]
+    more = f", and {len(told) - MOST_TOLD} others" if len(told) > MOST_TOLD else ""
+    raise UsageError(
+        "nothing to break",
+        option="--methods",
+        expected="a method that passes a required check on this subject",
+        came="; ".join(told[:MOST_TOLD]) + more,
+    )
+
+
+def _reason(base: Base) -> str:
+    """Why a right method is not broken."""
+    if base.error:
+        return base.error.splitlines()[0]
+    return f"fails {', '.join(base.failed)}" if base.failed else "passes no required check"
 
 
 def _tell(message: str) -> None:

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Mapping, Sequence, Set
+from itertools import takewhile
+from typing import get_args, get_origin
 
 from xattr_check.config.specs import read_values, split
 from xattr_check.core.checks import Axiom
@@ -9,6 +11,8 @@ from xattr_check.core.run import BUDGETS, Budget
 from xattr_check.errors import UsageError
 from xattr_check.wording import nearest
 
+# A value of the last parameter of a check, and the words that follow it behind commas.
+LISTED = re.compile(r"(\w+)\?([^\s(),]*?)(\w+)=([^\s(),&=]+)((?:\s*,\s*[^\s(),?&=]+)+)")
 # A check with parameters, deletion?fill=blur&by=regions; a name, which may be an operator; a sign.
 TOKEN = re.compile(r"\w+\?[^\s(),]*|[^\W\d]\w*|[(),]")
 SIGNS = {"(", ")", ",", "and", "or", "not"}
@@ -32,7 +36,7 @@ def select(
     try:
         chosen, named = _choose(expression, checks)
     except UsageError as error:
-        raise error.about(option, expression) from None
+        raise error.about(option, expression).advising(_several_values(expression, checks)) from None
     left = [check for check in chosen if check.name in named or _is_affordable(check, budget)]
     if not left:
         names = ", ".join(f"{check.name} ({check.cost})" for check in chosen)
@@ -83,6 +87,23 @@ def _with_parameters(spec: str, checks: Mapping[str, Axiom]) -> Axiom:
     if name not in checks:
         raise UsageError(f"no check {name!r}", hint=nearest(name, checks))
     return checks[name].with_parameters(read_values(parameters, checks[name].measure))
+
+
+def _several_values(expression: str, checks: Mapping[str, Axiom]) -> str:
+    """How several values of a parameter are written where commas are between them, which end a check."""
+    groups = _group(checks)
+    for name, others, parameter, value, rest in LISTED.findall(expression):
+        option = checks[name].options.get(parameter) if name in checks else None
+        behind = (word.strip() for word in rest.split(",")[1:])
+        values = [value, *takewhile(lambda word: word not in groups, behind)]
+        if option is None or len(values) == 1:
+            continue
+        spec = f"{name}?{others}{parameter}="
+        if get_origin(option.annotation) is tuple:
+            return f"values of a list are joined by +, {spec}{'+'.join(values)}"
+        if all(word in get_args(option.annotation) for word in values):
+            return f"each value takes a check of its own, {','.join(spec + word for word in values)}"
+    return ""
 
 
 def _group(checks: Mapping[str, Axiom]) -> dict[str, set[str]]:

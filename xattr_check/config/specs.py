@@ -10,6 +10,7 @@ from urllib.parse import unquote
 import yaml
 from torch import Tensor
 
+from xattr_check.core.ranges import bare
 from xattr_check.core.subject import Subject
 from xattr_check.errors import UsageError
 
@@ -61,13 +62,15 @@ def read_values(texts: Mapping[str, str], function: Callable[..., Any]) -> dict[
 
 
 def read_typed(texts: Mapping[str, str], function: Callable[..., Any]) -> dict[str, Any]:
-    """The same, each of the kind that the function annotates, or that its default is of.
+    """The same, each of the kind that the function annotates, or that its default is of, and in its range.
 
-    Raises UsageError for a value of another kind. What is annotated as anything else may be anything.
+    Raises UsageError for a value that is not. What is annotated as anything else may be anything.
     """
     known = _parameters(function)
     return {
-        name: _typed(known[name], value, texts[name]) if name in known else value
+        name: _within(known[name], _typed(known[name], value, texts[name]), texts[name])
+        if name in known
+        else value
         for name, value in read_values(texts, function).items()
     }
 
@@ -99,6 +102,19 @@ def _typed(parameter: inspect.Parameter, value: Any, text: str) -> Any:
     raise UsageError(expected=expected, came=repr(text), hint=hint)
 
 
+def _within(parameter: inspect.Parameter, value: Any, text: str) -> Any:
+    """A value of a parameter that lies in its range. Raises UsageError where it does not."""
+    for kind, allowed in map(bare, _members(parameter.annotation)):
+        if allowed is not None and isinstance(value, int | float) and value not in allowed:
+            raise UsageError(expected=f"{parameter.name} to be {KINDS[kind][1]} {allowed}", came=repr(text))
+    return value
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    """The annotations that a union joins; one alone is its only member."""
+    return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+
+
 def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     """The parameters of a function by name, of a builtin none."""
     for evaluate in (True, False):  # annotations may name what is imported for type checkers alone
@@ -122,8 +138,9 @@ def _kinds(parameter: inspect.Parameter) -> tuple[Any, ...]:
         found = [named.get(word, object) for word in words]
         return (*found, *([NoneType] if annotation.startswith("Optional[") else []))
     found = []
-    for one in get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,):
-        found += get_args(one) if get_origin(one) is Literal else [one]
+    for one in _members(annotation):
+        kind, _ = bare(one)
+        found += get_args(kind) if get_origin(kind) is Literal else [kind]
     return tuple(found)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.figure import Lines
+from xattr_check.core.ranges import Range, bare
 from xattr_check.core.run import Budget, Draw, Run
 from xattr_check.core.subject import Subject
 from xattr_check.errors import UsageError
@@ -33,6 +34,9 @@ FAMILIES = (
     *("contract", "generated", "exact", "sanity", "faithfulness", "retraining"),
     *("localisation", "relative", "variance", "stability", "cost"),
 )
+
+# What a number may be whose range a check does not tell.
+ABOVE_0 = Range(0, without=frozenset({0}))
 
 
 @dataclass(frozen=True)
@@ -225,25 +229,28 @@ class Axiom:
 def _value_of(check: str, option: inspect.Parameter, value: Any) -> Any:
     """The value of a parameter; several whole numbers are joined by `+`, as in `10+50+90`.
 
-    Raises UsageError where it is none of those that a parameter names, or not of its kind.
+    Raises UsageError where it is none of those that a parameter names, not of its kind or out of its range.
     """
     wrong = partial(UsageError, option="check", value=check, came=repr(value))
     if get_origin(option.annotation) is tuple:
+        _, allowed = bare(get_args(option.annotation)[0])
         words = value if isinstance(value, tuple) else str(value).split("+")
-        if not words or not all(str(word).isdecimal() and int(word) for word in words):
-            raise wrong(expected=f"{option.name} to be whole numbers above 0, joined by +")
+        if not words or not all(
+            str(word).isdecimal() and int(word) in (allowed or ABOVE_0) for word in words
+        ):
+            raise wrong(expected=f"{option.name} to be whole numbers {allowed or ABOVE_0}, joined by +")
         numbers = tuple(map(int, words))
         if len(set(numbers)) < len(numbers):
             raise wrong(expected=f"{option.name} to be different numbers")
         return numbers
-    allowed = get_args(option.annotation)
-    if allowed and value not in allowed:
-        choice = ", ".join(map(str, allowed))
-        raise wrong(expected=f"{option.name} to be one of {choice}")
-    kinds = {int: (int,), float: (int, float)}.get(option.annotation)
-    if kinds and (not isinstance(value, kinds) or isinstance(value, bool) or not value > 0):
-        wanted = "a whole number" if option.annotation is int else "a number"
-        raise wrong(expected=f"{option.name} to be {wanted} above 0")
+    annotation, own = bare(option.annotation)
+    allowed, choices = own or ABOVE_0, get_args(annotation)
+    if choices and value not in choices:
+        raise wrong(expected=f"{option.name}= one of {', '.join(map(str, choices))}")
+    kinds = {int: (int,), float: (int, float)}.get(annotation)
+    if kinds and (not isinstance(value, kinds) or isinstance(value, bool) or value not in allowed):
+        wanted = "a whole number" if annotation is int else "a number"
+        raise wrong(expected=f"{option.name} to be {wanted} {allowed}")
     return value
 
 

@@ -56,6 +56,10 @@ class Plan:
         """Where rows are kept."""
         return Path(self.settings.storage) / FOLDER
 
+    def takes(self, base: Base) -> bool:
+        """Whether mutants are made of a right method."""
+        return not base.error and not (self.passing and base.failed)
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -211,7 +215,7 @@ def _order(bases: Sequence[Base]) -> list[str]:
 def _tasks(plan: Plan, bases: Sequence[Base], order: Sequence[str]) -> Iterator[Task]:
     """Portions of mutants."""
     for base in bases:
-        if base.error or (plan.passing and base.failed):
+        if not plan.takes(base):
             continue
         for names in _portions(plan.operators):
             yield partial(_rows, base.seed, base, names)

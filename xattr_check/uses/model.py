@@ -18,6 +18,8 @@ MODEL = "model"
 GRIDS, INPUTS, SAMPLES = (4, 8), 8, 64
 # Regions that a share of a variance can be divided among.
 LEAST = 2
+# By so much a ratio may leave 0 to 1, where it is, before it is said that its samples are too few.
+LARGEST_ERROR = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +84,9 @@ def model_report(
     designs are done, and of how many.
     Raises UsageError for what cannot be resolved.
     """
+    if not isinstance(subject, Subject):
+        hint = f"load_subject({subject!r}) makes one" if isinstance(subject, str) else ""
+        raise UsageError(option="subject", expected="a Subject", came=repr(subject), hint=hint)
     chosen = networks_of(subject, networks)
     _expect(samples >= 2 and not samples & (samples - 1), "samples", samples, "a power of two, 2 or more")
     _expect(inputs >= 1, "inputs", inputs, "at least 1")
@@ -90,7 +95,7 @@ def model_report(
     asked = Asked(subject, order[:inputs], samples, seed, memory)
     partitions: dict[str, SemanticMap] = {}
     notes = []
-    for spec in (*specs_of(subject, grids), *PAIRS):
+    for spec in (*specs_of(subject, grids), *pairs_of(subject)):
         try:
             found = asked.regions(spec)
         except Declined as error:
@@ -121,7 +126,7 @@ def model_report(
             else:
                 many.append(ratios(spec, regions.count, outputs))
         uses.append(Use(name, tuple(many), tuple(pairs)))
-    found_notes = (*notes, *_silent(uses))
+    found_notes = (*notes, *_silent(uses), *_impossible(uses, samples))
     return ModelReport(subject.name, len(asked.index), samples, seed, tuple(uses), found_notes)
 
 
@@ -142,6 +147,12 @@ def specs_of(subject: Subject, grids: Sequence[int]) -> list[str]:
     if isinstance(subject.layout, Beside):
         return [f"grid:{cells}" for cells in dict.fromkeys(grids)]
     return ["columns" if isinstance(subject.layout, Columns) else "tokens"]
+
+
+def pairs_of(subject: Subject) -> list[str]:
+    """Partitions into two regions that may be asked for: columns and words have no colour, nor a ground."""
+    known = isinstance(subject.layout, Beside) or "mask" in subject.truth
+    return [spec for spec in PAIRS if (spec == "mask" and known) or subject.layout.name == "image"]
 
 
 def _expect(holds: bool, option: str, value: object, expected: str) -> None:
@@ -168,6 +179,18 @@ def _silent(uses: Sequence[Use]) -> Iterator[str]:
                 yield (
                     f"{use.name}, {one.regions}: the output is the same whichever regions fade on {missing} "
                     f"of {len(one.top.parts)} inputs, which do not count"
+                )
+
+
+def _impossible(uses: Sequence[Use], samples: int) -> Iterator[str]:
+    """What is said of ratios that no share can be, which are errors of too few samples."""
+    for use in uses:
+        for one in use.ratios:
+            value = one.top.interval.value
+            if one.top.count and not -LARGEST_ERROR <= value <= 1 + LARGEST_ERROR:
+                yield (
+                    f"{use.name}, {one.regions}: S₁/S_T is {value:.2f}, and cannot be outside 0 to 1: "
+                    f"{samples} samples are too few; ask for {4 * samples}"
                 )
 
 

@@ -3,6 +3,7 @@
 import torch
 
 from xattr_check.core import Beats, Draw, Explainer, Measurement, Subject, Undefined, axiom
+from xattr_check.core.ranges import Part
 from xattr_check.core.units import By, Units
 from xattr_check.perturbation.fills import Fill
 from xattr_check.perturbation.subsets import (
@@ -40,7 +41,7 @@ def faithfulness_correlation(
     *,
     fill: Fill = "mean",
     by: By = "pixels",
-    size: float = SIZE,
+    size: Part = SIZE,
     subsets: int = SUBSETS,
 ) -> Measurement:
     """Pearson correlation over random sets of one size, others for each input.

@@ -1,6 +1,7 @@
 """Masking of the top and the bottom regions."""
 
 from xattr_check.core import Beats, Draw, Explainer, Measurement, Subject, axiom
+from xattr_check.core.ranges import Part
 from xattr_check.core.units import By
 from xattr_check.perturbation.curves import ranked_outputs, shares
 from xattr_check.perturbation.fills import Fill
@@ -30,7 +31,7 @@ def top_bottom_masking(
     *,
     fill: Fill = "mean",
     by: By = "pixels",
-    share: float = 0.2,
+    share: Part = 0.2,
 ) -> Measurement:
     """The target's probability without the lowest fifth less that without the highest, for each input.
 

@@ -57,8 +57,6 @@ def retrained(
     A network for each percentage is trained from scratch on the recipe's pool, where the regions ranked
     highest are all that is kept of each image (best), or what is replaced by the mean. So are the inputs.
     """
-    if max(percentages) > 100:
-        raise Undefined(f"expected percentages of 100 at most, came {max(percentages)}")
     if not isinstance(subject, Retrainable):
         raise Undefined("needs a pool to train networks on")
     pool, regions = subject.pool, Units.of(subject, "regions").index.flatten()

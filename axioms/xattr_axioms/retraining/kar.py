@@ -2,6 +2,7 @@
 
 from xattr_axioms.retraining._retraining import PERCENTAGES, retrained
 from xattr_check.core import Beats, Draw, Explainer, Measurement, Subject, axiom
+from xattr_check.core.ranges import Percentage
 from xattr_check.networks.retrain import retrainable
 
 
@@ -26,7 +27,7 @@ from xattr_check.networks.retrain import retrainable
     inputs=100,
 )
 def kar(
-    method: Explainer, subject: Subject, draw: Draw, *, percentages: tuple[int, ...] = PERCENTAGES
+    method: Explainer, subject: Subject, draw: Draw, *, percentages: tuple[Percentage, ...] = PERCENTAGES
 ) -> Measurement:
     """Share of the networks that recognise an input, one for each percentage kept, for each input.
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from xattr_check.core.method import method
+from xattr_check.core.ranges import Count
 from xattr_check.core.subject import Subject
 from xattr_check.perturbation.gradients import MEMORY, gradients_at
 from xattr_methods._arguments import expect_at_least
@@ -43,7 +44,7 @@ def expected_gradients(
     targets: Tensor,
     *,
     background: Tensor | None = None,
-    samples: int = 50,
+    samples: Count = 50,
     seed: int = 0,
     memory: int = MEMORY,
     subject: Subject | None = None,

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from xattr_check.core.method import method
+from xattr_check.core.ranges import Count
 from xattr_check.perturbation.gradients import MEMORY, gradients_at, in_chunks
 from xattr_methods._arguments import like_inputs
 
@@ -64,7 +65,7 @@ def integrated_gradients(
     targets: Tensor,
     *,
     baseline: Baseline = None,
-    steps: int = 50,
+    steps: Count = 50,
     quadrature: str = "midpoint",
     memory: int = MEMORY,
 ) -> Tensor:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from xattr_check.core.method import method
+from xattr_check.core.ranges import Count, NotNegative
 from xattr_check.perturbation.gradients import MEMORY, gradients_at
 from xattr_methods._arguments import expect_at_least
 from xattr_methods.gradients.integrated_gradients import Baseline, baseline_of, column, nodes_and_weights
@@ -17,9 +18,9 @@ def smooth_integrated_gradients(
     targets: Tensor,
     *,
     baseline: Baseline = None,
-    samples: int = 10,
-    steps: int = 20,
-    noise: float = 0.15,
+    samples: Count = 10,
+    steps: Count = 20,
+    noise: NotNegative = 0.15,
     seed: int = 0,
     memory: int = MEMORY,
 ) -> Tensor:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from xattr_check.core.method import method
+from xattr_check.core.ranges import Count, NotNegative
 from xattr_check.perturbation.gradients import MEMORY, gradients_at
 from xattr_methods._arguments import expect_at_least
 from xattr_methods.gradients.smoothgrad import neighbours
@@ -17,8 +18,8 @@ def smoothgrad_squared(
     inputs: Tensor,
     targets: Tensor,
     *,
-    samples: int = 25,
-    noise: float = 0.15,
+    samples: Count = 25,
+    noise: NotNegative = 0.15,
     seed: int = 0,
     memory: int = MEMORY,
 ) -> Tensor:

@@ -9,6 +9,7 @@ from xattr_check.core.context import chosen
 from xattr_check.core.layouts import Beside, Layout
 from xattr_check.core.method import method
 from xattr_check.core.outputs import Output
+from xattr_check.core.ranges import Count, Positive, Whole
 from xattr_check.core.subject import Subject
 from xattr_check.perturbation.chunks import Chunks
 from xattr_check.perturbation.gradients import MEMORY, chunk_size, in_chunks, lay_out
@@ -31,13 +32,13 @@ def input_iba(
     *,
     layer: str | None = None,
     call: int = -1,
-    beta: float | None = None,
-    rate: float | None = None,
-    steps: int | None = None,
-    copies: int = 10,
-    feature_beta: float | None = None,
-    feature_steps: int = 10,
-    epochs: int = 20,
+    beta: Positive | None = None,
+    rate: Positive | None = None,
+    steps: Count | None = None,
+    copies: Count = 10,
+    feature_beta: Positive | None = None,
+    feature_steps: Count = 10,
+    epochs: Whole = 20,
     data: Tensor | None = None,
     seed: int = 0,
     memory: int = MEMORY,

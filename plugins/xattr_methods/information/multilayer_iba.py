@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from xattr_check.core.layouts import Layout
 from xattr_check.core.method import method
 from xattr_check.core.outputs import Output
+from xattr_check.core.ranges import Count, NotNegative, Positive
 from xattr_check.core.subject import Subject
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_methods._arguments import laid_out
@@ -40,11 +41,11 @@ def multilayer_iba(
     targets: Tensor,
     *,
     layers: str | None = None,
-    beta: float = 10.0,
-    rate: float = 1.0,
-    steps: int = 10,
-    copies: int = 10,
-    smoothing: float = 1.0,
+    beta: Positive = 10.0,
+    rate: Positive = 1.0,
+    steps: Count = 10,
+    copies: Count = 10,
+    smoothing: NotNegative = 1.0,
     data: Tensor | None = None,
     seed: int = 0,
     memory: int = MEMORY,

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from xattr_check.core.layouts import Layout
 from xattr_check.core.method import method
 from xattr_check.core.outputs import score
+from xattr_check.core.ranges import Count, NotNegative, Positive
 from xattr_check.core.subject import Subject
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_methods._arguments import laid_out
@@ -51,11 +52,11 @@ def regression_iba(
     inverse: bool = False,
     layer: str | None = None,
     call: int = -1,
-    beta: float | None = None,
-    rate: float = 1.0,
-    steps: int = 10,
-    copies: int = 10,
-    smoothing: float = 1.0,
+    beta: Positive | None = None,
+    rate: Positive = 1.0,
+    steps: Count = 10,
+    copies: Count = 10,
+    smoothing: NotNegative = 1.0,
     data: Tensor | None = None,
     seed: int = 0,
     memory: int = MEMORY,

@@ -8,6 +8,7 @@ from xattr_check.core.layouts import Layout
 from xattr_check.core.layouts.beside import POOLS
 from xattr_check.core.method import method
 from xattr_check.core.outputs import Output, output_of
+from xattr_check.core.ranges import Count, Partly
 from xattr_check.perturbation.gradients import MEMORY, in_chunks, slopes
 from xattr_methods._arguments import neighbours_of
 from xattr_methods.pathways._neurons import budget, held
@@ -29,13 +30,13 @@ def pathway_gradient(
     targets: Tensor,
     *,
     selection: str = "neuron_mct",
-    sparsity: float = 0.9,
+    sparsity: Partly = 0.9,
     opening: int = 0,
-    steps: int = 50,
-    iterations: int = 1000,
+    steps: Count = 50,
+    iterations: Count = 1000,
     start: float | str = 1.0,
     seed: int = 0,
-    rounds: int = 100,
+    rounds: Count = 100,
     memory: int = MEMORY,
     layout: Layout | str | None = None,
     explained: Output | str | None = None,

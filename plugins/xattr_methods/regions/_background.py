@@ -13,6 +13,9 @@ from xattr_methods._arguments import expect_counts, expect_finite, like_inputs
 # Inputs (B, *F), or a sample of the subject's own.
 Background = Tensor | Literal["data"]
 
+# What both are where nobody asks for anything else.
+BASELINE, BACKGROUNDS = 0.0, 16
+
 
 def fills_of(
     name: str,
@@ -26,11 +29,20 @@ def fills_of(
     """What stands where features are absent, each (N, *F): the baseline, or every row of a background.
 
     backgrounds: how many of the subject's inputs are drawn, each once, where it has as many.
-    Raises ValueError in the name of a method for what does not fit, and Declined where rows have other inputs
-    of their own, such as ids and padding, that would have to be exchanged too.
+    Raises ValueError in the name of a method for what does not fit or would not be read, and Declined
+    where rows have other inputs of their own, such as ids and padding, that would have to be exchanged too.
     """
     if background is None:
+        if backgrounds != BACKGROUNDS:
+            raise ValueError(
+                f"{name}: expected background='data' beside backgrounds={backgrounds}, came none"
+            )
         return [like_inputs(name, inputs, baseline=baseline)]
+    if isinstance(baseline, Tensor) or baseline != BASELINE:
+        came = "a tensor" if isinstance(baseline, Tensor) else f"{baseline:g}"
+        raise ValueError(
+            f"{name}: expected a baseline or a background, in whose place it is, came both, baseline {came}"
+        )
     if isinstance(background, Tensor):
         fitting = background.shape[1:] == inputs.shape[1:] and len(background) > 0
         came = str(tuple(background.shape))

@@ -12,7 +12,7 @@ from xattr_check.perturbation.named_regions import regions_by_name
 from xattr_check.perturbation.outputs import Quantity
 from xattr_check.perturbation.regions import SemanticMap
 from xattr_methods._arguments import expect_output, in_the_name_of, laid_out
-from xattr_methods.regions._background import Background, averaged, fills_of
+from xattr_methods.regions._background import BACKGROUNDS, Background, averaged, fills_of
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Game:
         subject: Subject | None = None,
         *,
         background: Background | None = None,
-        backgrounds: int = 1,
+        backgrounds: int = BACKGROUNDS,
         seed: int = 0,
     ) -> "Game":
         """The game that a method's parameters ask for.

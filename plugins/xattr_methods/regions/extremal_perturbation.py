@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from xattr_check.core.layouts import blurred
 from xattr_check.core.method import method
+from xattr_check.core.ranges import Count, Part, Positive
 from xattr_check.perturbation.gradients import MEMORY, in_chunks
 from xattr_methods._arguments import expect_above, expect_at_least, expect_images
 
@@ -130,9 +131,9 @@ def extremal_perturbation(
     inputs: Tensor,
     targets: Tensor,
     *,
-    area: float = 0.1,
-    iterations: int = 800,
-    blur: float | None = None,
+    area: Part = 0.1,
+    iterations: Count = 800,
+    blur: Positive | None = None,
     flip: bool = False,
     memory: int = MEMORY,
 ) -> Tensor:

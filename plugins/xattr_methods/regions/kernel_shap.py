@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from xattr_check.core.layouts import Layout
 from xattr_check.core.method import method
 from xattr_check.core.outputs import Output
+from xattr_check.core.ranges import Count
 from xattr_check.core.subject import Subject
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Quantity
@@ -63,11 +64,11 @@ def kernel_shap(
     targets: Tensor,
     *,
     regions: str | Tensor = "grid",
-    cells: int | None = None,
-    samples: int = 2048,
+    cells: Count | None = None,
+    samples: Count = 2048,
     baseline: float | Tensor = 0.0,
     background: Background | None = None,
-    backgrounds: int = 16,
+    backgrounds: Count = 16,
     output: Quantity = "logit",
     seed: int = 0,
     memory: int = MEMORY,

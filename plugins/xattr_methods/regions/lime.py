@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from xattr_check.core.layouts import Layout
 from xattr_check.core.method import method
 from xattr_check.core.outputs import Output
+from xattr_check.core.ranges import Count, NotNegative, Positive, Several
 from xattr_check.core.subject import Subject
 from xattr_check.imports import imported
 from xattr_check.perturbation.gradients import MEMORY
@@ -41,14 +42,14 @@ def lime(
     targets: Tensor,
     *,
     regions: str | Tensor = "grid",
-    cells: int | None = None,
-    samples: int = 1000,
-    width: float = 0.25,
-    penalty: float = 1.0,
-    features: int | None = None,
+    cells: Count | None = None,
+    samples: Several = 1000,
+    width: Positive = 0.25,
+    penalty: NotNegative = 1.0,
+    features: Count | None = None,
     baseline: float | Tensor = 0.0,
     background: Background | None = None,
-    backgrounds: int = 16,
+    backgrounds: Count = 16,
     output: Quantity = "logit",
     seed: int = 0,
     memory: int = MEMORY,

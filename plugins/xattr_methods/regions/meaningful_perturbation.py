@@ -7,6 +7,7 @@ from torch.nn import functional
 from xattr_check.core.layouts import blurred
 from xattr_check.core.method import method
 from xattr_check.core.outputs import Output, output_of
+from xattr_check.core.ranges import Count, NotNegative, Positive
 from xattr_check.perturbation.gradients import MEMORY, in_chunks
 from xattr_check.perturbation.outputs import outputs_under
 from xattr_methods._arguments import expect_above, expect_at_least, expect_images
@@ -40,11 +41,11 @@ def meaningful_perturbation(
     inputs: Tensor,
     targets: Tensor,
     *,
-    iterations: int = 300,
-    sparsity: float = 1e-4,
-    smoothness: float = 1e-2,
-    blur: float | None = None,
-    jitter: int | None = None,
+    iterations: Count = 300,
+    sparsity: NotNegative = 1e-4,
+    smoothness: NotNegative = 1e-2,
+    blur: Positive | None = None,
+    jitter: Count | None = None,
     seed: int = 0,
     memory: int = MEMORY,
     explained: Output | str | None = None,

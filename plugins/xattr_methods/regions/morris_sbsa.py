@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from xattr_check.core.layouts import Layout
 from xattr_check.core.method import method
 from xattr_check.core.outputs import Output
+from xattr_check.core.ranges import Count, Positive
 from xattr_check.core.subject import Subject
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Quantity
@@ -25,10 +26,10 @@ def morris_sbsa(
     *,
     statistic: Literal["magnitude", "mean", "deviation"] = "magnitude",
     regions: str | Tensor = "grid",
-    cells: int | None = None,
-    samples: int = 16,
+    cells: Count | None = None,
+    samples: Count = 16,
     levels: int = 4,
-    gain: float = 2.0,
+    gain: Positive = 2.0,
     baseline: float | Tensor = 0.0,
     output: Quantity = "logit",
     seed: int = 0,

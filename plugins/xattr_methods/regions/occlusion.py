@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from xattr_check.core.layouts import Layout
 from xattr_check.core.method import method
 from xattr_check.core.outputs import Output
+from xattr_check.core.ranges import Count
 from xattr_check.core.subject import Subject
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Quantity, outputs_under
@@ -65,13 +66,13 @@ def occlusion(
     inputs: Tensor,
     targets: Tensor,
     *,
-    window: int | None = None,
-    stride: int | None = None,
+    window: Count | None = None,
+    stride: Count | None = None,
     regions: str | Tensor | None = None,
-    cells: int | None = None,
+    cells: Count | None = None,
     baseline: float | Tensor = 0.0,
     background: Background | None = None,
-    backgrounds: int = 16,
+    backgrounds: Count = 16,
     output: Quantity = "logit",
     seed: int = 0,
     memory: int = MEMORY,

@@ -9,6 +9,7 @@ from torch.nn import functional
 from xattr_check.core.layouts import Beside, Layout
 from xattr_check.core.method import method
 from xattr_check.core.outputs import Output
+from xattr_check.core.ranges import Count, Part
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Quantity, outputs_under, shared_masks
 from xattr_methods._arguments import expect_at_least, expect_output, laid_out, like_inputs
@@ -56,9 +57,9 @@ def rise(
     inputs: Tensor,
     targets: Tensor,
     *,
-    masks: int = 2000,
-    cells: int = 7,
-    keep: float = 0.5,
+    masks: Count = 2000,
+    cells: Count = 7,
+    keep: Part = 0.5,
     centred: bool = False,
     baseline: float | Tensor = 0.0,
     output: Quantity = "probability",

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from xattr_check.core.layouts import Layout
 from xattr_check.core.method import method
 from xattr_check.core.outputs import Output
+from xattr_check.core.ranges import Count, Partly, Positive
 from xattr_check.core.subject import Subject
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Quantity
@@ -37,10 +38,10 @@ def sbsa(
     ] = "sobol",
     index: str | None = None,
     regions: str | Tensor = "grid",
-    cells: int | None = None,
-    samples: int | None = None,
-    gain: float = 2.0,
-    correlation: float = 0.0,
+    cells: Count | None = None,
+    samples: Count | None = None,
+    gain: Positive = 2.0,
+    correlation: Partly = 0.0,
     baseline: float | Tensor = 0.0,
     output: Quantity = "logit",
     seed: int = 0,

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from xattr_check.core.layouts import Layout
 from xattr_check.core.method import method
 from xattr_check.core.outputs import Output
+from xattr_check.core.ranges import Count, Whole
 from xattr_check.core.subject import Subject
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Quantity
@@ -34,13 +35,13 @@ def shapley(
     targets: Tensor,
     *,
     regions: str | Tensor = "grid",
-    cells: int | None = None,
-    permutations: int = 32,
+    cells: Count | None = None,
+    permutations: Count = 32,
     antithetic: bool = True,
-    exact: int = 12,
+    exact: Whole = 12,
     baseline: float | Tensor = 0.0,
     background: Background | None = None,
-    backgrounds: int = 16,
+    backgrounds: Count = 16,
     output: Quantity = "logit",
     seed: int = 0,
     memory: int = MEMORY,

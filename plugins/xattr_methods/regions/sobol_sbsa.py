@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from xattr_check.core.layouts import Layout
 from xattr_check.core.method import method
 from xattr_check.core.outputs import Output
+from xattr_check.core.ranges import Count, Positive
 from xattr_check.core.subject import Subject
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Quantity
@@ -24,9 +25,9 @@ def sobol_sbsa(
     *,
     index: Literal["total", "first", "second"] = "total",
     regions: str | Tensor = "grid",
-    cells: int | None = None,
-    samples: int = 64,
-    gain: float = 2.0,
+    cells: Count | None = None,
+    samples: Count = 64,
+    gain: Positive = 2.0,
     baseline: float | Tensor = 0.0,
     output: Quantity = "logit",
     seed: int = 0,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from xattr_check.core.method import method
+from xattr_check.core.ranges import Count
 from xattr_check.imports import imported
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_methods._arguments import expect_at_least, expect_images
@@ -102,7 +103,7 @@ def xrai(
     inputs: Tensor,
     targets: Tensor,
     *,
-    steps: int = 100,
+    steps: Count = 100,
     channels: str = "max",
     memory: int = MEMORY,
 ) -> Tensor:

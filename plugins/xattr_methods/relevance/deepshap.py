@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from xattr_check.core.method import method
+from xattr_check.core.ranges import Count, NotNegative
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_methods._arguments import expect_at_least
 from xattr_methods.relevance.deeplift import baseline_rows, contributions
@@ -16,8 +17,8 @@ def deepshap(
     targets: Tensor,
     *,
     background: Tensor | None = None,
-    samples: int = 10,
-    noise: float = 1.0,
+    samples: Count = 10,
+    noise: NotNegative = 1.0,
     rule: str = "rescale",
     seed: int = 0,
     memory: int = MEMORY,

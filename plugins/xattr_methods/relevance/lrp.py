@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from xattr_check.core.method import method
+from xattr_check.core.ranges import AtLeastOne, NotNegative
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_methods._arguments import expect_at_least
 from xattr_methods.relevance._rules import Bound, Rules, propagate
@@ -46,10 +47,10 @@ def lrp(
     *,
     composite: str = "epsilon_plus",
     rule: str | None = None,
-    epsilon: float = 1e-6,
-    gamma: float = 0.25,
-    alpha: float = 2.0,
-    beta: float = 1.0,
+    epsilon: NotNegative = 1e-6,
+    gamma: NotNegative = 0.25,
+    alpha: AtLeastOne = 2.0,
+    beta: NotNegative = 1.0,
     low: Bound = None,
     high: Bound = None,
     memory: int = MEMORY,

@@ -154,19 +154,17 @@ def test_one_network_after_the_other(check: str, asked: tuple[int, ...] | None, 
     assert found.evidence["percentage"].tolist() == list(percentages)
 
 
-def test_percentages_are_joined_in_a_spec(run: Run) -> None:
+def test_percentages_are_joined_in_a_spec() -> None:
     (found,) = select("roar?percentages=30+60", CHECKS, "standard")
     assert (found.name, found.parameters) == ("roar?percentages=30+60", {"percentages": (30, 60)})
     (alone,) = select("roar?percentages=50", CHECKS, "standard")
     assert (alone.name, alone.parameters) == ("roar?percentages=50", {"percentages": (50,)})
-    for wrong in ("0+50", "half", "30+-5", "30+"):
+    for wrong in ("0+50", "half", "30+-5", "30+", "130"):
         with pytest.raises(UsageError) as raised:
             select(f"roar?percentages={wrong}", CHECKS, "standard")
-        assert "expected percentages to be whole numbers above 0, joined by +, came" in str(raised.value)
+        assert "percentages to be whole numbers from 1 to 100, joined by +, came" in str(raised.value)
     with pytest.raises(UsageError, match="expected percentages to be different numbers"):
         select("roar?percentages=30+60+30", CHECKS, "standard")
-    verdict = judge("roar?percentages=130", "xattr:random", subject(), run)
-    assert str(verdict) == "roar?percentages=130: expected percentages of 100 at most, came 130"
 
 
 @pytest.mark.parametrize(("check", "seed"), each(*RETRAINING))

@@ -60,10 +60,26 @@ def test_what_is_named_twice_counts_once(tmp_path: Path, capsys: pytest.CaptureF
 def test_what_no_check_judges_does_not_survive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--operators=negated", "--checks=iou", "-n", "1", f"--storage={tmp_path}"]
     asked = ["kill-matrix", "--subject=analytic", "--methods", "xattr:input_x_gradient", *arguments]
-    assert main(asked) == 0
-    told = capsys.readouterr().out
-    assert "  mutants: 0 of 0 killed; 1 n/a" in told
-    assert "survived\n" not in told
+    assert main(asked) == 2
+    told = capsys.readouterr()
+    assert "  mutants: 0 of 0 killed; 1 n/a" in told.out
+    assert "survived\n" not in told.out
+    assert told.err.endswith(
+        "--methods: nothing to break; expected a method that passes a required check on this subject, "
+        "came xattr:input_x_gradient: passes no required check\n"
+    )
+
+
+def test_a_method_that_raises_leaves_nothing_to_break(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text("def explain(model, inputs, targets):\n    raise RuntimeError('no such layer')\n")
+    arguments = ["--operators=negated", "--checks=dummy", "-n", "1", f"--storage={tmp_path}"]
+    assert main(["kill-matrix", "--subject=analytic", "--methods", f"{broken}:explain", *arguments]) == 2
+    told = capsys.readouterr().err
+    assert "--methods: nothing to break; expected a method that passes a required check" in told
+    assert "no such layer" in told
 
 
 def test_an_interrupted_matrix_says_what_is_kept(

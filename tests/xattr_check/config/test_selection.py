@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from xattr_check import AtMost, Axiom, UsageError
 from xattr_check.config.selection import select
 from xattr_check.core.checks import Measurement
+from xattr_check.core.ranges import Part, Percentage
 
 
 def declared(name: str, family: str) -> Axiom:
@@ -125,6 +126,8 @@ def measure(
     fill: Literal["mean", "blur"] = "mean",
     steps: int = 16,
     share: float = 0.5,
+    rate: Part = 0.5,
+    sizes: tuple[Percentage, ...] = (10,),
 ) -> Measurement:
     raise NotImplementedError
 
@@ -158,11 +161,22 @@ def test_parameters_are_what_is_measured_with() -> None:
     [
         ("deletio?fill=blur", "no check 'deletio'; the nearest are deletion"),
         ("shape?fill=blur", "'shape?fill=blur': no parameter 'fill', it has none"),
-        ("deletion?fil=blur", "no parameter 'fil', it has fill, steps, share"),
-        ("deletion?fill=black", "expected fill to be one of mean, blur, came 'black'"),
+        ("deletion?fil=blur", "no parameter 'fil', it has fill, steps, share, rate, sizes"),
+        ("deletion?fill=black", "expected fill= one of mean, blur, came 'black'"),
         ("deletion?steps=2.5", "expected steps to be a whole number above 0, came 2.5"),
         ("deletion?steps=0", "expected steps to be a whole number above 0, came 0"),
         ("deletion?share=all", "expected share to be a number above 0, came 'all'"),
+        ("deletion?rate=1", "expected rate to be a number above 0 and below 1, came 1"),
+        (
+            "deletion?sizes=50+130",
+            "expected sizes to be whole numbers from 1 to 100, joined by +, came '50+130'",
+        ),
+        ("deletion?sizes=50,20", "; values of a list are joined by +, deletion?sizes=50+20"),
+        ("deletion?steps=8&sizes=50, 20, 5 or shape", "are joined by +, deletion?steps=8&sizes=50+20+5"),
+        (
+            "deletion?fill=mean,blur",
+            "; each value takes a check of its own, deletion?fill=mean,deletion?fill=blur",
+        ),
         ("deletion?fill", "expected parameters as ?name=value&name=value, came 'fill'"),
     ],
 )
@@ -171,6 +185,16 @@ def test_wrong_parameters_are_told(expression: str, message: str) -> None:
         select(expression, WITH, "full")
     assert message in str(caught.value)
     assert str(caught.value).startswith("--xattr-checks=")
+
+
+def test_a_comma_that_ends_a_check_gets_no_hint() -> None:
+    with pytest.raises(UsageError) as caught:
+        select("deletion?sizes=50, deletion?fill=blur, shap", WITH, "full")
+    assert str(caught.value).endswith("no check or family 'shap'; the nearest are shape")
+    assert [one.name for one in select("deletion?sizes=50,shape", WITH, "full")] == [
+        "deletion?sizes=50",
+        "shape",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -122,9 +122,17 @@ def test_annotations_need_not_be_there_when_it_runs() -> None:
         ("xattr:iba?beta=much", "expected beta to be a number, came 'much'"),
         ("xattr:lime?samples=few", "expected samples to be a whole number, came 'few'"),
         ("xattr:pathway_gradient?sparsity=abc", "expected sparsity to be a number, came 'abc'"),
+        (
+            "xattr:pathway_gradient?sparsity=2",
+            "expected sparsity to be a number of at least 0 and below 1, came '2'",
+        ),
+        ("xattr:rise?keep=1", "expected keep to be a number above 0 and below 1, came '1'"),
+        ("xattr:iba?beta=-1", "expected beta to be a number above 0, came '-1'"),
+        ("xattr:lime?cells=0", "expected cells to be a whole number of at least 1, came '0'"),
+        ("xattr:smoothgrad?noise=.inf", "expected noise to be a number of at least 0, came '.inf'"),
     ],
 )
-def test_a_method_is_not_made_of_values_of_another_kind(spec: str, sentence: str) -> None:
+def test_a_method_is_not_made_of_values_of_another_kind_or_range(spec: str, sentence: str) -> None:
     with pytest.raises(UsageError) as caught:
         load_method(spec)
     assert str(caught.value) == f"--xattr-method='{spec}': {sentence}"

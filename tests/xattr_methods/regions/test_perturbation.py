@@ -347,6 +347,16 @@ def test_a_background_of_the_data(method: Method, images) -> None:
     torch.testing.assert_close(found[1:2], alone, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.parametrize("method", [*GAMES, lime, occlusion])
+def test_what_a_background_leaves_unread_is_told(method: Method, images) -> None:
+    both = "expected a baseline or a background, in whose place it is, came both, baseline 0.5$"
+    with pytest.raises(ValueError, match=f"^{method.name}: {both}"):
+        method(*images, baseline=0.5, background=torch.zeros(3, 2, SIDE, SIDE))
+    alone = "expected background='data' beside backgrounds=4, came none$"
+    with pytest.raises(ValueError, match=f"^{method.name}: {alone}"):
+        method(*images, backgrounds=4)
+
+
 class Scaled(nn.Module):
     """A model whose outputs are multiplied by another input."""
 
