@@ -11,11 +11,12 @@ from xattr_check.core.run import Draw
 from xattr_check.core.subject import Subject
 from xattr_check.errors import Undefined
 from xattr_check.perturbation.impute import imputed
+from xattr_check.perturbation.inpaint import expect_enough, inpaint
 from xattr_check.perturbation.outputs import Absent
 
 # What is the same whatever else is removed, and what is not.
 Fixed = Literal["mean", "zero", "black", "blur", "noise", "reference"]
-Fill = Literal[Fixed, "imputed"]
+Fill = Literal[Fixed, "imputed", "inpainted"]
 # Noise on imputed pixels, over the deviation of the data, so that it does not tell where pixels were removed.
 IMPUTED_NOISE = 0.1
 
@@ -24,10 +25,15 @@ def absent(fill: Fill, subject: Subject, draw: Draw) -> Absent:
     """What stands for the removed features of a draw's inputs.
 
     fill: as in `fixed`, or `imputed`: each image's own pixels around what is removed, by the noisy linear
-        imputation of [rong2022], so that the mask does not show.
+        imputation of [rong2022], so that the mask does not show; or `inpainted`: what a small network guesses
+        from those around, which learned it from the other half of the subject's images.
 
-    Raises Undefined for `imputed` where there are no images, and as `fixed` does.
+    Raises Undefined for `imputed` and `inpainted` where there are no images, for the latter where they are
+    too few to learn from, and as `fixed` does.
     """
+    if fill == "inpainted":
+        expect_enough(subject)
+        return lambda rows, keep: inpaint(subject, draw, keep, rows)
     if fill != "imputed":
         return fixed(fill, subject, draw)
     if subject.layout.name != "image":  # the systems are of rows and columns
