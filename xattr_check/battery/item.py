@@ -34,6 +34,8 @@ WORST = 4
 GATING, REPORTED = 600, 100
 # On so many inputs a method is asked whether it raises whatever the check: the batch of most of the contract.
 ASKED = 8
+# Fills that a network is trained for, which nothing does unasked.
+TRAINED = ("inpainted",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +161,7 @@ class _Trial:
         option = check.options.get("fill")
         if option is None or "fill" in check.parameters:
             return {}
-        for fill in (one for one in get_args(option.annotation) if one != option.default):
+        for fill in (one for one in get_args(option.annotation) if one not in (option.default, *TRAINED)):
             variant = check.with_parameters({**check.parameters, "fill": fill})
             draw = next(iter(self.run.draws(variant.name, subject, variant.inputs)))
             self.run.progress(f"{variant.name}: whether its controls separate")

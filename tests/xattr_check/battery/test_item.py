@@ -1,6 +1,6 @@
 import json
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pytest
 import torch
@@ -22,12 +22,13 @@ from xattr_check import (
     load_method,
     method,
 )
-from xattr_check.battery.item import Item
+from xattr_check.battery.item import TRAINED, Item
 from xattr_check.core.checks import Axiom
 from xattr_check.core.expected import ExpectedFailure
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.method import Method
 from xattr_check.core.run import Draw, Run
+from xattr_check.perturbation.fills import Fill
 
 
 def explain(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -151,6 +152,10 @@ def test_invalid_where_a_control_does_not_come_out_as_it_must(
     assert verdict.controls == pytest.approx(levels)
 
 
+def test_what_is_never_tried_unasked_is_a_fill() -> None:
+    assert set(TRAINED) <= set(get_args(Fill))
+
+
 def test_another_fill_is_named_where_the_controls_separate_then(judge: Any) -> None:
     levels = {"mean": 0.3, "blur": 0.3, "zero": 0.9}
 
@@ -160,8 +165,9 @@ def test_another_fill_is_named_where_the_controls_separate_then(judge: Any) -> N
         subject: Subject,
         draw: Draw,
         *,
-        fill: Literal["mean", "noise", "blur", "zero"] = "mean",
+        fill: Literal["mean", "noise", "blur", "inpainted", "zero"] = "mean",
     ) -> Measurement:
+        assert fill != "inpainted", "that takes half a minute of training, and nobody asked for it"
         if fill == "noise":
             raise Undefined("there is no noise")
         level = levels[fill] if explainer.name == "random" else 0.1
