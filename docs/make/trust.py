@@ -52,6 +52,8 @@ CELLS, MEMORY, THREADS = 3, 1, 2
 # What a check says of a map; all else is that it says nothing.
 JUDGED = frozenset({"pass", "fail", "undecided"})
 SETTINGS = ("seed", "threads", "batch size", "fill", "grid")
+# What changes how everything is computed: nothing that was kept without the change may be read.
+APART = frozenset({"threads", "batch size"})
 Line = dict[str, Any]
 
 
@@ -302,7 +304,8 @@ def main(given: Sequence[str] | None = None) -> None:
                     for method in (*RIGHT[subject], *others):
                         if (subject, method, setting, seed) in known:
                             continue
-                        made = measure(subject, method, setting, seed, storage, stamp)
+                        own = os.path.join(storage, setting if setting in APART else "all")
+                        made = measure(subject, method, setting, seed, own, stamp)
                         if made is not None:
                             with arguments.runs.open("a", encoding="utf-8") as file:
                                 file.write(json.dumps(made, ensure_ascii=False) + "\n")
