@@ -45,7 +45,7 @@ def facts_of_check(check: Entry) -> Iterator[tuple[str, str]]:
     if check["parameters"]:
         yield "set", f"{_listed(check['parameters'])}, as in `{check['name']}?parameter=value`"
     if check["budget"] != "quick":
-        yield "budget", f"{check['budget']} or larger"
+        yield "budget", "full" if check["budget"] == "full" else f"{check['budget']} or larger"
     if check["cites"]:
         yield "source", check["cites"]
 
