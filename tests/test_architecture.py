@@ -45,7 +45,7 @@ ROOMS = {
     "history": CORE | {"config", "wording"},
     "battery": CORE | {"config", "wording"},
     "diagnosis": CORE | {"battery", "config", "mutation", "wording"},
-    "report": CORE | {"concepts", "config", "diagnosis", "history", "mutation", "wording"},
+    "report": CORE | {"concepts", "config", "diagnosis", "history", "mutation", "uses", "wording"},
 }
 # The public face, and the command: they may import anything of the engine.
 FACES = {"__init__", "api", "cli"}

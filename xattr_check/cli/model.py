@@ -13,22 +13,14 @@ from xattr_check.battery.subjects import only_subject
 from xattr_check.cli.parser import Parser
 from xattr_check.config.xattr_yaml import of_folder
 from xattr_check.history.document import write
-from xattr_check.statistics.paired import Figure
-from xattr_check.storage.files import check_writable
+from xattr_check.report.uses import MEANING, PAIRS, RATIOS, percent, render, told
+from xattr_check.storage.files import check_writable, write_bytes
 from xattr_check.uses.model import GRIDS, INPUTS, SAMPLES, ModelReport, model_report
 from xattr_check.wording import WIDTH, wrap
 
-RATIOS = (
-    "S₁/S_T: how much of what a region makes it makes by itself, over the fifth of the regions with the "
-    "largest S_T. `above 1` are errors of estimates, since gains are independent: `noise` is how many there "
-    "would be if all regions had one ratio, `beyond` how many have their whole interval above 1, about 2.5 % "
-    "by chance."
-)
-PAIRS = "S_T: share of the variance; S₁₂: what both make together alone; Δ: the second S_T less the first."
 # Columns of a number, and of a name: with four numbers a row fits the terminal.
 NUMBER = len("-0.10 ± 0.24")
 MOST = WIDTH - 4 * (NUMBER + 2)
-MEANING = "± is half of an interval at 95 % over inputs."
 
 
 def add(parser: Parser) -> None:
@@ -62,6 +54,7 @@ def add(parser: Parser) -> None:
         help=f"a power of two; D regions take N (D + 2) forward passes for each input (default: {SAMPLES})",
     )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures, with intervals")
+    parser.add_argument("--html", metavar="FILE", type=Path, help="a report with charts, as one HTML file")
     parser.add_argument("--seed", type=int, metavar="N", help="of the inputs and the gains (default: 0)")
     parser.add_argument("--device", metavar="auto|cpu|cuda[:N]|…", help="default: auto")
     parser.set_defaults(run=run)
@@ -69,8 +62,9 @@ def add(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and say what was found; the exit code. Raises UsageError."""
-    if arguments.json is not None:
-        check_writable(arguments.json, "--json")
+    for option in ("json", "html"):
+        if (path := getattr(arguments, option)) is not None:
+            check_writable(path, f"--{option}")
     # A model that a file names would stand in place of any subject.
     settings = replace(of_folder(Path()), model=None, data=None).override(
         subjects=[arguments.subject], seed=arguments.seed, device=arguments.device
@@ -96,6 +90,9 @@ def run(arguments: argparse.Namespace) -> int:
     print("\n".join(lines(found)))
     if arguments.json is not None:
         write(arguments.json, found.document())
+    if arguments.html is not None:
+        write_bytes(arguments.html, render(found).encode())
+        print(f"\nreport: {arguments.html.resolve().as_uri()}")
     return 0
 
 
@@ -126,20 +123,6 @@ def lines(found: ModelReport) -> Iterator[str]:
     for text in (*sentences, MEANING, *found.notes):
         yield ""
         yield from wrap(text, indent=0)
-
-
-def told(figure: Figure) -> str:
-    """A figure and half of its interval: `0.62 ± 0.05`, alone of one input; a dash where there is none."""
-    found = figure.interval
-    if not figure.count:
-        return "–"
-    around = f" ± {(found.high - found.low) / 2:.2f}" if figure.count > 1 else ""
-    return f"{found.value:.2f}{around}"
-
-
-def percent(figure: Figure) -> str:
-    """A share: `42 %`; a dash where there is none."""
-    return f"{100 * figure.interval.value:.0f} %" if figure.count else "–"
 
 
 def _row(width: int, head: Sequence[str], name: str, *cells: str) -> str:

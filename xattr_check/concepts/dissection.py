@@ -191,7 +191,7 @@ class Overlap:
         self.on = torch.zeros(units.count, dtype=torch.int64, device=cutoffs.device)
         self._both, self._marked = (self.on[:, None].repeat(1, len(masks)) for _ in range(2))
         self.shown, self.labelled = (self.on.new_zeros(len(masks)) for _ in range(2))
-        self._blocks = Blocks(units.cells, units.axes.spatial, cutoffs)
+        self._blocks = Blocks(units.cells, units.axes.spatial, cutoffs.device)
 
     def add(self, rows: slice, activations: Tensor) -> None:
         """Take in the units (n, K, *cells) on rows of the images."""
@@ -201,26 +201,30 @@ class Overlap:
         self.shown += there.sum(0)
         self.labelled += sizes.sum(0)
         # Of each concept on each image that has it, in one list; `numbers` tells where in it.
-        blocks = self._blocks.of_masks(torch.cat([one[on] for one, on in zip(labels, there.T, strict=True)]))
-        touched = blocks.any(2)
-        numbers = there.T.flatten().cumsum(0).reshape(there.T.shape).T - 1
-        # Between cells a unit is never higher than on them: most are off on most images, and done with.
-        pairs = (activations.flatten(2).amax(2) > self.cutoffs).nonzero()
+        concept, image = there.T.nonzero().unbind(1)
+        sums = self._blocks.sums(torch.cat([one[on] for one, on in zip(labels, there.T, strict=True)]))
+        numbers = torch.zeros_like(sizes)
+        numbers[image, concept] = torch.arange(len(image), device=image.device)
+        touched = there.new_zeros(len(there), self._blocks.count, there.shape[1])
+        touched[image, :, concept] = self._blocks.touched(sums)
+        # Between cells a unit is never higher than on them: most are off on most images, and done with. So
+        # are those that are on everywhere, which mark nothing.
+        everywhere = self.cutoffs.isneginf()
+        self.on += everywhere * (len(activations) * self.units.places)
+        pairs = ((activations.flatten(2).amax(2) > self.cutoffs) & ~everywhere).nonzero()
         for image, unit in (some.unbind(1) for some in pairs.split(self._pairs)):
-            maps, cutoffs = activations[image, unit], self.cutoffs[unit]
-            self.on.index_add_(0, unit, (maps.flatten(1) > cutoffs[:, None]).sum(1))
-            which, block, marked = self._blocks.above(maps, cutoffs)
-            marks = torch.zeros_like(unit).index_add_(0, which, _counted(marked))
+            maps = activations.flatten(0, 1).index_select(0, image * self.units.count + unit)
+            cutoffs = self.cutoffs[unit]
+            self.on.index_add_(0, unit, _counted(maps.flatten(1) > cutoffs[:, None]))
+            runs = self._blocks.above(maps, cutoffs)
+            marks = torch.zeros_like(unit).index_add_(0, runs.maps, runs.counts())
             self._marked.index_add_(0, unit, marks[:, None] * there[image])
-            if not len(blocks):  # no image here has any concept
-                continue
-            own = numbers[image[which]]
-            met, concept = (
-                (there[image[which]] & touched[own.clamp_min(0), block[:, None]]).nonzero().unbind(1)
-            )
-            common = marked[met] & blocks[own[met, concept], block[met]]
-            where = (unit[which[met]], concept)
-            self._both.index_put_(where, _counted(common), accumulate=True)
+            seen = image[runs.maps]
+            near = touched.flatten(0, 1).index_select(0, seen * self._blocks.count + runs.blocks)
+            met, concept = near.nonzero().unbind(1)
+            common = runs.within(met, numbers[seen[met], concept], sums)
+            where = (unit[runs.maps[met]], concept)
+            self._both.index_put_(where, common, accumulate=True)
 
     def ious(self) -> Tensor:
         """(K, C) float64: sums of intersections over sums of unions; 0 where no image has the concept."""

@@ -130,6 +130,34 @@ def strip(own: Sequence[Dot], others: Sequence[Dot], bound: float | None, label:
         return _svg(canvas, f"{label}: " + ", ".join(f"{dot.name} {dot.value:.3g}" for dot in every))
 
 
+def beside(series: Mapping[str, Sequence[Dot]], label: str, salt: str) -> str:
+    """Several figures of each row with their intervals on one axis, each kind in a colour of its own.
+
+    series: the rows of each kind, the same names in the same order. At most MOST_LINES of them.
+    """
+    names = [dot.name for dot in next(iter(series.values()))]
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": salt}):
+        canvas, (axes,) = _canvas(1, 6.4, 0.75 + (0.1 + 0.14 * len(series)) * len(names))
+        places = range(len(names))[::-1]
+        step = 0.7 / len(series)
+        for number, ((kind, own), colour) in enumerate(zip(series.items(), PALETTE, strict=False)):
+            at = [place + step * ((len(series) - 1) / 2 - number) for place in places]
+            known = [math.isfinite(dot.high - dot.low) for dot in own]
+            low = [dot.low if is_known else dot.value for dot, is_known in zip(own, known, strict=True)]
+            high = [dot.high if is_known else dot.value for dot, is_known in zip(own, known, strict=True)]
+            axes.hlines(at, low, high, colors=colour, linewidth=2)
+            axes.scatter([dot.value for dot in own], at, c=colour, s=20, zorder=3, label=_cut(kind))
+        for place in places[1:]:
+            axes.axhline(place + 0.5, color=FAINT, linewidth=0.5, alpha=0.5)
+        axes.set_yticks(places, [_cut(name) for name in names])
+        axes.set_ylim(-0.5, len(names) - 0.5)
+        axes.set_xlabel(textwrap.fill(label, 64))
+        axes.tick_params(axis="y", length=0)
+        canvas.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3, frameon=False)
+        told = (f"{dot.name} {kind} {dot.value:.3g}" for kind, own in series.items() for dot in own)
+        return _svg(canvas, f"{label}: {', '.join(told)}")
+
+
 def curves(figures: Mapping[str, Figure], salt: str) -> str:
     """The lines of methods, a panel for each kind of line, with the intervals of means, and the controls'.
 

@@ -1,6 +1,7 @@
 """The command `xattr-check model`: what it prints, its file, its messages."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from xattr_check import Subject
 from xattr_check.cli.main import main
-from xattr_check.cli.model import percent
+from xattr_check.report.uses import percent
 from xattr_check.statistics.paired import Figure
 
 HERE = f"{Path(__file__)}"
@@ -82,6 +83,35 @@ def test_figures_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert names == ["background", "foreground"]
     assert gap["interval"][0] <= gap["value"] <= gap["interval"][1]
     assert gap["value"] > 0.7
+
+
+def test_the_page_has_a_chart_of_all_networks_for_each_kind_of_regions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "model.html"
+    assert main(["model", SPEC, *OPTIONS, "--grids=2,4", "--html", str(page)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"report: {page.as_uri()}"
+    text = page.read_text(encoding="utf-8")
+    assert "What 2 networks use of 3 inputs" in text
+    labels = re.findall(r'<svg role="img" aria-label="([^"]*)"', text)
+    assert [label.partition(": ")[0] for label in labels] == [
+        "S₁/S_T over the fifth of the regions with the largest S_T",
+        *["S_T, the share of the output's variance"] * 2,
+    ]
+    shares = re.findall(r"(model|trained_on_shuffled_labels) (background|foreground) ([-.e0-9]+)", labels[1])
+    assert [float(share) > 0.5 for _, _, share in shares] == [False, True, True, False]
+    assert all(f">{kind}<" in text for kind in ("grid:2, 4 regions", "grid:4, 16 regions", "background"))
+    assert "“above 1” are errors of estimates" in text
+    assert not re.search('(?:src|href)="(?!data:|#)', text)
+
+
+def test_a_page_without_pairs_says_why(tmp_path: Path) -> None:
+    page = tmp_path / "model.html"
+    assert main(["model", f"{HERE}:plain", "-n", "1", "--samples", "8", "--html", str(page)]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "What 1 network uses of 1 input<" in text
+    assert "mask: what is foreground is not known of columns" in text
+    assert text.count("<svg ") == 1
 
 
 def test_one_input_has_no_interval(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
