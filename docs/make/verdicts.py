@@ -61,17 +61,24 @@ def marks(figures: Sequence[Mapping[str, Any]]) -> str:
     return f"**{told}**" if "✗" in seen else told
 
 
-def cell(figures: Sequence[Mapping[str, Any]]) -> str:
-    """`0.41 ✓`: the statistic with the first seed, and what the gate says of all."""
+def cell(figures: Sequence[Mapping[str, Any]], gated: bool = True) -> str:
+    """`0.41 ✓`: the statistic with the first seed, and what the gate says of all, where there is one."""
     value = figures[0].get("value")
     if value is None:
         return marks(figures)
-    return f"{value:.2f} {marks(figures)}"
+    return f"{number(value)} {marks(figures) if gated else ''}".strip()
+
+
+def number(value: float) -> str:
+    """Two places, and none of a number that has more before them."""
+    return f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
 
 
 def controls(check: Mapping[str, Any]) -> str:
     """`edges 0.36, 5 ✗`: the strongest rival where they are rivals, and how many come out how."""
     rows = {name: check["methods"][name] for name in NEGATIVE if name in check["methods"]}
+    if check["gate"] == "none":
+        return "–"
     counts = Counter(marks(figures) for figures in rows.values())
     if not check["gate"].endswith("every control"):
         return told(counts)
@@ -93,7 +100,7 @@ def table(figures: Figures, family: str) -> str:
         claimed = {True: " if claimed", False: ""}
         yield ["*gate*", *(f"*{one['gate']}{claimed[one['claimed']]}*" for one in checks.values())]
         for method in (*GOOD, ORACLE):
-            yield [method, *(cell(one["methods"][method]) for one in checks.values())]
+            yield [method, *(cell(one["methods"][method], one["gate"] != "none") for one in checks.values())]
         yield ["negative controls", *(controls(one) for one in checks.values())]
 
     return lines(["method", *(name.replace("_", " ") for name in checks)], rows())

@@ -52,7 +52,8 @@ def spurious_feature(method: Explainer, subject: Subject, draw: Draw) -> Measure
     differences, from 0 to 1, and 1 where one of them is empty. Shares, since a map that is the output times
     anything changes with it. Both networks are explained for what they say of the input with the feature. A
     feature need not be a place of its own: the tint of a digit is where its shape is, and a map of places
-    shows it only by how it changes with it.
+    shows it only by how it changes with it. Where a network only adds it to its output, the gradient is the
+    same with it and without: such a map shows it, and does not move, and fails here.
     """
     inputs, without = draw.inputs, draw.truth(WITHOUT)
 
