@@ -9,10 +9,12 @@ from shortcuts import CLASSES, KINDS, shortcut
 from xattr_check import Store
 from xattr_check.core.run import Run
 
+# Seconds of training each; one kind is enough while nothing changes here.
+EITHER = [pytest.param(kind, marks=[] if kind == "column" else pytest.mark.slow) for kind in KINDS]
 CONTRIBUTIONS = ("input_x_gradient", "integrated_gradients", "occlusion", "deeplift", "lrp")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EITHER)
 def test_the_sibling_needs_the_feature_and_the_model_does_not(kind: str) -> None:
     subject = shortcut(kind)
     bare = subject.truth["without_spurious"]
@@ -29,7 +31,7 @@ def test_the_sibling_needs_the_feature_and_the_model_does_not(kind: str) -> None
     assert spurious[1] < 2.5 / CLASSES
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EITHER)
 def test_contributions_show_it_and_controls_do_not(kind: str, store: Store) -> None:
     run = Run(store=store, budget="standard")
     for name in CONTRIBUTIONS:
@@ -39,6 +41,7 @@ def test_contributions_show_it_and_controls_do_not(kind: str, store: Store) -> N
     assert judge("spurious_feature", broken("zero_map"), shortcut(kind), run).status == "fail"
 
 
+@pytest.mark.slow
 def test_a_gradient_does_not_change_with_what_is_only_added(store: Store) -> None:
     run = Run(store=store, budget="standard")
     verdict = judge("spurious_feature", "xattr:gradient", shortcut("pulse"), run)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,10 @@ def planted() -> Subject:
         "planted", model, inputs, model(inputs).argmax(1), truth={"mask": mask},
         siblings={"trained_on_shuffled_labels": Middle(False)},
     )  # fmt: skip
+
+
+def unmasked() -> Subject:
+    return replace(planted(), truth={})
 
 
 def plain() -> Subject:
@@ -105,13 +110,19 @@ def test_the_page_has_a_chart_of_all_networks_for_each_kind_of_regions(
     assert not re.search('(?:src|href)="(?!data:|#)', text)
 
 
-def test_a_page_without_pairs_says_why(tmp_path: Path) -> None:
+def test_a_page_of_columns_is_asked_for_no_pairs(tmp_path: Path) -> None:
     page = tmp_path / "model.html"
     assert main(["model", f"{HERE}:plain", "-n", "1", "--samples", "8", "--html", str(page)]) == 0
     text = page.read_text(encoding="utf-8")
     assert "What 1 network uses of 1 input<" in text
-    assert "mask: what is foreground is not known of columns" in text
+    assert "mask:" not in text
     assert text.count("<svg ") == 1
+
+
+def test_a_page_of_images_without_masks_says_so(tmp_path: Path) -> None:
+    page = tmp_path / "model.html"
+    assert main(["model", f"{HERE}:unmasked", *OPTIONS, "--html", str(page)]) == 0
+    assert "mask: what is foreground is not known of planted" in page.read_text(encoding="utf-8")
 
 
 def test_one_input_has_no_interval(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
