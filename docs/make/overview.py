@@ -139,6 +139,7 @@ def main() -> None:
             print(f"{time.perf_counter() - started:5.0f} s  {name} {cells(results)}", flush=True)
             first, second = ("\n".join(table(rows, exact=exact)) for exact in (False, True))
             missing = ", ".join(unjudged(rows))
+            missing = f"\n\nNot judged here yet: {missing}." if missing else ""
             write(arguments.write, "methods", stamp, first=first, second=second, missing=missing)
 
 
