@@ -1,7 +1,7 @@
 """Controls: what is measured beside a method, on the same draws, and whether it comes out as it must."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -21,6 +21,8 @@ from xattr_check.storage.sources import source_digest
 
 # Of the span of the bounds: where less lies between a control and the best, no map could be told from it.
 LEAST_WAY = 0.01
+# Methods that ask the model, from the cheapest on: what none of them beats is no control on a subject.
+ASKING = ("gradient", "input_x_gradient", "integrated_gradients", "occlusion")
 
 
 class ControlError(Exception):
@@ -60,11 +62,13 @@ class Controls:
         # Over the numbers of an embedding a gradient sums up to nothing behind a LayerNorm.
         directions = self.sensitivity or isinstance(self.subject.layout, Embeddings)
         self.methods = [one for name, one in allowed.items() if name in wanted]
-        self.references = [
-            replace(allowed[name], sensitivity=allowed[name].sensitivity and directions)
-            for name in self.gate.references
-            if name in allowed
-        ]
+
+        def right(names: Iterable[str]) -> list[Method]:
+            known = [allowed[name] for name in names if name in allowed]
+            return [replace(one, sensitivity=one.sensitivity and directions) for one in known]
+
+        self.references = right(self.gate.references)
+        self.asking = right(ASKING)
 
     def measure(self, draw: Draw) -> dict[str, float]:
         """The statistic of each control in a draw, and of the references that are asked so far.
@@ -162,6 +166,38 @@ class Controls:
             f"{ceiling:.3g} (gate {self.gate})"
             for name, value in values.items()
             if sign * (ceiling - value) <= least
+        }
+
+    def unbeaten(self, best: Tensor) -> dict[str, str]:
+        """The controls that no method beats which asks the model, on the first draw, and why, by name.
+
+        Where what is bright is what counts, brightness is a right answer, and not to beat it is no fault.
+        Nothing where a control that knows the truth beats them all, or where no such method can be asked.
+
+        best: as for `unbeatable`.
+        """
+        if not isinstance(self.gate, Beats) or set(self.check.positive) & set(self.samples):
+            return {}
+        sign = -1 if self.gate.lower else 1
+        left = {name: self.samples[name][0] for name in self.rivals}
+        came: dict[str, float] = {}
+        for one in self.asking:
+            with suppress(Undefined, ControlError):
+                rows, _ = self._measure(one, self.draws[0])
+                came[one.name] = self.check.value(rows)
+                left = {
+                    name: rival
+                    for name, rival in left.items()
+                    if sign * float((rows - self.gate.ahead(rival, best[: len(rival)])).mean()) <= 0
+                }
+            if not left:
+                return {}
+        told = ", ".join(f"{name} to {value:.3g}" for name, value in came.items())
+        return {
+            name: f"no method that asks the model beats the control {name!r}: it comes to "
+            f"{self.check.value(rival):.3g}, and {told} (gate {self.gate})"
+            for name, rival in left.items()
+            if came
         }
 
     def fault(self, best: Tensor) -> str:

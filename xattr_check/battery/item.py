@@ -134,8 +134,9 @@ class _Trial:
             )
             judgement = self._judgement(self.controls)
             reason = self.controls.fault(self.ceiling)
+            hint = self.ask or self._another_fill() if reason else {}
             if not reason and judgement.outcome != "pass":
-                judgement, reason = self._within_reach(self.controls, judgement)
+                judgement, reason, hint = self._within_reach(self.controls, judgement)
         except Undefined as error:
             told = sentences.undefined(check, error)
             return replace(self._verdict("not_applicable", told), lacks=error.lacks)
@@ -147,8 +148,7 @@ class _Trial:
         except (ControlError, Invalid) as error:
             return self._verdict("invalid", sentences.invalid(check, error, subject.name, {}))
         if reason:
-            told = sentences.invalid(check, reason, subject.name, self.ask or self._another_fill())
-            return self._verdict("invalid", told, judgement)
+            return self._verdict("invalid", sentences.invalid(check, reason, subject.name, hint), judgement)
         found = self._conclude(judgement)
         if judgement.outcome == "pass" and (reason := self._uninformative()):
             sentence = f"{found.sentence}; uninformative, since {reason}"
@@ -201,21 +201,36 @@ class _Trial:
             return ""
         return f"as {told_by} tells{', the method' if str(fault).startswith('raised') else ':'} {fault}"
 
-    def _within_reach(self, controls: Controls, judgement: Judgement) -> tuple[Judgement, str]:
-        """The judgement by the controls that can be beaten, where others cannot; and why nothing follows.
+    def _within_reach(
+        self, controls: Controls, judgement: Judgement
+    ) -> tuple[Judgement, str, Mapping[str, object]]:
+        """The judgement by the controls that can be beaten, where others cannot; why it is none, and a hint.
 
-        What no map could beat fails nobody. What loses to a control that could be beaten fails all the same.
+        What no map could beat fails nobody, nor what no method beats that asks the model. What loses to a
+        control that could be beaten fails all the same.
         """
         beyond = controls.unbeatable(self.ceiling)
-        if not beyond:
-            return judgement, ""
-        if within := {name: rows for name, rows in controls.rivals.items() if name not in beyond}:
-            found = self.gate.judge(
-                torch.cat(self.samples), within, self._estimate, self.item.check.guard, self.ceiling
-            )
+        if beyond:
+            judgement, reason = self._without(beyond, controls, judgement)
+            if reason:
+                return judgement, reason, self.ask or self._another_fill()
+        if judgement.outcome == "fail":
+            beyond |= controls.unbeaten(self.ceiling)
+            judgement, reason = self._without(beyond, controls, judgement)
+            return judgement, reason, {}
+        return judgement, "", {}
+
+    def _without(
+        self, beyond: Mapping[str, str], controls: Controls, judgement: Judgement
+    ) -> tuple[Judgement, str]:
+        """The failure without some of the controls, or the judgement as it is and why nothing follows."""
+        within = {name: rows for name, rows in controls.rivals.items() if name not in beyond}
+        if within and beyond:
+            samples = torch.cat(self.samples)
+            found = self.gate.judge(samples, within, self._estimate, self.item.check.guard, self.ceiling)
             if found.outcome == "fail":
                 return found, ""
-        return judgement, next(iter(beyond.values()))
+        return judgement, beyond.get(judgement.rival or "", next(iter(beyond.values()), ""))
 
     @property
     def ceiling(self) -> Tensor:

@@ -205,6 +205,10 @@ class Beats(_Beside):
     def __str__(self) -> str:
         return f"{100 * self.by:g} % of the way {'below' if self.lower else 'above'} every control"
 
+    def ahead(self, rival: Tensor, best: Tensor) -> Tensor:
+        """(n,): what has to be beaten in each row, a share of the way from a control's to the best."""
+        return torch.lerp(rival, best.expand_as(rival), self.by)
+
     def judge(
         self,
         samples: Tensor,
@@ -222,7 +226,7 @@ class Beats(_Beside):
             raise ValueError("expected the best that any map could reach, of which the margin is a share")
         interval = guard(estimate(samples, ERROR_RATE), samples, False)
         sign = -1.0 if self.lower else 1.0
-        ahead = {name: torch.lerp(rival, best.expand_as(rival), self.by) for name, rival in controls.items()}
+        ahead = {name: self.ahead(rival, best) for name, rival in controls.items()}
         leads = {name: sign * (samples - rows) for name, rows in ahead.items()}
         gaps = {
             name: guard(estimate(rows, ERROR_RATE / len(controls)), rows, True)

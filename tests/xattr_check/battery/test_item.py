@@ -22,6 +22,7 @@ from xattr_check import (
     load_method,
     method,
 )
+from xattr_check.battery.controls import ASKING
 from xattr_check.battery.item import TRAINED, Item
 from xattr_check.core.checks import Axiom
 from xattr_check.core.expected import ExpectedFailure
@@ -232,6 +233,57 @@ def test_where_nobody_could_pass_nobody_fails(judge: Any) -> None:
         return replace(found, best=torch.full((len(draw.inputs),), -0.2))
 
     assert judge(replace(lower, measure=known)).status == "fail"
+
+
+def test_what_no_method_beats_that_asks_the_model_fails_nobody(
+    judge: Any, controls: dict[str, Method]
+) -> None:
+    """Where what is bright is what counts, brightness is no control; the others are."""
+
+    def told(levels: dict[str, float], inputs: int, **options: Any) -> Verdict:
+        """Other draws each time, because the store keeps what controls came to."""
+        asking = {name: replace(controls["oracle"], name=name, control="") for name in ASKING}
+        known = controls | asking
+        axiom = check(levels, spread=0.01, gate=Beats(0.1), bounds=(0, 1), inputs=inputs, **options)
+        verdict: Verdict = judge(axiom, controls=known)
+        return verdict
+
+    levels = {"mine": 0.5, "random": 0.1, "edges": 0.7} | dict.fromkeys(ASKING, 0.2) | {"occlusion": 0.72}
+    verdict = told(levels, 16)
+    assert verdict.status == "invalid"
+    assert str(verdict) == (
+        "synthetic: no method that asks the model beats the control 'edges': it comes to 0.7, and gradient "
+        "to 0.2, input_x_gradient to 0.2, integrated_gradients to 0.2, occlusion to 0.72 (gate 10 % of the "
+        "way above every control); the check says nothing about 'images'"
+    )
+    assert "edges" in verdict.controls
+    # What loses to a control that they beat fails all the same.
+    lost = told({**levels, "mine": 0.1}, 24)
+    assert (lost.status, "better than control 'random'" in str(lost)) == ("fail", True)
+    beaten = told({**levels, "occlusion": 0.8}, 20)
+    assert (beaten.status, "worse than control 'edges'" in str(beaten)) == ("fail", True)
+    # The truth, where it is known, says that it can be beaten.
+    known = told({**levels, "oracle": 0.9}, 28, positive=("oracle",))
+    assert known.status == "fail"
+
+
+def test_methods_are_asked_from_the_cheapest_on_and_only_for_a_failure(
+    judge: Any, controls: dict[str, Method]
+) -> None:
+    asked = []
+    levels = {"random": 0.1, "edges": 0.4, "gradient": 0.2, "input_x_gradient": 0.9}
+    base = check(levels, spread=0.01, gate=Beats(0.1), bounds=(0, 1))
+
+    def measure(explainer: Explainer, subject: Subject, draw: Draw) -> Measurement:
+        if explainer.name in ASKING:
+            asked.append((explainer.name, len(draw.inputs)))
+        if explainer.name == "gradient":
+            raise Undefined("the model has no gradient")
+        return base.measure(explainer, subject, draw)
+
+    known = controls | {name: replace(controls["oracle"], name=name, control="") for name in ASKING}
+    assert judge(replace(base, measure=measure), controls=known).status == "fail"
+    assert asked == [("gradient", 32), ("input_x_gradient", 32)]
 
 
 def test_references_say_what_can_be_had(judge: Any) -> None:
