@@ -13,6 +13,9 @@ ZEROS = "torch.zeros(N).long()"
 def expect_targets(targets: Any, count: int) -> None:
     """Raise SubjectError for what are no numbers of outputs, one for each of so many inputs."""
     expected = f"targets ({count},), one for each input"
+    if targets is None:
+        told = f"say which output is explained for each input, {ZEROS} where there is one alone"
+        raise _wrong(expected, "None", told)
     if not isinstance(targets, Tensor):
         raise _wrong(expected, type(targets).__name__, "pass torch.as_tensor(targets)")
     if targets.shape != (count,):
@@ -43,8 +46,11 @@ def _flattened(targets: Tensor, count: int) -> str:
         return ""
     if columns == (1,):
         return "pass targets[:, 0]"
-    one_hot = bool(((targets == 0) | (targets == 1)).all() & (targets.sum(1) == 1).all())
-    return "pass targets.argmax(1)" if one_hot else ""
+    if not bool(((targets == 0) | (targets == 1)).all()):
+        return ""
+    if bool((targets.sum(1) == 1).all()):
+        return "pass targets.argmax(1)"
+    return "one label of each input is explained: pass targets.int().argmax(1) for the first that it has"
 
 
 def _numbered(targets: Tensor) -> str:

@@ -52,6 +52,16 @@ class Pair(nn.Module):
             "expected targets (5,), one for each input, came (5, 3); pass targets.argmax(1)",
         ),
         (
+            {"targets": torch.eye(5, 3) + torch.eye(5, 3).roll(1, 1)},
+            "expected targets (5,), one for each input, came (5, 3); one label of each input is explained: "
+            "pass targets.int().argmax(1) for the first that it has",
+        ),
+        (
+            {"targets": None},
+            "expected targets (5,), one for each input, came None; say which output is explained for each "
+            "input, torch.zeros(N).long() where there is one alone",
+        ),
+        (
             {"targets": TARGETS.tolist()},
             "expected targets (5,), one for each input, came list; pass torch.as_tensor(targets)",
         ),
