@@ -72,14 +72,15 @@ def _gate(verdict: Verdict) -> list[str]:
 
 
 def _sentence(verdict: Verdict, told: dict[str, str]) -> Iterator[str]:
-    """The sentence where the row does not say all, or the check at which it stands already."""
+    """The sentence where the row does not say all, or the check where it stands, but for the name, already."""
     whole = verdict.status == "pass" and not verdict.ungated  # what is only reported has nothing but it
     if whole or (verdict.excused and not verdict.advisory):
         return
-    if verdict.sentence in told:
-        yield from wrap(f"as at {told[verdict.sentence]}")
+    nameless = verdict.sentence.replace(verdict.check, "")
+    if nameless in told:
+        yield from wrap(f"as at {told[nameless]}")
     else:
-        told[verdict.sentence] = verdict.check
+        told[nameless] = verdict.check
         yield from wrap(verdict.sentence)
 
 

@@ -71,6 +71,15 @@ def test_a_sentence_is_said_once() -> None:
     assert table([RAISED, other]).splitlines()[-2] == "        as at finite"
 
 
+def test_a_sentence_that_differs_by_the_name_of_its_check_is_said_once() -> None:
+    made = [
+        replace(RAISED, check=name, sentence=f"ask for --scenario={name}") for name in ("graded", "synergy")
+    ]
+    rows = table(made).splitlines()
+    assert rows[-4].strip() == "ask for --scenario=graded"
+    assert rows[-2].strip() == "as at graded"
+
+
 def test_controls_stand_under_their_statistic() -> None:
     assert "        controls: edges 0.99, random 0.0123" in table([FAIL], controls=True).splitlines()
     assert "controls:" not in table([FAIL])
