@@ -72,7 +72,7 @@ def _gate(verdict: Verdict) -> list[str]:
 
 
 def _sentence(verdict: Verdict, told: dict[str, str]) -> Iterator[str]:
-    """The sentence where the row does not say all, or the check where it stands, but for the name, already."""
+    """The sentence where the row does not say all, or the check where it stands already, but for its name."""
     whole = verdict.status == "pass" and not verdict.ungated  # what is only reported has nothing but it
     if whole or (verdict.excused and not verdict.advisory):
         return
