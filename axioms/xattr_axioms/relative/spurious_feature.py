@@ -64,7 +64,7 @@ def has_own_place(subject: Subject, run: Run) -> bool:
     # A map that no network has a part in comes to 0, and so do edges times the output; edges with a little of
     # the gradient come to 0.01. On the digits, whose tint one network learned, the gradient comes to 0.1,
     # input × gradient to 0.15, integrated gradients, lrp and deeplift to 0.3, gradcam to 0.7. On a pulse in a
-    # signal the gradient comes to 0.07 to 0.11, what divides the output among features to 0.2 to 0.5.
+    # signal the gradient comes to 0.06 to 0.11, what divides the output among features to 0.2 to 0.5.
     gate=AtLeast(0.05),
     cites="yang2019, sbsa2022",
     reads="more of the map is on the feature, or moves with it, for the network that uses it",
