@@ -85,11 +85,12 @@ def spurious_feature(method: Explainer, subject: Subject, draw: Draw) -> Measure
     between shares with the feature and without it, from 0 to 1, and 1 where one of the maps is empty.
     """
     inputs, without = draw.inputs, draw.truth(WITHOUT)
-    alone = has_own_place(subject, draw.run)
+    run = draw.run
+    alone = run.once(f"own place, {subject.fingerprint}", lambda: has_own_place(subject, run))
     where = places(subject, inputs, without)
 
     def part(model: nn.Module) -> Tensor:
-        answers = logits(model, subject.inputs, draw.run)[draw.indices.to(inputs.device)].argmax(1)
+        answers = logits(model, subject.inputs, run)[draw.indices.to(inputs.device)].argmax(1)
         if alone:
             return share_on(method.scores(model, inputs, answers).abs(), where)
         shown, bare = (shares(method.scores(model, some, answers)) for some in (inputs, without))
