@@ -34,13 +34,14 @@ BATCH, RATE, DECAY = 64, 3e-3, 2e-2
 class Variant:
     """How one network is trained.
 
-    share: of all images, those of each rare class; none for as many as of the others. weighted: whether the
-        loss counts each class alike. labels: what each digit is labelled with. few: images over those of the
-        others. start: a sibling whose weights it begins with.
+    share: of all images, those of each rare class; none for as many as of the others. weighting: how much
+        more the loss counts images of rare classes: 1 for each class alike, ½ for by the root of that.
+        labels: what each digit is labelled with. few: images over those of the others. start: a sibling
+        whose weights it begins with.
     """
 
     share: float | None = None
-    weighted: bool = False
+    weighting: float = 0.0
     labels: tuple[int, ...] = tuple(range(CLASSES))
     few: float = 1.0
     start: str | None = None
@@ -50,9 +51,10 @@ WEAK = tuple(int(digit in RARE) for digit in range(CLASSES))
 VARIANTS = {
     "ten classes": Variant(),
     "three of them rare": Variant(share=0.02),
-    "rare, weighted": Variant(share=0.02, weighted=True),
+    "rare, weighted": Variant(share=0.02, weighting=1.0),
+    "rare, weighted by the root": Variant(share=0.02, weighting=0.5),
     "weak labels": Variant(share=0.03, labels=WEAK),
-    "weak labels, weighted": Variant(share=0.03, labels=WEAK, weighted=True),
+    "weak labels, weighted": Variant(share=0.03, labels=WEAK, weighting=1.0),
     "few images": Variant(few=0.1),
     "few images, from scenes": Variant(few=0.1, start="scene"),
 }
@@ -86,8 +88,8 @@ def trained(
     images = int(variant.few * count)
     pool = drawn(variant, images, generator)
     weight = None
-    if variant.weighted:
-        weight = 1 / torch.bincount(labels[pool[1]]).clamp_min(1)
+    if variant.weighting:
+        weight = (1 / torch.bincount(labels[pool[1]]).clamp_min(1)) ** variant.weighting
         weight = weight / weight.mean()
     # As many steps for few images as for many.
     rounds = round(1 / variant.few)

@@ -16,7 +16,7 @@ from xattr_check import Subject
 CLASSES, LENGTH, COLUMNS = 5, 96, 12
 # Of a signal: how many features a pulse takes, and where the first may be.
 PULSE, FIRST = 4, 8
-TRAINING, INPUTS, STEPS = 1024, 160, 250
+TRAINING, INPUTS, STEPS = 1024, 2048, 250
 
 
 def signals(count: int) -> tuple[Tensor, Tensor]:

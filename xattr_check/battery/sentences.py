@@ -24,7 +24,7 @@ CALLER, CONVERTER = Method.__call__.__code__.co_filename, Caller.__call__.__code
 
 def figures(check: Axiom, judgement: Judgement, gate: Gate) -> str:
     """What follows the statistic: what it is, how it stands to the control that decided, and the gate."""
-    text = check.reads
+    text = check.reading()
     if judgement.difference is not None:
         better = judgement.difference
         word, shown = ("better", better) if better.value >= 0 else ("worse", -better)

@@ -78,7 +78,9 @@ class Axiom:
     family: the group it is reported in.
     gate: where the statistic must lie.
     cites: where it comes from.
-    reads: what follows the number in the sentence of a verdict: "0.41 [0.37, 0.45] `reads`".
+    reads: what follows the number in the sentence of a verdict: "0.41 [0.37, 0.45] `reads`". Of a parameter
+        that `words` names, `{parameter}` stands for its value.
+    words: how values of parameters are put in `reads`; one that is not among them is put as it is.
     unit: the word that may follow a number in a gate that a user gives: `200 forwards`.
     claimed: whether it gates only the methods that claim it.
     claim: what they claim then, where that is another check's name.
@@ -109,6 +111,7 @@ class Axiom:
     measure: Measure
     cites: str = ""
     reads: str = ""
+    words: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     unit: str = ""
     claimed: bool = False
     claim: str = ""
@@ -168,6 +171,19 @@ class Axiom:
         }
         spec = "&".join(f"{name}={told(value)}" for name, value in given.items())
         return replace(self, name=f"{self.name}?{spec}", parameters=given)
+
+    def reading(self, name: str = "") -> str:
+        """What the figure is: `reads`, with the values of its parameters in words.
+
+        name: with those that a name tells, as `road?fill=blur`, in place of the check's own.
+        """
+        named = name if "?" in name else self.name
+        given = dict(part.split("=", 1) for part in named.partition("?")[2].split("&") if "=" in part)
+        text = self.reads
+        for option, words in self.words.items():
+            value = given.get(option, told(self.options[option].default))
+            text = text.replace(f"{{{option}}}", words.get(value, value))
+        return text
 
     def value(self, samples: Tensor) -> float:
         """The statistic over the rows of samples."""
@@ -272,6 +288,7 @@ def axiom(
     gate: Gate,
     cites: str = "",
     reads: str = "",
+    words: Mapping[str, Mapping[str, str]] | None = None,
     unit: str = "",
     claimed: bool = False,
     claim: str = "",
@@ -299,6 +316,7 @@ def axiom(
             measure=measure,
             cites=cites,
             reads=reads,
+            words=dict(words or {}),
             unit=unit,
             claimed=claimed,
             claim=claim,

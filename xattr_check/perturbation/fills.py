@@ -17,6 +17,17 @@ from xattr_check.perturbation.outputs import Absent
 # What is the same whatever else is removed, and what is not.
 Fixed = Literal["mean", "zero", "black", "blur", "noise", "reference"]
 Fill = Literal[Fixed, "imputed", "inpainted"]
+# What the features that are removed are then, in words.
+REMOVED: dict[str, str] = {
+    "mean": "replaced by the data's mean",
+    "zero": "replaced by zero",
+    "black": "replaced by black",
+    "blur": "blurred",
+    "noise": "replaced by noise",
+    "reference": "replaced by the subject's reference",
+    "imputed": "imputed from those around them",
+    "inpainted": "inpainted from those around them",
+}
 # Noise on imputed pixels, over the deviation of the data, so that it does not tell where pixels were removed.
 IMPUTED_NOISE = 0.1
 

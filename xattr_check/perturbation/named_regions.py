@@ -96,7 +96,7 @@ def _mask(asked: Asked) -> SemanticMap:
     mask = subject.truth["mask"]
     shown = mask[index.to(mask.device)].reshape(-1, *asked.layout.spatial)
     # Two, also where the mask of an input is empty.
-    return SemanticMap(shown.long(), 2)
+    return SemanticMap(shown.long(), 2, own=True)
 
 
 def _superpixels(asked: Asked) -> SemanticMap:

@@ -53,6 +53,7 @@ class SemanticMap:
         feature, such as its channels.
     coloured: whether the numbers are not red, green and blue, but what `opponent` makes of them, so that
         regions are in the same places.
+    own: whether each input has regions of its own, also where there is but one input.
 
     A region's number r is the sum of its values above those where it is absent (H). It is set to another
     number by a gain: r̃ = gain · r makes the region absent at 0 and what it is at 1, and doubles its contrast
@@ -63,6 +64,7 @@ class SemanticMap:
     index: Tensor
     count: int
     coloured: bool = False
+    own: bool = False
 
     @classmethod
     def of(cls, ids: Tensor) -> "SemanticMap":
@@ -102,7 +104,7 @@ class SemanticMap:
                 if ids.max() < segments:
                     index[row] = torch.from_numpy(ids)
                     break
-        return cls(index.to(images.device), segments)
+        return cls(index.to(images.device), segments, own=True)
 
     @classmethod
     def numbers(cls, ids: Tensor, shape: tuple[int, ...]) -> "SemanticMap":
@@ -139,7 +141,7 @@ class SemanticMap:
 
         Raises ValueError where each input has regions of its own.
         """
-        if len(self.index) != 1:
+        if self.own or len(self.index) != 1:
             raise ValueError("expected regions that are the same for all inputs where gains are correlated")
         places = torch.stack(
             torch.meshgrid(*[torch.arange(side) for side in self.index.shape[1:]], indexing="ij")

@@ -130,23 +130,23 @@ def strip(own: Sequence[Dot], others: Sequence[Dot], bound: float | None, label:
         return _svg(canvas, f"{label}: " + ", ".join(f"{dot.name} {dot.value:.3g}" for dot in every))
 
 
-def beside(series: Mapping[str, Sequence[Dot]], label: str, salt: str) -> str:
+def beside(series: Mapping[str, Sequence[Dot]], label: str, salt: str, within: tuple[float, float]) -> str:
     """Several figures of each row with their intervals on one axis, each kind in a colour of its own.
 
     series: the rows of each kind, the same names in the same order. At most MOST_LINES of them.
+    within: where what is estimated lies. The axis goes no further beyond than half as far again on either
+        side; an estimate that does is an arrow at the border with its number, an interval an arrow.
     """
     names = [dot.name for dot in next(iter(series.values()))]
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": salt}):
         canvas, (axes,) = _canvas(1, 6.4, 0.75 + (0.1 + 0.14 * len(series)) * len(names))
-        places = range(len(names))[::-1]
+        places, border = range(len(names))[::-1], _border(series, within)
         step = 0.7 / len(series)
         for number, ((kind, own), colour) in enumerate(zip(series.items(), PALETTE, strict=False)):
             at = [place + step * ((len(series) - 1) / 2 - number) for place in places]
-            known = [math.isfinite(dot.high - dot.low) for dot in own]
-            low = [dot.low if is_known else dot.value for dot, is_known in zip(own, known, strict=True)]
-            high = [dot.high if is_known else dot.value for dot, is_known in zip(own, known, strict=True)]
-            axes.hlines(at, low, high, colors=colour, linewidth=2)
-            axes.scatter([dot.value for dot in own], at, c=colour, s=20, zorder=3, label=_cut(kind))
+            axes.scatter([], [], c=colour, s=20, label=_cut(kind))
+            for place, dot in zip(at, own, strict=True):
+                _row(axes, dot, place, colour, border)
         for place in places[1:]:
             axes.axhline(place + 0.5, color=FAINT, linewidth=0.5, alpha=0.5)
         axes.set_yticks(places, [_cut(name) for name in names])
@@ -156,6 +156,39 @@ def beside(series: Mapping[str, Sequence[Dot]], label: str, salt: str) -> str:
         canvas.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3, frameon=False)
         told = (f"{dot.name} {kind} {dot.value:.3g}" for kind, own in series.items() for dot in own)
         return _svg(canvas, f"{label}: {', '.join(told)}")
+
+
+def _border(series: Mapping[str, Sequence[Dot]], within: tuple[float, float]) -> tuple[float, float]:
+    """As far as the intervals go, and what is estimated may; no further than half as far again beyond it."""
+    beyond = (within[1] - within[0]) / 2
+    found = [end for own in series.values() for dot in own for end in _ends(dot) if math.isfinite(end)]
+    return max(min(found, default=0.0), within[0] - beyond), min(max(found, default=1.0), within[1] + beyond)
+
+
+def _ends(dot: Dot) -> tuple[float, float]:
+    """The ends of an interval, the value where it has none."""
+    known = math.isfinite(dot.high - dot.low)
+    return (dot.low, dot.high) if known else (dot.value, dot.value)
+
+
+def _row(axes: Axes, dot: Dot, place: float, colour: str, border: tuple[float, float]) -> None:
+    """A dot and its interval; what lies beyond the border is an arrow there."""
+    if not math.isfinite(dot.value):
+        return
+    left, right = border
+    low, high = (min(max(end, left), right) for end in _ends(dot))
+    axes.hlines(place, low, high, colors=colour, linewidth=2)
+    for is_beyond, at, arrow in ((_ends(dot)[0] < left, left, "<"), (_ends(dot)[1] > right, right, ">")):
+        if is_beyond:
+            axes.scatter(at, place, c=colour, s=20, marker=arrow, zorder=3, clip_on=False)
+    if left <= dot.value <= right:
+        axes.scatter(dot.value, place, c=colour, s=20, zorder=3)
+        return
+    side = "left" if dot.value < left else "right"
+    axes.annotate(
+        f"{dot.value:.3g}", (left if side == "left" else right, place), color=colour, fontsize=7,
+        xytext=(6 if side == "left" else -6, 0), textcoords="offset points", ha=side, va="bottom",
+    )  # fmt: skip
 
 
 def curves(figures: Mapping[str, Figure], salt: str) -> str:

@@ -39,7 +39,7 @@ def of_check(check: Axiom) -> dict[str, Any]:
         "gate": str(check.gate),
         "rivals": isinstance(check.gate, Beats),
         "references": list(check.gate.references),
-        "reads": check.reads,
+        "reads": check.reading(),
         "cites": check.cites,
         "claimed": check.claimed,
         "advisory": dict(check.advisory),

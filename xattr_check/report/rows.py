@@ -146,7 +146,7 @@ class Check:
     @property
     def reads(self) -> str:
         """What the figure is."""
-        return "" if self.declared is None else self.declared.reads
+        return "" if self.declared is None else self.declared.reading(self.name)
 
     @property
     def longest(self) -> Verdict:

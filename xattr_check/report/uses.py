@@ -15,6 +15,8 @@ RATIOS = (
     "by chance."
 )
 PAIRS = "S_T: share of the variance; S₁₂: what both make together alone; Δ: the second S_T less the first."
+# Where both lie, whatever the errors of estimates.
+SHARE = (0.0, 1.0)
 MEANING = "± is half of an interval at 95 % over inputs."
 
 
@@ -30,7 +32,9 @@ def render(found: ModelReport) -> str:
             )
             for place, one in enumerate(shown)
         }
-        chart = beside(kinds, "S₁/S_T over the fifth of the regions with the largest S_T", found.subject)
+        chart = beside(
+            kinds, "S₁/S_T over the fifth of the regions with the largest S_T", found.subject, SHARE
+        )
     charts = [
         beside(
             {
@@ -39,6 +43,7 @@ def render(found: ModelReport) -> str:
             },
             "S_T, the share of the output's variance",
             f"{found.subject} {one.regions}",
+            SHARE,
         )
         for place, one in enumerate(first.pairs)
     ]

@@ -21,7 +21,14 @@ Order = Literal["both", "morf", "lerf"]
     # to 0.50, which the margin has to tell from an explanation.
     gate=Beats(by=0.2),
     cites="samek2017",
-    reads="mean area between the output's changes, the most relevant features removed first or the least",
+    reads="mean area {order}",
+    words={
+        "order": {
+            "both": "between the output's changes, the most relevant features removed first or the least",
+            "morf": "under the output's change, the most relevant features removed first",
+            "lerf": "above the output's change, the least relevant features removed first",
+        }
+    },
     bounds=(-1, 1),
     # A fraction of a probability, which a value is not.
     needs=("probability",),

@@ -3,7 +3,7 @@
 from xattr_check.core import Beats, Draw, Explainer, Lines, Measurement, Subject, axiom
 from xattr_check.core.units import By
 from xattr_check.perturbation.curves import ranked_outputs, whole_shares
-from xattr_check.perturbation.fills import Fill
+from xattr_check.perturbation.fills import REMOVED, Fill
 from xattr_check.perturbation.greedy import greedy_curve
 from xattr_check.perturbation.outputs import Quantity
 
@@ -11,14 +11,22 @@ SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
 @axiom(
-    statement="Imputed from what is around them, the most relevant features no longer tell the target.",
+    statement="Without the most relevant features, what is around them no longer tells the target.",
     family="faithfulness",
     # On the digits a blob in the centre comes to 0.41, edges to 0.49, noise to 0.85; good methods to 0.19 at
     # most, the first layer's activations to 0.40, transposed, shifted or flipped maps to 0.47. Input ×
     # gradient comes to 0.36: what it removes is scattered, and those around tell it.
     gate=Beats(by=0.1, lower=True),
     cites="rong2022",
-    reads="mean probability of the target while the top features are imputed from those around them",
+    reads="mean {output} while the top features are {fill}",
+    words={
+        "output": {
+            "probability": "probability of the target",
+            "logit": "logit of the target",
+            "correct": "accuracy",
+        },
+        "fill": REMOVED,
+    },
     bounds=(0, 1),
     needs=("image",),
     positive=("oracle",),
@@ -36,14 +44,14 @@ def road(
 ) -> Measurement:
     """The target's probability without 10, 30, 50, 70 and 90 % of the features, the mean for each input.
 
-    They are imputed by noisy linear imputation: each missing pixel is the weighted mean of its neighbours,
-    plus a little noise, so that the shape of what was removed does not tell the class, as a hole in one
-    colour may. `output=correct` is the accuracy, which the source reports.
+    By default they are imputed by noisy linear imputation: each missing pixel is the weighted mean of its
+    neighbours, plus a little noise, so that the shape of what was removed does not tell the class, as a hole
+    in one colour may. `output=correct` is the accuracy, which the source reports.
     """
     places = whole_shares(SHARES, subject, by)
     kept = [(share, 1.0) for share in places]
     curve = ranked_outputs(method, subject, draw, kept, fill=fill, by=by, output=output)
-    lines = Lines(f"share of {by} imputed", "output for the target", places, {"": curve})
+    lines = Lines(f"share of {by} removed", "output for the target", places, {"": curve})
     best = None
     if output == "probability":
         best = greedy_curve(subject, draw, places, "removed", "least", fill=fill, by=by)

@@ -19,7 +19,8 @@ SUBSETS = 64
     # detector of edges of another kind, such as the first layer's activations at 0.46, from an explanation.
     gate=Beats(by=0.1),
     cites="ancona2018",
-    reads="mean correlation of attribution sums with output changes over random sets of regions",
+    reads="mean correlation of attribution sums with output changes over random sets of {by}",
+    words={"by": {}},
     bounds=(-1, 1),
     positive=("oracle",),
 )
@@ -42,7 +43,7 @@ def sensitivity_n(
     """
     units = Units.of(subject, by)
     if units.count < 4:
-        raise Undefined(f"needs at least 4 regions, this subject has {units.count}")
+        raise Undefined(f"needs at least 4 {by}, this subject has {units.count}")
     sizes = sorted({max(1, round(units.count * share)) for share in (1 / 32, 1 / 8, 1 / 3)})
     removed = subsets_of(draw, units, sizes, subsets)
     change = output_changes(subject, draw, units, removed, fill)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from xattr_axioms.faithfulness.road import SHARES
 from xattr_check import Subject, load_method
 from xattr_check.core.run import Draw, Run
 from xattr_check.core.units import By
-from xattr_check.perturbation.fills import absent
+from xattr_check.perturbation.fills import REMOVED, Fill, absent
 from xattr_check.perturbation.subsets import random_subsets
 
 KNOWN = xattr_check.checks()
@@ -106,6 +106,42 @@ def test_road_counts_the_right_ones(run: Run) -> None:
     found = measurement.evidence["curve"]
     assert set(found.flatten().tolist()) <= {0.0, 1.0}
     assert found.shape == (len(draw.inputs), len(SHARES))
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ("road", "mean probability of the target while the top features are imputed from those around them"),
+        (
+            "road?fill=mean",
+            "mean probability of the target while the top features are replaced by the data's mean",
+        ),
+        ("road?fill=blur&output=correct", "mean accuracy while the top features are blurred"),
+        (
+            "degradation?order=morf",
+            "mean area under the output's change, the most relevant features removed first",
+        ),
+        (
+            "sensitivity_n?by=pixels",
+            "mean correlation of attribution sums with output changes over random sets of pixels",
+        ),
+    ],
+)
+def test_the_sentence_tells_what_was_asked_for(spec: str, told: str, run: Run) -> None:
+    verdict = judge(spec, "xattr:gradient", sharp(images()), run)
+    assert f"] {told}" in str(verdict)
+    assert KNOWN[spec.partition("?")[0]].reading(spec) == told
+
+
+def test_what_a_sentence_tells_of_a_parameter_is_one() -> None:
+    """Every value that it may have, so that none is told by another's words."""
+    assert set(REMOVED) == set(get_args(Fill))
+    for name, check in KNOWN.items():
+        assert "{" not in check.reading(), name
+        for option, words in check.words.items():
+            assert f"{{{option}}}" in check.reads, (name, option)
+            choices = get_args(check.options[option].annotation)
+            assert set(words) in (set(), set(choices)), (name, option)
 
 
 @torch.no_grad()

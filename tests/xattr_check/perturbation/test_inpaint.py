@@ -93,6 +93,29 @@ def test_no_network_has_seen_what_it_fills(monkeypatch: pytest.MonkeyPatch, tmp_
     assert torch.equal(asked[1], images[half == 0])
 
 
+def test_no_input_is_filled_by_the_network_that_learned_from_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What is filled tells by whom: each network adds a number of its own to the guess."""
+    draw = draw_of(stripes(), tmp_path)
+    seen: list[Tensor] = []
+
+    def learned(images: Tensor, seed: int) -> dict[str, Tensor]:
+        seen.append(images)
+        weights = {name: torch.zeros_like(one) for name, one in inpaint.Inpainter(1).named_parameters()}
+        return weights | {"last.bias": torch.full((1,), 100.0 * len(seen))}
+
+    monkeypatch.setattr(inpaint, "learned", learned)
+    found = filled(draw, torch.zeros(len(draw.inputs), 1, *draw.subject.spatial, dtype=torch.bool))
+    mean, spread = draw.subject.mean, draw.subject.layout.deviation(draw.subject.inputs)
+    by = ((found - mean) / spread / 100).round().flatten(1).mean(1)
+    images = (draw.inputs - mean) / spread
+    assert sorted(set(by.tolist())) == [1, 2]
+    for image, number in zip(images, by.tolist(), strict=True):
+        known = [bool((image == others).all((1, 2, 3)).any()) for others in seen]
+        assert known == [number == 2, number == 1]
+
+
 def test_the_same_again_for_a_seed_and_from_the_store(tmp_path: Path) -> None:
     draws = [draw_of(stripes(), tmp_path / name) for name in ("one", "other", "one")]
     keep = half_gone(draws[0])

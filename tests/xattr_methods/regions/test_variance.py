@@ -8,6 +8,7 @@ import torch
 from networks import Pooled, settled
 from torch import Tensor, nn
 
+from xattr_check import Subject
 from xattr_check.perturbation.regions import SemanticMap
 from xattr_check.statistics.morris import elementary_effects, screening, trajectories
 from xattr_check.statistics.sensitivity import SENSITIVITIES, sensitivity_of
@@ -201,3 +202,20 @@ def test_parameters_that_do_not_fit_are_refused(images) -> None:
         sbsa(*images, correlation=0.5, regions="channels", **effect)
     with pytest.raises(ValueError, match=r"^sbsa: expected regions that are the same for all inputs where"):
         sbsa(*images, correlation=0.5, regions="superpixels:3", **effect)
+
+
+@pytest.mark.parametrize("regions", ["mask", "superpixels:3"])
+def test_gains_of_regions_of_its_own_are_not_drawn_together_for_one_input_either(
+    regions: str, images
+) -> None:
+    """What is asked of a batch does not depend on how many inputs are in it."""
+    model, inputs, targets = images
+    mask = torch.zeros(len(inputs), *inputs.shape[2:], dtype=torch.bool)
+    mask[:, :3] = True
+    subject = Subject("masked", model, inputs, targets, truth={"mask": mask})
+    for count in (2, 1):
+        with pytest.raises(ValueError, match=r"^sbsa: expected regions that are the same for all inputs"):
+            sbsa(
+                model, inputs[:count], targets[:count], sensitivity="shapley", index="effect",
+                correlation=0.5, regions=regions, subject=subject,
+            )  # fmt: skip
