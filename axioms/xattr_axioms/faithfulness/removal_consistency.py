@@ -47,8 +47,8 @@ def removal_consistency(
     the least. 1, where both orders rank the map and random ones alike, be it above them or below; −1, where
     what is better in one order is worse in the other, so that a single figure of removal depends on the
     order. [rong2022] ranks methods by each order and correlates the ranks. [tomsett2020] correlates m and l
-    of one method over inputs, which is told beside: what makes an input lose its target sooner in any order
-    raises m as it lowers l, so that this correlation is negative for many right methods.
+    of one method over inputs, which is in the evidence: what makes an input lose its target sooner in any
+    order raises m as it lowers l, so that this correlation is negative for many right methods.
     """
     check = degradation.with_parameters({"fill": fill, "by": by})
     places = shares(subject, by)
