@@ -118,7 +118,7 @@ def _expect_effect(subject: Subject, draw: Draw, fill: Fill) -> None:
 def _effect(subject: Subject, draw: Draw, fill: Fill) -> float:
     """By how much the probability of the draw's targets falls without any features, on average."""
     both = _ends(subject, draw, fill, draw.targets, "probability")
-    return subject.output.effect(both[:, 0], both[:, 1])
+    return float(subject.output.effect(both[:, 0], both[:, 1]).mean())
 
 
 def _ends(subject: Subject, draw: Draw, fill: Fill, targets: Tensor, output: Quantity) -> Tensor:
@@ -145,6 +145,21 @@ def area(curve: Tensor, places: Sequence[float]) -> Tensor:
     return torch.trapezoid(curve, torch.tensor(places).to(curve), dim=-1)
 
 
-def between(curve: Tensor, bound: float) -> Tensor:
-    """Curves (n, k) that are at a bound between their ends, which no order of the features moves."""
-    return torch.cat([curve[:, :1], torch.full_like(curve[:, 1:-1], bound), curve[:, -1:]], dim=1)
+def between(curve: Tensor, bound: float, unmoved: Tensor) -> Tensor:
+    """Curves (n, k) that are as near to a bound as is known between their ends, which no order moves.
+
+    unmoved: (n,), as for `nearest`.
+    """
+    inner = nearest(bound, curve, unmoved)[:, None].expand(-1, curve.shape[1] - 2)
+    return torch.cat([curve[:, :1], inner, curve[:, -1:]], dim=1)
+
+
+def nearest(bound: float, seen: Tensor, unmoved: Tensor) -> Tensor:
+    """(n,) how near to a bound an order of the features could bring an output, as far as is known: there.
+
+    unmoved: (n,) where all features at once do next to nothing, as where a black image is of the target's
+        class: what was nearest of all outputs seen (n, k) stands for the bound. A best that is out of reach
+        on some inputs would ask too much of maps on the others.
+    """
+    nearer = seen.gather(1, (seen - bound).abs().argmin(1, keepdim=True))[:, 0]
+    return torch.where(unmoved, nearer, bound).to(seen)

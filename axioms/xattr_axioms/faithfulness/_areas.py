@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from xattr_check.core import Draw, Explainer, Lines, Measurement, Subject
 from xattr_check.core.units import By, Units
-from xattr_check.perturbation.curves import area, between, ranked_outputs
+from xattr_check.perturbation.curves import LEAST_EFFECT, area, between, ranked_outputs
 from xattr_check.perturbation.fills import Fill
 from xattr_check.perturbation.greedy import Done, Seeks, greedy_curve
 
@@ -29,7 +29,9 @@ def measure_area(
     seeks: Seeks = "least" if done == "removed" else "largest"
     best = greedy_curve(subject, draw, places, done, seeks, fill=fill, by=by)
     if best is None:
-        best = between(curve, 0.0 if done == "removed" else 1.0)
+        bound, (full, empty) = (0.0, (0, -1)) if done == "removed" else (1.0, (-1, 0))
+        unmoved = subject.output.unmoved(curve[:, full], curve[:, empty], LEAST_EFFECT)
+        best = between(curve, bound, unmoved)
     samples, best, evidence = area(curve, places), area(best, places), {"curve": curve}
     return Measurement(samples, evidence=evidence, lines=lines, best=best, ask=_coarser(subject, by))
 

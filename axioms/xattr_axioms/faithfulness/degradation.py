@@ -6,7 +6,7 @@ from torch import Tensor
 
 from xattr_check.core import Beats, Draw, Explainer, Lines, Measurement, Subject, axiom
 from xattr_check.core.units import By
-from xattr_check.perturbation.curves import STEPS, area, between, ranked_outputs, shares
+from xattr_check.perturbation.curves import LEAST_EFFECT, STEPS, area, between, ranked_outputs, shares
 from xattr_check.perturbation.fills import Fill
 from xattr_check.perturbation.greedy import greedy_curve
 
@@ -62,8 +62,9 @@ def degradation(
         greedy_curve(subject, draw, places, "removed", seeks, fill=fill, by=by)
         for seeks in ("least", "largest")
     ]
+    unmoved = subject.output.unmoved(found[:, 0], found[:, len(places) - 1], LEAST_EFFECT)
     best = [
-        between(change, bound) if curve is None else _change(curve, whole)
+        between(change, bound, unmoved) if curve is None else _change(curve, whole)
         for curve, change, bound in zip(seen, (morf, lerf), (1.0, 0.0), strict=True)
     ]
     orders = {"most relevant first": morf, "least relevant first": lerf}

@@ -2,7 +2,7 @@
 
 from xattr_check.core import Beats, Draw, Explainer, Lines, Measurement, Subject, axiom
 from xattr_check.core.units import By
-from xattr_check.perturbation.curves import ranked_outputs, whole_shares
+from xattr_check.perturbation.curves import LEAST_EFFECT, nearest, ranked_outputs, whole_shares
 from xattr_check.perturbation.fills import REMOVED, Fill
 from xattr_check.perturbation.greedy import greedy_curve
 from xattr_check.perturbation.outputs import Quantity
@@ -49,15 +49,13 @@ def road(
     in one colour may. `output=correct` is the accuracy, which the source reports.
     """
     places = whole_shares(SHARES, subject, by)
-    kept = [(share, 1.0) for share in places]
-    curve = ranked_outputs(method, subject, draw, kept, fill=fill, by=by, output=output)
+    kept = [(share, 1.0) for share in (0.0, *places, 1.0)]
+    found = ranked_outputs(method, subject, draw, kept, fill=fill, by=by, output=output)
+    curve = found[:, 1:-1]
     lines = Lines(f"share of {by} removed", "output for the target", places, {"": curve})
     best = None
     if output == "probability":
-        best = greedy_curve(subject, draw, places, "removed", "least", fill=fill, by=by)
-    return Measurement(
-        curve.mean(1),
-        evidence={"curve": curve},
-        lines=lines,
-        best=None if best is None else best.mean(1),
-    )
+        seen = greedy_curve(subject, draw, places, "removed", "least", fill=fill, by=by)
+        unmoved = subject.output.unmoved(found[:, 0], found[:, -1], LEAST_EFFECT)
+        best = nearest(0.0, found, unmoved) if seen is None else seen.mean(1)
+    return Measurement(curve.mean(1), evidence={"curve": curve}, lines=lines, best=best)

@@ -3,7 +3,7 @@
 from xattr_check.core import Beats, Draw, Explainer, Measurement, Subject, axiom
 from xattr_check.core.ranges import Part
 from xattr_check.core.units import By
-from xattr_check.perturbation.curves import ranked_outputs, shares
+from xattr_check.perturbation.curves import LEAST_EFFECT, nearest, ranked_outputs, shares
 from xattr_check.perturbation.fills import Fill
 from xattr_check.perturbation.greedy import greedy_curve
 
@@ -38,15 +38,17 @@ def top_bottom_masking(
     What is masked becomes the data's mean; `fill=zero` is about the same, and not `fill=black`, where images
     are normalised. `by=regions` masks a fifth of the regions, as the source does.
     """
-    kept = [(0.0, 1.0), (share, 1.0), (0.0, 1 - share)]
-    whole, top, bottom = ranked_outputs(method, subject, draw, kept, fill=fill, by=by).unbind(1)
+    kept = [(0.0, 1.0), (1.0, 1.0), (share, 1.0), (0.0, 1 - share)]
+    found = ranked_outputs(method, subject, draw, kept, fill=fill, by=by)
+    whole, empty, top, bottom = found.unbind(1)
     places = [place for place in shares(subject, by) if place < share]
     most, least = (
         greedy_curve(subject, draw, [*places, share], "removed", seeks, fill=fill, by=by)
         for seeks in ("largest", "least")
     )
-    return Measurement(
-        bottom - top,
-        evidence={"top": whole - top, "bottom": whole - bottom},
-        best=None if most is None or least is None else most[:, -1] - least[:, -1],
-    )
+    if most is None or least is None:
+        unmoved = subject.output.unmoved(whole, empty, LEAST_EFFECT)
+        best = nearest(1.0, found, unmoved) - nearest(0.0, found, unmoved)
+    else:
+        best = most[:, -1] - least[:, -1]
+    return Measurement(bottom - top, evidence={"top": whole - top, "bottom": whole - bottom}, best=best)

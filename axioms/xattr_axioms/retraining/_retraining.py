@@ -111,14 +111,19 @@ def _accuracy_on_whole_inputs(subject: Retrainable, draw: Draw) -> Tensor:
 
     key = {"subject": subject.fingerprint, "seed": draw.run.seed, "device": draw.run.device.type}
     accuracy = draw.run.store.fetch("retrained", key, compute)["accuracy"]
-    chance = _chance(subject)
-    least = chance + LEAST_SKILL * (1 - chance)
+    least = least_accuracy(subject)
     if float(accuracy) < least:
         raise Undefined(
             f"a network trained on whole inputs is right on {float(accuracy):.2f} of them, and should be on "
             f"{least:.2f}: there is little to lose; give the subject's recipe more epochs or a larger pool"
         )
     return accuracy
+
+
+def least_accuracy(subject: Subject) -> float:
+    """What a network has to come to on whole inputs, or there is nothing to lose."""
+    chance = _chance(subject)
+    return chance + LEAST_SKILL * (1 - chance)
 
 
 def _chance(subject: Subject) -> float:

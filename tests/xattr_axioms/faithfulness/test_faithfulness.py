@@ -283,6 +283,61 @@ def test_the_first_fill_with_an_effect_is_named(run: Run) -> None:
     assert verdict.sentence == f"{NO_EFFECT.format('blur')}{found}"
 
 
+class Marked(nn.Module):
+    """Whether there is a bright mark in the first of three channels; a darker ground is none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.classifier = nn.Conv2d(3, 1, 3, padding=1), nn.Linear(1, 2)
+        with torch.no_grad():
+            self.conv.weight.zero_()[:, 0] = 1 / 9
+            self.conv.bias.fill_(-0.7)
+            self.classifier.weight.copy_(torch.tensor([[-40.0], [40.0]]))
+            self.classifier.bias.copy_(torch.tensor([4.0, -4.0]))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(torch.relu(self.conv(inputs)).amax((2, 3)))
+        return logits
+
+
+def marked(share: float, others: int) -> Subject:
+    """So large a share of images with a mark, over as many brighter ones as told in the other channels."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = 0.4 + 0.05 * torch.randn(200, 3, 12, 12, generator=generator)
+    targets = (torch.rand(200, generator=generator) < share).long()
+    places = torch.randint(10, (200, 1 + others, 2), generator=generator).tolist()
+    for image, target, ((row, column), *rest) in zip(inputs, targets.tolist(), places, strict=True):
+        image[0, row : row + 3, column : column + 3] += 0.6 * target
+        for other_row, other_column in rest:
+            image[1:, other_row : other_row + 3, other_column : other_column + 3] += 1
+    return Subject("marked", Marked().eval(), inputs, targets, black=0.0)
+
+
+@pytest.mark.parametrize("check", ["deletion", "degradation"])
+@pytest.mark.parametrize("share", [1.0, 0.6, 0.25])
+def test_inputs_that_a_fill_leaves_as_they_are_make_no_map_fail(check: str, share: float, run: Run) -> None:
+    """A black image has no mark, as those of the first class: of these no map takes anything away."""
+    alone = judge(f"{check}?fill=black", "xattr:occlusion", marked(share, others=0), run)
+    assert alone.status == "invalid", str(alone)  # the brightest is the mark
+    assert "no map could pass" in str(alone)
+    right, wrong = (
+        judge(f"{check}?fill=black", method, marked(share, others=3), run)
+        for method in ("xattr:occlusion", "xattr:random")
+    )
+    # Of a quarter of 200 inputs the interval is wide.
+    expected = "pass" if share > 0.5 else "undecided"
+    assert (right.status, wrong.status) == (expected, "fail"), str(right)
+
+
+@pytest.mark.parametrize("check", ["top_bottom_masking", "road"])
+def test_nor_where_few_points_of_a_curve_are_judged(check: str, run: Run) -> None:
+    """At each of them the brightest fifth is gone, the mark among it: all that could be."""
+    for share in (1.0, 0.4):
+        verdict = judge(f"{check}?fill=black", "xattr:occlusion", marked(share, others=0), run)
+        assert verdict.status == "invalid", str(verdict)
+        assert "no map could pass" in str(verdict)
+
+
 def test_sensitivity_n_of_a_model_that_ignores_its_input(run: Run) -> None:
     """Attributions of zero are right, but there is nothing that they could go with."""
     subject = Subject("deaf", Deaf(), torch.randn(12, 3, 12, 12), torch.zeros(12, dtype=torch.int64))

@@ -51,7 +51,7 @@ def test_values_are_read_by_those_of_all_inputs(unit: float) -> None:
     # Of normal values the places are even, whatever the unit, and in the order of the values.
     assert places.sort().values[[400, 2000, 3600]].tolist() == pytest.approx([0.1, 0.5, 0.9], abs=0.02)
     assert torch.equal(places.argsort(), every[:, 0].argsort())
-    assert value.effect(torch.tensor([1.0, 0.0]), torch.tensor([0.5, 0.5])) == 0.5
+    assert value.effect(torch.tensor([1.0, 0.0]), torch.tensor([0.5, 0.5])).tolist() == [0.5, 0.5]
     with pytest.raises(Undefined):
         value.correct(every, torch.zeros(4000, dtype=torch.int64))
 

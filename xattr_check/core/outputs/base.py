@@ -57,9 +57,13 @@ class Output(ABC):
             total = total - self.probability(wanted, targets) * self.log_probability(outputs, targets)
         return total
 
-    def effect(self, full: Tensor, empty: Tensor) -> float:
-        """How far probabilities (n,) fall on average when all features go."""
-        return float((full - empty).mean())
+    def effect(self, full: Tensor, empty: Tensor) -> Tensor:
+        """(n,) how far probabilities (n,) fall when all features go."""
+        return full - empty
+
+    def unmoved(self, full: Tensor, empty: Tensor, least: float) -> Tensor:
+        """(n,) bool, where they hardly fall when all features go, so that no order is known to do more."""
+        return self.effect(full, empty) < least
 
     def to(self, device: torch.device) -> "Output":
         """The same on a device."""

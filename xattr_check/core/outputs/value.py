@@ -50,9 +50,13 @@ class Value(Output):
         """Raise Undefined."""
         raise Undefined("a value has no probabilities, and no cross entropy")
 
-    def effect(self, full: Tensor, empty: Tensor) -> float:
-        """How far values move on average, in either direction, when all features go."""
-        return float((full - empty).abs().mean())
+    def effect(self, full: Tensor, empty: Tensor) -> Tensor:
+        """(n,) how far values move, in either direction, when all features go."""
+        return (full - empty).abs()
+
+    def unmoved(self, full: Tensor, empty: Tensor, least: float) -> Tensor:
+        """(n,) False: features that raise a value and others that lower it may leave it where it was."""
+        return torch.zeros_like(full, dtype=torch.bool)
 
     def to(self, device: torch.device) -> "Value":
         """The same on a device."""
