@@ -38,6 +38,13 @@ def test_integrated_gradients_of_products_are_complete_up_to_rounding(analytic: 
     assert float(verdict.evidence["gap"].max()) < 1e-5
 
 
+@pytest.mark.parametrize(("factor", "told"), [(1.1, True), (2.0, False)])
+def test_a_gap_as_of_too_few_steps_says_so(factor: float, told: bool, analytic: Subject, run: Run) -> None:
+    verdict = judge("completeness", scaled(factor), analytic, run)
+    assert verdict.status == "fail"
+    assert ("which more steps may bring down" in str(verdict)) is told
+
+
 def partners(subject: Subject, run: Run) -> list[int]:
     """Which input stands beside each, as a seed of the run shuffles them onto a circle."""
     generator = torch.Generator().manual_seed(derive_seed("completeness", run.seed))
