@@ -15,7 +15,7 @@ from xattr_check.core.method import Method
 from xattr_check.core.run import Draw, Run
 from xattr_check.core.subject import Subject
 from xattr_check.errors import MethodError, Undefined
-from xattr_check.statistics.gate import Beats, Gate, Reaches
+from xattr_check.statistics.gate import AtLeast, AtMost, Beats, Gate, Reaches
 from xattr_check.statistics.intervals import Interval, exact
 from xattr_check.storage.sources import source_digest
 
@@ -69,6 +69,8 @@ class Controls:
 
         self.references = right(self.gate.references)
         self.asking = right(ASKING)
+        # A gate of the user's that has no bound has none to be moved.
+        self.witnesses = right([self.check.witness]) if isinstance(self.gate, AtMost | AtLeast) else []
 
     def measure(self, draw: Draw) -> dict[str, float]:
         """The statistic of each control in a draw, and of the references that are asked so far.
@@ -202,6 +204,16 @@ class Controls:
             for name, rival in left.items()
             if came
         }
+
+    def witnessed(self) -> dict[str, float]:
+        """What the check's witness comes to in the first draw, by name, where that is beyond the bound."""
+        found: dict[str, float] = {}
+        for one in self.witnesses:
+            with suppress(Undefined, ControlError):
+                value = self.check.value(self._measure(one, self.draws[0])[0])
+                if self.gate.judge(torch.tensor([value]).double(), {}, _point).outcome == "fail":
+                    found[one.name] = value
+        return found
 
     def fault(self, best: Tensor) -> str:
         """Why the controls do not separate here, or an empty string; best: as for `unbeatable`."""

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import get_args
+from typing import cast, get_args
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from xattr_check.core.state import full_precision
 from xattr_check.core.subject import GIVEN, Subject
 from xattr_check.core.verdict import Drawn, Status, Verdict, of_gate
 from xattr_check.errors import Invalid, MethodError, Undefined
-from xattr_check.statistics.gate import Beats, Gate, Judgement
+from xattr_check.statistics.gate import AtLeast, AtMost, Beats, Gate, Judgement
 from xattr_check.statistics.intervals import Interval
 from xattr_check.storage.digest import digest
 from xattr_check.storage.sources import source_digest
@@ -217,6 +217,8 @@ class _Trial:
         if judgement.outcome == "fail":
             beyond |= controls.unbeaten(self.ceiling)
             judgement, reason = self._without(beyond, controls, judgement)
+            if judgement.outcome == "fail" and not reason:
+                reason = self._as_witnessed(controls)
             return judgement, reason, {}
         return judgement, "", {}
 
@@ -231,6 +233,18 @@ class _Trial:
             if found.outcome == "fail":
                 return found, ""
         return judgement, beyond.get(judgement.rival or "", next(iter(beyond.values()), ""))
+
+    def _as_witnessed(self, controls: Controls) -> str:
+        """Why a failure says nothing: what parts do is beyond the bound too, and the method is no worse."""
+        for name, value in controls.witnessed().items():
+            bound = replace(cast(AtMost | AtLeast, self.gate), bound=value)
+            found = bound.judge(torch.cat(self.samples), {}, self._estimate, self.item.check.guard)
+            if found.outcome != "fail":
+                return (
+                    f"{name}, which measures what single parts do, comes to {value:.3g} (gate {self.gate}), "
+                    f"and this to {found.interval}: what is certified of whole features is not true of parts"
+                )
+        return ""
 
     @property
     def ceiling(self) -> Tensor:

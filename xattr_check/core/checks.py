@@ -99,6 +99,8 @@ class Axiom:
     negative, positive: controls that must fail and pass the gate, or else the check is invalid.
         With a Beats gate the negative ones are what has to be beaten instead; none named: all controls
         that the subject allows.
+    witness: a method that measures what single parts of an input do. Where it fails the bound, a method fails
+        only if it is beyond the witness: of parts, what is certified of a whole need not be true.
     cost: the smallest budget that includes it.
     inputs, then: how many inputs the first draw takes, and each of the others; as many where it is 0.
     parameters: keyword parameters of `measure` that are not what they are by default.
@@ -124,6 +126,7 @@ class Axiom:
     presumes: tuple[str, ...] = ()
     negative: tuple[str, ...] = ()
     positive: tuple[str, ...] = ()
+    witness: str = ""
     cost: Budget = "quick"
     inputs: int = 32
     then: int = 0
@@ -301,6 +304,7 @@ def axiom(
     presumes: Iterable[str] = (),
     negative: Iterable[str] = (),
     positive: Iterable[str] = (),
+    witness: str = "",
     cost: Budget = "quick",
     inputs: int = 32,
     then: int = 0,
@@ -329,6 +333,7 @@ def axiom(
             presumes=tuple(presumes),
             negative=tuple(negative),
             positive=tuple(positive),
+            witness=witness,
             cost=cost,
             inputs=inputs,
             then=then,

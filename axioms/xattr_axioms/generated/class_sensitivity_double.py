@@ -20,6 +20,7 @@ from xattr_check.generation.subjects import generated
     on=generated("double"),
     negative=("random", "edges", "input_magnitude", "center", "constant"),
     positive=("oracle",),
+    witness="occlusion",
 )
 def class_sensitivity_double(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     """Eq. 9 of [khakzar2022] on |Σ S| of whole features: Σ min(S_a, S_b) / (S_a on f_a + S_b on f_b).

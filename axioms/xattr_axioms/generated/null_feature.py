@@ -21,6 +21,7 @@ from xattr_check.generation.subjects import generated
     on=generated("null"),
     negative=("random", "edges", "input_magnitude", "center", "constant"),
     positive=("oracle",),
+    witness="occlusion",
 )
 def null_feature(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     """|Σ S| on the null feature, by that and the |Σ S| on the one that makes the target, for each sample.

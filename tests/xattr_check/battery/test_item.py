@@ -286,6 +286,31 @@ def test_methods_are_asked_from_the_cheapest_on_and_only_for_a_failure(
     assert asked == [("gradient", 32), ("input_x_gradient", 32)]
 
 
+def test_what_parts_do_fails_nobody(judge: Any, controls: dict[str, Method]) -> None:
+    """Where the witness is beyond the bound, only what is beyond the witness fails."""
+    known = controls | {"occlusion": replace(controls["oracle"], name="occlusion", control="")}
+
+    def told(mine: float, parts: float, inputs: int, **options: Any) -> Verdict:
+        """Other draws each time, because the store keeps what methods came to."""
+        levels = {"mine": mine, "occlusion": parts}
+        axiom = check(levels, spread=0.01, bounds=(0, 1), inputs=inputs, **options)
+        verdict: Verdict = judge(axiom, controls=known)
+        return verdict
+
+    verdict = told(0.6, 0.6, 64, witness="occlusion")
+    assert verdict.status == "invalid"
+    assert str(verdict).startswith(
+        "synthetic: occlusion, which measures what single parts do, comes to 0.6 (gate ≤ 0.5), and this to"
+    )
+    assert str(verdict).endswith("is not true of parts; the check says nothing about 'images'")
+    assert told(0.9, 0.6, 48, witness="occlusion").status == "fail"
+    assert told(0.9, 0.4, 40, witness="occlusion").status == "fail"
+    assert told(0.6, 0.6, 56).status == "fail"
+    assert told(0.4, 0.6, 32, witness="occlusion").status == "pass"
+    # A gate of the user's that has no bound is moved by nobody.
+    assert told(0.6, 0.6, 44, witness="occlusion", gate=Beats(0.1), negative=("random",)).status != "invalid"
+
+
 def test_references_say_what_can_be_had(judge: Any) -> None:
     """Negative controls must fail beside them, or the check says nothing."""
     levels = {"mine": 0.5, "random": 0.9, "edges": 0.9, "oracle": 0.4}
