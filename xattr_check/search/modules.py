@@ -17,6 +17,20 @@ class Shortcut(nn.Module):
         return found
 
 
+class Summed(nn.Module):
+    """What two modules compute of one input, added."""
+
+    def __init__(self, first: nn.Module, second: nn.Module) -> None:
+        super().__init__()
+        self.first = first
+        self.second = second
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """As the modules' own, whose outputs have one shape."""
+        found: Tensor = self.first(inputs) + self.second(inputs)
+        return found
+
+
 class Seen(nn.Module):
     """Some features of inputs, and zeros for the others."""
 

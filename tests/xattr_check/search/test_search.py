@@ -20,8 +20,8 @@ from xattr_check.core.run import Run
 from xattr_check.errors import Undefined
 from xattr_check.search.cases import AXES, Case, cases, units_of
 from xattr_check.search.magnitudes import Magnitudes
-from xattr_check.search.modules import Mirrored, Seen, Shifted, Shortcut
-from xattr_check.search.rewrites import REWRITES, rewritten
+from xattr_check.search.modules import Mirrored, Seen, Shifted, Shortcut, Summed
+from xattr_check.search.rewrites import REWRITES, rewritten, with_dead_unit
 from xattr_check.search.search import REFUSALS, Explain, Search, Violation
 from xattr_check.search.snippet import program
 
@@ -53,6 +53,18 @@ def test_networks_written_otherwise_compute_the_same(case: Case) -> None:
             torch.testing.assert_close(network(inputs), one.network(inputs), rtol=1e-9, atol=1e-9)
 
 
+@FEW
+@given(ANY)
+def test_a_dead_unit_is_dead_for_all_inputs_and_changes_none(case: Case) -> None:
+    network = with_dead_unit(case)
+    (beside,) = (one for one in network if isinstance(one, Summed))
+    seen: list[Tensor] = []
+    beside.first[2].register_forward_hook(lambda _module, _given, found: seen.append(found))
+    inputs = torch.cat([case.inputs, -3 * case.inputs])
+    torch.testing.assert_close(network(inputs), case.network(inputs), rtol=1e-9, atol=1e-9)
+    assert float(seen[0].max()) <= -1
+
+
 def by_hand() -> Case:
     """Two columns through two ReLUs, and two outputs."""
     network = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)).double().requires_grad_(False)
@@ -82,7 +94,7 @@ def test_a_program_runs_with_torch_alone() -> None:
     case = by_hand()
     twice = Shortcut(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))).double().eval().requires_grad_(False)
     around = Seen(torch.tensor([True, False])), Shifted(torch.tensor(1.0).double()), Mirrored(), twice, twice
-    network = nn.Sequential(*around, *case.network).eval()
+    network = nn.Sequential(*around, *with_dead_unit(case)).eval()
     text = program({"f": network}, dict(zip("xy", case.inputs, strict=True)), 1)
     assert "xattr" not in text
     printed = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True).stdout
