@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from xattr_check.search.modules import Shortcut
+from xattr_check.search.modules import Attention, Shortcut
 
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn, SearchStrategy
@@ -115,7 +115,8 @@ def normalisation(axes: int, width: int) -> Any:
 class Hidden:
     """What a hidden layer is made of, in numbers enough for the largest.
 
-    kind: PLAIN, or what stands beside the layer. again: whether it is the one before once more.
+    kind: PLAIN, or what stands beside the layer. again: whether it is the one before once more. norm: of a
+    BatchNorm or of attention.
     """
 
     kind: int
@@ -126,7 +127,11 @@ class Hidden:
     norm: Tensor
 
 
-PLAIN, NORMALISED, SHORTCUT, LARGEST, AVERAGE = range(5)
+PLAIN, NORMALISED, SHORTCUT, LARGEST, AVERAGE, ATTENDED = range(6)
+# As often as they are drawn: attention is bounded loosely, so that less is found with it.
+BESIDE = (*range(ATTENDED), *range(ATTENDED), ATTENDED)
+# Places that attention is over at most.
+PLACES = 16
 
 
 FULL = Sizes()
@@ -149,10 +154,10 @@ def cases(layout: str, outputs: int, sizes: Sizes = FULL) -> "SearchStrategy[Cas
 
     @strategies.composite
     def hidden(draw: "DrawFn") -> Hidden:
-        kind, kernel = draw(whole(PLAIN, AVERAGE)), 1 + 2 * draw(whole(0, min(axes, 1)))
+        kind, kernel = BESIDE[draw(whole(0, len(BESIDE) - 1))], 1 + 2 * draw(whole(0, min(axes, 1)))
         activation, again = draw(whole(0, len(DRAWN) - 1)), draw(whole(0, 4)) == 4
         weight = values(draw, (sizes.width, widest if axes else sizes.width, *[kernel] * axes), WEIGHT)
-        norm = values(draw, (4, sizes.width if kind == NORMALISED else 0), WEIGHT)
+        norm = values(draw, (4, sizes.width if kind in (NORMALISED, ATTENDED) else 0), WEIGHT)
         return Hidden(kind, activation, again, weight, values(draw, (sizes.width,), WEIGHT), norm)
 
     @strategies.composite
@@ -217,7 +222,21 @@ def _modules(
         if axes and one.kind in (LARGEST, AVERAGE) and min(sides) > 1:
             found.append(KINDS["largest" if one.kind == LARGEST else "average"][axes](2))
             sides = torch.Size(side // 2 for side in sides)
+        if one.kind == ATTENDED and sides.numel() <= PLACES:
+            found.append(_attention(one.norm, size if axes else 1))
     return found, size, sides
+
+
+def _attention(numbers: Tensor, channels: int) -> Attention:
+    """Attention with weights of queries, keys and values, and biases of values (4, channels or more)."""
+    query, key, value, bias = numbers[:, :channels]
+    none = torch.zeros(1)
+    return Attention(
+        filled(nn.Conv1d(channels, 1, 1), query, none),
+        filled(nn.Conv1d(channels, 1, 1), key, none),
+        # The next layer mixes the channels.
+        filled(nn.Conv1d(channels, channels, 1, groups=channels), value, bias),
+    )
 
 
 def filled(layer: Any, weight: Tensor, bias: Tensor) -> nn.Module:

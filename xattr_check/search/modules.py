@@ -31,6 +31,23 @@ class Summed(nn.Module):
         return found
 
 
+class Attention(nn.Module):
+    """One head of self-attention over the places of maps, or over units, each of which is a place."""
+
+    def __init__(self, query: nn.Module, key: nn.Module, value: nn.Module) -> None:
+        super().__init__()
+        self.query = query
+        self.key = key
+        self.value = value
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(N, C, *S) of (N, C, *S), or (N, W) of (N, W); the layers take (N, channels, places)."""
+        places = inputs.flatten(2) if inputs.ndim > 2 else inputs[:, None]
+        scores = self.query(places).transpose(1, 2) @ self.key(places)
+        found: Tensor = self.value(places) @ scores.softmax(2).transpose(1, 2)
+        return found.reshape(inputs.shape)
+
+
 class Seen(nn.Module):
     """Some features of inputs, and zeros for the others."""
 

@@ -18,7 +18,7 @@ from xattr_check.search.cases import (
     is_affine,
     normalisation,
 )
-from xattr_check.search.modules import Summed
+from xattr_check.search.modules import Attention, Summed
 
 # Modules between two layers that keep the units apart.
 Batchnorm = nn.modules.batchnorm._BatchNorm
@@ -204,8 +204,9 @@ def lifted(modules: list[nn.Module], place: int, axes: int) -> list[nn.Module] |
     start = end - isinstance(modules[end - 1], KINDS["mean"]) if axes else end
     if not start:
         return None
-    before = [one for module in modules[:start] for one in computed(module) if is_affine(one)]
-    width = len(before[-1].weight)  # type: ignore[arg-type]
+    before = [module for module in modules[:start] if not isinstance(module, Attention)]
+    layers = [one for module in before for one in computed(module) if is_affine(one)]
+    width = len(layers[-1].weight)  # type: ignore[arg-type]
     one = filled(affine(axes, width, width), torch.eye(width), torch.ones(width))
     with torch.no_grad():
         last.bias -= last.weight.sum(1)  # type: ignore[operator]
