@@ -39,13 +39,17 @@ KINDS: dict[str, tuple[type[nn.Module], ...]] = {
 
 @dataclass(frozen=True)
 class Sizes:
-    """The most hidden layers, units of one, columns, channels, and features along an axis."""
+    """The most hidden layers, units of one, columns, channels, and features along an axis.
+
+    attention: whether there may be attention behind a layer.
+    """
 
     depth: int = 3
     width: int = 3
     columns: int = 4
     channels: int = 3
     side: int = 4
+    attention: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,13 +132,13 @@ class Hidden:
 
 
 PLAIN, NORMALISED, SHORTCUT, LARGEST, AVERAGE, ATTENDED = range(6)
-# As often as they are drawn: attention is bounded loosely, so that less is found with it.
-BESIDE = (*range(ATTENDED), *range(ATTENDED), ATTENDED)
+# As often as they are drawn where there is to be attention.
+ATTENDING = (*range(ATTENDED), *[ATTENDED] * ATTENDED)
 # Places that attention is over at most.
 PLACES = 16
 
 
-FULL = Sizes()
+FULL, WITH_ATTENTION = Sizes(), Sizes(attention=True)
 
 
 def cases(layout: str, outputs: int, sizes: Sizes = FULL) -> "SearchStrategy[Case]":
@@ -146,6 +150,7 @@ def cases(layout: str, outputs: int, sizes: Sizes = FULL) -> "SearchStrategy[Cas
 
     axes, whole = AXES[layout], strategies.integers
     widest = max(sizes.width, sizes.channels)
+    kinds = ATTENDING if sizes.attention else range(ATTENDED)
 
     def values(draw: "DrawFn", shape: tuple[int, ...], most: int) -> Tensor:
         count, ends = torch.Size(shape).numel(), whole(-most * PART, most * PART)
@@ -154,7 +159,7 @@ def cases(layout: str, outputs: int, sizes: Sizes = FULL) -> "SearchStrategy[Cas
 
     @strategies.composite
     def hidden(draw: "DrawFn") -> Hidden:
-        kind, kernel = BESIDE[draw(whole(0, len(BESIDE) - 1))], 1 + 2 * draw(whole(0, min(axes, 1)))
+        kind, kernel = kinds[draw(whole(0, len(kinds) - 1))], 1 + 2 * draw(whole(0, min(axes, 1)))
         activation, again = draw(whole(0, len(DRAWN) - 1)), draw(whole(0, 4)) == 4
         weight = values(draw, (sizes.width, widest if axes else sizes.width, *[kernel] * axes), WEIGHT)
         norm = values(draw, (4, sizes.width if kind in (NORMALISED, ATTENDED) else 0), WEIGHT)

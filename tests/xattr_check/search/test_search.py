@@ -18,14 +18,15 @@ from xattr_check import Store, Subject, load_method
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Run
 from xattr_check.errors import Undefined
-from xattr_check.search.cases import AXES, Case, cases, units_of
+from xattr_check.search.cases import AXES, FULL, WITH_ATTENTION, Case, cases, units_of
 from xattr_check.search.magnitudes import Magnitudes
 from xattr_check.search.modules import Attention, Mirrored, Seen, Shifted, Shortcut, Summed
 from xattr_check.search.rewrites import REWRITES, rewritten, with_dead_unit
 from xattr_check.search.search import REFUSALS, Explain, Search, Violation
 from xattr_check.search.snippet import program
 
-ANY = st.sampled_from(sorted(AXES)).flatmap(lambda layout: cases(layout, 2))
+LAYOUTS = st.tuples(st.sampled_from(sorted(AXES)), st.sampled_from([FULL, WITH_ATTENTION]))
+ANY = LAYOUTS.flatmap(lambda drawn: cases(drawn[0], 2, drawn[1]))
 FEW = settings(max_examples=60, derandomize=True, deadline=None, database=None)
 
 
@@ -161,6 +162,16 @@ def test_what_is_found_is_small_and_found_again(make: Callable[[], Subject], tmp
     assert repr(first) == repr(second)
     numbers = [dict(one.named_parameters()) for one in (first, second)]
     assert all(torch.equal(numbers[0][name], numbers[1][name]) for name in numbers[0])
+
+
+def test_what_attention_alone_breaks_is_found(run: Run) -> None:
+    def attending(case: Case, explain: Explain) -> Violation:
+        found = any(isinstance(one, Attention) for one in case.network)
+        return Violation(float(found), 0.5, networks={"f": case.network})
+
+    found = search(attending, slope, columns(), run).smallest()
+    assert found is not None
+    assert [type(one) for one in found.networks["f"]] == [nn.Linear, nn.ReLU, Attention, nn.Linear]
 
 
 def test_the_generators_of_the_process_are_left_alone(run: Run) -> None:
