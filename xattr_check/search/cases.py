@@ -236,12 +236,12 @@ def _attention(numbers: Tensor, channels: int) -> Attention:
     """Attention with weights of queries, keys and values, and biases of values (4, channels or more)."""
     query, key, value, bias = numbers[:, :channels]
     none = torch.zeros(1)
-    return Attention(
-        filled(nn.Conv1d(channels, 1, 1), query, none),
-        filled(nn.Conv1d(channels, 1, 1), key, none),
-        # The next layer mixes the channels.
-        filled(nn.Conv1d(channels, channels, 1, groups=channels), value, bias),
-    )
+    layers = [nn.Conv1d(channels, 1, 1) for _ in range(2)]
+    # The next layer mixes the channels.
+    layers.append(nn.Conv1d(channels, channels, 1, groups=channels))
+    for layer, weight, own in zip(layers, (query, key, value), (none, none, bias), strict=True):
+        filled(layer, weight, own)
+    return Attention(*layers)
 
 
 def filled(layer: Any, weight: Tensor, bias: Tensor) -> nn.Module:

@@ -75,8 +75,8 @@ class _Attended(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """As `Attention`'s; its layers have the magnitudes of the weights."""
-        places = inputs.flatten(2) if inputs.ndim > 2 else inputs[:, None]
         one = self.attention
+        places = inputs.reshape(len(inputs), one.query.in_channels, -1)
         query, key, value = (layer(places) for layer in (one.query, one.key, one.value))
         largest = value.amax(2, keepdim=True)
         with torch.no_grad():

@@ -34,7 +34,7 @@ class Summed(nn.Module):
 class Attention(nn.Module):
     """One head of self-attention over the places of maps, or over units, each of which is a place."""
 
-    def __init__(self, query: nn.Module, key: nn.Module, value: nn.Module) -> None:
+    def __init__(self, query: nn.Conv1d, key: nn.Conv1d, value: nn.Conv1d) -> None:
         super().__init__()
         self.query = query
         self.key = key
@@ -42,7 +42,7 @@ class Attention(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(N, C, *S) of (N, C, *S), or (N, W) of (N, W); the layers take (N, channels, places)."""
-        places = inputs.flatten(2) if inputs.ndim > 2 else inputs[:, None]
+        places = inputs.reshape(len(inputs), self.query.in_channels, -1)
         scores = self.query(places).transpose(1, 2) @ self.key(places)
         found: Tensor = self.value(places) @ scores.softmax(2).transpose(1, 2)
         return found.reshape(inputs.shape)
