@@ -928,6 +928,38 @@ def from_black(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     return inputs * gradient(model, inputs, targets)
 
 
+@caught_by(EXACT, "scale_covariance")
+@xattr_check.claims("scale_covariance")
+def of_the_probability(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Explains the target's probability, which is no multiple where the logits are."""
+    leaves = inputs.clone().requires_grad_()
+    chosen = model(leaves).softmax(1).gather(1, targets[:, None])
+    (found,) = torch.autograd.grad(chosen.sum(), leaves)
+    return found
+
+
+@caught_by(EXACT, "scale_covariance")
+@xattr_check.claims("scale_covariance")
+def norm_is_one(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Divides each map by its norm, so that maps of models can be compared."""
+    maps = inputs * gradient(model, inputs, targets)
+    return maps / maps.flatten(1).norm(dim=1).clamp_min(1e-12).reshape(-1, *[1] * (maps.ndim - 1))
+
+
+@caught_by(EXACT, "scale_invariance")
+@xattr_check.claims("scale_invariance")
+def from_grey(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Integrated gradients from a half, as if all inputs were between zero and one."""
+    return integrated_gradients(model, inputs, targets, baseline=0.5, steps=10)
+
+
+@caught_by(EXACT, "scale_invariance")
+@xattr_check.claims("scale_invariance")
+def per_unit_of_input(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """A gradient, which tells the effect of one unit of the input, whatever unit that is."""
+    return gradient(model, inputs, targets)
+
+
 @caught_by(EXACT, "variance_decomposition")
 @xattr_check.claims("variance_decomposition")
 def shuffled_indices(model: nn.Module, inputs: Tensor, targets: Tensor, index: str = "total") -> Tensor:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from xattr_check.search.modules import Shortcut
+from xattr_check.search.modules import Attention, Shortcut
 
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn, SearchStrategy
@@ -39,13 +39,17 @@ KINDS: dict[str, tuple[type[nn.Module], ...]] = {
 
 @dataclass(frozen=True)
 class Sizes:
-    """The most hidden layers, units of one, columns, channels, and features along an axis."""
+    """The most hidden layers, units of one, columns, channels, and features along an axis.
+
+    attention: whether there may be attention behind a layer.
+    """
 
     depth: int = 3
     width: int = 3
     columns: int = 4
     channels: int = 3
     side: int = 4
+    attention: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,8 @@ def normalisation(axes: int, width: int) -> Any:
 class Hidden:
     """What a hidden layer is made of, in numbers enough for the largest.
 
-    kind: PLAIN, or what stands beside the layer. again: whether it is the one before once more.
+    kind: PLAIN, or what stands beside the layer. again: whether it is the one before once more. norm: of a
+    BatchNorm or of attention.
     """
 
     kind: int
@@ -126,10 +131,14 @@ class Hidden:
     norm: Tensor
 
 
-PLAIN, NORMALISED, SHORTCUT, LARGEST, AVERAGE = range(5)
+PLAIN, NORMALISED, SHORTCUT, LARGEST, AVERAGE, ATTENDED = range(6)
+# As often as they are drawn where there is to be attention.
+ATTENDING = (*range(ATTENDED), *[ATTENDED] * ATTENDED)
+# Places that attention is over at most.
+PLACES = 16
 
 
-FULL = Sizes()
+FULL, WITH_ATTENTION = Sizes(), Sizes(attention=True)
 
 
 def cases(layout: str, outputs: int, sizes: Sizes = FULL) -> "SearchStrategy[Case]":
@@ -141,6 +150,7 @@ def cases(layout: str, outputs: int, sizes: Sizes = FULL) -> "SearchStrategy[Cas
 
     axes, whole = AXES[layout], strategies.integers
     widest = max(sizes.width, sizes.channels)
+    kinds = ATTENDING if sizes.attention else range(ATTENDED)
 
     def values(draw: "DrawFn", shape: tuple[int, ...], most: int) -> Tensor:
         count, ends = torch.Size(shape).numel(), whole(-most * PART, most * PART)
@@ -149,10 +159,10 @@ def cases(layout: str, outputs: int, sizes: Sizes = FULL) -> "SearchStrategy[Cas
 
     @strategies.composite
     def hidden(draw: "DrawFn") -> Hidden:
-        kind, kernel = draw(whole(PLAIN, AVERAGE)), 1 + 2 * draw(whole(0, min(axes, 1)))
+        kind, kernel = kinds[draw(whole(0, len(kinds) - 1))], 1 + 2 * draw(whole(0, min(axes, 1)))
         activation, again = draw(whole(0, len(DRAWN) - 1)), draw(whole(0, 4)) == 4
         weight = values(draw, (sizes.width, widest if axes else sizes.width, *[kernel] * axes), WEIGHT)
-        norm = values(draw, (4, sizes.width if kind == NORMALISED else 0), WEIGHT)
+        norm = values(draw, (4, sizes.width if kind in (NORMALISED, ATTENDED) else 0), WEIGHT)
         return Hidden(kind, activation, again, weight, values(draw, (sizes.width,), WEIGHT), norm)
 
     @strategies.composite
@@ -217,7 +227,21 @@ def _modules(
         if axes and one.kind in (LARGEST, AVERAGE) and min(sides) > 1:
             found.append(KINDS["largest" if one.kind == LARGEST else "average"][axes](2))
             sides = torch.Size(side // 2 for side in sides)
+        if one.kind == ATTENDED and sides.numel() <= PLACES:
+            found.append(_attention(one.norm, size if axes else 1))
     return found, size, sides
+
+
+def _attention(numbers: Tensor, channels: int) -> Attention:
+    """Attention with weights of queries, keys and values, and biases of values (4, channels or more)."""
+    query, key, value, bias = numbers[:, :channels]
+    none = torch.zeros(1)
+    layers = [nn.Conv1d(channels, 1, 1) for _ in range(2)]
+    # The next layer mixes the channels.
+    layers.append(nn.Conv1d(channels, channels, 1, groups=channels))
+    for layer, weight, own in zip(layers, (query, key, value), (none, none, bias), strict=True):
+        filled(layer, weight, own)
+    return Attention(*layers)
 
 
 def filled(layer: Any, weight: Tensor, bias: Tensor) -> nn.Module:

@@ -17,6 +17,37 @@ class Shortcut(nn.Module):
         return found
 
 
+class Summed(nn.Module):
+    """What two modules compute of one input, added."""
+
+    def __init__(self, first: nn.Module, second: nn.Module) -> None:
+        super().__init__()
+        self.first = first
+        self.second = second
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """As the modules' own, whose outputs have one shape."""
+        found: Tensor = self.first(inputs) + self.second(inputs)
+        return found
+
+
+class Attention(nn.Module):
+    """One head of self-attention over the places of maps, or over units, each of which is a place."""
+
+    def __init__(self, query: nn.Conv1d, key: nn.Conv1d, value: nn.Conv1d) -> None:
+        super().__init__()
+        self.query = query
+        self.key = key
+        self.value = value
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(N, C, *S) of (N, C, *S), or (N, W) of (N, W); the layers take (N, channels, places)."""
+        places = inputs.reshape(len(inputs), self.query.in_channels, -1)
+        scores = self.query(places).transpose(1, 2) @ self.key(places)
+        found: Tensor = self.value(places) @ scores.softmax(2).transpose(1, 2)
+        return found.reshape(inputs.shape)
+
+
 class Seen(nn.Module):
     """Some features of inputs, and zeros for the others."""
 

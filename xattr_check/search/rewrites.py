@@ -3,6 +3,7 @@
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from xattr_check.search.cases import (
     is_affine,
     normalisation,
 )
+from xattr_check.search.modules import Attention, Summed
 
 # Modules between two layers that keep the units apart.
 Batchnorm = nn.modules.batchnorm._BatchNorm
@@ -37,6 +39,27 @@ def rewritten(case: Case) -> Iterator[tuple[nn.Sequential, str]]:
         places = list(_places(modules))
         if found := rewrite(modules, places[rest % len(places)], case.axes):
             yield nn.Sequential(*found).double().eval().requires_grad_(False), name
+
+
+def with_dead_unit(case: Case) -> nn.Sequential:
+    """A network that computes the same, beside one of whose layers is a ReLU that no input activates.
+
+    It is given h − 2h′ − 1, where h and h′ are ReLUs with the weights of a unit of the layer: never above −1,
+    and yet alive as soon as h′ is taken away.
+    """
+    modules = list(copy.deepcopy(case.network))
+    places = list(_places(modules))
+    rest, which = divmod(case.number, len(places))
+    place = places[which]
+    layer: Any = modules[place]
+    width, axes = _width(modules, place), _axes(modules, place, case.axes)
+    unit, given = [rest % width] * 2, layer.weight.shape[1]
+    alive = filled(affine(axes, given, 2, layer.weight.shape[-1]), layer.weight[unit], layer.bias[unit])
+    never = filled(affine(axes, 2, 1), torch.tensor([1.0, -2.0]), torch.tensor([-1.0]))
+    sent = filled(affine(axes, 1, width), torch.ones(width), torch.zeros(width))
+    # Before the layer, so that the last convolution stays the last.
+    modules[place] = Summed(nn.Sequential(alive, nn.ReLU(), never, nn.ReLU(), sent), layer)
+    return nn.Sequential(*modules).double().eval().requires_grad_(False)
 
 
 def _places(modules: Sequence[nn.Module]) -> Iterator[int]:
@@ -181,8 +204,9 @@ def lifted(modules: list[nn.Module], place: int, axes: int) -> list[nn.Module] |
     start = end - isinstance(modules[end - 1], KINDS["mean"]) if axes else end
     if not start:
         return None
-    before = [one for module in modules[:start] for one in computed(module) if is_affine(one)]
-    width = len(before[-1].weight)  # type: ignore[arg-type]
+    before = [module for module in modules[:start] if not isinstance(module, Attention)]
+    layers = [one for module in before for one in computed(module) if is_affine(one)]
+    width = len(layers[-1].weight)  # type: ignore[arg-type]
     one = filled(affine(axes, width, width), torch.eye(width), torch.ones(width))
     with torch.no_grad():
         last.bias -= last.weight.sum(1)  # type: ignore[operator]

@@ -1,7 +1,7 @@
 """The search for the smallest network and inputs on which a statement about attributions does not hold."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 import torch
@@ -11,10 +11,12 @@ from xattr_check.core import Explainer, Run, Subject, Undefined
 from xattr_check.core.faults import expect_usable
 from xattr_check.core.state import preserved_generators
 from xattr_check.errors import MethodError
-from xattr_check.search.cases import AXES, FULL, Case, Sizes, cases
+from xattr_check.search.cases import AXES, FULL, WITH_ATTENTION, Case, Sizes, cases
 
 # How many networks are drawn in a run of a budget.
 EXAMPLES = {"quick": 25, "standard": 200, "full": 1000}
+# One of so many is drawn besides with attention, whose bounds are loose: little is found there.
+ATTENTION = 5
 # How many are tried at most to make the first that is found smaller.
 SHRINKS = 300
 # What is tried first for a small one: no hidden layer, and then one.
@@ -86,7 +88,8 @@ class Search:
             raise Undefined(f"there are no small networks of {layout} to search")
         if self.method.method.stochastic:
             raise Undefined("on one network, what differs is not told from what is drawn at random")
-        case = self._find(FULL, shrink=False)
+        drawn = ((self._find(sizes, shrink=False), sizes) for sizes in (FULL, WITH_ATTENTION))
+        case, largest = next((one for one in drawn if one[0]), (None, FULL))
         if case is None and not self.ratios:
             told = f"of small random networks, the method {self.refused[0]}" if self.refused else ""
             raise Undefined(told or "none of the small networks that were drawn can tell")
@@ -94,8 +97,9 @@ class Search:
             return None
         if self.shrink:
             # A network of few numbers is made smaller in less time, and most defects show on one.
-            tried = (self._find(sizes, shrink=True) for sizes in SMALL)
-            case = next((one for one in tried if one), None) or self._find(FULL, shrink=True) or case
+            small = (replace(sizes, attention=largest.attention) for sizes in SMALL)
+            tried = (self._find(sizes, shrink=True) for sizes in small)
+            case = next((one for one in tried if one), None) or self._find(largest, shrink=True) or case
         return self.statement(case, self.explain)
 
     def _find(self, sizes: Sizes, shrink: bool) -> Case | None:
@@ -104,8 +108,9 @@ class Search:
         from hypothesis.errors import NoSuchExample, Unsatisfiable
 
         # All is said, so that a profile of the user's own tests changes nothing, and nothing is kept on disk.
+        count = EXAMPLES["quick" if shrink and sizes.depth < FULL.depth else self.run.budget]
         chosen = settings(
-            max_examples=EXAMPLES["quick" if shrink and sizes is not FULL else self.run.budget],
+            max_examples=count if shrink or not sizes.attention else count // ATTENTION,
             database=None, deadline=None, derandomize=False, verbosity=Verbosity.quiet, print_blob=False,
             phases=[Phase.generate, *([Phase.shrink] if shrink else [])],
         )  # fmt: skip

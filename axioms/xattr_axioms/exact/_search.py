@@ -1,6 +1,7 @@
 """What the searches for a counterexample have in common."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,28 @@ def search(
     count = f"{units} hidden unit{'' if units == 1 else 's'}" if units else "no hidden units"
     finding = f"does not hold for a network of {count}: {smallest.equation}"
     return Measurement(rows, finding, example=_example(smallest, method, draw, check))
+
+
+def search_informed(statement: Statement, method: Explainer, draw: Draw, check: str) -> Measurement:
+    """As `search`, of a statement of which a method that looks at no network tells nothing."""
+    informative: list[bool] = []
+
+    def watched(case: Case, explain: Explain) -> Violation | None:
+        found = statement(case, explain)
+        if not any(informative):
+            informative.append(_depends(case, explain))
+        return found
+
+    found = search(watched, method, draw, check)
+    if any(informative):
+        return found
+    return replace(found, uninformative="the method gives the same map whatever the network")
+
+
+def _depends(case: Case, explain: Explain) -> bool:
+    """Whether the map of an input changes with the numbers of the network."""
+    x = case.inputs[:1]
+    return not torch.equal(*(explain(network, x) for network in (case.network, case.near(1).network)))
 
 
 def _example(smallest: Violation, method: Explainer, draw: Draw, check: str) -> str:

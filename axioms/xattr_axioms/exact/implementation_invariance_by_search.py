@@ -3,9 +3,7 @@
 from dataclasses import replace
 from itertools import islice
 
-import torch
-
-from xattr_axioms.exact._search import compare, search
+from xattr_axioms.exact._search import compare, search_informed
 from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, axiom
 from xattr_check.search.cases import Case
 from xattr_check.search.rewrites import rewritten
@@ -33,18 +31,7 @@ def implementation_invariance_by_search(method: Explainer, subject: Subject, dra
     A BatchNorm is unfolded, a layer replaced by two, a unit split, the order of units changed, ReLUs
     rescaled: see `REWRITES`. A pass tells nothing of a method that gives the same map whatever the network.
     """
-    informative: list[bool] = []
-
-    def watched(case: Case, explain: Explain) -> Violation:
-        found = violation(case, explain)
-        if not any(informative):
-            informative.append(depends(case, explain))
-        return found
-
-    found = search(watched, method, draw, "implementation_invariance_by_search")
-    if any(informative):
-        return found
-    return replace(found, uninformative="the method gives the same map whatever the network")
+    return search_informed(violation, method, draw, "implementation_invariance_by_search")
 
 
 def violation(case: Case, explain: Explain) -> Violation:
@@ -55,9 +42,3 @@ def violation(case: Case, explain: Explain) -> Violation:
         one = compare(case, explain, {"f": case.network, "g": other}, {"x": x})
         found.append(replace(one, equation=f"{one.equation}; g is f with {how}"))
     return max(found, key=lambda one: one.ratio)
-
-
-def depends(case: Case, explain: Explain) -> bool:
-    """Whether the map of an input changes with the numbers of the network."""
-    x = case.inputs[:1]
-    return not torch.equal(*(explain(network, x) for network in (case.network, case.near(1).network)))

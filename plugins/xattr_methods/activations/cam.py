@@ -11,7 +11,10 @@ from xattr_methods._arguments import neighbours_of
 from xattr_methods.activations._watch import watch_model
 
 
-@method(claims=("input_shift_invariance", "dead_neurons"), needs=("neighbours",))
+@method(
+    claims=("input_shift_invariance", "dead_neurons", "scale_invariance"),
+    needs=("neighbours",),
+)
 def cam(
     model: nn.Module,
     inputs: Tensor,

@@ -9,7 +9,16 @@ from xattr_methods._arguments import neighbours_of
 from xattr_methods.activations._watch import activation_and_gradient
 
 
-@method(claims=("input_shift_invariance", "dead_neurons", "input_independence"), needs=("neighbours",))
+@method(
+    claims=(
+        "input_shift_invariance",
+        "dead_neurons",
+        "input_independence",
+        "scale_covariance",
+        "scale_invariance",
+    ),
+    needs=("neighbours",),
+)
 def gradcam(
     model: nn.Module,
     inputs: Tensor,

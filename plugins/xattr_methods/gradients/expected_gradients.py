@@ -34,7 +34,7 @@ def backgrounds(
 
 
 @method(
-    claims=("dummy", "linearity", "implementation_invariance", "dead_neurons"),
+    claims=("dummy", "linearity", "implementation_invariance", "dead_neurons", "scale_covariance"),
     needs=("reference",),
     keeps_rows=True,
 )

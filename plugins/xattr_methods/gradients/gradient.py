@@ -16,6 +16,7 @@ from xattr_check.perturbation.gradients import in_chunks, slopes
         "implementation_invariance",
         "input_shift_invariance",
         "dead_neurons",
+        "scale_covariance",
     ),
     sensitivity=True,
     keeps_rows=True,

@@ -56,6 +56,8 @@ def column(values: Tensor, like: Tensor) -> Tensor:
         "symmetry",
         "implementation_invariance",
         "dead_neurons",
+        "scale_covariance",
+        "scale_invariance",
     ),
     keeps_rows=True,
 )

@@ -11,7 +11,10 @@ from xattr_methods.gradients.integrated_gradients import Baseline, baseline_of, 
 from xattr_methods.gradients.smoothgrad import neighbours
 
 
-@method(claims=("dummy", "linearity", "implementation_invariance", "dead_neurons"), keeps_rows=True)
+@method(
+    claims=("dummy", "linearity", "implementation_invariance", "dead_neurons", "scale_covariance"),
+    keeps_rows=True,
+)
 def smooth_integrated_gradients(
     model: nn.Module,
     inputs: Tensor,

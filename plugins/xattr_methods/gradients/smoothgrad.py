@@ -27,7 +27,14 @@ def neighbours(
 
 
 @method(
-    claims=("dummy", "linearity", "implementation_invariance", "input_shift_invariance", "dead_neurons"),
+    claims=(
+        "dummy",
+        "linearity",
+        "implementation_invariance",
+        "input_shift_invariance",
+        "dead_neurons",
+        "scale_covariance",
+    ),
     sensitivity=True,
     keeps_rows=True,
 )

@@ -55,7 +55,15 @@ def kernel_coalitions(count: int, samples: int, generator: torch.Generator) -> t
 
 
 @method(
-    claims=("completeness", "sensitivity", "linearity", "implementation_invariance", "dead_neurons"),
+    claims=(
+        "completeness",
+        "sensitivity",
+        "linearity",
+        "implementation_invariance",
+        "dead_neurons",
+        "scale_covariance",
+        "scale_invariance",
+    ),
     keeps_rows=True,
 )
 def kernel_shap(

@@ -35,7 +35,10 @@ def lasso_path(system: Tensor, right: Tensor, most: int) -> Tensor:
     return few[-1].nonzero().flatten().to(system.device)
 
 
-@method(claims=("linearity", "implementation_invariance", "dead_neurons"), keeps_rows=True)
+@method(
+    claims=("linearity", "implementation_invariance", "dead_neurons", "scale_covariance", "scale_invariance"),
+    keeps_rows=True,
+)
 def lime(
     model: nn.Module,
     inputs: Tensor,

@@ -60,7 +60,17 @@ class Windows:
         return found / covered
 
 
-@method(claims=("sensitivity", "linearity", "implementation_invariance", "dead_neurons"), keeps_rows=True)
+@method(
+    claims=(
+        "sensitivity",
+        "linearity",
+        "implementation_invariance",
+        "dead_neurons",
+        "scale_covariance",
+        "scale_invariance",
+    ),
+    keeps_rows=True,
+)
 def occlusion(
     model: nn.Module,
     inputs: Tensor,

@@ -26,7 +26,15 @@ def arrivals(count: int, permutations: int, antithetic: bool, generator: torch.G
 
 
 @method(
-    claims=("completeness", "sensitivity", "linearity", "implementation_invariance", "dead_neurons"),
+    claims=(
+        "completeness",
+        "sensitivity",
+        "linearity",
+        "implementation_invariance",
+        "dead_neurons",
+        "scale_covariance",
+        "scale_invariance",
+    ),
     keeps_rows=True,
 )
 def shapley(

@@ -132,7 +132,18 @@ def _between(here: Tape, there: Tape, start: Tensor, rule: str) -> Tensor:
     return (sent * torch.stack(halves.parts(here.input))).sum(0)
 
 
-@method(claims=("completeness", "dummy", "sensitivity", "linearity", "symmetry", "input_independence"))
+@method(
+    claims=(
+        "completeness",
+        "dummy",
+        "sensitivity",
+        "linearity",
+        "symmetry",
+        "input_independence",
+        "scale_covariance",
+        "scale_invariance",
+    )
+)
 def deeplift(
     model: nn.Module,
     inputs: Tensor,

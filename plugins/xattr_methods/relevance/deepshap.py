@@ -10,7 +10,7 @@ from xattr_methods._arguments import expect_at_least
 from xattr_methods.relevance.deeplift import baseline_rows, contributions
 
 
-@method(claims=("completeness", "dummy", "sensitivity", "linearity"))
+@method(claims=("completeness", "dummy", "sensitivity", "linearity", "scale_covariance"))
 def deepshap(
     model: nn.Module,
     inputs: Tensor,

@@ -87,9 +87,18 @@ def test_who_looks_inside_is_told_networks_apart_that_compute_the_same(name: str
     assert "; g is f with " in str(verdict)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["deconvnet", "deeplift?rule=reveal_cancel"])
+def test_who_looks_behind_dead_neurons_is_found(name: str, run: Run) -> None:
+    verdict = judge("dead_neurons_by_search", f"xattr:{name}", columns(), run)
+    assert (verdict.status, verdict.required) == ("fail", False)
+    assert "a(f, x) = " in str(verdict)
+
+
+@pytest.mark.parametrize("check", ["implementation_invariance_by_search", "dead_neurons_by_search"])
 @pytest.mark.parametrize("name", ["constant", "input_magnitude"])
-def test_who_looks_at_no_network_is_told_nothing(name: str, run: Run) -> None:
-    verdict = judge("implementation_invariance_by_search", f"xattr:{name}", images(), run)
+def test_who_looks_at_no_network_is_told_nothing(name: str, check: str, run: Run) -> None:
+    verdict = judge(check, f"xattr:{name}", images(), run)
     assert verdict.status == "not_applicable"
     assert str(verdict).endswith("; uninformative, since the method gives the same map whatever the network")
 

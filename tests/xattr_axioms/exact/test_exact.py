@@ -20,19 +20,21 @@ from xattr_check.storage.digest import digest_rows
 from xattr_methods import gradient, guided_backprop
 
 CHECKS = xattr_check.checks()
-COPIED = ("dummy", "linearity", "symmetry", "input_shift_invariance")
+COPIED = (
+    "dummy", "linearity", "symmetry", "input_shift_invariance", "scale_covariance", "scale_invariance",
+)  # fmt: skip
 SAME = ("implementation_invariance", "dead_neurons")
 AXIOMS = (*COPIED, *SAME, "sensitivity")
 # What is known of methods, in the order of AXIOMS: + holds, - does not.
 KNOWN = {
-    "gradient": "++++++-",
-    "input_x_gradient": "+++-++-",
-    "integrated_gradients": "+++-+++",
-    "occlusion": "+++-+++",
-    "guided_backprop": "+-++-+-",
-    "deconvnet": "++++---",
-    "input_magnitude": "--+-+++",
-    "random": "----+++",
+    "gradient": "+++++-++-",
+    "input_x_gradient": "+++-++++-",
+    "integrated_gradients": "+++-+++++",
+    "occlusion": "+++-+++++",
+    "guided_backprop": "+-+++--+-",
+    "deconvnet": "+++++----",
+    "input_magnitude": "--+---+++",
+    "random": "------+++",
 }
 CLAIMING = sorted(name for name, one in xattr_check.methods().items() if one.claims & set(AXIOMS))
 Setting = tuple[Subject, Run]
@@ -83,6 +85,7 @@ def test_a_reference_method_keeps_its_claims(
         ),
         ("lrp", {"implementation_invariance"}),
         ("gradcam", {"dummy", "linearity", "symmetry", "sensitivity"}),
+        ("smoothgrad_squared", {"linearity", "scale_covariance", "scale_invariance"}),
     ],
 )
 def test_unclaimed_failures_are_the_known_ones(method: str, failed: set[str], run: Run) -> None:
@@ -131,6 +134,19 @@ def test_shift_by_definition(name: str, run: Run) -> None:
     shifted = method(Instead(lambda x: subject.model(x - 1)), draw.inputs + 1, draw.targets)
     found = measured("input_shift_invariance", f"xattr:{name}", subject, run)[0].evidence["distance"].tolist()
     assert found == pytest.approx(apart(maps, shifted), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["deeplift", "guided_gradcam", "input_magnitude"])
+def test_scales_by_definition(name: str, run: Run) -> None:
+    subject, method = images(), load_method(f"xattr:{name}")
+    draw = next(run.draws("scale_covariance", subject, 8))
+    maps = method(subject.model, draw.inputs, draw.targets)
+    multiple = method(Instead(lambda x: 4 * subject.model(x)), draw.inputs, draw.targets)
+    found = measured("scale_covariance", f"xattr:{name}", subject, run)[0].evidence["distance"].tolist()
+    assert found == pytest.approx(apart(4 * maps, multiple), abs=1e-4)
+    converted = method(Instead(lambda x: subject.model(x / 4)), 4 * draw.inputs, draw.targets)
+    found = measured("scale_invariance", f"xattr:{name}", subject, run)[0].evidence["distance"].tolist()
+    assert found == pytest.approx(apart(maps, converted), abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["occlusion", "rise?masks=50", "gradient"])

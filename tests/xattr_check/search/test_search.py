@@ -18,14 +18,15 @@ from xattr_check import Store, Subject, load_method
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Run
 from xattr_check.errors import Undefined
-from xattr_check.search.cases import AXES, Case, cases, units_of
+from xattr_check.search.cases import AXES, FULL, WITH_ATTENTION, Case, cases, units_of
 from xattr_check.search.magnitudes import Magnitudes
-from xattr_check.search.modules import Mirrored, Seen, Shifted, Shortcut
-from xattr_check.search.rewrites import REWRITES, rewritten
+from xattr_check.search.modules import Attention, Mirrored, Seen, Shifted, Shortcut, Summed
+from xattr_check.search.rewrites import REWRITES, rewritten, with_dead_unit
 from xattr_check.search.search import REFUSALS, Explain, Search, Violation
 from xattr_check.search.snippet import program
 
-ANY = st.sampled_from(sorted(AXES)).flatmap(lambda layout: cases(layout, 2))
+LAYOUTS = st.tuples(st.sampled_from(sorted(AXES)), st.sampled_from([FULL, WITH_ATTENTION]))
+ANY = LAYOUTS.flatmap(lambda drawn: cases(drawn[0], 2, drawn[1]))
 FEW = settings(max_examples=60, derandomize=True, deadline=None, database=None)
 
 
@@ -53,6 +54,18 @@ def test_networks_written_otherwise_compute_the_same(case: Case) -> None:
             torch.testing.assert_close(network(inputs), one.network(inputs), rtol=1e-9, atol=1e-9)
 
 
+@FEW
+@given(ANY)
+def test_a_dead_unit_is_dead_for_all_inputs_and_changes_none(case: Case) -> None:
+    network = with_dead_unit(case)
+    (beside,) = (one for one in network if isinstance(one, Summed))
+    seen: list[Tensor] = []
+    beside.first[2].register_forward_hook(lambda _module, _given, found: seen.append(found))
+    inputs = torch.cat([case.inputs, -3 * case.inputs])
+    torch.testing.assert_close(network(inputs), case.network(inputs), rtol=1e-9, atol=1e-9)
+    assert float(seen[0].max()) <= -1
+
+
 def by_hand() -> Case:
     """Two columns through two ReLUs, and two outputs."""
     network = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)).double().requires_grad_(False)
@@ -78,11 +91,45 @@ def test_no_number_is_larger_than_its_bound(case: Case, seed: int) -> None:
     assert bool((slopes.abs() <= 1.13**sizes.depth * sizes.slope + 1e-9).all())
 
 
+def attention(seed: int, channels: int) -> Attention:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        layers = nn.Conv1d(channels, 1, 1), nn.Conv1d(channels, 1, 1), nn.Conv1d(channels, channels, 1)
+    return Attention(*layers).double().requires_grad_(False)
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 4), (2, 3, 3)])
+def test_attention_by_definition(shape: tuple[int, ...]) -> None:
+    module = attention(0, shape[0] if len(shape) > 1 else 1)
+    inputs = torch.randn(4, *shape).double()
+    places = inputs.reshape(4, -1, 3 if len(shape) == 1 else inputs[0, 0].numel())
+    query, key, value = (one(places).mT for one in module.children())
+    expected = nn.functional.scaled_dot_product_attention(query, key, value, scale=1.0).mT
+    torch.testing.assert_close(module(inputs), expected.reshape(inputs.shape))
+
+
+@FEW
+@given(st.integers(0, 1000), st.integers(1, 6), st.booleans())
+def test_no_slope_of_attention_is_larger_than_its_bound(seed: int, size: int, maps: bool) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    inputs = 3 * torch.randn(2, *((2, size) if maps else (size,)), generator=generator).double()
+    layers = [attention(seed, 2 if maps else 1), nn.Flatten(), nn.Linear(inputs[0].numel(), 2).double()]
+    sizes = Magnitudes.of(nn.Sequential(*layers).requires_grad_(False), inputs)
+    share = torch.rand(20, *[1] * (inputs.ndim - 1), generator=generator).double()
+    between = torch.lerp(inputs[:1], inputs[1:], share).requires_grad_()
+    outputs = nn.Sequential(*layers)(between)
+    assert bool((outputs.abs() <= sizes.output + 1e-9).all())
+    for one in outputs.unbind(1):
+        (slopes,) = torch.autograd.grad(one.sum(), between, retain_graph=True)
+        assert bool((slopes.abs() <= sizes.slope + 1e-9).all())
+
+
 def test_a_program_runs_with_torch_alone() -> None:
     case = by_hand()
     twice = Shortcut(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))).double().eval().requires_grad_(False)
     around = Seen(torch.tensor([True, False])), Shifted(torch.tensor(1.0).double()), Mirrored(), twice, twice
-    network = nn.Sequential(*around, *case.network).eval()
+    around = *around, attention(0, 1)
+    network = nn.Sequential(*around, *with_dead_unit(case)).eval()
     text = program({"f": network}, dict(zip("xy", case.inputs, strict=True)), 1)
     assert "xattr" not in text
     printed = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True).stdout
@@ -115,6 +162,16 @@ def test_what_is_found_is_small_and_found_again(make: Callable[[], Subject], tmp
     assert repr(first) == repr(second)
     numbers = [dict(one.named_parameters()) for one in (first, second)]
     assert all(torch.equal(numbers[0][name], numbers[1][name]) for name in numbers[0])
+
+
+def test_what_attention_alone_breaks_is_found(run: Run) -> None:
+    def attending(case: Case, explain: Explain) -> Violation:
+        found = any(isinstance(one, Attention) for one in case.network)
+        return Violation(float(found), 0.5, networks={"f": case.network})
+
+    found = search(attending, slope, columns(), run).smallest()
+    assert found is not None
+    assert [type(one) for one in found.networks["f"]] == [nn.Linear, nn.ReLU, Attention, nn.Linear]
 
 
 def test_the_generators_of_the_process_are_left_alone(run: Run) -> None:
