@@ -57,7 +57,6 @@ def column(values: Tensor, like: Tensor) -> Tensor:
         "implementation_invariance",
         "dead_neurons",
         "scale_covariance",
-        "scale_invariance",
     ),
     keeps_rows=True,
 )

@@ -62,7 +62,6 @@ def kernel_coalitions(count: int, samples: int, generator: torch.Generator) -> t
         "implementation_invariance",
         "dead_neurons",
         "scale_covariance",
-        "scale_invariance",
     ),
     keeps_rows=True,
 )

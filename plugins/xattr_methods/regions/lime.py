@@ -36,7 +36,7 @@ def lasso_path(system: Tensor, right: Tensor, most: int) -> Tensor:
 
 
 @method(
-    claims=("linearity", "implementation_invariance", "dead_neurons", "scale_covariance", "scale_invariance"),
+    claims=("linearity", "implementation_invariance", "dead_neurons", "scale_covariance"),
     keeps_rows=True,
 )
 def lime(

@@ -67,7 +67,6 @@ class Windows:
         "implementation_invariance",
         "dead_neurons",
         "scale_covariance",
-        "scale_invariance",
     ),
     keeps_rows=True,
 )

@@ -51,7 +51,7 @@ class SoftMasks:
         return found
 
 
-@method(claims=("implementation_invariance", "dead_neurons", "scale_invariance"), keeps_rows=True)
+@method(claims=("implementation_invariance", "dead_neurons"), keeps_rows=True)
 def rise(
     model: nn.Module,
     inputs: Tensor,

@@ -33,7 +33,6 @@ def arrivals(count: int, permutations: int, antithetic: bool, generator: torch.G
         "implementation_invariance",
         "dead_neurons",
         "scale_covariance",
-        "scale_invariance",
     ),
     keeps_rows=True,
 )

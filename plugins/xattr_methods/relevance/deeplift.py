@@ -141,7 +141,6 @@ def _between(here: Tape, there: Tape, start: Tensor, rule: str) -> Tensor:
         "symmetry",
         "input_independence",
         "scale_covariance",
-        "scale_invariance",
     )
 )
 def deeplift(
