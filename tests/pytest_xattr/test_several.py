@@ -83,6 +83,7 @@ def test_what_failed_last_is_run_again(judge: Run) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_workers_find_the_same(real_folder: pytest.Pytester) -> None:
     chosen = ("--xattr-method=mymod:good", "--xattr-subject=mymod:columns", FEWER, "--xattr-json=out.json")
     chosen = (*chosen, "--xattr-checks=finite, shape")

@@ -164,7 +164,10 @@ def test_the_oracle_knows_the_features(seed: int, judge: Judge) -> None:
     assert {judge("xattr:oracle", check, seed).status for check in FEATURES} == {"pass"}
 
 
-@pytest.mark.parametrize(("name", "seed"), each("integrated_gradients", "deeplift", "lrp", "occlusion"))
+@pytest.mark.parametrize(
+    ("name", "seed"),
+    each("integrated_gradients", "deeplift", "lrp", "occlusion", slow=("deeplift", "lrp", "occlusion")),
+)
 def test_what_adds_up_tells_how_much_features_do(name: str, seed: int, judge: Judge) -> None:
     for check in CONTRIBUTIONS:
         found = judge(f"xattr:{name}", check, seed)
@@ -199,6 +202,7 @@ def test_a_control_fails_on_contributions(name: str, seed: int, judge: Judge) ->
     assert [str(one) for one in found.values() if one.status != "fail"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", seeds())
 def test_the_classifiers_weights_are_caught_where_other_layers_are_randomised(
     seed: int, judge: Judge

@@ -1,5 +1,6 @@
 """The loop: one method against one check on one subject, measured until the verdict is clear."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -235,10 +236,19 @@ class _Trial:
         return judgement, beyond.get(judgement.rival or "", next(iter(beyond.values()), ""))
 
     def _as_witnessed(self, controls: Controls) -> str:
-        """Why a failure says nothing: what parts do is beyond the bound too, and the method is no worse."""
+        """Why a failure says nothing: what parts do is beyond the bound too, and the method is no worse.
+
+        What is no better than a control fails all the same.
+        """
+        rows, sign = torch.cat(self.samples), 1 if self.gate.better == "lower" else -1
+        figures = [
+            sign * controls.figures[name] for name in self.item.check.negative if name in controls.samples
+        ]
+        if sign * self.item.check.value(rows) >= min(figures, default=math.inf):
+            return ""
         for name, value in controls.witnessed().items():
             bound = replace(cast(AtMost | AtLeast, self.gate), bound=value)
-            found = bound.judge(torch.cat(self.samples), {}, self._estimate, self.item.check.guard)
+            found = bound.judge(rows, {}, self._estimate, self.item.check.guard)
             if found.outcome != "fail":
                 return (
                     f"{name}, which measures what single parts do, comes to {value:.3g} (gate {self.gate}), "
@@ -287,6 +297,8 @@ class _Trial:
             if verdict.status in ("fail", "error"):
                 figures = "" if verdict.interval is None else f": {verdict.interval} (gate {verdict.gate})"
                 return f"{name}, which it presumes, {verdict.status}s{figures}"
+            if verdict.status == "invalid":
+                return f"{name}, which it presumes, says nothing about {self.item.subject.name!r}"
         return ""
 
     def _judgement(self, controls: Controls) -> Judgement:

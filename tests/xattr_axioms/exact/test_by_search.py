@@ -69,7 +69,7 @@ def test_what_is_printed_runs_and_tells_how_to_find_it_again(tmp_path: Path) -> 
     assert first - second == pytest.approx(told, abs=1e-3)
 
 
-@pytest.mark.parametrize("make", [columns, images])
+@pytest.mark.parametrize("make", [columns, pytest.param(images, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("method", "seed"), each(*KEEPING, slow=KEEPING[1:]))
 def test_what_keeps_an_axiom_is_not_accused(method: str, seed: int, make: Make, tmp_path: Path) -> None:
     claims = sorted(xattr_check.methods()[method].claims & CHECKS.keys())

@@ -225,14 +225,23 @@ def test_a_pass_says_nothing_where_what_it_presumes_breaks(
     assert str(verdict).endswith("; uninformative, since base, which it presumes, errors")
 
 
+def test_a_pass_says_nothing_where_what_it_presumes_is_invalid(
+    judge: Callable[..., Verdict], presumed: Callable[..., list[str]]
+) -> None:
+    presumed({"mine": 0.8, "random": 0.1}, negative=("random",))
+    verdict = judge(check(levels={"mine": 0.1}, presumes=("base",)))
+    assert verdict.status == "not_applicable"
+    assert str(verdict).endswith(
+        "; uninformative, since base, which it presumes, says nothing about 'images'"
+    )
+
+
 def test_a_pass_stands_where_what_it_presumes_does_not_fail(
     judge: Callable[..., Verdict], presumed: Callable[..., list[str]]
 ) -> None:
     top = check(levels={"mine": 0.1}, presumes=("base",))
     presumed({"mine": 0.2})
     assert judge(top).status == "pass"
-    presumed({"mine": 0.8, "random": 0.1}, negative=("random",))  # invalid
-    assert judge(top, images(count=9)).status == "pass"
     presumed({"mine": 0.8}, needs=("mask",))  # not applicable
     assert judge(top, images(count=10)).status == "pass"
 

@@ -290,9 +290,9 @@ def test_what_parts_do_fails_nobody(judge: Any, controls: dict[str, Method]) -> 
     """Where the witness is beyond the bound, only what is beyond the witness fails."""
     known = controls | {"occlusion": replace(controls["oracle"], name="occlusion", control="")}
 
-    def told(mine: float, parts: float, inputs: int, **options: Any) -> Verdict:
+    def told(mine: float, parts: float, inputs: int, random: float = 0.9, **options: Any) -> Verdict:
         """Other draws each time, because the store keeps what methods came to."""
-        levels = {"mine": mine, "occlusion": parts}
+        levels = {"mine": mine, "occlusion": parts, "random": random}
         axiom = check(levels, spread=0.01, bounds=(0, 1), inputs=inputs, **options)
         verdict: Verdict = judge(axiom, controls=known)
         return verdict
@@ -304,6 +304,9 @@ def test_what_parts_do_fails_nobody(judge: Any, controls: dict[str, Method]) -> 
     )
     assert str(verdict).endswith("is not true of parts; the check says nothing about 'images'")
     assert told(0.9, 0.6, 48, witness="occlusion").status == "fail"
+    # Nor is a method excused that is no better than a control.
+    assert told(0.6, 0.6, 52, witness="occlusion", negative=("random",), random=0.59).status == "fail"
+    assert told(0.6, 0.6, 60, witness="occlusion", negative=("random",), random=0.7).status == "invalid"
     assert told(0.9, 0.4, 40, witness="occlusion").status == "fail"
     assert told(0.6, 0.6, 56).status == "fail"
     assert told(0.4, 0.6, 32, witness="occlusion").status == "pass"

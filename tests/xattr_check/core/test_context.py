@@ -92,7 +92,9 @@ REFERENCE = (
 )
 
 
-@pytest.mark.parametrize("method", [*WRITTEN, *REFERENCE])
+@pytest.mark.parametrize(
+    "method", [*WRITTEN, *(pytest.param(one, marks=pytest.mark.slow) for one in REFERENCE)]
+)
 def test_rows_follow_their_inputs_through_every_check(method: str, tagged: Subject, tmp_path: Path) -> None:
     function = WRITTEN.get(method, f"xattr:{method}")
     asked = {"budget": "standard"} if method == "occlusion" else {}
