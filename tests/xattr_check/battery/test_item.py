@@ -311,7 +311,8 @@ def test_what_parts_do_fails_nobody(judge: Any, controls: dict[str, Method]) -> 
     assert told(0.6, 0.6, 56).status == "fail"
     assert told(0.4, 0.6, 32, witness="occlusion").status == "pass"
     # A gate of the user's that has no bound is moved by nobody.
-    assert told(0.6, 0.6, 44, witness="occlusion", gate=Beats(0.1), negative=("random",)).status != "invalid"
+    beaten = told(0.15, 0.6, 44, witness="occlusion", gate=Beats(0.1), negative=("random",), random=0.2)
+    assert beaten.status == "fail"
 
 
 def test_references_say_what_can_be_had(judge: Any) -> None:
