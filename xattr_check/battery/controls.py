@@ -173,15 +173,13 @@ class Controls:
     def unbeaten(self, best: Tensor) -> dict[str, str]:
         """The controls that no method beats which asks the model, on the first draw, and why, by name.
 
-        Where what is bright is what counts, brightness is a right answer, and not to beat it is no fault.
-        Nothing where a control that knows the truth beats them all, where no such method can be asked, or of
-        what only those are held to who promise it.
+        Where what is bright is what counts, brightness is a right answer, and not to beat it is no fault,
+        though the truth may. Nothing where no such method can be asked, of what only those are held to who
+        promise it, and where each would cost networks of its own.
 
         best: as for `unbeatable`.
         """
-        if not isinstance(self.gate, Beats) or self.check.claimed:
-            return {}
-        if set(self.check.positive) & set(self.samples):
+        if not isinstance(self.gate, Beats) or self.check.claimed or self.check.on is not None:
             return {}
         sign = -1 if self.gate.lower else 1
         left = {name: self.samples[name][0] for name in self.rivals}

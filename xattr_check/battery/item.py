@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from functools import cached_property, partial
 from typing import cast, get_args
 
@@ -162,7 +163,9 @@ class _Trial:
         option = check.options.get("fill")
         if option is None or "fill" in check.parameters:
             return {}
-        for fill in (one for one in get_args(option.annotation) if one not in (option.default, *TRAINED)):
+        for fill in get_args(option.annotation):
+            if fill in (option.default, *TRAINED) or (fill == "zero" and not _spans_zero(subject)):
+                continue
             variant = check.with_parameters({**check.parameters, "fill": fill})
             draw = next(iter(self.run.draws(variant.name, subject, variant.inputs)))
             self.run.progress(f"{variant.name}: whether its controls separate")
@@ -173,7 +176,7 @@ class _Trial:
             except (Undefined, Invalid, MethodError, ControlError):
                 continue
             best = torch.tensor([variant.ceiling]).double() if found.best is None else found.best
-            if not controls.fault(best) and not controls.unbeatable(best):
+            if not (controls.fault(best) or controls.unbeatable(best) or controls.unbeaten(best)):
                 return {"fill": fill}
         return {}
 
@@ -259,9 +262,17 @@ class _Trial:
     @property
     def ceiling(self) -> Tensor:
         """(n,) or (1,): the best that any map could reach, on the inputs so far where it is known of them."""
-        if self.best:
-            return torch.cat(self.best)
-        return torch.tensor([self.item.check.ceiling], dtype=torch.float64)
+        if not self.best:
+            return torch.tensor([self.item.check.ceiling], dtype=torch.float64)
+        best = torch.cat(self.best)
+        # An order that is found step by step is no bound: what did better, map or control, could be reached.
+        better = torch.minimum if self.gate.better == "lower" else torch.maximum
+        for rows in (
+            torch.cat(self.samples),
+            *({} if self.controls is None else self.controls.joined).values(),
+        ):
+            best = better(best, rows) if rows.shape == best.shape else best
+        return best
 
     @cached_property
     def subject(self) -> Subject:
@@ -432,10 +443,19 @@ class _Trial:
         )
 
 
+def _spans_zero(subject: Subject) -> bool:
+    """Whether zero lies among the inputs: of each column by itself, elsewhere of all values together."""
+    inputs = subject.inputs if subject.layout.name == "columns" else subject.inputs.flatten()
+    return bool(((inputs.amin(0) <= 0) & (inputs.amax(0) >= 0)).all())
+
+
 def _require(needs: frozenset[str], subject: Subject) -> None:
     """Raise Undefined where a subject does not offer what is needed."""
     if missing := sorted(needs - subject.offers):
         told = f"needs {' and '.join(missing)}, which subject {subject.name!r} does not offer"
+        known = [one for one in subject.truth if one not in needs]
+        near = [one for name in missing for one in get_close_matches(name, known, n=1, cutoff=0.85)]
+        told += f" (it has {' and '.join(map(repr, near))})" if near else ""
         # An image cannot be given to a table.
         givable = GIVEN.issuperset(one.partition(" ")[0] for one in missing)
         raise Undefined(told, lacks=tuple(missing) if givable else ())

@@ -262,9 +262,28 @@ def test_what_no_method_beats_that_asks_the_model_fails_nobody(
     assert (lost.status, "better than control 'random'" in str(lost)) == ("fail", True)
     beaten = told({**levels, "occlusion": 0.8}, 20)
     assert (beaten.status, "worse than control 'edges'" in str(beaten)) == ("fail", True)
-    # The truth, where it is known, says that it can be beaten.
+    # That the truth beats it says what knowing the truth does.
     known = told({**levels, "oracle": 0.9}, 28, positive=("oracle",))
-    assert known.status == "fail"
+    assert known.status == "invalid"
+    # Nor is a method kept from what it promises.
+    assert told(levels, 12, claimed=True).status == "fail"
+
+
+def test_the_best_of_all_is_no_worse_than_what_was_seen(judge: Any) -> None:
+    """An order that is found step by step may be beaten, by the method or by a control."""
+
+    def told(best: float, inputs: int) -> Verdict:
+        axiom = check({"mine": 0.5, "random": 0.7}, spread=0.0, gate=Beats(0.1), bounds=(0, 1), inputs=inputs)
+
+        def measure(explainer: Explainer, subject: Subject, draw: Draw) -> Measurement:
+            found = axiom.measure(explainer, subject, draw)
+            return replace(found, best=torch.full_like(found.samples, best))
+
+        verdict: Verdict = judge(replace(axiom, measure=measure))
+        return verdict
+
+    assert told(0.6, 16).best == pytest.approx(0.7)
+    assert told(0.9, 24).best == pytest.approx(0.9)
 
 
 def test_methods_are_asked_from_the_cheapest_on_and_only_for_a_failure(
