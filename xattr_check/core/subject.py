@@ -159,8 +159,6 @@ class Subject:
                 raise wrong(f"truth {key!r} of the shape of the inputs, {shape}", _shape_of(value))
             if key in MASKS:
                 told = self._mask_of(f"truth {key!r}", key, value)
-                if key == "mask" and not bool(told.any()):
-                    raise wrong("truth 'mask' that covers something", "none of any input")
                 object.__setattr__(self, "truth", {**self.truth, key: told})
         concepts = {key: self._mask_of(f"concept {key!r}", "it", one) for key, one in self.concepts.items()}
         object.__setattr__(self, "concepts", concepts)

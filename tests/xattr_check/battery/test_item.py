@@ -522,3 +522,9 @@ def test_verdicts_do_not_depend_on_the_order_of_the_checks(run: Run, controls: N
     one = [Item(found, axiom, subject).judge(run).interval for axiom in axioms]
     other = [Item(found, axiom, subject).judge(run).interval for axiom in axioms[::-1]]
     assert one == other[::-1]
+
+
+def test_a_truth_of_nearly_the_same_name_is_told(run: Run) -> None:
+    subject = replace(images(count=16), truth={"masks": torch.ones(16, 1, dtype=torch.bool)})
+    verdict = Item(load_method(explain), check(needs=("mask",)), subject).judge(run)
+    assert str(verdict).endswith("needs mask, which subject 'images' does not offer (it has 'masks')")
