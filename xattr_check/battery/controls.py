@@ -181,7 +181,9 @@ class Controls:
         """
         if not isinstance(self.gate, Beats) or self.check.claimed or self.check.on is not None:
             return {}
-        sign = -1 if self.gate.lower else 1
+        sign, own = -1 if self.gate.lower else 1, self.check.gate
+        # Whether a control can be beaten is the check's to say: a stricter gate of the user's fails more.
+        least = replace(self.gate, by=min(self.gate.by, own.by)) if isinstance(own, Beats) else self.gate
         left = {name: self.samples[name][0] for name in self.rivals}
         came: dict[str, float] = {}
         for one in self.asking:
@@ -191,7 +193,7 @@ class Controls:
                 left = {
                     name: rival
                     for name, rival in left.items()
-                    if sign * float((rows - self.gate.ahead(rival, best[: len(rival)])).mean()) <= 0
+                    if sign * float((rows - least.ahead(rival, best[: len(rival)])).mean()) <= 0
                 }
             if not left:
                 return {}
@@ -204,12 +206,16 @@ class Controls:
         }
 
     def witnessed(self) -> dict[str, float]:
-        """What the check's witness comes to in the first draw, by name, where that is beyond the bound."""
+        """What the check's witness comes to in the first draw, by name, where that is beyond both bounds."""
         found: dict[str, float] = {}
         for one in self.witnesses:
             with suppress(Undefined, ControlError):
                 value = self.check.value(self._measure(one, self.draws[0])[0])
-                if self.gate.judge(torch.tensor([value]).double(), {}, _point).outcome == "fail":
+                point = torch.tensor([value]).double()
+                # By the check's own bound as well: one of the user's may be less than what parts do anywhere.
+                if {gate.judge(point, {}, _point).outcome for gate in (self.check.gate, self.gate)} == {
+                    "fail"
+                }:
                     found[one.name] = value
         return found
 

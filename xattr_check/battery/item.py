@@ -267,10 +267,8 @@ class _Trial:
         best = torch.cat(self.best)
         # An order that is found step by step is no bound: what did better, map or control, could be reached.
         better = torch.minimum if self.gate.better == "lower" else torch.maximum
-        for rows in (
-            torch.cat(self.samples),
-            *({} if self.controls is None else self.controls.joined).values(),
-        ):
+        others = self.controls.joined.values() if self.controls else ()
+        for rows in (torch.cat(self.samples), *others):
             best = better(best, rows) if rows.shape == best.shape else best
         return best
 

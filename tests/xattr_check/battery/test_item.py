@@ -244,8 +244,9 @@ def test_what_no_method_beats_that_asks_the_model_fails_nobody(
         """Other draws each time, because the store keeps what controls came to."""
         asking = {name: replace(controls["oracle"], name=name, control="") for name in ASKING}
         known = controls | asking
+        strict = options.pop("strict", None)
         axiom = check(levels, spread=0.01, gate=Beats(0.1), bounds=(0, 1), inputs=inputs, **options)
-        verdict: Verdict = judge(axiom, controls=known)
+        verdict: Verdict = judge(axiom, controls=known, gate=strict)
         return verdict
 
     levels = {"mine": 0.5, "random": 0.1, "edges": 0.7} | dict.fromkeys(ASKING, 0.2) | {"occlusion": 0.72}
@@ -265,6 +266,9 @@ def test_what_no_method_beats_that_asks_the_model_fails_nobody(
     # That the truth beats it says what knowing the truth does.
     known = told({**levels, "oracle": 0.9}, 28, positive=("oracle",))
     assert known.status == "invalid"
+    # A gate that asks for more than the check's own fails more, and excuses nothing.
+    strict = told({**levels, "occlusion": 0.8}, 36, strict=Beats(0.9))
+    assert strict.status == "fail"
     # Nor is a method kept from what it promises.
     assert told(levels, 12, claimed=True).status == "fail"
 
@@ -311,9 +315,9 @@ def test_what_parts_do_fails_nobody(judge: Any, controls: dict[str, Method]) -> 
 
     def told(mine: float, parts: float, inputs: int, random: float = 0.9, **options: Any) -> Verdict:
         """Other draws each time, because the store keeps what methods came to."""
-        levels = {"mine": mine, "occlusion": parts, "random": random}
+        levels, strict = {"mine": mine, "occlusion": parts, "random": random}, options.pop("strict", None)
         axiom = check(levels, spread=0.01, bounds=(0, 1), inputs=inputs, **options)
-        verdict: Verdict = judge(axiom, controls=known)
+        verdict: Verdict = judge(axiom, controls=known, gate=strict)
         return verdict
 
     verdict = told(0.6, 0.6, 64, witness="occlusion")
@@ -329,6 +333,8 @@ def test_what_parts_do_fails_nobody(judge: Any, controls: dict[str, Method]) -> 
     assert told(0.9, 0.4, 40, witness="occlusion").status == "fail"
     assert told(0.6, 0.6, 56).status == "fail"
     assert told(0.4, 0.6, 32, witness="occlusion").status == "pass"
+    # What parts do is within the check's own bound: one of the user's that is not fails what is beyond it.
+    assert told(0.3, 0.4, 68, witness="occlusion", strict=AtMost(0.1)).status == "fail"
     # A gate of the user's that has no bound is moved by nobody.
     beaten = told(0.15, 0.6, 44, witness="occlusion", gate=Beats(0.1), negative=("random",), random=0.2)
     assert beaten.status == "fail"
