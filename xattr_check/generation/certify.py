@@ -24,8 +24,8 @@ MEDIAN, NINETIETH = 0.07, 0.15
 # The probability of every class or label that is to be made, in all but a tenth of the draws, and in
 # `saturation` the share that what makes it reaches of the effect of all.
 SOFTMAX, REACH = 0.94, 0.93
-# Fresh references and placements behind a certificate.
-DRAWS = 32
+# Fresh references and placements behind a certificate, and how many of them are shown a sample at once.
+DRAWS, AT_ONCE = 96, 32
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,11 @@ class Levels:
 
 
 ASKED = Levels(0.5, 0.9)
-# Of a sample that holds at these on many draws, few certificates on DRAWS others would not hold: where the
-# chance that a draw is beyond a bound is 0.25 or 0.02, 16 or 4 of 32 are in two or four of a thousand.
-SURE = Levels(0.75, 0.98)
+# Of a sample that holds at these on draws of its own, few certificates on DRAWS others would not hold: where
+# the chance that a draw is beyond a bound is 0.3 or 0.03, 48 or 10 of 96 are in less than one of a thousand.
+SURE = Levels(0.7, 0.97)
+# What is asked of very few draws: of them the ninetieth percentile says all that they can say of a tail.
+LIKELY = Levels(SURE.median, ASKED.ninetieth)
 
 # A coalition, and those of its features that gradients reach; both are bit masks over the features.
 Variant = tuple[int, int]
@@ -279,9 +281,13 @@ class Stage:
     ) -> Certificate:
         """The certificate of n samples on references (n, K, *F) and places (n, K, F, A)."""
 
+        draws = references.shape[1]
+
         def work(rows: slice) -> Certificate:
-            found = self.outcome(patches[rows], classes[rows], references[rows], places[rows])
+            shown = zip(references[rows].split(AT_ONCE, 1), places[rows].split(AT_ONCE, 1), strict=True)
+            parts = [self.outcome(patches[rows], classes[rows], *part) for part in shown]
+            found = Outcome(*(torch.cat([getattr(p, one.name) for p in parts], 1) for one in fields(Outcome)))
             return certificate(found, self.scenario, levels)
 
-        parts = self.in_chunks(work, len(patches), references.shape[1], 1)
+        parts = self.in_chunks(work, len(patches), min(draws, AT_ONCE), 1)
         return Certificate(*(torch.cat([getattr(p, one.name) for p in parts]) for one in fields(Certificate)))

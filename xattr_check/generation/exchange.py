@@ -48,6 +48,11 @@ class Exchange(Block):
         """Sooner than where steps are small."""
         return FIRST, EVERY
 
+    @property
+    def marks(self) -> tuple[float, ...]:
+        """None: a search gets on by leaps."""
+        return ()
+
     def _learn(self) -> None:
         maker, rows = self.maker, self.active.nonzero().squeeze(1)
         variants = self.objective.variants(self.plan.scenario)

@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from xattr_check.generation.certify import ASKED, DRAWS, SURE, Certificate, Levels
+from xattr_check.generation.certify import ASKED, DRAWS, LIKELY, SURE, Certificate, Levels
 from xattr_check.generation.generator import Maker, own_places
 from xattr_check.generation.objectives import OBJECTIVES, ratios
 from xattr_check.generation.prior import PRIORS
@@ -21,18 +21,21 @@ BLOCK = 16
 DRAWS_A_STEP = 1
 # Steps of an attempt after which its sample is certified for the first time, and then again and again.
 FIRST, EVERY = 40, 20
-# What a sample passes before it is certified, on draws of its own: few, which send most away, and many, on
+# What a sample passes before it is certified, on draws of its own: few, which send most away, and more, after
 # which whoever certifies it again has to find the same.
-LOOK, SCREEN = 16, 96
+LOOK, SCREEN = 16, 48
 # The worst running ratio to what is aimed at with which it is worth a look, and that with which an attempt
 # goes on, at half the rate, so many times.
 PROMISING, NEAR, LONGER = 4.0, 2.5, 2
+# Shares of an attempt from one to the next of which the worst ratio of one that is far has to fall to so much
+# of what it was, or the attempt ends: with those that get a certificate it falls to less than 0.8.
+MARKS, STALLED = (0.3, 0.5, 0.7), 0.85
 # A block none of whose samples has a certificate after so many attempts, nor came this near, is given up.
 ATTEMPTS, FAR = 3, 4.0
 # References and placements among which one is looked for on which a composite itself keeps the certificate.
 COMPOSITES = 64
 # What a snapshot holds of each sample, besides its patches and classes.
-KEPT = ("active", "certified", "composite", "draws", "taken", "attempt", "longer", "nearest")
+KEPT = ("active", "certified", "composite", "draws", "taken", "attempt", "longer", "nearest", "mark")
 
 
 class Block:
@@ -51,7 +54,7 @@ class Block:
         self.taken, self.attempt, self.longer = torch.zeros(3, BLOCK, dtype=torch.int64).unbind()
         self.places = self._places(torch.arange(BLOCK))
         generator = torch.Generator().manual_seed(derive_seed("features", self.plan.seed, number))
-        self.classes = self._drawn_classes(BLOCK, generator)
+        self.classes = torch.stack([self._own_classes(row) for row in range(BLOCK)]).to(maker.device)
         pieces = maker.pieces(self.classes, self.places, generator)
         self.prior = PRIORS[self.plan.prior](pieces, generator).to(maker.device)
         self.mean = [parameter.detach().clone() for parameter in self.prior.parameters()]
@@ -65,13 +68,21 @@ class Block:
         self.patches = maker.low.new_zeros(BLOCK, scenario.features, *shape)
         self.certified, self.composite, self.draws = torch.zeros(3, BLOCK, dtype=torch.int64).unbind()
         self.nearest = torch.full((BLOCK, scenario.requirements), torch.nan)
+        self.mark = torch.full((BLOCK,), torch.nan)  # the worst ratio at the last of MARKS
         # Of those that are certified; changes are compared in no less than single precision.
         exact = torch.promote_types(maker.low.dtype, torch.float32)
         self.certificate = Certificate.blank(scenario, BLOCK, exact)
 
-    def _drawn_classes(self, count: int, generator: torch.Generator) -> Tensor:
-        order = [torch.randperm(self.maker.outputs, generator=generator) for _ in range(count)]
-        return torch.stack(order)[:, : self.plan.scenario.classes].to(self.maker.device)
+    def _own_classes(self, row: int) -> Tensor:
+        """(scenario.classes,) of a sample in its present attempt: others than before, as long as there are.
+
+        Of some classes no feature can be made.
+        """
+        wanted, there = self.plan.scenario.classes, self.maker.outputs
+        order, place = divmod(int(self.attempt[row]), there // wanted)
+        seed = derive_seed("classes", self.plan.seed, self.number, row, order)
+        drawn = torch.randperm(there, generator=torch.Generator().manual_seed(seed))
+        return drawn[place * wanted :][:wanted]
 
     def _made(self) -> Tensor:
         """(BLOCK, F, …) patches by the prior as it is, in the model's input space."""
@@ -117,6 +128,24 @@ class Block:
         """Whether nothing is left to do, or nothing comes of it."""
         return self.step >= self.plan.steps or not bool(self.active.any()) or self._hopeless()
 
+    @property
+    def marks(self) -> tuple[float, ...]:
+        """Shares of an attempt at which it is seen whether it gets on."""
+        return MARKS
+
+    @torch.no_grad()
+    def _stalled(self) -> Tensor:
+        """(BLOCK,) bool: attempts that are far from what is aimed at, and hardly nearer than a while ago."""
+        stalled = torch.zeros_like(self.active)
+        marks = torch.tensor([round(share * self.prior.attempt) for share in self.marks])
+        due = torch.isin(self.taken, marks) & (self.taken >= self.looks[0])
+        rows = (self.active & due).nonzero().squeeze(1)
+        if len(rows):
+            now = self._worst(self._figures(rows))
+            stalled[rows] = (now > FAR) & (now > STALLED * self.mark[rows])
+            self.mark[rows] = now
+        return stalled
+
     def _hopeless(self) -> bool:
         if self.step < ATTEMPTS * self.prior.attempt or bool(self.certified.any()):
             return False
@@ -128,7 +157,7 @@ class Block:
             self._learn()
         self.step += 1
         self.taken += 1
-        ended = self.taken >= self.prior.attempt
+        ended = (self.taken >= self.prior.attempt) | self._stalled()
         first, every = self.looks
         due = ended | ((self.taken >= first) & ((self.taken - first) % every == 0))
         last = self.step == self.plan.steps
@@ -206,7 +235,7 @@ class Block:
             return
         self.nearest[rows] = self._nearest(rows)
         near = (self._worst(self._figures(rows)) <= NEAR) & (self.longer[rows] < LONGER)
-        self.taken[rows] = 0
+        self.taken[rows], self.mark[rows] = 0, torch.nan
         self.longer[rows] = torch.where(near, self.longer[rows] + 1, 0)
         self._restart(rows[~near])
 
@@ -227,7 +256,7 @@ class Block:
             generator = torch.Generator().manual_seed(
                 derive_seed("attempt", self.plan.seed, self.number, *which)
             )
-            self.classes[row] = self._drawn_classes(1, generator)[0]
+            self.classes[row] = self._own_classes(row)
             own = slice(row, row + 1)
             pieces = maker.pieces(self.classes[own], self.places[own], generator)
             start = PRIORS[self.plan.prior](pieces, generator).to(maker.device).state_dict()
@@ -267,7 +296,7 @@ class Block:
             return index[said(index, draws, count, levels).holds]
 
         # The certificate is on draws that have chosen nothing.
-        looking = holding(torch.arange(len(rows)), self._seeds("look", rows), LOOK)
+        looking = holding(torch.arange(len(rows)), self._seeds("look", rows), LOOK, LIKELY)
         looking = self._steady(looking, rows, holding)
         draws = self._seeds("certificate", rows)
         certificate = said(looking, draws, DRAWS)

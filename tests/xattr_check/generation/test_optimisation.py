@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 from features import Alike, Bent, ChannelMeans, Filters, Flat, fresh, maker, same, small_blocks, toy, windows
-from torch import Tensor
+from torch import Tensor, nn
 
+from xattr_check import Subject
 from xattr_check.core.run import Run
 from xattr_check.core.state import ModelState
 from xattr_check.generation import optimisation
@@ -635,6 +636,44 @@ def test_what_cannot_be_made_begins_again_with_other_classes(
     assert torch.equal(samples.steps > 80, first == 0)
     assert brute_force(made, samples, samples.draws, DRAWS).within(1.001).all()
     check_images(made, samples)
+
+
+@pytest.mark.parametrize("name", ["single", "saturation"])
+def test_no_class_is_tried_twice_before_all_others(name: str, run: Run) -> None:
+    """And then in another order; no sample has that of another."""
+    many = Subject("many", nn.Sequential(nn.Flatten(), nn.Linear(432, 7)), varied(), torch.arange(8) % 7)
+    block = Block(maker(run, many, name), 0)
+    orders: list[tuple[int, ...]] = []
+    each = 7 // block.plan.scenario.classes
+    for row in range(4):
+        tried = []
+        for attempt in range(2 * each):
+            block.attempt[row] = attempt
+            tried.append(block._own_classes(row))
+        first, second = torch.cat(tried[:each]), torch.cat(tried[each:])
+        assert len(first.unique()) == len(first) == len(second.unique()) == block.plan.scenario.classes * each
+        orders += [tuple(first.tolist()), tuple(second.tolist())]
+    assert len(set(orders)) == 8
+
+
+@pytest.mark.parametrize(
+    ("fallen", "level", "ends"),
+    [(0.8, 9.0, False), (0.9, 9.0, True), (0.9, 3.0, False), (torch.nan, 9.0, False)],
+)
+def test_an_attempt_that_gets_nowhere_ends(
+    fallen: float, level: float, ends: bool, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One whose worst ratio has hardly fallen from one mark to the next, while it is far; others go on."""
+    block = Block(maker(run, SHADES), 0)
+    ratio = [level / fallen]
+    monkeypatch.setattr(block, "_worst", lambda figures: torch.full((len(figures),), ratio[0]))
+    for share in (0.3, 0.5):
+        block.taken[:3] = round(share * block.prior.attempt) - 1
+        block.advance()
+        assert block.attempt.tolist() == [0, 0, 0, 0] or ratio[0] == level
+        ratio[0] = level
+    assert block.attempt.tolist() == [int(ends)] * 3 + [0]
+    assert block.mark.isnan().tolist() == [ends] * 3 + [True]
 
 
 @pytest.mark.parametrize("prior", ["pixels", "decoder"])

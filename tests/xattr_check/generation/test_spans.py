@@ -329,6 +329,7 @@ def test_no_sample_depends_on_another(store: Store) -> None:
 
 def test_a_snapshot_holds_all_that_matters(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("xattr_check.generation.prior.Words.attempt", 4)
+    monkeypatch.setattr("xattr_check.generation.optimisation.PROMISING", 0.0)
     one, two = Exchange(maker(store, "double"), 0), Exchange(maker(store, "double"), 0)
     for _ in range(6):
         one.advance()
