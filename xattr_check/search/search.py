@@ -17,7 +17,7 @@ from xattr_check.search.cases import AXES, FULL, WITH_ATTENTION, Case, Sizes, at
 EXAMPLES = {"quick": 25, "standard": 200, "full": 1000}
 # One of so many is drawn besides with attention, which little is found by that others do not show.
 ATTENTION = 3
-# How many are tried at most to make the first that is found smaller; one of `ATTENTION` of them with attention.
+# How many are tried at most to make the first that is found smaller; of attention one of so many of them.
 SHRINKS = 300
 # What is tried first for a small one: no hidden layer, and then one.
 SMALL = tuple(Sizes(depth, width, columns=2, channels=1, side=2) for depth, width in ((0, 1), (1, 1), (1, 3)))
