@@ -64,7 +64,8 @@ def subject(**options: object) -> Subject:
     how = {"epochs": 12, "batch": 20, "rate": 2e-2} | options
     recipe = Recipe(**{"network": small, "pool": lambda: patches(160, 0), **how})
     truth = {"mask": own.pop("mask")}
-    return Subject("patches", Loudest().eval(), **own, truth=truth, regions=grid(), recipe=recipe)
+    model = Loudest().eval()
+    return Subject("patches", model, **own, truth=truth, causal=True, regions=grid(), recipe=recipe)
 
 
 def columns_of(count: int, seed: int) -> dict[str, Tensor]:

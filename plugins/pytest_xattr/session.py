@@ -270,6 +270,9 @@ class BatterySession:
             self._compare(self.comparison, session)
             content = {**content, "comparison": self.comparison.record}
         self._tell(content)
+        if self.config.option.no_summary:
+            reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+            summary.write_why_nothing(reporter, self._results, after_dots=True)
 
     def _compare(self, compared: "comparison.Comparison", session: pytest.Session) -> None:
         """Hold the run against the saved one; what breaks a rule, here, whichever worker judged it first."""
@@ -354,7 +357,7 @@ class BatterySession:
         return [Verdict.from_record(record) for record in self._results]
 
     def pytest_terminal_summary(self, terminalreporter: "pytest.TerminalReporter") -> None:
-        """The table, and where the pictures are; nothing with --no-summary, as in any version of pytest."""
+        """The table, and where the pictures are; not with --no-summary, as in any version of pytest."""
         if terminalreporter.config.option.no_summary:
             return
         settings = self.battery.settings
@@ -375,8 +378,7 @@ class BatterySession:
             terminalreporter.write_line(f"report: {Path(settings.html).as_uri()}")
         for fault in self._unread if self.comparison is None else ():  # else it has told
             terminalreporter.write_line(fault, yellow=True)
-        if self._says_nothing:
-            terminalreporter.write_line("no check applies here: nothing was judged", yellow=True)
+        summary.write_why_nothing(terminalreporter, self._results)
 
 
 def for_worker(config: pytest.Config, settings: Any) -> Any:

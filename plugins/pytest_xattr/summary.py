@@ -45,6 +45,20 @@ def write(
             reporter.write_line(f"{what} written to {file}")
 
 
+def write_why_nothing(
+    reporter: "pytest.TerminalReporter | None", results: Sequence[Mapping[str, Any]], after_dots: bool = False
+) -> None:
+    """Say in a line why nothing was judged, where nothing was, whatever else is left out."""
+    from xattr_check.core.verdict import Verdict
+    from xattr_check.report import table
+
+    if reporter is None or not (told := table.why_nothing([Verdict.from_record(one) for one in results])):
+        return
+    if after_dots:
+        reporter.write_line("")
+    reporter.write_line(told, yellow=True)
+
+
 def write_pictures(
     reporter: "pytest.TerminalReporter", settings: "Settings", count: int, faults: Sequence[str]
 ) -> None:

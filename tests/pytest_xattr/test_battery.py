@@ -135,10 +135,19 @@ def test_skips_name_the_item_and_the_reason(judge: Run) -> None:
     )
 
 
-def test_battery_that_says_nothing_is_no_pass(judge: Run) -> None:
-    outcome = judge("--xattr-checks=covers")
+@pytest.mark.parametrize("options", ["", "-q", "-qq", "-q --no-summary", "-qq -x"])
+def test_battery_that_says_nothing_is_no_pass(options: str, judge: Run) -> None:
+    outcome = judge("--xattr-checks=covers", *options.split())
     assert outcome.ret == pytest.ExitCode.NO_TESTS_COLLECTED
-    outcome.stdout.fnmatch_lines(["no check applies here: nothing was judged"])
+    told = "nothing was judged; covers: needs mask, which subject 'columns' does not offer"
+    assert outcome.outlines.count(f"no check applies here: {told}") == 1
+
+
+def test_a_battery_that_decides_nothing_says_why(judge: Run) -> None:
+    outcome = judge("--xattr-checks=covers,tossed", "-q")
+    assert outcome.ret == pytest.ExitCode.OK
+    outcome.stdout.fnmatch_lines(["nothing was decided; covers: needs mask, which * does not offer"])
+    judge("--xattr-checks=covers,fits", "-q").stdout.no_fnmatch_line("nothing was *")
 
 
 def test_exact_axiom_gates_only_where_claimed(judge: Run) -> None:

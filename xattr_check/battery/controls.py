@@ -52,7 +52,7 @@ class Controls:
     asked: int = 1
 
     def __post_init__(self) -> None:
-        allowed = {name: one for name, one in self.known.items() if one.needs <= self.subject.offers}
+        allowed = {name: one for name, one in self.known.items() if self._allows(one)}
         if isinstance(self.gate, Beats):
             wanted = {name for name, one in allowed.items() if one.control == "negative"}
             wanted = wanted & set(self.check.negative) if self.check.negative else wanted
@@ -71,6 +71,16 @@ class Controls:
         self.asking = right(ASKING)
         # A gate of the user's that has no bound has none to be moved.
         self.witnesses = right([self.check.witness]) if isinstance(self.gate, AtMost | AtLeast) else []
+
+    def _allows(self, control: Method) -> bool:
+        """Whether the subject offers what a control needs, and what it knows is true of what is measured.
+
+        A mask that the model need not use says nothing of what the model does, only where it is itself what
+        maps are compared with.
+        """
+        offers, knows = self.subject.offers, control.needs if control.control == "positive" else frozenset()
+        idle = "mask" in knows and not ("causal" in offers or "mask" in self.check.needs)
+        return control.needs <= offers and not idle
 
     def measure(self, draw: Draw) -> dict[str, float]:
         """The statistic of each control in a draw, and of the references that are asked so far.

@@ -1,16 +1,19 @@
 """The command `xattr-check kill-matrix`: the battery measured as a diagnostic test is, on broken methods."""
 
 import argparse
+import math
 import os
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 from xattr_check.cli.parser import INTERRUPTED, Parser
 from xattr_check.config.loaders import load_methods
 from xattr_check.config.settings import DEFAULT_SUBJECT, Settings
+from xattr_check.core.run import OnProgress
 from xattr_check.diagnosis.rows import Base
-from xattr_check.diagnosis.work import Judged, Plan, judge, names_by_hand
+from xattr_check.diagnosis.work import SILENCE, Judged, Plan, judge, names_by_hand
 from xattr_check.errors import UsageError
 from xattr_check.history.document import write
 from xattr_check.mutation.mutants import operators
@@ -18,6 +21,8 @@ from xattr_check.report.kills import render_lines
 from xattr_check.storage.files import check_writable, keep_out_of_git, make_folder, tell_unwritable
 from xattr_check.wording import nearest
 
+# What a whole matrix may take, where nothing else is said.
+MINUTES = 180
 # Methods of which it is said why they are not broken.
 MOST_TOLD = 3
 
@@ -38,6 +43,12 @@ def add(parser: Parser) -> None:
         nargs="+",
         metavar="SPEC",
         help="the right methods (default: all reference methods that fail no required check)",
+    )
+    parser.add_argument(
+        "--minutes",
+        metavar="N",
+        help="judge the cheapest methods that fit into so many "
+        f"(default: {MINUTES}, and no end where --methods names them)",
     )
     parser.add_argument(
         "--operators", metavar="NAMES", help="some of them, with commas between (default: all)"
@@ -79,7 +90,7 @@ def _run(arguments: argparse.Namespace) -> int:
         make_folder(plan.folder)
         keep_out_of_git(plan.folder)
     try:
-        judged = judge(plan, _processes(arguments.processes), tell=_tell)
+        judged = judge(plan, _processes(arguments.processes), tell=_tell, progress=_now_and_then())
     except KeyboardInterrupt:
         _tell("xattr-check: interrupted; what was judged is kept, and the same command goes on from there")
         return INTERRUPTED
@@ -116,6 +127,19 @@ def _tell(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
+def _now_and_then() -> OnProgress:
+    """Tells of what this process computes after a while in which it told nothing."""
+    last = time.monotonic()
+
+    def progress(label: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= SILENCE:
+            last = time.monotonic()
+            _tell(f"still at work: {label}")
+
+    return progress
+
+
 def _plan(arguments: argparse.Namespace) -> Plan:
     """What was asked for. Raises UsageError."""
     settings = replace(
@@ -134,6 +158,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         seeds=_seeds(arguments.seeds),
         by_hand=tuple(spec for file in arguments.also for spec in names_by_hand(file)),
         passing=arguments.methods is None,
+        minutes=_minutes(arguments.minutes, arguments.methods is None),
         doses=arguments.doses,
         thorough=arguments.thorough,
     )
@@ -158,6 +183,19 @@ def _seeds(given: str) -> tuple[int, ...]:
         raise UsageError(
             option="--seeds", value=given, expected="whole numbers with commas between, for example 0,1,2"
         ) from None
+
+
+def _minutes(given: str | None, everything: bool) -> float | None:
+    """How long a matrix may take, None for any time; everything: of all methods. Raises UsageError."""
+    if given is None:
+        return MINUTES if everything else None
+    try:
+        minutes = float(given)
+    except ValueError:
+        minutes = math.nan
+    if not 0 < minutes < math.inf:
+        raise UsageError(option="--minutes", value=given, expected="a number above 0, for example 20")
+    return minutes
 
 
 def _processes(given: str) -> int:

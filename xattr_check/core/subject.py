@@ -94,7 +94,8 @@ class Subject:
         (N, *map_shape), as (N, 1, H, W) of images: `mask`, what makes the target, `other_mask`, what makes
         `other_target` (N,) int64, `dummy`, what the model does not use, `symmetric`, two it treats alike.
     causal: whether the model is known to use what `mask` shows: without it the target is gone, and nothing
-        else changes the target. Then checks that compare maps with the mask gate, and do not only advise.
+        else changes the target. Then checks that compare maps with the mask gate, and do not only advise, and
+        what it does when it is removed or shown says whether a check of that can tell anything here.
     siblings: the same network trained otherwise, by name: `shuffled_labels`, `scene`, …
     recipe: how networks are trained from scratch, for checks that retrain, or None.
     generated: features generated with this model, by scenario, as `generation.subjects.packed` gives them;
@@ -370,10 +371,15 @@ class Subject:
         ids = self.context[IDS]
         return model.xattr_embed(ids[index.to(ids.device)])
 
-    def with_inputs(self, inputs: Tensor, targets: Tensor, truth: Mapping[str, Tensor]) -> "Subject":
-        """The model on other inputs (n, *F), or ids (n, T) where its own are, and what is true of them."""
+    def with_inputs(
+        self, inputs: Tensor, targets: Tensor, truth: Mapping[str, Tensor], *, causal: bool = False
+    ) -> "Subject":
+        """The model on other inputs (n, *F), or ids (n, T) where its own are, and what is true of them.
+
+        causal: whether the model is known to use what their mask shows.
+        """
         changed: dict[str, Any] = {"inputs": inputs, "targets": targets, "truth": truth}
-        changed |= {"regions": None, "causal": False, "concepts": {}}
+        changed |= {"regions": None, "causal": causal, "concepts": {}}
         changed |= {"siblings": {}, "recipe": None, "generated": {}}
         if self.tokens and isinstance(self.model, Contextual):
             embedded, table = self.model.xattr_embed(inputs), {IDS: inputs}

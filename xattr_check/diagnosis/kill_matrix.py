@@ -20,6 +20,7 @@ from xattr_check.core.run import Draw, Run
 from xattr_check.core.subject import Subject
 from xattr_check.core.verdict import Verdict
 from xattr_check.diagnosis.fingerprint import alike, drawn, known_scores, nearest, scores
+from xattr_check.diagnosis.price import Price, price
 from xattr_check.diagnosis.rows import KILLING, Base, Row, closest, outcome_of
 from xattr_check.errors import MethodError, Undefined
 from xattr_check.mutation.kept import kept
@@ -81,6 +82,15 @@ class KillMatrix:
         """The scores of the right methods and of the controls that know nothing, by name."""
         controls = {name: one for name, one in registry.controls().items() if one.control == "negative"}
         return known_scores(self.methods, self.draw), known_scores(controls, self.draw)
+
+    def price(self, name: str) -> Price:
+        """How fast a right method is; no time where the subject lacks what it needs."""
+        method = self.methods[name]
+
+        def measure() -> Price:
+            return Price(name, 0.0, 0.0) if self._lacking(method) else price(method, self.draw)
+
+        return Price.from_record(self._once(measure, "price", name, method.source))
 
     def base(self, name: str) -> Base:
         """What a right method comes to by itself."""

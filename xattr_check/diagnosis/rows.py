@@ -64,7 +64,7 @@ class Base:
 
     passed: the required checks that it passes, those that gate any method first, and of these the quickest.
     failed: those that it does not.
-    error: why it has no maps, empty where it has. nearest: what of the others its maps are like.
+    error: why it was not judged, empty where it was. nearest: what of the others its maps are like.
     """
 
     method: str

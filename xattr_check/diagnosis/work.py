@@ -3,7 +3,7 @@
 import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -16,9 +16,13 @@ import torch
 from xattr_check.battery.battery import Battery
 from xattr_check.config.loaders import load_method
 from xattr_check.config.modules import resolve
+from xattr_check.config.selection import select
 from xattr_check.config.settings import Settings
-from xattr_check.core.run import OnProgress, silent
+from xattr_check.core import registry
+from xattr_check.core.run import BUDGETS, OnProgress, silent
+from xattr_check.diagnosis.forecast import Far, Forecast
 from xattr_check.diagnosis.kill_matrix import KillMatrix
+from xattr_check.diagnosis.price import PATIENCE, Price
 from xattr_check.diagnosis.rows import Base, Row
 from xattr_check.errors import UsageError
 from xattr_check.mutation.mutants import operators
@@ -26,6 +30,10 @@ from xattr_check.mutation.mutants import operators
 # Mutants of one method that a process takes at once: its maps are computed in each that has some.
 PORTION = 6
 FOLDER = "kill_matrix"
+# Seconds after which it is told that work goes on.
+SILENCE = 30.0
+# Besides the usual dose of an operator that mixes, until the smallest is found by halves.
+MORE_DOSES = 2
 # The table of a file of broken methods, by their names.
 TABLE = "CAUGHT_BY"
 
@@ -37,6 +45,7 @@ class Plan:
     settings: with the checks, the budget and the storage; they expect no failures. subject, methods: their
         specs. operators: their names. by_hand: specs of methods that were broken by hand.
     passing: whether mutants are made only of methods that fail no required check by themselves.
+    minutes: the cheapest methods are judged that fit into so many; all of them for None.
     doses: whether the smallest dose that is killed is sought for operators that mix.
     thorough: whether all checks judge each mutant.
     """
@@ -50,6 +59,27 @@ class Plan:
     passing: bool = False
     doses: bool = False
     thorough: bool = False
+    minutes: float | None = None
+
+    @property
+    def mutants(self) -> float:
+        """About how many mutants of a method are judged, for each seed."""
+        mixing = sum(operators()[name].mixes for name in self.operators)
+        return len(self.operators) + (MORE_DOSES * mixing if self.doses else 0)
+
+    @property
+    def share(self) -> float:
+        """How many rows there are, of those of all checks of a quick run."""
+        known = registry.checks()
+        chosen, usual = (
+            len(select(asked, known, budget))
+            for asked, budget in ((self.settings.checks, self.settings.budget), (None, "quick"))
+        )
+        return chosen / usual * BUDGETS[self.settings.budget] / BUDGETS["quick"]
+
+    def seconds(self, price: Price) -> float:
+        """What one process takes for a method and its mutants."""
+        return len(self.seeds) * self.share * price.seconds(self.mutants, self.thorough)
 
     @property
     def folder(self) -> Path:
@@ -146,6 +176,10 @@ class _Bench:
             self._matrices[seed] = KillMatrix(battery, plan.folder, plan.thorough)
         return self._matrices[seed]
 
+    def price(self, method: str) -> Price:
+        """How fast a right method is."""
+        return self.matrix(self.plan.seeds[0]).price(method)
+
     def base(self, seed: int, method: str) -> Base:
         """A right method by itself."""
         return self.matrix(seed).base(method)
@@ -174,23 +208,47 @@ _benches: list[_Bench] = []
 def judge(plan: Plan, processes: int = 1, tell: OnProgress = silent, progress: OnProgress = silent) -> Judged:
     """What comes of a plan; what was judged before is read.
 
-    tell: told of each method and each portion of mutants that is done. progress: as of a run, where this
+    tell: told of how long it will take, of each method and each portion of mutants that is done, and now and
+        then that others are at work. progress: as of a run, where this
     process does it all.
     """
     bases: list[Base] = []
     rows: list[Row] = []
-    with _workers(plan, processes, progress) as work:
-        for found in work([partial(_base, seed, name) for seed, name in product(plan.seeds, plan.methods)]):
+    with _workers(plan, processes, progress, tell) as work:
+        forecast = _forecast(plan, work, processes, tell)
+        asked = list(product(plan.seeds, (one.method for one in forecast.taken)))
+        far = Far(len(asked), "methods")
+        for found in work([partial(_base, seed, name) for seed, name in asked]):
             bases += found
             for base in found:
-                tell(f"{base.method}: {_told_of(base)}")
+                tell(f"{base.method}: {_told_of(base)} {far.step()}")
         order = _order(bases)
-        for found in work(list(_tasks(plan, bases, order))):
+        tasks = list(_tasks(plan, bases, order))
+        far = Far(len(tasks), "portions of mutants")
+        for found in work(tasks):
             rows += found
-            tell(_told_of_rows(found))
+            tell(f"{_told_of_rows(found)} {far.step()}")
+    bases += [
+        Base(one.method, seed, error=forecast.why_left_out(one))
+        for seed, one in product(plan.seeds, forecast.left_out)
+    ]
     places = {name: number for number, name in enumerate((*plan.operators, *plan.by_hand))}
     rows.sort(key=lambda row: (row.method, places[row.operator], -(row.amount or 0), row.seed))
     return Judged(plan, tuple(sorted(bases, key=lambda one: (one.method, one.seed))), tuple(rows))
+
+
+def _forecast(plan: Plan, work: Work, processes: int, tell: OnProgress) -> Forecast:
+    """Which of the methods are judged and how long that takes, by what each takes for a few maps."""
+    tell(f"asking {len(plan.methods)} methods how fast they are, for at most {PATIENCE:.0f} s each")
+    prices: list[Price] = []
+    for found in work([partial(_price, name) for name in plan.methods]):
+        prices += found
+    prices.sort(key=lambda price: plan.methods.index(price.method))
+    forecast = Forecast.of(prices, plan.seconds, processes, plan.minutes)
+    for price in forecast.left_out:
+        tell(f"{price.method}: {forecast.why_left_out(price)}")
+    tell(forecast.told)
+    return forecast
 
 
 def _told_of(base: Base) -> str:
@@ -227,6 +285,10 @@ def _portions(names: Sequence[str]) -> list[Sequence[str]]:
     return [names[start : start + PORTION] for start in range(0, len(names), PORTION)]
 
 
+def _price(name: str, bench: _Bench) -> list[Any]:
+    return [bench.price(name)]
+
+
 def _base(seed: int, name: str, bench: _Bench) -> list[Any]:
     return [bench.base(seed, name)]
 
@@ -240,7 +302,7 @@ def _by_hand(seed: int, order: Sequence[str], specs: Sequence[str], bench: _Benc
 
 
 @contextmanager
-def _workers(plan: Plan, processes: int, progress: OnProgress) -> Iterator[Work]:
+def _workers(plan: Plan, processes: int, progress: OnProgress, tell: OnProgress) -> Iterator[Work]:
     """What does tasks, and gives the results in the order in which they are there."""
     if processes == 1:
         bench = _Bench(plan, progress)
@@ -250,10 +312,18 @@ def _workers(plan: Plan, processes: int, progress: OnProgress) -> Iterator[Work]
     context = multiprocessing.get_context("spawn")
     threads = max(1, torch.get_num_threads() // processes)
     pool = ProcessPoolExecutor(processes, context, _start, (plan, threads))
+
+    def work(tasks: Sequence[Task]) -> Iterator[list[Any]]:
+        waiting = {pool.submit(_do, task) for task in tasks}
+        while waiting:
+            done, waiting = wait(waiting, timeout=SILENCE, return_when=FIRST_COMPLETED)
+            if not done:
+                tell(f"still at work: {len(waiting)} of {len(tasks)} are to be done")
+            for one in done:
+                yield one.result()
+
     try:
-        yield lambda tasks: (
-            done.result() for done in as_completed([pool.submit(_do, task) for task in tasks])
-        )
+        yield work
     finally:
         pool.shutdown(cancel_futures=True)
 

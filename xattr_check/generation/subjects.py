@@ -99,7 +99,8 @@ def make_subject(subject: Subject, maker: Maker, samples: Samples) -> Subject:
     if kind.watched > 1:
         truth["other_target"] = images["target_b"]
         truth["other_mask"] = masks.get("mask_b", torch.zeros_like(every[0]))
-    return subject.with_inputs(images["composite"], images["target_a"], truth)
+    # What the mask shows is certified to make the target, and nothing else does.
+    return subject.with_inputs(images["composite"], images["target_a"], truth, causal=True)
 
 
 def pack(maker: Maker, samples: Samples) -> Tensors:

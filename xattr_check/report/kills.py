@@ -95,7 +95,7 @@ def _methods(bases: Sequence[Base], rows: Sequence[Row]) -> Iterator[str]:
             yield from wrap(name, 2)
             name = ""
         yield f"  {name:<28}{figures}"
-        told = [f"no maps: {base.error}"] if base.error else [f"passes {len(base.passed)} required checks"]
+        told = [f"not judged: {base.error}"] if base.error else [f"passes {len(base.passed)} required checks"]
         told += [f"fails {', '.join(base.failed)}"] if base.failed else []
         told += [f"maps like {base.nearest}"] if base.nearest else []
         yield from wrap("; ".join(told), 6)

@@ -8,6 +8,9 @@ from xattr_check.core.verdict import Verdict
 from xattr_check.report.looks import LOOKS, excuse, look, needs_attention, status_name
 from xattr_check.wording import WIDTH, wrap
 
+# What a verdict is that decides nothing.
+NOTHING = {"not_applicable", "invalid", "undecided"}
+
 
 def in_order(verdicts: Sequence[Verdict]) -> list[Verdict]:
     """Verdicts grouped by subject and method, then by family, in the order of the battery."""
@@ -89,6 +92,23 @@ def advice(verdicts: Sequence[Verdict]) -> str:
     if not any(verdict.lacks for verdict in verdicts):
         return ""
     return "what a subject may offer, and how: docs/subjects.md, 'What is known besides'"
+
+
+def why_nothing(verdicts: Sequence[Verdict]) -> str:
+    """That nothing was judged or decided, and why that is of most checks; empty where anything was."""
+    statuses = {verdict.status for verdict in verdicts}
+    if not statuses or not statuses <= NOTHING:
+        return ""
+    told = "nothing was decided"
+    if statuses == {"not_applicable"}:
+        told = "no check applies here: nothing was judged"
+    checks: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        checks.setdefault(verdict.sentence.replace(verdict.check, ""), []).append(verdict.check)
+    most = max(checks.values(), key=len)
+    first = next(verdict for verdict in verdicts if verdict.check == most[0])
+    others = f" and {len(most) - 1} more" if len(most) > 1 else ""
+    return f"{told}; {most[0]}{others}: {first.text}"
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:

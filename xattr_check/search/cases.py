@@ -103,6 +103,18 @@ def units_of(network: nn.Module) -> int:
     return sum(widths[:-1])
 
 
+def attends(case: Case) -> bool:
+    """Whether outputs would be others if all attention were on all places alike."""
+    heads = [one for one in case.network.modules() if isinstance(one, Attention)]
+    outputs, queries = case.network(case.inputs), [one.query.weight.clone() for one in heads]
+    for one in heads:
+        one.query.weight.zero_()
+    alike = case.network(case.inputs)
+    for one, weight in zip(heads, queries, strict=True):
+        one.query.weight.copy_(weight)
+    return not torch.allclose(outputs, alike)
+
+
 def affine(axes: int, size: int, width: int, kernel: int = 1) -> Any:
     """A linear layer over no ordered axes, or a convolution over so many, of the size of its inputs."""
     if not axes:
@@ -136,6 +148,8 @@ PLAIN, NORMALISED, SHORTCUT, LARGEST, AVERAGE, ATTENDED = range(6)
 ATTENDING = (*range(ATTENDED), *[ATTENDED] * ATTENDED)
 # Places that attention is over at most.
 PLACES = 16
+# Queries are so many times smaller than other weights: where one place is all, nothing changes with inputs.
+GENTLE = 64
 
 
 FULL, WITH_ATTENTION = Sizes(), Sizes(attention=True)
@@ -235,13 +249,14 @@ def _modules(
 def _attention(numbers: Tensor, channels: int) -> Attention:
     """Attention with weights of queries, keys and values, and biases of values (4, channels or more)."""
     query, key, value, bias = numbers[:, :channels]
+    query = query / GENTLE
     none = torch.zeros(1)
     layers = [nn.Conv1d(channels, 1, 1) for _ in range(2)]
     # The next layer mixes the channels.
     layers.append(nn.Conv1d(channels, channels, 1, groups=channels))
     for layer, weight, own in zip(layers, (query, key, value), (none, none, bias), strict=True):
         filled(layer, weight, own)
-    return Attention(*layers)
+    return Attention(layers[0], layers[1], layers[2], nn.Softmax(2))
 
 
 def filled(layer: Any, weight: Tensor, bias: Tensor) -> nn.Module:

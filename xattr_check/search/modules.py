@@ -31,20 +31,34 @@ class Summed(nn.Module):
         return found
 
 
-class Attention(nn.Module):
-    """One head of self-attention over the places of maps, or over units, each of which is a place."""
+class Exponentials(nn.Module):
+    """The softmax over the last of three axes, in single steps."""
 
-    def __init__(self, query: nn.Conv1d, key: nn.Conv1d, value: nn.Conv1d) -> None:
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(N, P, Q) of (N, P, Q)."""
+        weights = (inputs - inputs.amax(2, keepdim=True)).exp()
+        found: Tensor = weights / weights.sum(2, keepdim=True)
+        return found
+
+
+class Attention(nn.Module):
+    """One head of self-attention over the places of maps, or over units, each of which is a place.
+
+    shares: the softmax over the last of three axes.
+    """
+
+    def __init__(self, query: nn.Conv1d, key: nn.Conv1d, value: nn.Conv1d, shares: nn.Module) -> None:
         super().__init__()
         self.query = query
         self.key = key
         self.value = value
+        self.shares = shares
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(N, C, *S) of (N, C, *S), or (N, W) of (N, W); the layers take (N, channels, places)."""
         places = inputs.reshape(len(inputs), self.query.in_channels, -1)
         scores = self.query(places).transpose(1, 2) @ self.key(places)
-        found: Tensor = self.value(places) @ scores.softmax(2).transpose(1, 2)
+        found: Tensor = self.value(places) @ self.shares(scores).transpose(1, 2)
         return found.reshape(inputs.shape)
 
 

@@ -18,7 +18,7 @@ from xattr_check.search.cases import (
     is_affine,
     normalisation,
 )
-from xattr_check.search.modules import Attention, Summed
+from xattr_check.search.modules import Attention, Exponentials, Summed
 
 # Modules between two layers that keep the units apart.
 Batchnorm = nn.modules.batchnorm._BatchNorm
@@ -30,8 +30,10 @@ def rewritten(case: Case) -> Iterator[tuple[nn.Sequential, str]]:
     """Networks that compute the same for all inputs, and in words what is other.
 
     Each way there is for the network comes once, at one of its layers, in an order that follows from the
-    case's number. There is one at least.
+    case's number; that of its attention comes first, which few networks have. There is one at least.
     """
+    if attending := _attending_by_steps(list(copy.deepcopy(case.network))):
+        yield nn.Sequential(*attending), "the softmax of its attention in single steps"
     rest, start = divmod(case.number, len(REWRITES))
     for turn in range(len(REWRITES)):
         name, rewrite = list(REWRITES.items())[(start + turn) % len(REWRITES)]
@@ -211,6 +213,14 @@ def lifted(modules: list[nn.Module], place: int, axes: int) -> list[nn.Module] |
     with torch.no_grad():
         last.bias -= last.weight.sum(1)  # type: ignore[operator]
     return [*modules[:start], one, *modules[start:]]
+
+
+def _attending_by_steps(modules: list[nn.Module]) -> list[nn.Module]:
+    """The modules with the softmax of attention computed by exponentials; none where there is none."""
+    attention = [one for module in modules for one in module.modules() if isinstance(one, Attention)]
+    for one in attention:
+        one.shares = Exponentials()
+    return modules if attention else []
 
 
 # By what they do, in words.

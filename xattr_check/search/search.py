@@ -11,13 +11,13 @@ from xattr_check.core import Explainer, Run, Subject, Undefined
 from xattr_check.core.faults import expect_usable
 from xattr_check.core.state import preserved_generators
 from xattr_check.errors import MethodError
-from xattr_check.search.cases import AXES, FULL, WITH_ATTENTION, Case, Sizes, cases
+from xattr_check.search.cases import AXES, FULL, WITH_ATTENTION, Case, Sizes, attends, cases
 
 # How many networks are drawn in a run of a budget.
 EXAMPLES = {"quick": 25, "standard": 200, "full": 1000}
-# One of so many is drawn besides with attention, whose bounds are loose: little is found there.
-ATTENTION = 5
-# How many are tried at most to make the first that is found smaller.
+# One of so many is drawn besides with attention, which little is found by that others do not show.
+ATTENTION = 3
+# How many are tried at most to make the first that is found smaller; of attention one of so many of them.
 SHRINKS = 300
 # What is tried first for a small one: no hidden layer, and then one.
 SMALL = tuple(Sizes(depth, width, columns=2, channels=1, side=2) for depth, width in ((0, 1), (1, 1), (1, 3)))
@@ -77,6 +77,7 @@ class Search:
     _explainers: dict[torch.Size, Explainer] = field(default_factory=dict)
     _known: dict[bytes, bool | None] = field(default_factory=dict)
     _counts: bool = True
+    _attention: bool = False
 
     def smallest(self) -> Violation | None:
         """The smallest violation that was found, None where there was none.
@@ -97,7 +98,8 @@ class Search:
             return None
         if self.shrink:
             # A network of few numbers is made smaller in less time, and most defects show on one.
-            small = (replace(sizes, attention=largest.attention) for sizes in SMALL)
+            attention = largest.attention  # which is behind a layer
+            small = (replace(sizes, attention=attention) for sizes in SMALL if sizes.depth or not attention)
             tried = (self._find(sizes, shrink=True) for sizes in small)
             case = next((one for one in tried if one), None) or self._find(largest, shrink=True) or case
         return self.statement(case, self.explain)
@@ -114,7 +116,7 @@ class Search:
             database=None, deadline=None, derandomize=False, verbosity=Verbosity.quiet, print_blob=False,
             phases=[Phase.generate, *([Phase.shrink] if shrink else [])],
         )  # fmt: skip
-        self._known, self._counts = {}, not shrink
+        self._known, self._counts, self._attention = {}, not shrink, sizes.attention
 
         def breaks(case: Case) -> bool:
             found = self._breaks(case)
@@ -134,9 +136,11 @@ class Search:
         key = _key(case)
         if key not in self._known:
             found = any(self._known.values())
-            if (found and len(self._known) > SHRINKS) or (not self.ratios and len(self.refused) >= REFUSALS):
+            most = SHRINKS // ATTENTION if self._attention else SHRINKS
+            if (found and len(self._known) > most) or (not self.ratios and len(self.refused) >= REFUSALS):
                 return False
-            ratio = self._ratio(case)
+            # Without attention that does something, a network is one of those that were drawn before.
+            ratio = None if self._attention and not attends(case) else self._ratio(case)
             if ratio is not None and ratio > 1:
                 # Rounding takes a unit across its kink at one place, and not next to it; a defect stays.
                 near = [self._ratio(case.near(number)) for number in NEIGHBOURS]

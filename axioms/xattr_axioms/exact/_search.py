@@ -71,11 +71,16 @@ def _example(smallest: Violation, method: Explainer, draw: Draw, check: str) -> 
 
 
 def compare(
-    case: Case, explain: Explain, networks: Mapping[str, nn.Module], inputs: Mapping[str, Tensor]
+    case: Case,
+    explain: Explain,
+    networks: Mapping[str, nn.Module],
+    inputs: Mapping[str, Tensor],
+    sizes: Magnitudes | None = None,
 ) -> Violation:
     """How far the maps of two networks are apart, on the same input or each on its own.
 
-    networks: the case's own and another one. inputs: (*F) each, one or two.
+    networks: the case's own and another one. inputs: (*F) each, one or two. sizes: of the case's network on
+        the inputs, where they are known.
     """
     names = list(networks)
     given = [*inputs, *inputs][: len(names)] if len(inputs) == 1 else list(inputs)
@@ -88,7 +93,8 @@ def compare(
         f"a({name}, {which}) = {figure(values.flatten()[place])}"
         for name, which, values in zip(names, given, maps, strict=True)
     )
-    allowed = Magnitudes.of(case.network, torch.stack([*inputs.values()])).rounding(*maps)
+    sizes = sizes or Magnitudes.of(case.network, torch.stack([*inputs.values()]))
+    allowed = sizes.rounding(*maps)
     equation = f"{equation} at number {place} of the map"
     return Violation(float(gaps[place].abs()), allowed, equation, networks, inputs)
 

@@ -4,18 +4,20 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from broken_methods import CAUGHT_BY, EXACT, broken
-from judging import each, judge
+from judging import each, judge, seeds
 from subjects import columns, images, tokens
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 import xattr_check
 from xattr_check import Store, Subject
 from xattr_check.core.run import Run
-from xattr_methods import integrated_gradients
+from xattr_methods import gradient, integrated_gradients
 
 CHECKS = {check.claim: name for name, check in xattr_check.checks().items() if check.claim}
 PLANTED = [name for name in EXACT if CAUGHT_BY[name] in CHECKS]
@@ -23,6 +25,7 @@ PLANTED = [name for name in EXACT if CAUGHT_BY[name] in CHECKS]
 LONG = ("clipped_backwards", "gradient_where_flat", "positive_part", "one_after_the_other", "largest_is_one")
 KEEPING = ("gradient", "integrated_gradients", "deeplift", "shapley")
 Make = Callable[[], Subject]
+Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
 def of(path: Path, seed: int = 0) -> Run:
@@ -54,6 +57,58 @@ def test_a_tenth_too_much_is_found(make: Make, tmp_path: Path) -> None:
     verdict = judge("completeness_by_search", too_much, make(), of(tmp_path))
     assert (verdict.status, verdict.required) == ("fail", True)
     assert "does not hold for a network of no hidden units: Σa(x) − Σa(y) = " in str(verdict)
+
+
+class _Constant(TorchFunctionMode):
+    """Takes every softmax for a constant on the way back."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        found = func(*args, **(kwargs or {}))
+        return found.detach() if func in (torch.softmax, nn.functional.softmax, Tensor.softmax) else found
+
+
+@xattr_check.claims("completeness", "implementation_invariance")
+def constant_attention(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    with _Constant():
+        return integrated_gradients(model, inputs, targets)
+
+
+@xattr_check.claims("implementation_invariance")
+def constant_attention_at_once(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    with _Constant():
+        return gradient(model, inputs, targets)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [constant_attention, constant_attention_at_once])
+@pytest.mark.parametrize("make", [columns, images])
+@pytest.mark.parametrize("seed", range(5))
+def test_attention_that_is_taken_for_a_constant_is_found(
+    seed: int, make: Make, method: Explain, tmp_path: Path
+) -> None:
+    verdict = judge("implementation_invariance_by_search", method, make(), of(tmp_path, seed))
+    assert verdict.status == "fail", str(verdict)
+    assert "; g is f with the softmax of its attention in single steps" in str(verdict)
+
+
+@pytest.mark.parametrize("seed", seeds())
+def test_attention_that_is_taken_for_a_constant_is_not_complete(seed: int, tmp_path: Path) -> None:
+    verdict = judge("completeness_by_search", constant_attention, columns(), of(tmp_path, seed))
+    assert verdict.status == "fail", str(verdict)
+
+
+@pytest.mark.parametrize("quadrature", ["midpoint", "left", "right", "trapezoid"])
+@pytest.mark.parametrize("seed", seeds())
+def test_fifty_steps_are_enough_for_attention(seed: int, quadrature: str, tmp_path: Path) -> None:
+    verdict = judge(
+        "completeness_by_search",
+        f"xattr:integrated_gradients?quadrature={quadrature}",
+        columns(),
+        of(tmp_path, seed),
+    )
+    assert verdict.status == "pass", str(verdict)
 
 
 def test_what_is_printed_runs_and_tells_how_to_find_it_again(tmp_path: Path) -> None:

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
+import recipes
 import torch
 from broken_anywhere import BROKEN
 from judging import judge, measured
+from planted import planted
 from scipy.ndimage import gaussian_filter
 from subjects import columns, images, sharp, tokens
 from torch import Tensor, nn
@@ -100,6 +103,24 @@ def test_areas_by_a_loop(check: str, kind: str, run: Run) -> None:
         measurement, draw = measured(check, method, subject, run)
         expected = slow_area(check, subject, draw, maps_of(method, subject, draw))
         assert measurement.samples.tolist() == pytest.approx(expected, abs=1e-4), method
+
+
+@pytest.mark.parametrize("make", [recipes.subject, partial(planted, "signal", "classes")])
+@pytest.mark.parametrize("check", ["insertion", "deletion", "sensitivity_n"])
+def test_a_mask_of_what_the_model_does_not_use_excuses_nothing(
+    check: str, make: Callable[[], Subject], run: Run
+) -> None:
+    given = make()
+    astray = {"mask": given.truth["mask"].roll(given.spatial[-1] // 2, -1)}
+    right = load_method("xattr:input_x_gradient")
+
+    def mirrored(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        return right(model, inputs, targets).flip(-1)
+
+    other = replace(given, truth=astray, causal=False)
+    assert [judge(check, one, other, run).status for one in (right, mirrored)] == ["pass", "fail"]
+    known = judge(check, right, replace(other, causal=True), run)
+    assert "the control 'oracle', which knows the truth, does not beat" in str(known)
 
 
 @pytest.mark.parametrize("steps", [16, 32])

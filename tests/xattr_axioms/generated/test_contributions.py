@@ -49,7 +49,7 @@ def derived(check: str, count: int = 16) -> Subject:
         truth["exchanged"] = torch.where(masks.any(1), patches.flip(0), empty)
     else:
         truth["worth"] = sum(w * masks[:, feature] for feature, w in enumerate(WORTH[check]))
-    return Subject("noise", images().model, both, targets, truth=truth)
+    return Subject("noise", images().model, both, targets, truth=truth, causal=True)
 
 
 def showing(subject: Subject, maps: Callable[[str, Tensor], Tensor], **options: Any) -> Method:

@@ -51,7 +51,7 @@ def derived(check: str, count: int = 12, features: int | None = None, seed: int 
         truth["other_target"] = (targets + 1 + torch.randint(4, (count,), generator=generator)) % 5
         single = check == "class_sensitivity_single"
         truth["other_mask"] = torch.zeros_like(masks[:, 0]) if single else masks[:, 1]
-    return Subject("noise", images().model, inputs, targets, truth=truth)
+    return Subject("noise", images().model, inputs, targets, truth=truth, causal=True)
 
 
 def fixed(subject: Subject, maps: Tensor, **options: bool) -> Method:

@@ -33,7 +33,7 @@ def made(count: int = 128, level: float = 0.0) -> Subject:
     inputs = images(count, seed=1).inputs + level
     return Subject(
         "made", GIVEN.model, inputs, torch.zeros(count, dtype=torch.int64),
-        truth={"mask": torch.ones(count, 1, 12, 12, dtype=torch.bool)},
+        truth={"mask": torch.ones(count, 1, 12, 12, dtype=torch.bool)}, causal=True,
     )  # fmt: skip
 
 

@@ -153,6 +153,22 @@ def test_invalid_where_a_control_does_not_come_out_as_it_must(
     assert verdict.controls == pytest.approx(levels)
 
 
+@pytest.mark.parametrize(
+    ("causal", "needs", "status"),
+    [(False, (), "pass"), (True, (), "invalid"), (False, ("mask",), "invalid"), (True, ("mask",), "invalid")],
+)
+def test_a_mask_that_the_model_need_not_use_makes_only_what_asks_for_it_invalid(
+    causal: bool, needs: tuple[str, ...], status: str, controls: dict[str, Method], run: Run
+) -> None:
+    given = images(count=128)
+    truth = {"mask": torch.ones(128, 12, 12, dtype=torch.bool)}
+    subject = replace(given, truth=truth, causal=causal)
+    controls["oracle"] = replace(controls["oracle"], needs=frozenset({"mask"}))
+    asked = check({"random": 0.9, "oracle": 0.7}, spread=0.0, positive=("oracle",), needs=needs)
+    verdict = Item(load_method(explain), asked, subject, controls=controls).judge(run)
+    assert (verdict.status, "oracle" in verdict.controls) == (status, status == "invalid")
+
+
 def test_what_is_never_tried_unasked_is_a_fill() -> None:
     assert set(TRAINED) <= set(get_args(Fill))
 

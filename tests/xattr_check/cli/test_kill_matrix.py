@@ -15,7 +15,8 @@ def test_it_prints_a_table_and_writes_json(tmp_path: Path, capsys: pytest.Captur
     assert main([*asked, f"--storage={tmp_path}", f"--json={file}"]) == 0
     output = capsys.readouterr()
     assert "  mutants: 1 of 1 killed" in output.out
-    assert "xattr:input_x_gradient: 1 killed, 1 not applicable" in output.err
+    assert "xattr:input_x_gradient: 1 killed, 1 not applicable (1 of 1 portions of mutants, " in output.err
+    assert "\n1 method, about " in output.err
     record = json.loads(file.read_text())
     assert [(row["operator"], row["outcome"]) for row in record["rows"]] == [
         ("shifted", "killed"),
@@ -37,6 +38,8 @@ def test_it_lists_what_operators_do(capsys: pytest.CaptureFixture[str]) -> None:
         (["--operators=negatd"], "--operators='negatd': no operator 'negatd'; the nearest are negated"),
         (["--seeds=0;1"], "--seeds='0;1': expected whole numbers with commas between, for example 0,1,2"),
         (["-n", "0"], "-n='0': expected auto or a whole number above 0"),
+        (["--minutes=soon"], "--minutes='soon': expected a number above 0, for example 20"),
+        (["--minutes=-1"], "--minutes='-1': expected a number above 0, for example 20"),
         (["--methods", "xattr:gradcan"], "no reference method 'gradcan'; the nearest are gradcam"),
         (["--subject=analitic"], "expected MODULE:FACTORY, for example mymod:make_subject, or one of"),
         (["--budget=quik"], "--xattr-budget='quik': expected quick, standard, full"),

@@ -18,12 +18,13 @@ from xattr_check import Store, Subject, load_method
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Run
 from xattr_check.errors import Undefined
-from xattr_check.search.cases import AXES, FULL, WITH_ATTENTION, Case, cases, units_of
+from xattr_check.search.cases import AXES, FULL, WITH_ATTENTION, Case, attends, cases, units_of
 from xattr_check.search.magnitudes import Magnitudes
-from xattr_check.search.modules import Attention, Mirrored, Seen, Shifted, Shortcut, Summed
+from xattr_check.search.modules import Attention, Exponentials, Mirrored, Seen, Shifted, Shortcut, Summed
 from xattr_check.search.rewrites import REWRITES, rewritten, with_dead_unit
 from xattr_check.search.search import REFUSALS, Explain, Search, Violation
 from xattr_check.search.snippet import program
+from xattr_methods import integrated_gradients
 
 LAYOUTS = st.tuples(st.sampled_from(sorted(AXES)), st.sampled_from([FULL, WITH_ATTENTION]))
 ANY = LAYOUTS.flatmap(lambda drawn: cases(drawn[0], 2, drawn[1]))
@@ -95,7 +96,7 @@ def attention(seed: int, channels: int) -> Attention:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         layers = nn.Conv1d(channels, 1, 1), nn.Conv1d(channels, 1, 1), nn.Conv1d(channels, channels, 1)
-    return Attention(*layers).double().requires_grad_(False)
+    return Attention(*layers, nn.Softmax(2)).double().requires_grad_(False)
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 4), (2, 3, 3)])
@@ -103,9 +104,42 @@ def test_attention_by_definition(shape: tuple[int, ...]) -> None:
     module = attention(0, shape[0] if len(shape) > 1 else 1)
     inputs = torch.randn(4, *shape).double()
     places = inputs.reshape(4, -1, 3 if len(shape) == 1 else inputs[0, 0].numel())
-    query, key, value = (one(places).mT for one in module.children())
+    query, key, value = (one(places).mT for one in (module.query, module.key, module.value))
     expected = nn.functional.scaled_dot_product_attention(query, key, value, scale=1.0).mT
     torch.testing.assert_close(module(inputs), expected.reshape(inputs.shape))
+
+
+def test_attention_in_single_steps_is_the_same() -> None:
+    scores = 50 * torch.randn(3, 4, 5).double()
+    torch.testing.assert_close(Exponentials()(scores), scores.softmax(2))
+
+
+def test_whether_attention_does_something() -> None:
+    def case(weight: float) -> Case:
+        head = attention(0, 1)
+        head.query.weight.fill_(weight)
+        network = nn.Sequential(head, nn.Linear(3, 2).double().requires_grad_(False))
+        return Case(network, torch.tensor([[1.0, 2.0, 0.5], [-1.0, 0.5, 1.0]]).double(), 0, 0)
+
+    assert [attends(case(weight)) for weight in (1.0, 0.0)] == [True, False]
+    assert not attends(by_hand())
+    once = case(1.0)
+    assert attends(once)
+    assert float(once.network[0].query.weight) == 1  # it is put back
+
+
+@FEW
+@given(st.integers(0, 1000), st.integers(1, 6), st.sampled_from(["midpoint", "left", "right"]))
+def test_a_quadrature_is_as_near_as_slopes_change_little(seed: int, size: int, rule: str) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    inputs = 3 * torch.randn(2, size, generator=generator).double()
+    network = nn.Sequential(attention(seed, 1), nn.Linear(size, 2).double()).requires_grad_(False)
+    zeros = torch.zeros_like(inputs[:1])
+    bends = Magnitudes.of(network, inputs, zeros).bends
+    maps = integrated_gradients(network, inputs, torch.zeros(2).long(), steps=50, quadrature=rule)
+    gaps = maps.sum(1) - (network(inputs) - network(zeros))[:, 0]
+    assert float(gaps.abs().sum()) <= bends / 50 + 1e-9
+    assert bends <= Magnitudes.of(network, inputs).bends + 1e-9
 
 
 @FEW

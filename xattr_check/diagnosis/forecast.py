@@ -1,0 +1,80 @@
+"""How long a kill matrix will take, and how far it has come."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from xattr_check.diagnosis.price import Price
+from xattr_check.wording import duration
+
+# Seconds that one process takes for a method of a price, and its mutants.
+Seconds = Callable[[Price], float]
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Which methods are judged, and how long that takes.
+
+    taken, left_out: the prices of those that are judged, in the order in which they were given, and of those
+        that do not fit. seconds: what one process takes for a method. processes: which share the work.
+    """
+
+    taken: Sequence[Price]
+    left_out: Sequence[Price]
+    seconds: Seconds
+    processes: int
+
+    @classmethod
+    def of(
+        cls, prices: Sequence[Price], seconds: Seconds, processes: int, minutes: float | None
+    ) -> "Forecast":
+        """The cheapest methods that fit into so many minutes all together; all for None."""
+        taken, whole = set(), 0.0
+        for price in sorted(prices, key=seconds):
+            whole += seconds(price)
+            if minutes is None or (price.reached and whole <= 60 * minutes * processes):
+                taken.add(price.method)
+        return cls(
+            [price for price in prices if price.method in taken],
+            [price for price in prices if price.method not in taken],
+            seconds,
+            processes,
+        )
+
+    @property
+    def told(self) -> str:
+        """`24 methods, about 50 min by 2 processes`."""
+        whole = sum(map(self.seconds, self.taken)) / self.processes
+        most = "" if all(price.reached for price in self.taken) else "more than "
+        methods = f"{len(self.taken)} method{'' if len(self.taken) == 1 else 's'}"
+        by = f" by {self.processes} processes" if self.processes > 1 else ""
+        return (
+            f"{methods}, {most or 'about '}{duration(whole)}{by}, less where they fail by themselves or were "
+            "judged before; fewer --methods, --operators or --seeds take less"
+        )
+
+    def why_left_out(self, price: Price) -> str:
+        """Why a method is not judged, and how it is all the same."""
+        alone = duration(self.seconds(price) / self.processes)
+        return (
+            f"takes {price.told}, and {'about' if price.reached else 'more than'} {alone} with its mutants, "
+            f"which does not fit into --minutes; --methods {price.method} judges it all the same"
+        )
+
+
+@dataclass
+class Far:
+    """How far work has come, of so many parts that are called something."""
+
+    parts: int
+    called: str
+    done: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    def step(self) -> str:
+        """One part more is done: `(3 of 24 methods, 12 s, about 80 s more)`."""
+        self.done += 1
+        passed = time.monotonic() - self.began
+        left = passed / self.done * (self.parts - self.done)
+        more = f", about {duration(left)} more" if left else ""
+        return f"({self.done} of {self.parts} {self.called}, {duration(passed)}{more})"

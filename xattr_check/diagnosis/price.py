@@ -1,0 +1,94 @@
+"""What the matrix of a method takes, from how fast the method and the model are."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+
+from xattr_check.core.explainer import Explainer
+from xattr_check.core.method import Method
+from xattr_check.core.run import Draw
+from xattr_check.core.timeout import TimedOut, TimeLimit
+from xattr_check.errors import MethodError, Undefined
+
+# So many inputs are explained to see how fast a method is, for at most so many seconds.
+ASKED, PATIENCE = 4, 20.0
+# A first call that took longer is not made again: what it may have waited for besides is little of it.
+SLOW = 1.0
+# Maps that the checks of a quick run ask of a right method, and of one for each of its mutants: 980 and 1002,
+# and 2100 of 39, on a table; of a mutant that all checks judge as many as of the method.
+MAPS, MAPS_OF_MUTANT = 1000, 55
+# Seconds that the checks take besides, and how many times as long as the model takes for a draw.
+CHECKS, PASSES = 15.0, 1600
+MUTANT, PASSES_OF_MUTANT = 0.25, 400
+
+
+@dataclass(frozen=True)
+class Price:
+    """How fast a method is on a subject.
+
+    each: seconds for a map; at least so many where it was not waited for, 0 where there is none.
+    model: seconds of the model for a draw's inputs. reached: whether the maps were waited for.
+    """
+
+    method: str
+    each: float
+    model: float
+    reached: bool = True
+
+    def seconds(self, mutants: float, thorough: bool = False) -> float:
+        """What one process takes for the method and so many of its mutants, by all checks of a quick run."""
+        if not self.each:
+            return 0.0
+        base = CHECKS + PASSES * self.model + MAPS * self.each
+        mutant = MUTANT + PASSES_OF_MUTANT * self.model + MAPS_OF_MUTANT * self.each
+        return base + mutants * (base if thorough else mutant)
+
+    @property
+    def told(self) -> str:
+        """`0.02 s for a map`, with what it is at least where it was not waited for."""
+        return f"{'' if self.reached else 'more than '}{self.each:.2g} s for a map"
+
+    def record(self) -> dict[str, Any]:
+        """As JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "Price":
+        """The price that a record tells of."""
+        return cls(**{item.name: record[item.name] for item in fields(cls)})
+
+
+def price(method: Method, draw: Draw) -> Price:
+    """How fast a method is, by one call on a few of a draw's inputs; no time where it gives no maps."""
+    subject = draw.subject
+    few = Draw(draw.run, subject, draw.indices[:ASKED], draw.seed)
+    explainer = Explainer.of(method, subject, draw.run)
+
+    def explain() -> None:
+        with few.scope():
+            explainer.raw(subject.model, few.inputs, few.targets)
+
+    def predict() -> None:
+        with draw.scope(), torch.no_grad():
+            subject.model(draw.inputs.clone())
+
+    model = min(_seconds(predict) for _ in range(2))
+    try:
+        with TimeLimit(PATIENCE):
+            taken = _seconds(explain)
+            if taken < SLOW:  # most of it may have been imports
+                taken = min(taken, _seconds(explain))
+    except TimedOut:
+        return Price(method.name, PATIENCE / len(few.indices), model, reached=False)
+    except (MethodError, Undefined):
+        return Price(method.name, 0.0, model)
+    return Price(method.name, taken / len(few.indices), model)
+
+
+def _seconds(call: Callable[[], None]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
