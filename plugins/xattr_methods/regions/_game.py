@@ -1,6 +1,6 @@
 """Regions: features that are shown and removed together."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -85,6 +85,17 @@ class Game:
     def count(self) -> int:
         """How many players there are."""
         return self.regions.count
+
+    def only(self, place: int) -> "Game":
+        """The game of one input, by its place; outputs are asked for in the scope of its row."""
+        own = slice(place, place + 1)
+        regions = self.regions
+        if len(regions.index) > 1:
+            regions = replace(regions, index=regions.index[own])
+        return replace(
+            self, inputs=self.inputs[own], targets=self.targets[own], regions=regions,
+            fills=[fill[own] for fill in self.fills],
+        )  # fmt: skip
 
     def correlation(self, near: float) -> Tensor:
         """(count, count): `near` for regions side by side, else less. Raises ValueError for what is not."""
