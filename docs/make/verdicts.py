@@ -6,8 +6,8 @@
     python docs/make/verdicts.py --measure 'iou or deletion' --variance --seeds 0
 
 Seven reference methods and the controls on the digits, on three seeds; with --variance those that rank by a
-variance instead, in rows of their own below the others, since a map of theirs takes hundreds of forward passes.
-Checks of the quick budget are judged at that, the others at the standard one; those that retrain are in
+variance instead, in rows below the others, since a map of theirs takes hundreds of forward passes. Checks of
+the quick budget are judged at that, the others at the standard one; those that retrain are in
 docs/retraining.md. Each check keeps the commit that it was measured at, and the page shows the oldest.
 """
 

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from xattr_check.core.layouts import Layout
 from xattr_check.core.outputs import Output
+from xattr_check.errors import Declined
 from xattr_check.imports import imported
-from xattr_check.perturbation.outputs import Quantity, outputs_under
+from xattr_check.perturbation.outputs import Absent, Quantity, outputs_under
 
 # Of red, green and blue in luminance, by ITU-R BT.709, the primaries of sRGB.
 LUMINANCE = (0.2126, 0.7152, 0.0722)
@@ -202,7 +203,7 @@ class SemanticMap:
         model: nn.Module,
         inputs: Tensor,
         targets: Tensor,
-        fill: Tensor,
+        fill: Absent,
         gains: Tensor,
         *,
         output: Quantity,
@@ -217,6 +218,8 @@ class SemanticMap:
         given = gains if gains.dtype == torch.bool else gains.to(inputs.dtype)
         placed = given.to(inputs.device)
         if self.coloured:
+            if not isinstance(fill, Tensor):
+                raise Declined("expected regions of pixels for what is guessed of them, came colours")
             model = Mixing(model)
             inputs, fill = (mixed(images, opponent()) for images in (inputs, fill))
         return outputs_under(
