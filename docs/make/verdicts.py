@@ -3,10 +3,12 @@
     python docs/make/verdicts.py                        # the page, from the figures as they are
     python docs/make/verdicts.py --measure all          # all checks: an hour on one core
     python docs/make/verdicts.py --measure 'null_feature or iou' [--seeds 0,1,2]
+    python docs/make/verdicts.py --measure 'iou or deletion' --variance --seeds 0
 
-Seven reference methods and the controls on the digits, on three seeds. Checks of the quick budget are judged
-at that, the others at the standard one; those that retrain are in docs/retraining.md. Each check keeps the
-commit that it was measured at, and the page shows the oldest.
+Seven reference methods and the controls on the digits, on three seeds; with --variance those that rank by a
+variance instead, in rows below the others, since a map of theirs takes hundreds of forward passes. Checks of
+the quick budget are judged at that, the others at the standard one; those that retrain are in
+docs/retraining.md. Each check keeps the commit that it was measured at, and the page shows the oldest.
 """
 
 import argparse
@@ -35,8 +37,12 @@ GOOD = (
     "gradient", "input_x_gradient", "smoothgrad", "integrated_gradients", "gradcam", "occlusion",
     "guided_backprop",
 )  # fmt: skip
+# Cut short as in docs/methods.md. They are asked by some checks alone.
+VARIANCE = ("morris_sbsa?samples=8", "sobol_sbsa?samples=16", "sbsa?sensitivity=lime&samples=512")
+BESIDE = "beside"  # their figures, in those of a check
 NEGATIVE = ("random", "edges", "input_magnitude", "center", "constant")
 ORACLE = "oracle"
+ALL = (*NEGATIVE, ORACLE, *GOOD)
 MARKS = {
     "pass": "✓",
     "fail": "✗",
@@ -99,8 +105,14 @@ def table(figures: Figures, family: str) -> str:
     def rows() -> Iterator[Sequence[str]]:
         claimed = {True: " if claimed", False: ""}
         yield ["*gate*", *(f"*{one['gate']}{claimed[one['claimed']]}*" for one in checks.values())]
-        for method in (*GOOD, ORACLE):
-            yield [method, *(cell(one["methods"][method], one["gate"] != "none") for one in checks.values())]
+        rows = [one["methods"] | one.get(BESIDE, {"methods": {}})["methods"] for one in checks.values()]
+        for method in (*GOOD, *VARIANCE, ORACLE):
+            told = [
+                cell(known[method], one["gate"] != "none") if method in known else ""
+                for known, one in zip(rows, checks.values(), strict=True)
+            ]
+            if any(told):
+                yield [method, *told]
         yield ["negative controls", *(controls(one) for one in checks.values())]
 
     return lines(["method", *(name.replace("_", " ") for name in checks)], rows())
@@ -153,13 +165,14 @@ def listed() -> dict[str, Any]:
 
 def oldest(figures: Figures) -> Stamp:
     """The stamp of the figures that were measured first."""
+    every = [part for one in figures.values() for part in (one, one.get(BESIDE, one))]
     return min(
-        (Stamp(one["commit"], one["date"], one["changed"]) for one in figures.values()),
+        (Stamp(one["commit"], one["date"], one["changed"]) for one in every),
         key=lambda one: one.date,
     )
 
 
-def measure(asked: str, seeds: Sequence[int], stamp: Stamp) -> Figures:
+def measure(asked: str, seeds: Sequence[int], stamp: Stamp, methods: Sequence[str] = ALL) -> Figures:
     """The figures of the checks asked for, in the order in which they are registered."""
     expression = None if asked == "all" else asked
     known = xattr_check.checks()
@@ -179,7 +192,8 @@ def measure(asked: str, seeds: Sequence[int], stamp: Stamp) -> Figures:
         if one.family != CONTRACT
     }
     members = {name for name, one in known.items() if one.family == CONTRACT}
-    whole = members <= set(checks)  # of a part of the contract nothing is kept
+    # Of a part of the contract nothing is kept.
+    whole = members <= set(checks) and methods == ALL
     if whole:
         found[CONTRACT] = {"family": CONTRACT, **asdict(stamp), "methods": {}}
     by_budget = {
@@ -189,7 +203,7 @@ def measure(asked: str, seeds: Sequence[int], stamp: Stamp) -> Figures:
     started = time.process_time()
     with tempfile.TemporaryDirectory() as storage:
         for seed in seeds:
-            for method in (*NEGATIVE, ORACLE, *GOOD):
+            for method in methods:
                 verdicts: list[Verdict] = [
                     verdict
                     for budget, names in by_budget.items()
@@ -211,7 +225,21 @@ def measure(asked: str, seeds: Sequence[int], stamp: Stamp) -> Figures:
                 seconds = time.process_time() - started
                 print(f"{seconds:5.0f} s  seed {seed}  {method}: {summary(verdicts)}", file=sys.stderr)
     for one in found.values():
-        one["methods"] = {method: one["methods"][method] for method in (*GOOD, *NEGATIVE, ORACLE)}
+        order = (*GOOD, *VARIANCE, *NEGATIVE, ORACLE)
+        one["methods"] = {name: one["methods"][name] for name in order if name in one["methods"]}
+    return found
+
+
+def merged(old: Figures, new: Figures, variance: bool) -> Figures:
+    """All figures, with the new ones; those of VARIANCE are beside the others, with a stamp of their own."""
+    found = dict(old)
+    for name, one in new.items():
+        if variance:
+            beside = {key: one[key] for key in (*Stamp.__dataclass_fields__, "methods")}
+            found[name] = {**old[name], BESIDE: beside}
+        else:
+            kept = {BESIDE: old[name][BESIDE]} if BESIDE in old.get(name, {}) else {}
+            found[name] = one | kept
     return found
 
 
@@ -256,13 +284,16 @@ def main(given: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--measure", metavar="EXPR", help="the checks to measure, `all` or as --xattr-checks")
     parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--variance", action="store_true", help="of those that rank by a variance alone")
     parser.add_argument("--figures", type=Path, default=FIGURES)
     parser.add_argument("--write", type=Path, default=DOCS / "verdicts.md")
     arguments = parser.parse_args(given)
     figures: Figures = json.loads(arguments.figures.read_text()) if arguments.figures.exists() else {}
     if arguments.measure:
         seeds = [int(seed) for seed in arguments.seeds.split(",")]
-        figures |= measure(arguments.measure, seeds, Stamp.now("verdicts"))
+        methods = VARIANCE if arguments.variance else ALL
+        new = measure(arguments.measure, seeds, Stamp.now("verdicts"), methods)
+        figures = merged(figures, new, arguments.variance)
         arguments.figures.write_text(dump(dict(sorted(figures.items()))))
     write(arguments.write, "verdicts", oldest(figures), **values(figures))
 

@@ -76,6 +76,26 @@ def test_the_page_has_all_figures_and_names_what_has_none(
     assert ragged == []
 
 
+def test_those_that_rank_by_a_variance_stand_beside_the_others(script: ModuleType) -> None:
+    """Whichever are measured again, the others stay, with the stamp of their own."""
+    told = {"family": "localisation", "gate": "≤ 0.25", "claimed": False}
+    name = script.VARIANCE[0]
+    first, later = (
+        {"commit": commit, "date": date, "changed": False}
+        for commit, date in (("aaa", "2026-11-01"), ("bbb", "2026-12-01"))
+    )
+    every = {method: seeds("pass") for method in script.ALL}
+    old = {"iou": {**told, **later, "methods": every}, "road": {**told, **later, "methods": every}}
+    new = {"iou": {**told, **first, "methods": {name: seeds("fail", value=0.1)}}}
+    found = script.merged(old, new, True)
+    assert found["road"] == old["road"]
+    assert script.merged(found, {"iou": old["iou"]}, False) == found
+    assert script.oldest(found) == script.Stamp("aaa", "2026-11-01", False)
+    rows = script.table(found, "localisation").splitlines()
+    assert f"| {name} | 0.10 **✗** |  |" in rows
+    assert [row for row in rows if row.startswith(f"| {script.VARIANCE[1]} ")] == []
+
+
 def widths(table: str) -> int:
     """In how many ways the rows of a table are wide."""
     return len({line.count("|") for line in table.splitlines()})

@@ -15,7 +15,7 @@ from xattr_check.core.context import chosen, current, rows
 from xattr_check.core.faults import expect_usable
 from xattr_check.core.method import Method
 from xattr_check.core.pace import PATIENCE, Pace
-from xattr_check.core.run import Run
+from xattr_check.core.run import Run, at_work
 from xattr_check.core.snapshot import Snapshot
 from xattr_check.core.state import preserved_generators
 from xattr_check.core.subject import Subject
@@ -191,7 +191,7 @@ class Explainer:
 
     def _call(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int, limit: TimeLimit) -> Any:
         stream = derive_seed(self.run.seed, seed, digest(inputs))
-        with preserved_generators(stream), limit, torch.enable_grad():
+        with preserved_generators(stream), limit, torch.enable_grad(), at_work(self.run):
             return self.method(model, inputs, targets)
 
     def _story(

@@ -3,7 +3,7 @@
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -118,6 +118,25 @@ class Run:
         later = others.split(then or inputs) if len(others) else ()
         for number, indices in enumerate((first, *later)):
             yield Draw(self, subject, indices, derive_seed(check, self.seed, number))
+
+
+# The runs whose methods are at work, the innermost last.
+_runs: list[Run] = []
+
+
+@contextmanager
+def at_work(run: Run) -> Iterator[None]:
+    """A scope in which a method of a run is called, and what it has to learn is kept in the run's store."""
+    _runs.append(run)
+    try:
+        yield
+    finally:
+        _runs.pop()
+
+
+def current_run() -> Run | None:
+    """The run whose method is called; None where somebody calls one by hand."""
+    return _runs[-1] if _runs else None
 
 
 @dataclass(frozen=True, eq=False)

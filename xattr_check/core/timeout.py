@@ -4,7 +4,8 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -50,6 +51,7 @@ class TimeLimit:
         self._outer_due = now + left if left else None
         self._outer = signal.signal(signal.SIGALRM, self._go_off)
         self._due, self._active = now + self.seconds, True
+        _limits.append(self)
         self._late = now + self.patience if self._tell else math.inf
         self._arm()
         return self
@@ -59,6 +61,7 @@ class TimeLimit:
     ) -> None:
         if self._active:
             self._active = False
+            _limits.remove(self)
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, self._outer)
             self._arm_outer()
@@ -68,7 +71,20 @@ class TimeLimit:
     def _arm(self) -> None:
         """Set the alarm to whichever is due first."""
         due = min(self._due, self._late, math.inf if self._outer_due is None else self._outer_due)
-        signal.setitimer(signal.ITIMER_REAL, max(due - time.monotonic(), AT_ONCE))
+        signal.setitimer(signal.ITIMER_REAL, 0 if due == math.inf else max(due - time.monotonic(), AT_ONCE))
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """A scope in which it does not run; an earlier alarm does."""
+        started, due, late = time.monotonic(), self._due, self._late
+        self._due = self._late = math.inf
+        self._arm()
+        try:
+            yield
+        finally:
+            passed = time.monotonic() - started
+            self._due, self._late = due + passed, late + passed
+            self._arm()
 
     def _arm_outer(self) -> None:
         if self._outer_due is not None:
@@ -103,6 +119,20 @@ class TimeLimit:
                 self.interruption = error
             if self.interruption is not None:
                 raise _Interrupted
+
+
+# Those that run, the innermost last.
+_limits: list[TimeLimit] = []
+
+
+@contextmanager
+def uncounted() -> Iterator[None]:
+    """A scope that counts against no method: what is learned once for all who ask for it."""
+    if not _limits:
+        yield
+        return
+    with _limits[-1].stopped():
+        yield
 
 
 def _can_be_set() -> bool:

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from xattr_check.core.context import current
 from xattr_check.core.layouts import Beside, blurred
-from xattr_check.core.run import Draw
+from xattr_check.core.run import Draw, Run, current_run
 from xattr_check.core.subject import Subject
-from xattr_check.errors import Undefined
+from xattr_check.errors import Undefined, UnknownInput
 from xattr_check.perturbation.impute import imputed
-from xattr_check.perturbation.inpaint import expect_enough, inpaint
+from xattr_check.perturbation.inpaint import expect_enough, half_of, inpaint
 from xattr_check.perturbation.outputs import Absent
 
 # What is the same whatever else is removed, and what is not.
@@ -44,7 +44,7 @@ def absent(fill: Fill, subject: Subject, draw: Draw) -> Absent:
     """
     if fill == "inpainted":
         expect_enough(subject)
-        return lambda rows, keep: inpaint(subject, draw, keep, rows)
+        return _inpainting(subject, draw.inputs, draw.indices, draw.run.seed, draw.run)
     if fill != "imputed":
         return fixed(fill, subject, draw)
     if subject.layout.name != "image":  # the systems are of rows and columns
@@ -56,6 +56,34 @@ def absent(fill: Fill, subject: Subject, draw: Draw) -> Absent:
         return mean[rows] + imputed(inputs[rows] - mean[rows], keep) + noise[rows]
 
     return imputation
+
+
+def inpainting(subject: Subject, inputs: Tensor, seed: int) -> Absent:
+    """What stands for the removed features of images (N, C, H, W), which may be any: as `inpainted`.
+
+    Of the subject's own inputs, none is filled by the network that learned from it; what is no input of the
+    subject is filled as the first of them is. In the midst of a run its store keeps the networks.
+
+    Raises Undefined where there are no images, or too few to learn from.
+    """
+    expect_enough(subject)
+    known = current()
+    if known is None:
+        known = torch.tensor([_place(subject, row[None]) for row in inputs], dtype=torch.int64)
+    return _inpainting(subject, inputs, known.expand(len(inputs)), seed, current_run())
+
+
+def _place(subject: Subject, row: Tensor) -> int:
+    """Which of the subject's inputs one (1, *F) is, the first where it is none."""
+    try:
+        return int(subject.locate(row))
+    except UnknownInput:
+        return 0
+
+
+def _inpainting(subject: Subject, inputs: Tensor, indices: Tensor, seed: int, run: Run | None) -> Absent:
+    half = half_of(subject, indices, seed)
+    return lambda rows, keep: inpaint(subject, inputs, half, keep, rows, seed, run)
 
 
 def fixed(fill: Fixed, subject: Subject, draw: Draw) -> Tensor:

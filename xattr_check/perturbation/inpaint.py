@@ -1,5 +1,6 @@
 """What stands where pixels are missing, guessed by a network that learned it from other images."""
 
+import weakref
 from typing import cast
 
 import torch
@@ -7,8 +8,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from xattr_check.core.run import Draw, Run
+from xattr_check.core.run import Run
 from xattr_check.core.subject import Subject
+from xattr_check.core.timeout import uncounted
 from xattr_check.errors import Undefined
 from xattr_check.perturbation.impute import imputed
 from xattr_check.storage.digest import derive_seed, digest
@@ -21,6 +23,11 @@ LEAST = 16
 # Pixels on a side of what is missing together, and the shares of an image that are.
 GRAINS = (1, 2, 4, 8)
 MISSING = (0.1, 0.9)
+
+# What was learned where no run keeps it, by subject.
+_by_hand: "weakref.WeakKeyDictionary[Subject, dict[str, list[dict[str, Tensor]]]]" = (
+    weakref.WeakKeyDictionary()
+)
 
 
 class Inpainter(nn.Module):
@@ -92,62 +99,72 @@ def learned(images: Tensor, seed: int) -> dict[str, Tensor]:
         return {name: value.detach() for name, value in network.named_parameters()}
 
 
-def inpaint(subject: Subject, draw: Draw, keep: Tensor, rows: Tensor) -> Tensor:
-    """(m, C, H, W): rows of a draw's inputs, with missing pixels as they look in the subject's other images.
+def inpaint(
+    subject: Subject, inputs: Tensor, half: Tensor, keep: Tensor, rows: Tensor, seed: int, run: Run | None
+) -> Tensor:
+    """(m, C, H, W): rows of images, with missing pixels as they look in the subject's other images.
 
-    keep: (m, 1 or C, H, W) bool. rows: (m,) int64, of the draw. Each half of the subject's inputs is filled
-    by the network that learned from the other half, so that no network has seen what it is to guess.
+    inputs: (n, C, H, W). half: (n,) int64, as `half_of` tells. keep: (m, 1 or C, H, W) bool. rows: (m,)
+    int64, of the inputs. Each half of the subject's inputs is filled by the network that learned from the
+    other half, so that no network has seen what it is to guess.
+    run: in whose store the networks are; None keeps them while the subject is there.
     """
-    mean, spread = subject.mean.to(draw.inputs), subject.layout.deviation(subject.inputs).to(draw.inputs)
+    mean, spread = subject.mean.to(inputs), subject.layout.deviation(subject.inputs).to(inputs)
     # What never varies is what it is everywhere.
     spread = torch.where(spread > 0, spread, 1.0)
-    images = (draw.inputs[rows] - mean) / spread
-    weights = _halves(subject, draw.run)
+    weights = _halves(subject, seed, run)
+    images = ((inputs[rows] - mean) / spread).to(subject.inputs.dtype)
     with torch.device("meta"):  # its weights are given at each call, and none are drawn
         network = Inpainter(images.shape[1])
-    half = _half_of(len(subject.inputs), draw.run.seed)[draw.indices[rows.cpu()].cpu()].to(rows.device)
+    own_half = half.to(rows.device)[rows]
     found = torch.empty_like(images)
     for number, own in enumerate(weights):
-        (chosen,) = (half == number).nonzero(as_tuple=True)
+        (chosen,) = (own_half == number).nonzero(as_tuple=True)
         if len(chosen):
             found[chosen] = inpainted(network, own, images[chosen], keep[chosen])
-    return found * spread + mean
+    return found.to(inputs.dtype) * spread + mean
+
+
+def half_of(subject: Subject, indices: Tensor, seed: int) -> Tensor:
+    """(n,) int64, 0 or 1: in which half of a subject's inputs those of the indices (n,) are."""
+    generator = torch.Generator().manual_seed(derive_seed("halves", seed))
+    halves = torch.randperm(len(subject.inputs), generator=generator) % 2
+    return halves[indices.cpu()]
 
 
 def expect_enough(subject: Subject) -> None:
     """Raise Undefined where a subject's inputs are no images, or too few to learn from."""
     if subject.layout.name != "image":
-        raise Undefined("fill=inpainted learns pixels from those around them, and these inputs are no images")
+        raise Undefined("inpainting learns pixels from those around them, and these inputs are no images")
     if len(subject.inputs) < 2 * LEAST:
         raise Undefined(
-            f"fill=inpainted learns from half of the inputs what the other half looks like: expected "
+            f"inpainting learns from half of the inputs what the other half looks like: expected "
             f"{2 * LEAST} inputs at least, came {len(subject.inputs)}"
         )
 
 
-def _halves(subject: Subject, run: Run) -> list[dict[str, Tensor]]:
+def _halves(subject: Subject, seed: int, run: Run | None) -> list[dict[str, Tensor]]:
     """The weights that fill the first half of a subject's inputs, and the second; learned once for a seed."""
     inputs = subject.inputs
     key = {
-        "inputs": digest(inputs), "seed": run.seed, "device": inputs.device.type, "width": WIDTH,
+        "inputs": digest(inputs), "seed": seed, "device": inputs.device.type, "width": WIDTH,
         "training": [STEPS, BATCH, SIDE, RATE, *GRAINS, *MISSING],
     }  # fmt: skip
 
     def compute() -> dict[str, Tensor]:
-        run.progress("training two networks to inpaint what is removed")
+        if run is not None:
+            run.progress("training two networks to inpaint what is removed")
         spread = subject.layout.deviation(inputs)
         images = (inputs - subject.mean) / torch.where(spread > 0, spread, 1.0)
-        half = _half_of(len(inputs), run.seed).to(inputs.device)
+        half = half_of(subject, torch.arange(len(inputs)), seed).to(inputs.device)
         return {
             f"{number}/{name}": value
             for number in (0, 1)
-            for name, value in learned(
-                images[half != number], derive_seed("inpainter", run.seed, number)
-            ).items()
+            for name, value in learned(images[half != number], derive_seed("inpainter", seed, number)).items()
         }
 
     def fetch() -> list[dict[str, Tensor]]:
-        found = run.store.fetch("inpainter", key, compute)
+        found = compute() if run is None else run.store.fetch("inpainter", key, compute)
         return [
             {
                 name.removeprefix(f"{number}/"): value.to(inputs.device)
@@ -157,13 +174,15 @@ def _halves(subject: Subject, run: Run) -> list[dict[str, Tensor]]:
             for number in (0, 1)
         ]
 
-    return cast(list[dict[str, Tensor]], run.once(f"inpainter, {digest(key)}", fetch))
-
-
-def _half_of(count: int, seed: int) -> Tensor:
-    """(count,) int64, 0 or 1: in which half an input is."""
-    generator = torch.Generator().manual_seed(derive_seed("halves", seed))
-    return torch.randperm(count, generator=generator) % 2
+    if run is not None:
+        # The first method that asks would be taken for one that hangs.
+        with uncounted():
+            return cast(list[dict[str, Tensor]], run.once(f"inpainter, {digest(key)}", fetch))
+    kept = _by_hand.setdefault(subject, {})
+    name = digest(key)
+    if name not in kept:
+        kept[name] = fetch()
+    return kept[name]
 
 
 def _cropped(images: Tensor, generator: torch.Generator) -> Tensor:

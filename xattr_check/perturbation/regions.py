@@ -9,11 +9,14 @@ from torch import Tensor, nn
 
 from xattr_check.core.layouts import Layout
 from xattr_check.core.outputs import Output
+from xattr_check.errors import Declined
 from xattr_check.imports import imported
-from xattr_check.perturbation.outputs import Quantity, outputs_under
+from xattr_check.perturbation.outputs import Absent, Quantity, outputs_under
 
 # Of red, green and blue in luminance, by ITU-R BT.709, the primaries of sRGB.
 LUMINANCE = (0.2126, 0.7152, 0.0722)
+# Bits of a place on each axis, of four at most.
+DEPTH = 15
 
 
 def opponent(inverse: bool = False) -> Tensor:
@@ -133,6 +136,43 @@ class SemanticMap:
         index = self.index.flatten(1).expand(len(flat), -1)
         return flat.new_zeros(len(flat), self.count).scatter_add_(1, index, flat)
 
+    def centres(self) -> Tensor:
+        """(N or 1, count, axes) float64 on the CPU: the mean place of each region's features.
+
+        NaN for regions that an input does not have.
+        """
+        index = self.index.cpu()
+        places = torch.stack(
+            torch.meshgrid(*[torch.arange(side) for side in index.shape[1:]], indexing="ij")
+        ).flatten(1)
+        flat = index.flatten(1)
+        sizes = torch.zeros(len(flat), self.count, dtype=torch.float64)
+        sizes.scatter_add_(1, flat, torch.ones(flat.shape, dtype=torch.float64))
+        sums = torch.stack(
+            [
+                sizes.new_zeros(sizes.shape).scatter_add_(1, flat, axis.double().expand(flat.shape))
+                for axis in places
+            ],
+            -1,
+        )
+        return sums / sizes[..., None]
+
+    def nearby(self) -> Tensor:
+        """(N or 1, count) int64: regions in an order in which those that follow each other lie together.
+
+        That of a Z-order curve through their centres [morton1966]: of a grid of 2ⁿ cells on a side, runs of
+        4 are squares, and so are runs of 16. Regions that an input does not have come last.
+        """
+        sides = torch.tensor(self.index.shape[1:], dtype=torch.float64)
+        centres = (self.centres() + 0.5) / sides
+        places = (centres.nan_to_num(0) * 2**DEPTH).long()
+        keys = torch.zeros(places.shape[:-1], dtype=torch.int64)
+        for bit in range(DEPTH - 1, -1, -1):
+            for axis in places.unbind(-1):
+                keys = 2 * keys + (axis >> bit & 1)
+        keys = keys.where(~centres.isnan().any(-1), torch.iinfo(torch.int64).max)
+        return keys.argsort(dim=1, stable=True)
+
     def correlation(self, near: float) -> Tensor:
         """(count, count) float64: `near` for regions side by side, a power of it for those further apart.
 
@@ -143,16 +183,7 @@ class SemanticMap:
         """
         if self.own or len(self.index) != 1:
             raise ValueError("expected regions that are the same for all inputs where gains are correlated")
-        places = torch.stack(
-            torch.meshgrid(*[torch.arange(side) for side in self.index.shape[1:]], indexing="ij")
-        ).flatten(1)
-        index = self.index.flatten().cpu()
-        sizes = torch.zeros(self.count, dtype=torch.float64).index_add_(
-            0, index, torch.ones(len(index)).double()
-        )
-        centres = torch.zeros(self.count, len(places), dtype=torch.float64)
-        centres.index_add_(0, index, places.T.double())
-        centres /= sizes[:, None]
+        (centres,) = self.centres()
         distances = torch.cdist(centres, centres, compute_mode="donot_use_mm_for_euclid_dist")
         if self.count == 1:
             return torch.ones_like(distances)
@@ -172,7 +203,7 @@ class SemanticMap:
         model: nn.Module,
         inputs: Tensor,
         targets: Tensor,
-        fill: Tensor,
+        fill: Absent,
         gains: Tensor,
         *,
         output: Quantity,
@@ -187,6 +218,8 @@ class SemanticMap:
         given = gains if gains.dtype == torch.bool else gains.to(inputs.dtype)
         placed = given.to(inputs.device)
         if self.coloured:
+            if not isinstance(fill, Tensor):
+                raise Declined("expected regions of pixels for what is guessed of them, came colours")
             model = Mixing(model)
             inputs, fill = (mixed(images, opponent()) for images in (inputs, fill))
         return outputs_under(

@@ -50,17 +50,26 @@ def sobol_points(parameters: int, samples: int, seed: int) -> Tensor:
     return torch.from_numpy(drawing.random(samples))
 
 
-def saltelli(parameters: int, samples: int, seed: int, *, pairs: bool = False) -> Tensor:
-    """(samples · (parameters + 2), parameters) float64 in 0…1: the design of [saltelli2010].
+def saltelli_ends(parameters: int, samples: int, seed: int) -> tuple[Tensor, Tensor]:
+    """A and B of Saltelli's design, each (samples, parameters) float64 in 0…1.
 
-    From scrambled Sobol points, one after the other: A, A with each of its columns from B in turn, B.
     samples: a power of two, for which Sobol points are balanced. Raises ValueError for others.
-    pairs: with B with each of its columns from A before B, samples · (2 parameters + 2) rows in all, as
-        second-order indices need them. [saltelli2002]
     """
     if samples < 2 or samples & (samples - 1):
         raise ValueError(f"expected samples to be a power of two, came {samples}")
     first, second = sobol_points(2 * parameters, samples, seed).chunk(2, dim=1)
+    return first, second
+
+
+def saltelli(parameters: int, samples: int, seed: int, *, pairs: bool = False) -> Tensor:
+    """(samples · (parameters + 2), parameters) float64 in 0…1: the design of [saltelli2010].
+
+    From scrambled Sobol points, one after the other: A, A with each of its columns from B in turn, B.
+    samples: as of `saltelli_ends`.
+    pairs: with B with each of its columns from A before B, samples · (2 parameters + 2) rows in all, as
+        second-order indices need them. [saltelli2002]
+    """
+    first, second = saltelli_ends(parameters, samples, seed)
     design = first[:, None].repeat(1, (2 if pairs else 1) * parameters + 2, 1)
     columns = torch.arange(parameters)
     design[:, 1 + columns, columns] = second

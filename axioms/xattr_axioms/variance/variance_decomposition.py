@@ -6,6 +6,7 @@ import torch
 
 from xattr_axioms.variance._variance import regions_of
 from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, Undefined, axiom
+from xattr_check.errors import MethodError
 from xattr_check.storage.digest import digest
 
 
@@ -32,14 +33,18 @@ def variance_decomposition(method: Explainer, subject: Subject, draw: Draw) -> M
     up to more there. The regions are the subject's own where they are few, else a grid.
 
     A method that claims it has a parameter `index`, which is `first` for maps of S₁ and `total` for maps of
-    S_T; of others it is not asked.
+    S_T; of others it is not asked, nor of one that refuses these with its other parameters.
     """
     if "index" not in inspect.signature(method.method.function).parameters:
         raise Undefined("the method has no parameter `index` that is 'first' or 'total'")
-    maps = (
-        _explainer(method, subject, draw, index)(subject.model, draw.inputs, draw.targets)
-        for index in ("first", "total")
-    )
+    asked = subject.model, draw.inputs, draw.targets
+    method(*asked)  # what it raises whatever the index is, it raises here
+    try:
+        maps = [_explainer(method, subject, draw, index)(*asked) for index in ("first", "total")]
+    except MethodError as error:
+        if "variance_decomposition" in method.method.claims:
+            raise
+        raise Undefined(f"the method has no such index with its other parameters: it {error}") from None
     regions = regions_of(subject)
     first, total = (regions.sums(subject.layout.scores(one)) for one in maps)
     gaps = first - total

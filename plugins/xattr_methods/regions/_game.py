@@ -1,6 +1,6 @@
 """Regions: features that are shown and removed together."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from xattr_check.core.layouts import Layout
 from xattr_check.core.outputs import Output, output_of
 from xattr_check.core.subject import Subject
 from xattr_check.perturbation.named_regions import regions_by_name
-from xattr_check.perturbation.outputs import Quantity
+from xattr_check.perturbation.outputs import Absent, Quantity
 from xattr_check.perturbation.regions import SemanticMap
 from xattr_methods._arguments import expect_output, in_the_name_of, laid_out
 from xattr_methods.regions._background import BACKGROUNDS, Background, averaged, fills_of
@@ -20,7 +20,8 @@ class Game:
     """Regions of features as players, and the target's output where only some of them are present.
 
     regions: those of each input, or one set of them for all.
-    fills: what stands where a feature is absent, each (N, *F); outputs are the mean over them.
+    fills: what stands where a feature is absent, each (N, *F) or a function of what is absent; outputs are
+        the mean over them.
     layout: of the inputs. explained: what the model's outputs mean.
     """
 
@@ -28,7 +29,7 @@ class Game:
     inputs: Tensor
     targets: Tensor
     regions: SemanticMap
-    fills: list[Tensor]
+    fills: list[Absent]
     output: Quantity
     memory: int
     layout: Layout
@@ -85,6 +86,20 @@ class Game:
     def count(self) -> int:
         """How many players there are."""
         return self.regions.count
+
+    def only(self, place: int) -> "Game":
+        """The game of one input, by its place; outputs are asked for in the scope of its row."""
+        own, regions = slice(place, place + 1), self.regions
+
+        def placed(fill: Absent) -> Absent:
+            return fill[own] if isinstance(fill, Tensor) else lambda rows, keep: fill(rows + place, keep)
+
+        if len(regions.index) > 1:
+            regions = replace(regions, index=regions.index[own])
+        return replace(
+            self, inputs=self.inputs[own], targets=self.targets[own], regions=regions,
+            fills=[placed(fill) for fill in self.fills],
+        )  # fmt: skip
 
     def correlation(self, near: float) -> Tensor:
         """(count, count): `near` for regions side by side, else less. Raises ValueError for what is not."""

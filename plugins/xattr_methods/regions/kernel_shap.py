@@ -98,7 +98,9 @@ def kernel_shap(
         pairs cancel much of its noise [covert2021].
     baseline: what stands for an absent region, a number or broadcastable to inputs.
     background: in place of a baseline, inputs (B, *F), or `data`, `backgrounds` of the subject's own: what
-        is absent is as in each of them in turn, and outputs are averaged, for B times the forward passes.
+        is absent is as in each of them in turn, and outputs are averaged, for B times the forward passes. Or
+        `inpainted`: what a small network guesses from the pixels that are there, which learned it from the
+        half of the subject's images that has not the one in question.
     output: `logit` or `probability`.
 
     Completeness (local accuracy, Prop. 1 of [lundberg2017]) is a constraint of the fit, and exact.

@@ -79,7 +79,9 @@ def lime(
         step of the Lasso's regularisation path that has no more, K-Lasso of the paper's Algorithm 1.
     baseline: what stands for an absent region, a number or broadcastable to inputs.
     background: in place of a baseline, inputs (B, *F), or `data`, `backgrounds` of the subject's own: what
-        is absent is as in each of them in turn, and outputs are averaged, for B times the forward passes.
+        is absent is as in each of them in turn, and outputs are averaged, for B times the forward passes. Or
+        `inpainted`: what a small network guesses from the pixels that are there, which learned it from the
+        half of the subject's images that has not the one in question.
     output: `logit`, or `probability` as in the paper, where other classes come in.
 
     layout, explained: what a feature of the inputs is, and what the model's outputs mean: by default classes.

@@ -102,7 +102,9 @@ def occlusion(
         (N, C, H, W).
     baseline: the value inside a window, a number or broadcastable to inputs.
     background: in place of a baseline, inputs (B, *F), or `data`, `backgrounds` of the subject's own: what
-        is absent is as in each of them in turn, and outputs are averaged, for B times the forward passes.
+        is absent is as in each of them in turn, and outputs are averaged, for B times the forward passes. Or
+        `inpainted`: what a small network guesses from the pixels that are there, which learned it from the
+        half of the subject's images that has not the one in question.
     seed: of what is drawn as a background.
     output: `logit` or `probability`.
 

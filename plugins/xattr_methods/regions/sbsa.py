@@ -1,10 +1,13 @@
 """Sample-based semantic analysis: any sensitivity analysis of regions."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
+from xattr_check.core.context import chosen
 from xattr_check.core.layouts import Layout
 from xattr_check.core.method import method
 from xattr_check.core.outputs import Output
@@ -12,19 +15,84 @@ from xattr_check.core.ranges import Count, Partly, Positive
 from xattr_check.core.subject import Subject
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Quantity
+from xattr_check.statistics.groups import Decision, decide_by_groups
 from xattr_check.statistics.sensitivity import Sensitivity, dependent, sensitivity_of
 from xattr_methods._arguments import expect_above, in_the_name_of
 from xattr_methods.regions._game import Game
 
 
-def attributed(name: str, game: Game, analysis: Sensitivity, gain: float, seed: int) -> Tensor:
-    """Maps of an index of a game's regions, in the name of a method; the largest gain is given."""
+def attributed(
+    name: str, game: Game, analysis: Sensitivity, gain: float, seed: int, decide: str | None = None
+) -> Tensor:
+    """Maps of an index of a game's regions, in the name of a method; the largest gain is given.
+
+    decide: the index is the total one of groups, which are split until this is known.
+    """
+    if decide is not None:
+        found = _decided(name, game, analysis.samples, gain, seed, decide)
+        return game.spread(torch.stack([one.spread for one in found]).to(game.inputs.device))
     expect_above(name, 0, gain=gain)
     with in_the_name_of(name):
         design = gain * analysis.design(game.count, analysis.samples, seed)
     outputs = game.outcomes(design)
     with in_the_name_of(name):
         return game.spread(analysis.analyse(design, outputs, gain, seed))
+
+
+def expect_total(sensitivity: str, index: str | None) -> None:
+    """Raise ValueError for an index by which a group bounds none of its regions."""
+    if sensitivity != "sobol" or index not in (None, "total"):
+        raise ValueError(
+            "expected index 'total' of sensitivity 'sobol' beside decide, since that of a group is at least "
+            f"that of each of its regions, came {index or sensitivity!r}"
+        )
+
+
+def decisions(
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    decide: str,
+    regions: str | Tensor = "grid",
+    cells: int | None = None,
+    samples: int = 64,
+    gain: float = 2.0,
+    baseline: float | Tensor = 0.0,
+    output: Quantity = "logit",
+    seed: int = 0,
+    memory: int = MEMORY,
+    layout: Layout | str | None = None,
+    explained: Output | str | None = None,
+    subject: Subject | None = None,
+) -> list[Decision]:
+    """Of each input, the regions that `decide` asks for, by groups; parameters are those of `sbsa`.
+
+    What `sbsa` makes its maps of, with the interval of each group's index, whether the answer is clear, and
+    how many forward passes it took, beside those that the design of all regions takes.
+    """
+    game = Game.of(
+        "sbsa", model, inputs, targets, regions, cells, baseline, output, memory, layout,
+        explained, subject,
+    )  # fmt: skip
+    return _decided("sbsa", game, samples, gain, seed, decide)
+
+
+def _decided(name: str, game: Game, samples: int, gain: float, seed: int, decide: str) -> list[Decision]:
+    """The decision on each input of a game, whose groups are its own."""
+    expect_above(name, 0, gain=gain)
+    order, count = game.regions.nearby().expand(len(game.inputs), -1), game.count
+    found = []
+    for place, nearby in enumerate(order):
+        with in_the_name_of(name), chosen(slice(place, place + 1)):
+            outputs = partial(_outcomes, game.only(place), gain)
+            found.append(decide_by_groups(outputs, count, samples, seed, decide, nearby))
+    return found
+
+
+def _outcomes(game: Game, gain: float, design: Tensor) -> Tensor:
+    """(K,) of a game of one input, on a design (K, count) in 0…1."""
+    return game.outcomes(gain * design)[0]
 
 
 @method(keeps_rows=True)
@@ -42,6 +110,7 @@ def sbsa(
     samples: Count | None = None,
     gain: Positive = 2.0,
     correlation: Partly = 0.0,
+    decide: str | None = None,
     baseline: float | Tensor = 0.0,
     output: Quantity = "logit",
     seed: int = 0,
@@ -83,6 +152,11 @@ def sbsa(
     gain: each region's gain is between 0, where it is the baseline, and this; at 1 it is as it is.
     correlation: of the gains of regions side by side, below 1, by a Gaussian copula in which it falls with
         the distance; for an `effect`, which alone has a meaning then.
+    decide: `top:5`, the five regions with the largest S_T, or `above:0.1`, those whose share is larger; for
+        `sobol`. Neighbours are one group, whose index is spread over them, and a group is split where its
+        interval (95 %) lets one of its regions be among those: few forward passes where few regions count,
+        a third more than N (D + 2) where all count alike. Regions that are told apart have the index that
+        they have without it; `decisions` of this module has intervals and what it took.
     baseline: what a region fades to, a number or broadcastable to inputs.
     output: `logit` or `probability`.
 
@@ -102,6 +176,8 @@ def sbsa(
     )  # fmt: skip
     with in_the_name_of("sbsa"):
         analysis = sensitivity_of(sensitivity, index, samples, game.count)
+        if decide is not None:
+            expect_total(sensitivity, index)
         if correlation:
             if (sensitivity, index) != ("shapley", "effect"):
                 raise ValueError(
@@ -109,4 +185,4 @@ def sbsa(
                     f"came sensitivity {sensitivity!r}"
                 )
             analysis = replace(dependent(game.correlation(correlation)), samples=analysis.samples)
-    return attributed("sbsa", game, analysis, gain, seed)
+    return attributed("sbsa", game, analysis, gain, seed, decide)

@@ -71,7 +71,9 @@ def shapley(
         second one is the reverse of the one before it, which cancels much of the noise [mitchell2022].
     baseline: what stands for an absent region, a number or broadcastable to inputs.
     background: in place of a baseline, inputs (B, *F), or `data`, `backgrounds` of the subject's own: what
-        is absent is as in each of them in turn, and outputs are averaged, for B times the forward passes.
+        is absent is as in each of them in turn, and outputs are averaged, for B times the forward passes. Or
+        `inpainted`: what a small network guesses from the pixels that are there, which learned it from the
+        half of the subject's images that has not the one in question.
     output: `logit` or `probability`.
 
     Completeness is the efficiency of [shapley1953]; it holds in every order, and so with few of them.

@@ -14,7 +14,7 @@ from xattr_check.perturbation.outputs import Quantity
 from xattr_check.statistics.sensitivity import sensitivity_of
 from xattr_methods._arguments import in_the_name_of
 from xattr_methods.regions._game import Game
-from xattr_methods.regions.sbsa import attributed
+from xattr_methods.regions.sbsa import attributed, expect_total
 
 
 @method(claims=("variance_decomposition",), keeps_rows=True)
@@ -28,6 +28,7 @@ def sobol_sbsa(
     cells: Count | None = None,
     samples: Count = 64,
     gain: Positive = 2.0,
+    decide: str | None = None,
     baseline: float | Tensor = 0.0,
     output: Quantity = "logit",
     seed: int = 0,
@@ -55,6 +56,8 @@ def sobol_sbsa(
         is about √(2 S_T / N), and that of S₁/S_T grows as S_T falls: of 64 regions that share the variance,
         S₁ is noise at this N, while S_T can be ranked.
     gain: each region's gain is uniform between 0, where it is the baseline, and this; at 1 it is as it is.
+    decide: `top:5` or `above:0.1`, of total indices: neighbours are one group, split only where its interval
+        lets one of its regions be among those that are asked for, as `sbsa` has it.
     baseline: what a region fades to, a number or broadcastable to inputs.
     output: `logit` or `probability`.
 
@@ -68,4 +71,6 @@ def sobol_sbsa(
     )  # fmt: skip
     with in_the_name_of("sobol_sbsa"):
         analysis = sensitivity_of("sobol", index, samples, game.count)
-    return attributed("sobol_sbsa", game, analysis, gain, seed)
+        if decide is not None:
+            expect_total("sobol", index)
+    return attributed("sobol_sbsa", game, analysis, gain, seed, decide)

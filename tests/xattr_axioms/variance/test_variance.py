@@ -324,3 +324,9 @@ def test_other_methods_are_not_asked_for_indices(run: Run) -> None:
     assert str(verdict) == (
         "variance_decomposition: the method has no parameter `index` that is 'first' or 'total'"
     )
+
+
+def test_indices_that_a_parameter_rules_out_are_not_asked_for(run: Run) -> None:
+    verdict = judge("variance_decomposition", "xattr:sbsa?sensitivity=lime&samples=64", columns(), run)
+    assert verdict.status == "not_applicable"
+    assert "expected index 'coefficient' of sensitivity 'lime', came 'first'" in str(verdict)

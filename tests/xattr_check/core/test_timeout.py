@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from xattr_check import load_method
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Run
-from xattr_check.core.timeout import TimedOut, TimeLimit
+from xattr_check.core.timeout import TimedOut, TimeLimit, uncounted
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs SIGALRM")
 
@@ -190,3 +190,17 @@ def test_the_alarm_is_armed_again_after_a_verdict_by_the_method(run: Run) -> Non
     with outer_alarm(30):
         explainer(subject.model, subject.inputs[:2], subject.targets[:2])
         assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] < 30
+
+
+def test_what_is_learned_for_all_counts_against_no_method() -> None:
+    """Nor does it keep an earlier alarm from going off, or the limit afterwards."""
+    heard: list[int] = []
+    with outer_alarm(0.03, lambda number, frame: heard.append(number)), TimeLimit(0.1) as limit:
+        with uncounted():
+            wait(0.2)
+        assert heard == [signal.SIGALRM]
+        with pytest.raises(TimedOut):
+            wait(5)
+    assert limit.interruption is None
+    with uncounted():
+        wait(0.01)

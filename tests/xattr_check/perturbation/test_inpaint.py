@@ -86,8 +86,8 @@ def test_no_network_has_seen_what_it_fills(monkeypatch: pytest.MonkeyPatch, tmp_
         return {"weight": images[:1]}
 
     monkeypatch.setattr(inpaint, "learned", learned)
-    inpaint._halves(subject, Run(store=Store(tmp_path)))
-    half = inpaint._half_of(64, 0)
+    inpaint._halves(subject, 0, Run(store=Store(tmp_path)))
+    half = inpaint.half_of(subject, torch.arange(64), 0)
     images = (subject.inputs - subject.mean) / subject.layout.deviation(subject.inputs)
     assert torch.equal(asked[0], images[half == 1])
     assert torch.equal(asked[1], images[half == 0])
@@ -125,7 +125,9 @@ def test_the_same_again_for_a_seed_and_from_the_store(tmp_path: Path) -> None:
     assert torch.equal(first, second)
     assert torch.equal(first, stored)
     other = draw_of(stripes(), tmp_path / "one", seed=1)
-    one, anew = (inpaint._halves(draw.subject, draw.run)[0]["last.weight"] for draw in (draws[0], other))
+    one, anew = (
+        inpaint._halves(draw.subject, draw.run.seed, draw.run)[0]["last.weight"] for draw in (draws[0], other)
+    )
     assert not torch.equal(one, anew)
 
 

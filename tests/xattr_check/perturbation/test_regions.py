@@ -86,3 +86,21 @@ def test_regions_of_each_input_are_their_own() -> None:
     assert regions.sums(scores).tolist() == [[3, 0, 4], [0, 6, 1]]
     gains = torch.tensor([[0.0, 1.0, 2.0], [0.0, 1.0, 2.0]])
     assert regions.shares(gains, torch.tensor([0, 1])).tolist() == [[0, 0, 2], [2, 1, 1]]
+
+
+def test_nearby_regions_follow_each_other() -> None:
+    """Of 8 × 8 cells, runs of 4 and of 16 are squares; of columns, each follows the one before it."""
+    regions = SemanticMap.of(grid((28, 28), 8)[None])
+    (order,) = regions.nearby()
+    assert order.sort().values.tolist() == list(range(64))
+    places = torch.stack([order // 8, order % 8], 1)
+    for size, side in ((4, 2), (16, 4)):
+        for run in places.split(size):
+            assert (run.amax(0) - run.amin(0) + 1).tolist() == [side, side]
+    assert SemanticMap.single((9,)).nearby()[0].tolist() == list(range(9))
+
+
+def test_regions_that_an_input_lacks_come_last() -> None:
+    regions = SemanticMap(torch.tensor([[2, 0, 0], [0, 1, 2]]), 3, own=True)
+    assert regions.nearby().tolist() == [[2, 0, 1], [0, 1, 2]]
+    assert regions.centres()[0, :, 0].isnan().tolist() == [False, True, False]

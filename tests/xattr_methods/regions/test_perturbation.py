@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import xattr_check
-from xattr_check import Subject
+from xattr_check import Store, Subject
+from xattr_check.core.explainer import Explainer
 from xattr_check.core.method import Method
+from xattr_check.core.run import Run
 from xattr_check.errors import Declined
+from xattr_check.perturbation import inpaint
 from xattr_methods import kernel_shap, lime, occlusion, rise, shapley
 from xattr_methods.regions.kernel_shap import kernel_coalitions
 
@@ -355,6 +359,80 @@ def test_what_a_background_leaves_unread_is_told(method: Method, images) -> None
     alone = "expected background='data' beside backgrounds=4, came none$"
     with pytest.raises(ValueError, match=f"^{method.name}: {alone}"):
         method(*images, backgrounds=4)
+    with pytest.raises(ValueError, match=r"beside backgrounds=4, came 'inpainted'$"):
+        method(*images, background="inpainted", backgrounds=4)
+
+
+@pytest.fixture
+def taught(monkeypatch: pytest.MonkeyPatch) -> Subject:
+    """Images that a network learns in four steps from each half of."""
+    monkeypatch.setattr(inpaint, "STEPS", 4)
+    torch.manual_seed(0)
+    inputs = torch.randn(40, 2, SIDE, SIDE, dtype=torch.float64)
+    return Subject("taught", Twice(2).double().eval(), inputs, torch.arange(40) % 3)
+
+
+def test_what_is_absent_is_guessed_from_the_rest(taught: Subject) -> None:
+    """Window by window, each image filled by the network that has not seen it."""
+    some = torch.tensor([3, 17, 30])
+    inputs, targets = taught.inputs[some], taught.targets[some]
+    found = occlusion(taught.model, inputs, targets, regions="grid:2", background="inpainted", subject=taught)
+    index = grid(SIDE, 2)
+    half = inpaint.half_of(taught, some, 0)
+    for place, (image, target) in enumerate(zip(inputs, targets, strict=True)):
+        for region in range(4):
+            keep = (index != region)[None, None]
+            filled = inpaint.inpaint(
+                taught, image[None], half[place : place + 1], keep, torch.tensor([0]), 0, None
+            )
+            torch.testing.assert_close(filled[:, :, index != region], image[None][:, :, index != region])
+            with torch.no_grad():
+                drop = taught.model(torch.stack([image, filled[0]]))[:, target]
+            cell = found[place, 0][index == region]
+            torch.testing.assert_close(cell, (drop[0] - drop[1]).expand_as(cell))
+
+
+@pytest.mark.parametrize("method", [*GAMES, lime, occlusion])
+def test_guesses_depend_on_no_other_input_and_are_learned_once_in_a_run(
+    method: Method, taught: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = {"regions": "grid:2", "background": "inpainted"}
+    given = (taught.model, taught.inputs[:3], taught.targets[:3])
+    by_hand = method(*given, subject=taught, **few)
+    alone = method(taught.model, taught.inputs[1:2], taught.targets[1:2], subject=taught, **few)
+    torch.testing.assert_close(by_hand[1:2], alone, rtol=1e-8, atol=1e-10)
+    asked = method.with_parameters(method.name, few)
+    in_a_run = Explainer.of(asked, taught, Run(store=Store(tmp_path)))(*given)
+    torch.testing.assert_close(in_a_run, by_hand)
+    monkeypatch.setattr(inpaint, "learned", None)  # the next run has it from the store
+    again = Explainer.of(asked, taught, Run(store=Store(tmp_path)))(*given)
+    assert torch.equal(again, in_a_run)
+    # By hand it is kept with the subject.
+    assert torch.equal(method(*given, subject=taught, **few), by_hand)
+
+
+def test_other_images_are_guessed_too(taught: Subject) -> None:
+    found = occlusion(
+        taught.model, taught.inputs[:2] + 1, taught.targets[:2], background="inpainted", subject=taught
+    )
+    assert bool(found.isfinite().all())
+
+
+@pytest.mark.parametrize("method", [*GAMES, lime, occlusion])
+def test_where_nothing_can_be_guessed(method: Method, taught: Subject, images) -> None:
+    with pytest.raises(Declined, match=f"^{method.name}: inpainting learns .* 32 inputs at least, came 3$"):
+        method(*images, background="inpainted", subject=Subject("s", *images))
+
+
+def test_what_is_guessed_of_pixels_is_no_background_of_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inpaint, "STEPS", 1)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
+    subject = Subject("s", model, torch.randn(32, 3, SIDE, SIDE), torch.zeros(32).long())
+    with pytest.raises(Declined, match="expected regions of pixels for what is guessed"):
+        occlusion(
+            model, subject.inputs[:1], subject.targets[:1], regions="colour", background="inpainted",
+            subject=subject,
+        )  # fmt: skip
 
 
 class Scaled(nn.Module):
@@ -372,12 +450,13 @@ class Scaled(nn.Module):
 @pytest.mark.parametrize("method", [*GAMES, lime, occlusion])
 def test_a_background_that_does_not_fit_is_told(method: Method, images) -> None:
     name = method.name
-    wanted = rf"^{name}: expected background 'data' or inputs \(B, 2, 8, 8\) with B ≥ 1, came "
+    wanted = rf"^{name}: expected background 'data', 'inpainted' or inputs \(B, 2, 8, 8\) with B ≥ 1, came "
     for background, came in (
         (torch.zeros(3, 2, 8, 7), r"\(3, 2, 8, 7\)$"),
         (torch.zeros(0, 2, 8, 8), r"\(0, 2, 8, 8\)$"),
         ("noise", "'noise'$"),
         ("data", "'data' and no subject whose inputs these are$"),
+        ("inpainted", "'inpainted' and no subject whose inputs these are$"),
     ):
         with pytest.raises(ValueError, match=wanted + came):
             method(*images, background=background)

@@ -15,6 +15,7 @@ from xattr_check.statistics.sensitivity import SENSITIVITIES, sensitivity_of
 from xattr_check.statistics.shapley_effects import copula_design, drawn_orders, effects_by_copula
 from xattr_check.statistics.sobol import saltelli, sobol_indices
 from xattr_methods import morris_sbsa, sbsa, sobol_sbsa
+from xattr_methods.regions.sbsa import decisions
 
 
 @pytest.fixture
@@ -172,6 +173,39 @@ def test_a_linear_model_is_decomposed_by_squares() -> None:
     torch.testing.assert_close(found, products, rtol=1e-9, atol=1e-12)
 
 
+def test_groups_are_split_until_the_largest_regions_are_known() -> None:
+    """Of 16 × 16 pixels on which four act, two by two against each other in one cell of 4 × 4."""
+    weights = torch.zeros(1, 1, 16, 16, dtype=torch.float64)
+    for place, weight in {(5, 6): 3.0, (5, 7): -3.0, (12, 1): 2.0, (13, 1): -2.0}.items():
+        weights[0, 0][place] = weight
+    model = nn.Sequential(nn.Flatten(), nn.Linear(256, 2).double())
+    with torch.no_grad():
+        model[1].weight.copy_(torch.cat([weights, 2 * weights]).flatten(1))
+    given = (model, torch.ones(2, 1, 16, 16, dtype=torch.float64), torch.tensor([0, 1]))
+    whole = sobol_sbsa(*given, regions="single")
+    for method in (sobol_sbsa, sbsa):
+        found = method(*given, regions="single", decide="top:4")
+        acting = weights.expand_as(found) != 0
+        torch.testing.assert_close(found[acting], whole[acting])
+        assert not found[~acting].any()
+        # Each input by itself, whatever it is together with.
+        alone = method(given[0], given[1][1:], given[2][1:], regions="single", decide="top:4")
+        torch.testing.assert_close(alone, found[1:], rtol=1e-12, atol=0)
+    # Regions with one gain are another question, in which they cancel.
+    coarse = sobol_sbsa(*given, cells=4)
+    assert not coarse[:, :, 4:8, 4:8].any()
+    for one in decisions(*given, regions="single", decide="top:4"):
+        assert one.clear
+        assert one.outputs < 0.2 * one.all_outputs
+
+
+@pytest.mark.parametrize("regions", ["channels", "superpixels:5", "grid:3"])
+def test_groups_are_of_any_regions(regions: str, images) -> None:
+    """Where all regions are asked for, every one is by itself, and the maps are those without groups."""
+    given = {"regions": regions, "samples": 8}
+    torch.testing.assert_close(sbsa(*images, **given, decide="above:0"), sbsa(*images, **given))
+
+
 def test_parameters_that_do_not_fit_are_refused(images) -> None:
     with pytest.raises(ValueError, match="of sensitivity 'sobol', came 'third'"):
         sobol_sbsa(*images, index="third")
@@ -191,6 +225,15 @@ def test_parameters_that_do_not_fit_are_refused(images) -> None:
         sbsa(*images, sensitivity="shapley", samples=9)
     with pytest.raises(ValueError, match=r"^sbsa: expected gain above 0, came 0"):
         sbsa(*images, gain=0)
+    total = "expected index 'total' of sensitivity 'sobol' beside decide"
+    with pytest.raises(ValueError, match=f"^sobol_sbsa: {total}, since .*, came 'first'"):
+        sobol_sbsa(*images, index="first", decide="top:1")
+    with pytest.raises(ValueError, match=f"^sbsa: {total}, since .*, came 'morris'"):
+        sbsa(*images, sensitivity="morris", decide="top:1")
+    with pytest.raises(
+        ValueError, match=r"^sbsa: expected decide 'top:K' with K of 1 to 4, or .*, came 'top:5'"
+    ):
+        sbsa(*images, cells=2, decide="top:5")
     effect = {"sensitivity": "shapley", "index": "effect"}
     with pytest.raises(
         ValueError, match=r"^sbsa: expected index 'effect' of sensitivity 'shapley' for gains"
