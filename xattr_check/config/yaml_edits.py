@@ -133,7 +133,7 @@ def _flow(path: Path, text: str, node: yaml.Node, patch: Patch) -> str:
             parts.append(text[key.start_mark.index : child.end_mark.index])
         elif new is not None:
             new = merged(value(path, child), new) if isinstance(new, Mapping) else new
-            parts.append(f"{text[key.start_mark.index : key.end_mark.index]}: {_inline(new)}")
+            parts.append(f"{text[key.start_mark.index : key.end_mark.index]}: {_inline([new])[1:-1]}")
     added = merged({}, {name: new for name, new in patch.items() if name not in there})
     parts += [_inline({name: new})[1:-1] for name, new in added.items()]
     return f"{{{', '.join(parts)}}}"
@@ -178,7 +178,7 @@ def _render(data: Any, indent: int = 0) -> str:
 
 
 def _inline(data: Any) -> str:
-    """Data on one line."""
+    """A list or a mapping on one line: what stands in one has other quotes than what stands alone."""
     text = yaml.safe_dump(
         data, sort_keys=False, allow_unicode=True, default_flow_style=True, width=float("inf")
     )

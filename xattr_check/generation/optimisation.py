@@ -26,7 +26,7 @@ FIRST, EVERY = 40, 20
 LOOK, SCREEN = 16, 48
 # The worst running ratio to what is aimed at with which it is worth a look, and that with which an attempt
 # goes on, at half the rate, so many times.
-PROMISING, NEAR, LONGER = 4.0, 2.5, 2
+PROMISING, NEAR, LONGER = 4.0, 2.5, 6
 # Shares of an attempt from one to the next of which the worst ratio of one that is far has to fall to so much
 # of what it was, or the attempt ends: with those that get a certificate it falls to less than 0.8.
 MARKS, STALLED = (0.3, 0.5, 0.7), 0.85

@@ -243,18 +243,14 @@ def test_fewer_than_wanted_is_exit_code_1_and_files_of_what_there_is(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(made)
-    first = command("--scenario=null", "-n", "33", "--out=all.safetensors", steps=40)
-    assert first == 0
     monkeypatch.setattr("xattr_check.cli.generate.TRIES", 1)
-    certified = len(load_file("all.safetensors")["composite"])
-    capsys.readouterr()
-    assert command("--scenario=null", "-n", "64", f"--out={tmp_path / 'some.safetensors'}", steps=40) == 1
+    assert command("--scenario=null", "-n", "64", f"--out={tmp_path / 'some.safetensors'}", steps=30) == 1
     told = capsys.readouterr()
     count = len(load_file(tmp_path / "some.safetensors")["composite"])
-    assert certified <= count < 64
+    assert 0 < count < 64
     last = told.err.splitlines()[-1]
     assert last.startswith(
-        f"xattr-check: {count} of the 64 samples that were wanted keep the certificate within 40 steps, of "
+        f"xattr-check: {count} of the 64 samples that were wanted keep the certificate within 30 steps, of "
         f"64 that were started; for "
     )
     assert f"of the {64 - count} others it is " in last

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from xattr_check.config.yaml_edits import merged, patch_file, patched
@@ -97,6 +97,7 @@ PATCHES = st.dictionaries(NAMES, st.one_of(st.none(), DATA), max_size=3)
 
 
 @given(MAPPINGS, PATCHES, st.booleans())
+@example({"a": {}}, {"a": ":a"}, True)
 def test_any_file_that_is_written_as_lines_can_be_patched(
     data: dict[str, Any], patch: dict[str, Any], flow: bool
 ) -> None:

@@ -510,7 +510,7 @@ def test_an_attempt_that_is_near_goes_on_at_half_the_rate(run: Run, monkeypatch:
             block.prior.logits.detach()[2 * row : 2 * row + 2], logits, rtol=0, atol=1e-3
         )
         torch.testing.assert_close(block.mean[0][2 * row : 2 * row + 2], mean, rtol=0, atol=1e-3)
-    advanced(block, 10)  # so often, and no more
+    advanced(block, 12 * optimisation.LONGER - 14)  # so often, and no more
     assert block.attempt.tolist() == [1, 1, 1, 1]
     assert not block.longer.any()
 
