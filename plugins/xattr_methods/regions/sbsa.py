@@ -26,7 +26,7 @@ def attributed(
 ) -> Tensor:
     """Maps of an index of a game's regions, in the name of a method; the largest gain is given.
 
-    decide: the index is the total one of groups, which are split until this is known.
+    decide: the index is the total one of groups, which are halved until this is known.
     """
     if decide is not None:
         found = _decided(name, game, analysis.samples, gain, seed, decide)
@@ -153,10 +153,10 @@ def sbsa(
     correlation: of the gains of regions side by side, below 1, by a Gaussian copula in which it falls with
         the distance; for an `effect`, which alone has a meaning then.
     decide: `top:5`, the five regions with the largest S_T, or `above:0.1`, those whose share is larger; for
-        `sobol`. Neighbours are one group, whose index is spread over them, and a group is split where its
+        `sobol`. Neighbours are one group, whose index is spread over them, and a group is halved where its
         interval (95 %) lets one of its regions be among those: few forward passes where few regions count,
-        a third more than N (D + 2) where all count alike. Regions that are told apart have the index that
-        they have without it; `decisions` of this module has intervals and what it took.
+        N (D + 1) where all count alike. Regions that are told apart have an index from N samples as they
+        have without it, of other rows; `decisions` of this module has intervals and what it took.
     baseline: what a region fades to, a number or broadcastable to inputs.
     output: `logit` or `probability`.
 
