@@ -80,15 +80,20 @@ class Decision:
         return self.total[self.group] / self.group.bincount()[self.group]
 
     @property
+    def sure(self) -> Tensor:
+        """(D,) bool, those of the chosen whose interval is above the intervals of all else."""
+        inside = torch.zeros(len(self.total), dtype=torch.bool)
+        inside[self.group[self.chosen]] = True
+        highest = (self.total + self.half_width)[~inside].amax() if bool((~inside).any()) else -torch.inf
+        return self.chosen & (self.total - self.half_width > highest)[self.group]
+
+    @property
     def clear(self) -> bool:
-        """Whether the intervals of all that were chosen are above those of all others.
+        """Whether all that were chosen are sure.
 
         Where they are not, the answer is that of these samples, and others may have another one.
         """
-        inside = torch.zeros(len(self.total), dtype=torch.bool)
-        inside[self.group[self.chosen]] = True
-        low, high = self.total - self.half_width, self.total + self.half_width
-        return bool(inside.any()) and not bool((~inside).any() and high[~inside].max() >= low[inside].min())
+        return bool(self.chosen.any()) and self.sure.equal(self.chosen)
 
 
 def decide_by_groups(

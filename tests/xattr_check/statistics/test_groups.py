@@ -164,6 +164,19 @@ def test_an_order_says_which_are_neighbours() -> None:
     assert near.outputs < decided(block, "top:4").outputs
 
 
+def test_those_are_sure_that_no_other_reaches() -> None:
+    """Of three to be found, two are alone at the top, and the third has its like."""
+
+    def function(points: Tensor) -> Tensor:
+        return points[:, :4] @ torch.tensor([3.0, 3.0, 1.0, 1.0], dtype=torch.float64)
+
+    found = decided(function, "top:3")
+    assert found.sure.nonzero()[:, 0].tolist() == [0, 1]
+    assert int(found.chosen.sum()) == 3
+    assert not found.clear
+    assert decided(function, "top:4").clear
+
+
 def test_a_single_parameter_is_the_answer() -> None:
     found = decide_by_groups(lambda points: points[:, 0], 1, 8, 0, "top:1")
     assert found.chosen.tolist() == [True]
