@@ -131,7 +131,8 @@ def sbsa(
         `shapley`: `value`, the mean change of the output when a region that was absent joins the others, all
         at gains that are drawn, N (D + 1) [strumbelj2010]; or `effect`, shares of a variance that add up to
         one, N (D + 1) [goda2021], of gains that are correlated 3 N D [song2016].
-        `lime`: `coefficient` of a ridge regression of the output on the gains, N. [ribeiro2016]
+        `lime`: `coefficient` of a ridge regression of the output on the gains, N [ribeiro2016]; those of 64
+        regions of a network are ranked by noise as much as by the output unless N is some thousands.
         `fast`: `total` or `first`, shares of a variance by its spectrum, N D. [saltelli1999]
         `rbd_fast`: `first`, the same from any sample, N. [tarantola2006]
         `delta`: `delta`, the mean shift of the output's density, N, slow. [borgonovo2007]
