@@ -1,6 +1,7 @@
 """What networks of the digits use, and whether it goes as [sbsa2022] has it of networks of photographs.
 
     python experiments/uses.py [--inputs 48] [--samples 128] [--grids 4]
+    python experiments/uses.py --networks narrow,robust --inputs 400 --grids=  # of two regions alone
 
 Claims: with depth, S₁/S_T of the regions that matter falls and background is used more; a network that was
 trained under attack has more of the first and less of the second. Each is a difference of two networks on the
@@ -15,6 +16,13 @@ from xattr_check.statistics.intervals import Interval
 from xattr_check.statistics.paired import Figure
 
 NETWORKS = ("model", "shallow", "narrow", "deep", "robust")
+TITLES = {
+    "ratio": "S₁/S_T",
+    "background": "S_T background",
+    "foreground": "S_T foreground",
+    "together": "S₁₂",
+    "chroma": "S_T chroma",
+}
 # Of the first network less the second: whether it is said to be above zero or below.
 CLAIMS = (
     ("S₁/S_T falls with depth", "deep", "shallow", "ratio", -1),
@@ -30,11 +38,11 @@ CLAIMS = (
 
 
 def figures(found: ModelReport, network: str) -> dict[str, Figure]:
-    """What is compared of a network, by what a claim calls it; of the first grid."""
+    """What is compared of a network, by what a claim calls it; of the first grid, where there is one."""
     use = found[network]
     mask, colour = use.pairs
-    return {
-        "ratio": use.ratios[0].top,
+    ratio = {"ratio": use.ratios[0].top} if use.ratios else {}
+    return ratio | {
         "background": mask.total[0],
         "foreground": mask.total[1],
         "together": mask.together,
@@ -55,19 +63,21 @@ def cell(found: Interval) -> str:
 
 def rows(found: ModelReport) -> Iterator[str]:
     """Two tables as Markdown: networks, then claims."""
-    titles = ("S₁/S_T", "S_T background", "S_T foreground", "S₁₂", "S_T chroma")
+    known = figures(found, found.networks[0].name)
+    titles = [title for name, title in TITLES.items() if name in known]
     yield f"| network | {' | '.join(titles)} |"
     yield "|---" * (1 + len(titles)) + "|"
-    names = ("ratio", "background", "foreground", "together", "chroma")
     for use in found.networks:
         own = figures(found, use.name)
-        yield f"| {use.name} | {' | '.join(cell(own[name].interval) for name in names)} |"
+        yield f"| {use.name} | {' | '.join(cell(own[name].interval) for name in TITLES if name in own)} |"
     yield ""
     yield "| claim | networks | difference | |"
     yield "|---|---|---|---|"
+    names = {use.name for use in found.networks}
     for claim, one, other, name, sign in CLAIMS:
-        gap = figures(found, one)[name].minus(figures(found, other)[name])
-        yield f"| {claim} | {one} − {other} | {cell(gap)} | {outcome(gap, sign)} |"
+        if {one, other} <= names and name in known:
+            gap = figures(found, one)[name].minus(figures(found, other)[name])
+            yield f"| {claim} | {one} − {other} | {cell(gap)} | {outcome(gap, sign)} |"
 
 
 def main() -> None:
@@ -76,17 +86,19 @@ def main() -> None:
     )
     parser.add_argument("--inputs", type=int, default=48)
     parser.add_argument("--samples", type=int, default=128)
-    parser.add_argument("--grids", default="4")
+    parser.add_argument("--grids", default="4", help="none where it is empty")
+    parser.add_argument("--networks", default=",".join(NETWORKS))
     arguments = parser.parse_args()
-    for cells in map(int, arguments.grids.split(",")):
+    for grids in [[int(cells)] for cells in filter(None, arguments.grids.split(","))] or [[]]:
         found = model_report(
             load_subject("digits"),
-            networks=NETWORKS,
-            grids=[cells],
+            networks=arguments.networks.split(","),
+            grids=grids,
             inputs=arguments.inputs,
             samples=arguments.samples,
         )
-        print(f"grid:{cells}", *rows(found), sep="\n", flush=True)
+        head = (f"grid:{cells}" for cells in grids)
+        print(*head, *rows(found), sep="\n", flush=True)
 
 
 if __name__ == "__main__":

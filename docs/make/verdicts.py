@@ -83,7 +83,7 @@ def number(value: float) -> str:
 def controls(check: Mapping[str, Any]) -> str:
     """`edges 0.36, 5 ✗`: the strongest rival where they are rivals, and how many come out how."""
     rows = {name: check["methods"][name] for name in NEGATIVE if name in check["methods"]}
-    if check["gate"] == "none":
+    if check["gate"] == "none" or not rows:
         return "–"
     counts = Counter(marks(figures) for figures in rows.values())
     if not check["gate"].endswith("every control"):
@@ -148,7 +148,7 @@ def cascade(figures: Figures) -> str:
 def values(figures: Figures) -> dict[str, object]:
     """What the template asks for."""
     families = dict.fromkeys(one["family"] for one in figures.values())
-    missing = [name for name in listed() if name not in figures]
+    missing = [name for name in listed() if not figures.get(name, {}).get("methods")]
     return {
         "table": {family: table(figures, family) for family in families if family != CONTRACT},
         "contract": contract(figures),
@@ -236,7 +236,7 @@ def merged(old: Figures, new: Figures, variance: bool) -> Figures:
     for name, one in new.items():
         if variance:
             beside = {key: one[key] for key in (*Stamp.__dataclass_fields__, "methods")}
-            found[name] = {**old[name], BESIDE: beside}
+            found[name] = {**old.get(name, one | {"methods": {}}), BESIDE: beside}
         else:
             kept = {BESIDE: old[name][BESIDE]} if BESIDE in old.get(name, {}) else {}
             found[name] = one | kept

@@ -96,6 +96,33 @@ def test_those_that_rank_by_a_variance_stand_beside_the_others(script: ModuleTyp
     assert [row for row in rows if row.startswith(f"| {script.VARIANCE[1]} ")] == []
 
 
+def test_a_check_without_figures_may_have_those_that_rank_by_a_variance_first(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page says that the others are not measured yet, whatever the gate."""
+    stamp = {"commit": "bbb", "date": "2026-12-01", "changed": False}
+    told = {"family": "localisation", "claimed": False, **stamp}
+    name = script.VARIANCE[0]
+    figures = json.loads(script.FIGURES.read_text())
+    for check, gate in (("iou", "≤ 0.25"), ("pointing_game", "2 % of the way above every control")):
+        del figures[check]
+        new = {check: {**told, "gate": gate, "methods": {name: seeds("fail", value=0.1)}}}
+        figures = script.merged(figures, new, True)
+    rows = script.table(figures, "localisation").splitlines()
+    (row,) = (row for row in rows if row.startswith(f"| {name} "))
+    assert row.count("0.10 **✗**") == 2
+    monkeypatch.setattr(script, "listed", lambda: dict.fromkeys(figures))
+    file = tmp_path / "verdicts.json"
+    file.write_text(script.dump(figures))
+    script.main(["--figures", str(file), "--write", str(tmp_path / "verdicts.md")])
+    page = (tmp_path / "verdicts.md").read_text()
+    assert "\nNot measured yet: iou, pointing_game.\n" in page
+    every = {method: seeds("pass") for method in script.ALL}
+    found = script.merged(figures, {"iou": {**told, "gate": "≤ 0.25", "methods": every}}, False)
+    assert found["iou"]["methods"] == every
+    assert list(found["iou"][script.BESIDE]["methods"]) == [name]
+
+
 def widths(table: str) -> int:
     """In how many ways the rows of a table are wide."""
     return len({line.count("|") for line in table.splitlines()})

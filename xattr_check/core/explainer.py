@@ -1,6 +1,5 @@
 """A method at work on a subject: guarded, timed, seeded, and asked only once for the same maps."""
 
-import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +18,7 @@ from xattr_check.core.run import Run, at_work
 from xattr_check.core.snapshot import Snapshot
 from xattr_check.core.state import preserved_generators
 from xattr_check.core.subject import Subject
-from xattr_check.core.timeout import TimedOut, TimeLimit
+from xattr_check.core.timeout import TimedOut, TimeLimit, counted_time
 from xattr_check.core.units import Units
 from xattr_check.errors import Declined, MethodError, Undefined, UnknownInput
 from xattr_check.storage.digest import derive_seed, digest
@@ -152,10 +151,10 @@ class Explainer:
             raise self._declined
         pace = Pace.of(self.method, self.subject, self.run)
         limit = TimeLimit(self.run.timeout, PATIENCE, partial(pace.note, PATIENCE, len(inputs)))
-        started = time.monotonic()
+        started = counted_time()
         try:
             maps = self._call(model, inputs, targets, seed, limit)
-            pace.note(time.monotonic() - started, len(inputs))
+            pace.note(counted_time() - started, len(inputs))
         except TimedOut as error:
             if error is limit.interruption:
                 raise

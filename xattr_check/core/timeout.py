@@ -42,6 +42,7 @@ class TimeLimit:
         self._outer_due: float | None = None
         self._outer_interval = 0.0
         self._outer: Any = None
+        self._around: TimeLimit | None = None
 
     def __enter__(self) -> "TimeLimit":
         if not _can_be_set():
@@ -50,6 +51,8 @@ class TimeLimit:
         left, self._outer_interval = signal.setitimer(signal.ITIMER_REAL, 0)
         self._outer_due = now + left if left else None
         self._outer = signal.signal(signal.SIGALRM, self._go_off)
+        # Asked when it is due, since that may change meanwhile.
+        self._around = _limits[-1] if _limits and self._outer == _limits[-1]._go_off else None
         self._due, self._active = now + self.seconds, True
         _limits.append(self)
         self._late = now + self.patience if self._tell else math.inf
@@ -68,26 +71,25 @@ class TimeLimit:
         if self.interruption is not None:
             raise self.interruption from self.interruption.__cause__
 
+    def _first_due(self) -> float:
+        """When the first of all goes off."""
+        return min(self._due, self._late, self._outer_first_due())
+
+    def _outer_first_due(self) -> float:
+        """When the earlier alarm goes off, or the first of those around it."""
+        if self._around is not None:
+            return self._around._first_due()
+        return math.inf if self._outer_due is None else self._outer_due
+
     def _arm(self) -> None:
         """Set the alarm to whichever is due first."""
-        due = min(self._due, self._late, math.inf if self._outer_due is None else self._outer_due)
+        due = self._first_due()
         signal.setitimer(signal.ITIMER_REAL, 0 if due == math.inf else max(due - time.monotonic(), AT_ONCE))
 
-    @contextmanager
-    def stopped(self) -> Iterator[None]:
-        """A scope in which it does not run; an earlier alarm does."""
-        started, due, late = time.monotonic(), self._due, self._late
-        self._due = self._late = math.inf
-        self._arm()
-        try:
-            yield
-        finally:
-            passed = time.monotonic() - started
-            self._due, self._late = due + passed, late + passed
-            self._arm()
-
     def _arm_outer(self) -> None:
-        if self._outer_due is not None:
+        if self._around is not None:
+            self._around._arm()
+        elif self._outer_due is not None:
             left = max(self._outer_due - time.monotonic(), AT_ONCE)
             signal.setitimer(signal.ITIMER_REAL, left, self._outer_interval)
 
@@ -95,10 +97,11 @@ class TimeLimit:
         if not self._active:
             return
         now = time.monotonic()
-        if self._outer_due is not None and self._outer_due <= min(now, self._due):
+        if self._outer_first_due() <= min(now, self._due):
             self._outer_due = now + self._outer_interval if self._outer_interval else None
             self._call_outer(number, frame)
         elif now >= self._due:
+            self._due = math.inf  # once, also where a limit inside this one arms it again
             raise TimedOut
         elif now >= self._late and self._tell is not None:
             self._late = math.inf
@@ -125,14 +128,49 @@ class TimeLimit:
 _limits: list[TimeLimit] = []
 
 
+class _Excused(threading.local):
+    """Seconds of a thread that counted against no method."""
+
+    seconds = 0.0
+
+
+_excused = _Excused()
+
+
+def counted_time() -> float:
+    """Seconds on a clock that stands still in the scopes of `uncounted`."""
+    return time.monotonic() - _excused.seconds
+
+
+def excused_time() -> float:
+    """Seconds that this thread has spent in the scopes of `uncounted`."""
+    return _excused.seconds
+
+
 @contextmanager
 def uncounted() -> Iterator[None]:
-    """A scope that counts against no method: what is learned once for all who ask for it."""
-    if not _limits:
+    """A scope that counts against no method: what is learned once for all who ask for it.
+
+    No limit runs in it, and an earlier alarm does.
+    """
+    started, before = time.monotonic(), _excused.seconds
+    stopped = [(limit, limit._due, limit._late) for limit in _limits]
+    for limit in _limits:
+        limit._due = limit._late = math.inf
+    _arm_innermost()
+    try:
         yield
-        return
-    with _limits[-1].stopped():
-        yield
+    finally:
+        passed = time.monotonic() - started
+        _excused.seconds = before + passed
+        for limit, due, late in stopped:
+            limit._due, limit._late = due + passed, late + passed
+        _arm_innermost()
+
+
+def _arm_innermost() -> None:
+    if _limits:
+        _limits[-1]._arm()
 
 
 def _can_be_set() -> bool:

@@ -1,6 +1,5 @@
 """What the matrix of a method takes, from how fast the method and the model are."""
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -10,7 +9,7 @@ import torch
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.method import Method
 from xattr_check.core.run import Draw
-from xattr_check.core.timeout import TimedOut, TimeLimit
+from xattr_check.core.timeout import TimedOut, TimeLimit, counted_time
 from xattr_check.errors import MethodError, Undefined
 
 # So many inputs are explained to see how fast a method is, for at most so many seconds.
@@ -89,6 +88,6 @@ def price(method: Method, draw: Draw) -> Price:
 
 
 def _seconds(call: Callable[[], None]) -> float:
-    started = time.perf_counter()
+    started = counted_time()
     call()
-    return time.perf_counter() - started
+    return counted_time() - started

@@ -84,30 +84,9 @@ def model_report(
     designs are done, and of how many.
     Raises UsageError for what cannot be resolved.
     """
-    if not isinstance(subject, Subject):
-        hint = f"load_subject({subject!r}) makes one" if isinstance(subject, str) else ""
-        raise UsageError(option="subject", expected="a Subject", came=repr(subject), hint=hint)
+    asked = asked_of(subject, grids, inputs, samples, seed, memory)
     chosen = networks_of(subject, networks)
-    _expect(samples >= 2 and not samples & (samples - 1), "samples", samples, "a power of two, 2 or more")
-    _expect(inputs >= 1, "inputs", inputs, "at least 1")
-    _expect(all(grid >= 1 for grid in grids), "grids", list(grids), "cells of at least 1")
-    order = torch.randperm(len(subject.inputs), generator=torch.Generator().manual_seed(seed))
-    asked = Asked(subject, order[:inputs], samples, seed, memory)
-    partitions: dict[str, SemanticMap] = {}
-    notes = []
-    for spec in (*specs_of(subject, grids), *pairs_of(subject)):
-        try:
-            found = asked.regions(spec)
-        except Declined as error:
-            notes.append(_note(subject, spec, error))
-            continue
-        same = [name for name, one in partitions.items() if torch.equal(one.index, found.index)]
-        if found.count < LEAST:
-            notes.append(f"{spec}: {found.count} region, where a share takes {LEAST} at least")
-        elif same:
-            notes.append(f"{spec}: the {found.count} regions are those of {same[0]}")
-        else:
-            partitions[spec] = found
+    partitions, notes = partitions_of(asked, [*specs_of(subject, grids), *pairs_of(subject)])
     total, done = len(chosen) * len(partitions) * len(asked.index), 0
 
     def step() -> None:
@@ -128,6 +107,40 @@ def model_report(
         uses.append(Use(name, tuple(many), tuple(pairs)))
     found_notes = (*notes, *_silent(uses), *_impossible(uses, samples))
     return ModelReport(subject.name, len(asked.index), samples, seed, tuple(uses), found_notes)
+
+
+def asked_of(
+    subject: Subject, grids: Sequence[int], inputs: int, samples: int, seed: int, memory: int
+) -> Asked:
+    """So many of a subject's inputs, drawn at random. Raises UsageError for what cannot be asked."""
+    if not isinstance(subject, Subject):
+        hint = f"load_subject({subject!r}) makes one" if isinstance(subject, str) else ""
+        raise UsageError(option="subject", expected="a Subject", came=repr(subject), hint=hint)
+    _expect(samples >= 2 and not samples & (samples - 1), "samples", samples, "a power of two, 2 or more")
+    _expect(inputs >= 1, "inputs", inputs, "at least 1")
+    _expect(all(grid >= 1 for grid in grids), "grids", list(grids), "cells of at least 1")
+    order = torch.randperm(len(subject.inputs), generator=torch.Generator().manual_seed(seed))
+    return Asked(subject, order[:inputs], samples, seed, memory)
+
+
+def partitions_of(asked: Asked, specs: Sequence[str]) -> tuple[dict[str, SemanticMap], list[str]]:
+    """The regions that specs ask for, those that there are and differ; and notes, why others are not."""
+    partitions: dict[str, SemanticMap] = {}
+    notes = []
+    for spec in specs:
+        try:
+            found = asked.regions(spec)
+        except Declined as error:
+            notes.append(_note(asked.subject, spec, error))
+            continue
+        same = [name for name, one in partitions.items() if torch.equal(one.index, found.index)]
+        if found.count < LEAST:
+            notes.append(f"{spec}: {found.count} region, where a share takes {LEAST} at least")
+        elif same:
+            notes.append(f"{spec}: the {found.count} regions are those of {same[0]}")
+        else:
+            partitions[spec] = found
+    return partitions, notes
 
 
 def networks_of(subject: Subject, names: Sequence[str] | None) -> dict[str, nn.Module]:

@@ -101,28 +101,34 @@ class Asked:
         those of another. What is explained is the network's own answer where outputs exclude one another,
         else the subject's target. watch: called after each input.
         """
-        subject, found = self.subject, []
-        for place, row in enumerate(self.index):
-            one = row[None]
-            inputs = subject.own_inputs(network, subject.inputs[one.to(subject.inputs.device)], one)
-            alone = len(regions.index) == 1
-            own = regions if alone else replace(regions, index=regions.index[place : place + 1])
-            gains = GAIN * saltelli(regions.count, self.samples, self.seed + place)
-            with rows(one), full_precision(inputs.device):
-                found.append(
-                    own.outputs(
-                        network,
-                        inputs,
-                        self._targets(network, inputs, one),
-                        subject.without_words(inputs, one, network),
-                        gains,
-                        output="logit",
-                        memory=self.memory,
-                        layout=subject.layout,
-                    )
-                )
+        found = []
+        for place in range(len(self.index)):
+            design = saltelli(regions.count, self.samples, self.seed + place)
+            found.append(self.answers(network, regions, place)(design)[None])
             watch()
         return torch.cat(found).cpu()
+
+    def answers(self, network: nn.Module, regions: SemanticMap, place: int) -> Callable[[Tensor], Tensor]:
+        """What the network makes of one of the inputs: of a design (K, count) in 0…1, (K,) float64.
+
+        regions: of all the inputs, or of each. What is explained is as of `outputs`.
+        """
+        subject, one = self.subject, self.index[place : place + 1]
+        inputs = subject.own_inputs(network, subject.inputs[one.to(subject.inputs.device)], one)
+        alone = len(regions.index) == 1
+        own = regions if alone else replace(regions, index=regions.index[place : place + 1])
+        with rows(one), full_precision(inputs.device):
+            targets = self._targets(network, inputs, one)
+            absent = subject.without_words(inputs, one, network)
+
+        def outputs(design: Tensor) -> Tensor:
+            with rows(one), full_precision(inputs.device):
+                return own.outputs(
+                    network, inputs, targets, absent, GAIN * design, output="logit", memory=self.memory,
+                    layout=subject.layout,
+                )[0]  # fmt: skip
+
+        return outputs
 
     def _targets(self, network: nn.Module, inputs: Tensor, index: Tensor) -> Tensor:
         """(1,) the output that is explained."""

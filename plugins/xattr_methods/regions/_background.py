@@ -9,6 +9,7 @@ from torch import Tensor
 from xattr_check.core.subject import Subject
 from xattr_check.errors import Declined, Undefined
 from xattr_check.perturbation.fills import inpainting
+from xattr_check.perturbation.inpaint import expect_enough
 from xattr_check.perturbation.outputs import Absent
 from xattr_methods._arguments import expect_counts, expect_finite, like_inputs
 
@@ -34,23 +35,23 @@ def fills_of(
 
     backgrounds: how many of the subject's inputs are drawn, each once, where it has as many.
     Raises ValueError in the name of a method for what does not fit or would not be read, and Declined
-    where rows have other inputs of their own, such as ids and padding, that would have to be exchanged too.
+    where rows have other inputs of their own, such as ids and padding, that would have to be exchanged too,
+    and where there are no images to learn from, or too few.
     """
     if backgrounds != BACKGROUNDS and background in (None, "inpainted"):
         came = "none" if background is None else repr(background)
         raise ValueError(f"{name}: expected background='data' beside backgrounds={backgrounds}, came {came}")
     if background is None:
         return [like_inputs(name, inputs, baseline=baseline)]
+    if subject is not None:  # first, since of tokens a baseline is given that nobody asked for
+        _expect_possible(name, background, subject)
     if isinstance(baseline, Tensor) or baseline != BASELINE:
         came = "a tensor" if isinstance(baseline, Tensor) else f"{baseline:g}"
         raise ValueError(
             f"{name}: expected a baseline or a background, in whose place it is, came both, baseline {came}"
         )
     if background == "inpainted" and subject is not None:
-        try:
-            return [inpainting(subject, inputs, seed)]
-        except Undefined as error:
-            raise Declined(f"{name}: {error}") from None
+        return [inpainting(subject, inputs, seed)]
     if isinstance(background, Tensor):
         fitting = background.shape[1:] == inputs.shape[1:] and len(background) > 0
         came = str(tuple(background.shape))
@@ -68,11 +69,20 @@ def fills_of(
     else:
         assert subject is not None
         expect_counts(name, backgrounds=backgrounds)
-        if subject.context:
-            raise Declined(f"{name}: inputs that come with others, as texts, are no background of each other")
         drawn = torch.randperm(len(subject.inputs), generator=torch.Generator().manual_seed(seed))
         rows = subject.inputs[drawn[:backgrounds].to(subject.inputs.device)]
     return [row.expand_as(inputs) for row in rows.to(inputs)]
+
+
+def _expect_possible(name: str, background: Background, subject: Subject) -> None:
+    """Raise Declined, in the name of a method, where a subject's inputs have no such background."""
+    if background == "inpainted":
+        try:
+            expect_enough(subject)
+        except Undefined as error:
+            raise Declined(f"{name}: {error}") from None
+    if background == "data" and subject.context:
+        raise Declined(f"{name}: inputs that come with others, as texts, are no background of each other")
 
 
 def averaged(fills: Sequence[Absent], outputs: Callable[[Absent], Tensor]) -> Tensor:

@@ -26,7 +26,7 @@ def attributed(
 ) -> Tensor:
     """Maps of an index of a game's regions, in the name of a method; the largest gain is given.
 
-    decide: the index is the total one of groups, which are split until this is known.
+    decide: the index is the total one of groups, which are halved until this is known.
     """
     if decide is not None:
         found = _decided(name, game, analysis.samples, gain, seed, decide)
@@ -131,7 +131,8 @@ def sbsa(
         `shapley`: `value`, the mean change of the output when a region that was absent joins the others, all
         at gains that are drawn, N (D + 1) [strumbelj2010]; or `effect`, shares of a variance that add up to
         one, N (D + 1) [goda2021], of gains that are correlated 3 N D [song2016].
-        `lime`: `coefficient` of a ridge regression of the output on the gains, N. [ribeiro2016]
+        `lime`: `coefficient` of a ridge regression of the output on the gains, N [ribeiro2016]; those of 64
+        regions of a network are ranked by noise as much as by the output unless N is some thousands.
         `fast`: `total` or `first`, shares of a variance by its spectrum, N D. [saltelli1999]
         `rbd_fast`: `first`, the same from any sample, N. [tarantola2006]
         `delta`: `delta`, the mean shift of the output's density, N, slow. [borgonovo2007]
@@ -153,10 +154,10 @@ def sbsa(
     correlation: of the gains of regions side by side, below 1, by a Gaussian copula in which it falls with
         the distance; for an `effect`, which alone has a meaning then.
     decide: `top:5`, the five regions with the largest S_T, or `above:0.1`, those whose share is larger; for
-        `sobol`. Neighbours are one group, whose index is spread over them, and a group is split where its
+        `sobol`. Neighbours are one group, whose index is spread over them, and a group is halved where its
         interval (95 %) lets one of its regions be among those: few forward passes where few regions count,
-        a third more than N (D + 2) where all count alike. Regions that are told apart have the index that
-        they have without it; `decisions` of this module has intervals and what it took.
+        N (D + 1) where all count alike. Regions that are told apart have an index from N samples as they
+        have without it, of other rows; `decisions` of this module has intervals and what it took.
     baseline: what a region fades to, a number or broadcastable to inputs.
     output: `logit` or `probability`.
 

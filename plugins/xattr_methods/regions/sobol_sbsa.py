@@ -56,7 +56,7 @@ def sobol_sbsa(
         is about √(2 S_T / N), and that of S₁/S_T grows as S_T falls: of 64 regions that share the variance,
         S₁ is noise at this N, while S_T can be ranked.
     gain: each region's gain is uniform between 0, where it is the baseline, and this; at 1 it is as it is.
-    decide: `top:5` or `above:0.1`, of total indices: neighbours are one group, split only where its interval
+    decide: `top:5` or `above:0.1`, of total indices: neighbours are one group, halved only where its interval
         lets one of its regions be among those that are asked for, as `sbsa` has it.
     baseline: what a region fades to, a number or broadcastable to inputs.
     output: `logit` or `probability`.

@@ -12,6 +12,7 @@ import xattr_check
 from xattr_check import AtMost
 from xattr_check.config.xattr_yaml import read
 from xattr_check.core.run import Run
+from xattr_check.core.timeout import uncounted
 from xattr_check.errors import UsageError
 from xattr_check.report.table import table
 
@@ -77,3 +78,19 @@ def test_who_raises_is_in_error(run: Run) -> None:
         raise ValueError("never")
 
     assert judge("cost", never, images(), run).status == "error"
+
+
+def test_what_is_learned_for_all_who_ask_takes_no_memory(run: Run) -> None:
+    """Nor does a pass that it needs count."""
+    learned: list[Tensor] = []
+
+    def explain(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        if not learned:
+            with uncounted():
+                learned.append(model(inputs).new_zeros(2**20, 4).sum(0))
+        return inputs
+
+    verdict = judge("cost", explain, images(), run)
+    assert learned
+    assert "input 0 forward and 0 backward passes, " in str(verdict)
+    assert float(str(verdict).rpartition(" and ")[2].removesuffix(" MiB")) < 1

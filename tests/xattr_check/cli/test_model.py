@@ -90,6 +90,48 @@ def test_figures_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert gap["value"] > 0.7
 
 
+def test_regions_are_decided(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The middle has four of 16 cells, and the rest of an image the others."""
+    file = tmp_path / "decided.json"
+    given = ["model", SPEC, "--decide=top:4", "--grids=4", "-n", "2", "--samples=128", "--json", str(file)]
+    assert main(given) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "planted: regions top:4 of S_T, 2 inputs, 128 samples of the gains"
+    assert lines[2] == "grid:4, 16 regions, 2304 forwards for each input where all are asked for"
+    assert lines[3].split() == ["network", "input", "forwards", "sure", "regions"]
+    rows = [line.split() for line in lines[4:8]]
+    assert [row[0] for row in rows] == ["model"] * 2 + ["trained_on_shuffled_lab…"] * 2
+    middle = ["1,1", "1,2", "2,1", "2,2"]
+    for row in rows[:2]:
+        assert row[6:] == middle
+        assert row[3:6] == ["4", "of", "4"]
+        assert int(row[2]) < 2304
+    for row in rows[2:]:
+        assert not set(row[6:]) & set(middle)
+    assert lines[-1].endswith("--samples tell.")
+    assert all(len(line) <= 80 for line in lines)
+    found = json.loads(file.read_text(encoding="utf-8"))
+    assert (found["question"], found["found"][0]["sides"]) == ("top:4", [4, 4])
+    (one, _) = found["found"][0]["inputs"]
+    assert one["chosen"] == one["sure"] == [[1, 1], [1, 2], [2, 1], [2, 2]]
+    assert (str(one["input"]), str(one["forwards"]), one["of_all"]) == (*rows[0][1:3], 2304)
+
+
+def test_columns_are_decided_by_number_and_long_answers_are_wrapped(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["model", f"{HERE}:plain", "--decide=top:2", "-n", "1", "--samples=16"]) == 0
+    row = capsys.readouterr().out.splitlines()[4].split()
+    assert all(0 <= int(number) < 6 for number in row[6:])
+    assert len(row[6:]) == 2
+    assert main(["model", SPEC, "--decide=above:0", "-n", "1", "--grids=8", "--samples=64"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines[5]) - len(lines[5].lstrip()) == lines[3].index("regions")
+    assert all(len(line) <= 80 for line in lines)
+    assert main(["model", SPEC, "--decide=above:0.9", "-n", "1", "--grids=2", "--samples=16"]) == 0
+    assert capsys.readouterr().out.splitlines()[4].endswith("0 of 0  none")
+
+
 def test_the_page_has_a_chart_of_all_networks_for_each_kind_of_regions(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,6 +189,12 @@ def test_a_share_of_nothing_is_a_dash() -> None:
         ),
         ([SPEC, "--samples=50"], "samples=50: expected a power of two, 2 or more"),
         ([SPEC, "--grids=0"], "grids=[0]: expected cells of at least 1"),
+        (
+            [SPEC, "--decide=top:5", "--grids=2"],
+            "expected decide 'top:K' with K of 1 to 4, or 'above:SHARE' with a share from 0 and below 1, "
+            "came 'top:5'",
+        ),
+        ([SPEC, "--decide=top:1", "--html=a.html"], "--html: expected --json, came --decide beside it"),
     ],
 )
 def test_mistakes_are_one_sentence(

@@ -1,15 +1,19 @@
 """A user is told of a method that will keep them waiting, once, and again where it is far slower."""
 
+import time
 from dataclasses import replace
 
 import pytest
+import torch
 from subjects import images
 from torch import Tensor, nn
 
 from xattr_check import load_method
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.pace import Pace
-from xattr_check.core.run import Run
+from xattr_check.core.run import Draw, Run
+from xattr_check.core.timeout import uncounted
+from xattr_check.diagnosis.price import price
 
 
 @pytest.fixture
@@ -65,3 +69,20 @@ def test_every_call_counts(run: Run, told: list[str], monkeypatch: pytest.Monkey
         explainer(subject.model, subject.inputs[rows], subject.targets[rows])
     assert len(told) == 1
     assert told[0].startswith("mine takes ")
+
+
+def test_what_is_learned_for_all_is_nobodys_pace(
+    run: Run, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explain(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        with uncounted():
+            time.sleep(0.1)
+        return inputs
+
+    subject, noted = images(), list[float]()
+    explainer = Explainer.of(replace(load_method(explain), name="mine"), subject, run)
+    monkeypatch.setattr(Pace, "note", lambda pace, seconds, count: noted.append(seconds))
+    explainer(subject.model, subject.inputs[:4], subject.targets[:4])
+    draw = Draw(run, subject, torch.arange(4), 0)
+    noted += [price(explainer.method, draw).each * len(draw.indices)]
+    assert max(noted) < 0.1

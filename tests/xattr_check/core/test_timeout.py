@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from xattr_check import load_method
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.run import Run
-from xattr_check.core.timeout import TimedOut, TimeLimit, uncounted
+from xattr_check.core.timeout import TimedOut, TimeLimit, counted_time, excused_time, uncounted
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs SIGALRM")
 
@@ -204,3 +204,30 @@ def test_what_is_learned_for_all_counts_against_no_method() -> None:
     assert limit.interruption is None
     with uncounted():
         wait(0.01)
+
+
+def test_nor_against_a_limit_around_that_of_the_method() -> None:
+    """Each of them has what was left of its time, and goes off once."""
+    with TimeLimit(0.15) as around:
+        with TimeLimit(5) as within:
+            with uncounted():
+                wait(0.2)
+            with uncounted(), uncounted():
+                wait(0.05)
+        assert within.interruption is None
+        with pytest.raises(TimedOut), TimeLimit(5):
+            wait(2)
+        wait(0.05)
+    assert around.interruption is None
+
+
+def test_a_clock_stands_still_meanwhile() -> None:
+    started, before, excused = time.monotonic(), counted_time(), excused_time()
+    with uncounted():
+        wait(0.02)
+        with uncounted():
+            wait(0.02)
+        wait(0.02)
+    passed = excused_time() - excused
+    assert 0.06 <= passed <= time.monotonic() - started
+    assert counted_time() - before < passed

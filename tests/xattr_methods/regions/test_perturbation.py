@@ -469,6 +469,12 @@ def test_a_background_that_does_not_fit_is_told(method: Method, images) -> None:
     beside = Subject("s", Scaled(images[0]), *images[1:], context={"scale": torch.ones(3)})
     with pytest.raises(Declined, match=f"^{name}: inputs that come with others, as texts, are no background"):
         method(*images, background="data", subject=beside)
+    # Tokens come with a baseline that nobody asked for.
+    given = {"baseline": torch.zeros(3, 2, 8, 8), "subject": beside}
+    with pytest.raises(Declined, match=f"^{name}: inputs that come with others, as texts, are no background"):
+        method(*images, background="data", **given)
+    with pytest.raises(Declined, match=f"^{name}: inpainting learns from half of the inputs"):
+        method(*images, background="inpainted", **given)
 
 
 @pytest.mark.parametrize(
