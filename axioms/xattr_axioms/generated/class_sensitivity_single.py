@@ -18,8 +18,8 @@ DECIMALS = 6
     statement="A feature gets more for the class that it makes than for one that it never changes.",
     family="generated",
     # What does not know the class comes to 0, and so does noise that it seeds, on average; on the digits a
-    # map that takes the magnitude of gradcam's weights to 0.10, fullgrad to 0.19, integrated gradients to
-    # 0.32, gradcam to 0.7.
+    # map that takes the magnitude of gradcam's weights to 0.10, fullgrad to 0.13, integrated gradients to
+    # 0.21, gradcam to 0.7.
     gate=AtLeast(0.125),
     cites="khakzar2022",
     reads="doublings, at most 1 of each sample, of a feature's attribution from another class to its own",
