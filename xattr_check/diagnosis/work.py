@@ -239,7 +239,8 @@ def judge(plan: Plan, processes: int = 1, tell: OnProgress = silent, progress: O
 
 def _forecast(plan: Plan, work: Work, processes: int, tell: OnProgress) -> Forecast:
     """Which of the methods are judged and how long that takes, by what each takes for a few maps."""
-    tell(f"asking {len(plan.methods)} methods how fast they are, for at most {PATIENCE:.0f} s each")
+    count = len(plan.methods)
+    tell(f"asking {count} method{'s'[: count - 1]} how long a map takes, for at most {PATIENCE:.0f} s each")
     prices: list[Price] = []
     for found in work([partial(_price, name) for name in plan.methods]):
         prices += found

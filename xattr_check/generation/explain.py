@@ -95,7 +95,7 @@ def render_misses(misses: Tensor, scenario: Scenario) -> str:
     within = first.figure >= first.bound if first.probability else first.figure <= first.bound
     if within:
         figure += ", so that it is some draws that fail, and more steps may help"
-    told = f"for {first.samples} of the {count} others it is {first.name} that stands in the way: it {figure}"
+    told = f"for {first.samples} of the {count} left it is {first.name} that stands in the way: it {figure}"
     # Alone it has all of the effect where one of them suffices, else its part.
     whole = 1 if scenario.saturating else scenario.features
     if scenario.together and not first.probability and first.figure > ADDING / whole:

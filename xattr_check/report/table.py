@@ -105,9 +105,10 @@ def why_nothing(verdicts: Sequence[Verdict]) -> str:
     checks: dict[str, list[str]] = {}
     for verdict in verdicts:
         checks.setdefault(verdict.sentence.replace(verdict.check, ""), []).append(verdict.check)
-    most = max(checks.values(), key=len)
+    most = max(checks.values(), key=lambda names: len(set(names)))
     first = next(verdict for verdict in verdicts if verdict.check == most[0])
-    others = f" and {len(most) - 1} more" if len(most) > 1 else ""
+    more = len(set(most)) - 1  # of several methods each is told of once
+    others = f" and {more} more" if more else ""
     return f"{told}; {most[0]}{others}: {first.text}"
 
 

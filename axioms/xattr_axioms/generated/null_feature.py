@@ -40,7 +40,8 @@ def null_feature(method: Explainer, subject: Subject, draw: Draw) -> Measurement
     ratio = signed[:, 1:].mean(1) / signed[:, 0]
     told = zeros_told(zero, "counted as ½") or (
         f"signed, the sum on it is {float(ratio.nanmedian()):.2f} of that on the one that makes the target; "
-        f"pixel by pixel, which is not judged, it gets {float(pixels.mean()):.2f} of the magnitude"
+        f"{'pixel by pixel' if subject.is_image else 'one by one'}, which is not judged, it gets "
+        f"{float(pixels.mean()):.2f} of the magnitude"
     )
     # For the pictures alone: what the method says of the class that the null feature makes.
     first, others = draw.inputs[:PICTURES], draw.truth("other_target")[:PICTURES]

@@ -13,6 +13,7 @@ from xattr_check.core.method import method
 from xattr_check.core.outputs import Output
 from xattr_check.core.ranges import Count, Partly, Positive
 from xattr_check.core.subject import Subject
+from xattr_check.errors import Declined
 from xattr_check.perturbation.gradients import MEMORY
 from xattr_check.perturbation.outputs import Quantity
 from xattr_check.statistics.groups import Decision, decide_by_groups
@@ -40,9 +41,9 @@ def attributed(
 
 
 def expect_total(sensitivity: str, index: str | None) -> None:
-    """Raise ValueError for an index by which a group bounds none of its regions."""
+    """Raise Declined for an index by which a group bounds none of its regions."""
     if sensitivity != "sobol" or index not in (None, "total"):
-        raise ValueError(
+        raise Declined(
             "expected index 'total' of sensitivity 'sobol' beside decide, since that of a group is at least "
             f"that of each of its regions, came {index or sensitivity!r}"
         )

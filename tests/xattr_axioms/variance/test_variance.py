@@ -330,3 +330,10 @@ def test_indices_that_a_parameter_rules_out_are_not_asked_for(run: Run) -> None:
     verdict = judge("variance_decomposition", "xattr:sbsa?sensitivity=lime&samples=64", columns(), run)
     assert verdict.status == "not_applicable"
     assert "expected index 'coefficient' of sensitivity 'lime', came 'first'" in str(verdict)
+
+
+def test_a_method_that_claims_them_declines_those_of_groups(run: Run) -> None:
+    """The user has asked for no index."""
+    verdict = judge("variance_decomposition", "xattr:sobol_sbsa?decide=top:2&samples=8", columns(), run)
+    assert verdict.status == "not_applicable", str(verdict)
+    assert "expected index 'total' of sensitivity 'sobol' beside decide" in str(verdict)

@@ -253,7 +253,7 @@ def test_fewer_than_wanted_is_exit_code_1_and_files_of_what_there_is(
         f"xattr-check: {count} of the 64 samples that were wanted keep the certificate within 30 steps, of "
         f"64 that were started; for "
     )
-    assert f"of the {64 - count} others it is " in last
+    assert f"of the {64 - count} left it is " in last
     assert last.endswith("; try more --steps, another --patch or another --reference")
 
 

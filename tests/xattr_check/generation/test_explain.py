@@ -110,7 +110,7 @@ def test_what_is_told_of_a_change() -> None:
     kind = scenario("null")
     misses = rows(kind, (3, 0.5), (3, 0.3), (3, 0.4), (0, 0.2))
     assert render_misses(misses, kind) == (
-        "for 3 of the 4 others it is what b beside a does to output a that stands in the way: it comes to "
+        "for 3 of the 4 left it is what b beside a does to output a that stands in the way: it comes to "
         "0.35 of the effect and may be about 0.09"
     )
     first, second = reasons(misses, kind)
@@ -124,7 +124,7 @@ def test_what_is_told_of_a_probability() -> None:
     kind = scenario("saturation")
     misses = rows(kind, (1, 0.4), (1, 0.6), (1, 0.5), (2, 0.2), (2, torch.nan))
     assert render_misses(misses[[0, 1, 2, 4]], kind) == (
-        "for 3 of the 3 others it is the probability of the class that b makes alone that stands in the way: "
+        "for 3 of the 3 left it is the probability of the class that b makes alone that stands in the way: "
         "it is 0.50 on average and has to be about 0.98"
     )
 
@@ -133,7 +133,7 @@ def test_what_is_told_of_what_adds_up() -> None:
     """Of two features each of which has the whole effect, the second adds as much as the first."""
     kind = scenario("saturation")
     assert render_misses(rows(kind, (2, 1.0), (2, 0.9), (2, 1.1)), kind) == (
-        "for 3 of the 3 others it is what a beside b does to output a that stands in the way: it comes to "
+        "for 3 of the 3 left it is what a beside b does to output a that stands in the way: it comes to "
         "1.00 of the effect and may be about 0.09, since what the patches do adds up"
     )
 
@@ -141,7 +141,9 @@ def test_what_is_told_of_what_adds_up() -> None:
 def test_what_is_told_of_what_adds_up_where_it_should_take_both() -> None:
     """Either of two features has half of what both do."""
     kind = scenario("synergy")
-    told = "for 2 of the 2 others it is what a alone does to output a that stands in the way: it comes to "
+    told = (
+        "for 2 of the 2 left it is what a alone does to output a that stands in the way: it comes to "
+    )
     near = render_misses(rows(kind, (1, 0.2), (1, 0.2)), kind)
     assert near == told + "0.20 of the effect and may be about 0.09"
     adding = render_misses(rows(kind, (1, 0.48), (1, 0.48)), kind)
@@ -152,7 +154,7 @@ def test_what_is_told_of_what_is_near() -> None:
     """It does not add up, and on average it is within the bound: some draws are not."""
     kind = scenario("saturation")
     assert render_misses(rows(kind, (2, 0.07), (2, 0.07)), kind) == (
-        "for 2 of the 2 others it is what a beside b does to output a that stands in the way: it comes to "
+        "for 2 of the 2 left it is what a beside b does to output a that stands in the way: it comes to "
         "0.07 of the effect and may be about 0.09, so that it is some draws that fail, "
         "and more steps may help"
     )

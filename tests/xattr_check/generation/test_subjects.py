@@ -289,7 +289,7 @@ def test_a_model_that_lets_nothing_be_made(run: Run) -> None:
         generated("single")(toy(Alike()), run)
     assert str(raised.value) == (
         "0 of 6 started samples were certified, at least 3 have to be: this model does not let features be "
-        "made for 'single' with patches of 5 pixels; for 6 of the 6 others it is the probability of the "
+        "made for 'single' with patches of 5 pixels; for 6 of the 6 left it is the probability of the "
         "class that a makes alone that stands in the way: it is 0.33 on average and has to be about 0.98"
     )
 

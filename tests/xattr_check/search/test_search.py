@@ -4,7 +4,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -252,3 +254,23 @@ def test_a_profile_of_the_users_own_changes_nothing(run: Run) -> None:
         assert len(found.ratios) > 10
     finally:
         settings.load_profile("default")
+
+
+def test_what_is_imported_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hypothesis draws numbers that it finds in modules of the project."""
+    providers: Any = import_module("hypothesis.internal.conjecture.providers")
+
+    def told(case: Case, explain: Explain) -> Violation:
+        return Violation(float(explain(case.network, case.inputs).abs().sum()), 1e9)
+
+    def drawn() -> list[float]:
+        searched = search(told, "xattr:gradient", columns(), Run(Store(tmp_path)))
+        assert searched.smallest() is None
+        return searched.ratios
+
+    first = drawn()
+    assert len(set(first)) > 20
+    found = providers.Constants(integers={-7, -3, 1, 2, 3, 5})
+    monkeypatch.setattr(providers, "_get_local_constants", lambda: found)
+    monkeypatch.setattr(providers, "CONSTANTS_CACHE", type(providers.CONSTANTS_CACHE)(1024))
+    assert drawn() == first
