@@ -141,9 +141,7 @@ def test_what_is_told_of_what_adds_up() -> None:
 def test_what_is_told_of_what_adds_up_where_it_should_take_both() -> None:
     """Either of two features has half of what both do."""
     kind = scenario("synergy")
-    told = (
-        "for 2 of the 2 left it is what a alone does to output a that stands in the way: it comes to "
-    )
+    told = "for 2 of the 2 left it is what a alone does to output a that stands in the way: it comes to "
     near = render_misses(rows(kind, (1, 0.2), (1, 0.2)), kind)
     assert near == told + "0.20 of the effect and may be about 0.09"
     adding = render_misses(rows(kind, (1, 0.48), (1, 0.48)), kind)
