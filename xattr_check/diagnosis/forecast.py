@@ -46,7 +46,8 @@ class Forecast:
         """`24 methods, about 50 min by 2 processes`."""
         whole = sum(map(self.seconds, self.taken)) / self.processes
         most = "" if all(price.reached for price in self.taken) else "more than "
-        methods = f"{len(self.taken)} method{'' if len(self.taken) == 1 else 's'}"
+        count = sum(price.each > 0 for price in self.taken)  # the others give no maps here
+        methods = f"{count} method{'' if count == 1 else 's'}"
         by = f" by {self.processes} processes" if self.processes > 1 else ""
         return (
             f"{methods}, {most or 'about '}{duration(whole)}{by}, less where they fail by themselves or were "

@@ -46,6 +46,8 @@ def test_it_is_told_how_long_and_what_is_left_out() -> None:
     assert forecast(None, NEVER, FAST, processes=2).told.startswith(
         "2 methods, more than 42 min by 2 processes"
     )
+    # One that gives no maps here costs nothing, and is none of those that are judged.
+    assert forecast(10, FAST, Price("mute", 0, 0)).told.startswith("1 method, about 1 s")
 
 
 def test_a_slow_method_is_not_waited_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
