@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from xattr_check.battery import sentences
+from xattr_check.battery.baseline import from_zero
 from xattr_check.battery.controls import ControlError, Controls
 from xattr_check.battery.sentences import Spent
 from xattr_check.core.checks import Axiom, Measurement, brings
@@ -179,6 +180,23 @@ class _Trial:
             if not (controls.fault(best) or controls.unbeatable(best) or controls.unbeaten(best)):
                 return {"fill": fill}
         return {}
+
+    def _started(self) -> str:
+        """That the method measures from zero, where a check removes to the mean; empty where it does not."""
+        check, subject = self.item.check, self.subject
+        option = check.options.get("fill")
+        if option is None or check.parameters.get("fill", option.default) != "mean":
+            return ""
+        explainer = Explainer.of(self.item.method, subject, self.run)
+        try:
+            if not from_zero(
+                explainer, subject, next(iter(self.run.draws(check.name, subject, check.inputs)))
+            ):
+                return ""
+        except MethodError:  # of a check that asks for other maps
+            return ""
+        ask = {"fill": "zero"} if "zero" in get_args(option.annotation) else {}
+        return sentences.started(check, ask)
 
     def _fault_anywhere(self) -> MethodError | None:
         """What the method raises on the first of the subject's inputs; None where it serves."""
@@ -410,6 +428,8 @@ class _Trial:
             parts.append(sentences.missing(shortfall, drawn))
         if outcome == "fail" and self.findings:
             parts.append(self.findings[0])
+        if outcome == "fail" and (started := self._started()):
+            parts.append(started)
         if outcome == "fail" and self.item.advisory and not self.item.required:
             parts.append(f"this is advice, since {self.item.advisory}")
         return replace(

@@ -45,12 +45,20 @@ def invalid(check: Axiom, reason: object, subject: str, ask: Mapping[str, object
     return f"{reason}; the check says nothing about {subject!r}{_variant(check, ask)}"
 
 
-def _variant(check: Axiom, ask: Mapping[str, object]) -> str:
+def started(check: Axiom, ask: Mapping[str, object]) -> str:
+    """That a method measures from another baseline than what a check removes to."""
+    return (
+        "its maps sum to what the output changes by from zero, and what is removed here becomes the data's "
+        f"mean: give the method that mean for its baseline{_variant(check, ask, ', or ask ')}"
+    )
+
+
+def _variant(check: Axiom, ask: Mapping[str, object], words: str = ": ask ") -> str:
     """What to ask for instead, where that is something."""
     if not ask:
         return ""
     plain = replace(check, name=check.name.partition("?")[0], parameters={})
-    return f": ask {plain.with_parameters({**check.parameters, **ask}).name}"
+    return f"{words}{plain.with_parameters({**check.parameters, **ask}).name}"
 
 
 @dataclass(frozen=True)

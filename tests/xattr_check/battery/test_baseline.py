@@ -1,0 +1,85 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from xattr_check import AtMost, Draw, Explainer, Measurement, Subject, axiom, load_method
+from xattr_check.battery.baseline import from_zero
+from xattr_check.battery.item import Item
+from xattr_check.core.run import Run
+from xattr_check.perturbation.fills import Fill
+
+Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]
+
+
+def table(mean: float) -> Subject:
+    """Sixty-four rows of eight columns about a mean, with a network of tanh that knows it."""
+    torch.manual_seed(0)
+    inputs = mean + torch.randn(64, 8)
+    network = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 2)).eval()
+    with torch.no_grad():
+        network[0].bias -= mean * network[0].weight.sum(1)
+        targets = network(inputs).argmax(1)
+    return Subject("table", network, inputs, targets)
+
+
+def integrated(baseline: float, factor: float = 1.0) -> Explain:
+    """Integrated gradients by two hundred midpoints, one after the other."""
+
+    def explain(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        total = torch.zeros_like(inputs)
+        for step in range(200):
+            point = baseline + (step + 0.5) / 200 * (inputs - baseline)
+            point.requires_grad_()
+            (gradient,) = torch.autograd.grad(model(point).gather(1, targets[:, None]).sum(), point)
+            total += gradient / 200
+        return factor * (inputs - baseline) * total
+
+    return explain
+
+
+def noise(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    return torch.randn(inputs.shape, generator=torch.Generator().manual_seed(1))
+
+
+def started(explain: Explain, subject: Subject, run: Run) -> bool:
+    draw = next(iter(run.draws("it", subject, 32)))
+    return from_zero(Explainer.of(load_method(explain), subject, run), subject, draw)
+
+
+def test_maps_from_a_baseline_of_zero_are_told_from_others(run: Run) -> None:
+    subject = table(3.0)
+    assert started(integrated(0.0), subject, run)
+    others = [integrated(3.0), integrated(0.0, factor=0.5), integrated(0.0, factor=-1.0), noise]
+    assert not any(started(one, subject, run) for one in others)
+
+
+def test_of_data_about_zero_nothing_is_told(run: Run) -> None:
+    assert not started(integrated(0.0), table(0.0), run)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "end"),
+    [
+        (
+            {},
+            "; its maps sum to what the output changes by from zero, and what is removed here becomes the "
+            "data's mean: give the method that mean for its baseline, or ask removed?fill=zero",
+        ),
+        ({"fill": "zero"}, "(gate ≤ 0.5)"),
+    ],
+)
+def test_a_failure_tells_of_the_other_baseline(parameters: dict[str, str], end: str, run: Run) -> None:
+    @axiom(statement="It holds.", family="synthetic", gate=AtMost(0.5))
+    def removed(explainer: Explainer, subject: Subject, draw: Draw, *, fill: Fill = "mean") -> Measurement:
+        return Measurement(torch.ones(len(draw.inputs)).double())
+
+    check = removed.with_parameters(parameters) if parameters else removed
+    subject = table(3.0)
+
+    def verdict(explain: Explain) -> str:
+        return Item(load_method(explain), check, subject).judge(run).sentence
+
+    assert verdict(integrated(0.0)).endswith(end)
+    assert verdict(noise).endswith("(gate ≤ 0.5)")
