@@ -5,8 +5,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from xattr_check.core import Draw, Explainer, Subject, Undefined, axiom
+from xattr_check.core import Draw, Explainer, Invalid, Subject, Undefined, axiom
 from xattr_check.core.layouts import Beside
+from xattr_check.perturbation.curves import LEAST_EFFECT
+from xattr_check.perturbation.fills import absent
+from xattr_check.perturbation.outputs import outputs_under
+from xattr_check.statistics.intervals import mean_interval
 
 # Of a map's maximum: what differs by less is one level.
 LEVEL = 1e-6
@@ -14,6 +18,9 @@ LEVEL = 1e-6
 COARSE, CELLS = 2.0, 8
 # Of the shorter side: 15 pixels at 240, as published; 2 at 32. A coarse map points next to a thin stroke.
 TOLERANCE = 1 / 16
+# Of what the output falls by without anything, how much it has to without what is said to be causal: 0.74 on
+# the digits, 0.98 and more on four others where it is; 0 where it is another thing's mask, or a mirrored one.
+CAUSAL = 0.5
 # Declares a check of where maps fall. Edges and a blob in the centre have to be beaten: masks of things that
 # photographs show have outlines, and are near the middle more often than not.
 localisation = partial(
@@ -75,12 +82,53 @@ def beside_mask(told: str, heat: Tensor, mask: Tensor) -> str:
 
 
 def foreground(subject: Subject, draw: Draw, name: str = "mask") -> Tensor:
-    """(n, P) bool: what makes the target, or has another name. Raises Undefined where that is nothing."""
+    """(n, P) bool: what makes the target, or has another name. Raises Undefined where that is nothing.
+
+    Raises Invalid where it is said to be causal, and is not.
+    """
     mask = draw.truth(name).flatten(1)
     if bool((~mask.any(1)).any()):
         row = int(draw.indices[int((~mask.any(1)).nonzero()[0])])
         raise Undefined(f"the {name} of input {row} of {subject.name!r} is empty")
+    if name == "mask" and "causal" in subject.offers:
+        _expect_causal(subject, draw, mask)
     return mask
+
+
+def _expect_causal(subject: Subject, draw: Draw, mask: Tensor) -> None:
+    """Raise Invalid where the output falls clearly less without the mask than it would have to.
+
+    To CAUSAL of what it falls by without anything; where that is little, the data's mean is no absence.
+    """
+
+    def falls() -> Tensor:
+        # Every feature, none, and those that are not on the mask.
+        keep = torch.stack([torch.ones_like(mask), torch.zeros_like(mask), ~mask], dim=1)
+        outputs = outputs_under(
+            subject.model,
+            draw.inputs,
+            draw.targets,
+            absent("mean", subject, draw),
+            lambda rows, columns: keep[rows, columns].unflatten(1, subject.spatial),
+            keep.shape[1],
+            output="probability",
+            memory=draw.run.memory,
+            layout=subject.layout,
+            explained=subject.output,
+        )
+        whole = outputs[:, :1]
+        return subject.output.effect(whole, outputs[:, 1:])
+
+    # Of the first draw, for all of them.
+    found = draw.run.once(f"falls without the mask, {subject.fingerprint}", falls).cpu()
+    nothing, without = found.mean(0).tolist()
+    if nothing >= LEAST_EFFECT and mean_interval(found[:, 1] - CAUSAL * found[:, 0]).high < 0:
+        noun, verb = subject.output.noun, subject.output.falls
+        raise Invalid(
+            f"causal=True says that without the mask the target is gone, and the {noun} {verb} by "
+            f"{without:z.2f} then, of the {nothing:.2f} that it {verb} by without anything: the model looks "
+            "elsewhere; leave causal out, or give the mask of what it looks at"
+        )
 
 
 def hits_of(subject: Subject, heat: Tensor, mask: Tensor) -> Tensor:

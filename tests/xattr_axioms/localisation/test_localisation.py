@@ -269,7 +269,7 @@ def test_masks_in_the_centre_make_the_check_invalid(run: Run) -> None:
     """The hottest quarter of the centre blob."""
     control = load_method("xattr:center")
     blob = control(nn.Identity(), torch.zeros(1, 3, SIDE, SIDE), torch.zeros(1))[0] > 0.4
-    subject = cornered(mask=lambda masks: blob.expand_as(masks))
+    subject = cornered(mask=lambda masks: blob.expand_as(masks), causal=False)
     verdict = judge("iou", "xattr:input_x_gradient", subject, run)
     assert verdict.status == "invalid"
     assert "does not beat 'center'" in str(verdict)
@@ -297,6 +297,19 @@ def test_columns_have_masks_too(run: Run) -> None:
         # What a column has to do with the class finds nine maxima in ten by itself.
         found = ("pass", "undecided") if check == "pointing_game" else ("pass",)
         assert verdict.status in found, str(verdict)
+
+
+@pytest.mark.parametrize("check", LOCALISATION)
+def test_a_mask_that_is_causal_only_in_name_makes_the_check_invalid(check: str, run: Run) -> None:
+    """That of a corner beside it: whoever points there would pass, and the truth would fail."""
+    subject = cornered(mask=lambda masks: masks.flip(-1))
+    for points in ("xattr:oracle", "xattr:input_x_gradient"):
+        verdict = judge(check, points, subject, run)
+        assert verdict.status == "invalid"
+        assert "causal=True says that without the mask the target is gone, and the target's" in str(verdict)
+        assert "; leave causal out, or give the mask of what it looks at" in str(verdict)
+        advice = judge(check, points, replace(subject, causal=False), run)
+        assert (advice.required, "causal=True" in str(advice)) == (False, False)
 
 
 def test_causal_truth_is_a_mask() -> None:
