@@ -43,6 +43,19 @@ PASSED_ON = (
     *("ToCopy", "View", "UnsafeView", "ReshapeAlias", "Alias", "Clone", "Squeeze", "Unsqueeze"),
     *("Select", "Slice", "Index"),
 )
+# Other arrangements of inputs, by what to do where a model takes them.
+ARRANGED: dict[str, Callable[[Tensor], Tensor]] = {
+    "it runs with one channel before the other axes: pass inputs.unsqueeze(1)": lambda given: given.unsqueeze(
+        1
+    ),
+    "it runs with the last axis for the channels, before the others: pass inputs.movedim(-1, 1)": (
+        lambda given: given.movedim(-1, 1)
+    ),
+    "it runs on all of them as a single one: pass inputs[None], and one target": lambda given: given[None],
+    "it runs on flat ones: pass nn.Sequential(nn.Flatten(), model) for the model": (
+        lambda given: given.flatten(1)
+    ),
+}
 NORMALISED = {"Sigmoid": "a sigmoid", "Softmax": "a softmax", "SafeSoftmax": "a softmax"}
 
 
@@ -180,6 +193,8 @@ def _remedy(model: nn.Module, rows: Tensor) -> str:
     if len(places) == 1 and rows.device.type not in places:
         place = places.pop()
         return f"its weights are on {place} and its inputs on {rows.device.type}: pass inputs.to({place!r})"
+    if told := "" if isinstance(model, Contextual) else arranged(model, rows):
+        return told
     if isinstance(model, Contextual) and (others := ", ".join(model.xattr_context.tables.keys() - {IDS})):
         return f"it is called with context by name, {others}: they have to be what its forward function takes"
     fixed = any(isinstance(module, torch.fx.GraphModule) for module in model.modules())
@@ -189,6 +204,22 @@ def _remedy(model: nn.Module, rows: Tensor) -> str:
     return (
         f"{export}it runs on more at once, and has to take one alone" if _runs_on_copies(model, rows) else ""
     )
+
+
+def arranged(model: nn.Module, inputs: Tensor) -> str:
+    """How inputs with their axes in another order, or one more or fewer, would do; empty where none is found.
+
+    inputs: (N, *F), or what was taken for that.
+    """
+    with suppress(Exception), torch.no_grad():
+        tried = copy.deepcopy(model).eval()
+        for told, arrange in ARRANGED.items():
+            with suppress(Exception):
+                other = arrange(inputs)
+                found = None if other.shape == inputs.shape else tried(other[:1])
+                if isinstance(found, Tensor) and found.ndim == 2 and len(found) == 1:
+                    return told
+    return ""
 
 
 def _runs_on_copies(model: nn.Module, row: Tensor) -> bool:

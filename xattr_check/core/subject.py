@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from xattr_check.core.context import IDS, Context, Contextual, in_context, rows, with_context
-from xattr_check.core.examination import Examination, call, careful, examine, watchable
+from xattr_check.core.examination import Examination, arranged, call, careful, examine, watchable
 from xattr_check.core.identity import Identity
 from xattr_check.core.layouts import Beside, Embeddings, Layout, Tokens, layout_of
 from xattr_check.core.outputs import KINDS, Classes, Output, Value
@@ -21,7 +21,7 @@ from xattr_check.core.returned import Returned, Select, reading_of, returning
 from xattr_check.core.state import full_precision
 from xattr_check.core.targets import expect_outputs, expect_targets
 from xattr_check.core.tokens import MASK, expect_context, valid_tokens, vocabulary_of, words_of
-from xattr_check.errors import SubjectError, UnknownInput
+from xattr_check.errors import LayoutError, SubjectError, UnknownInput
 from xattr_check.storage.digest import digest, digest_model, digest_rows
 
 Reference = Callable[[int, torch.Generator], Tensor]
@@ -145,6 +145,12 @@ class Subject:
             object.__setattr__(self, "layout", layout_of(self.inputs, vars(self)["layout"]))
             object.__setattr__(self, "valid", self._resolve_valid())
             expect_targets(self.targets, len(self.inputs))
+        except LayoutError as error:
+            hint = arranged(self.model, self.inputs)
+            expected = "inputs (N, *F) as the model takes them"
+            raise (
+                wrong(expected, _shape_of(self.inputs), hint) if hint else error.about("subject", self.name)
+            ) from None
         except SubjectError as error:
             raise error.about("subject", self.name) from None
         if not bool(torch.isfinite(self.inputs).all()):

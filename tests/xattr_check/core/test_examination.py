@@ -452,3 +452,24 @@ def test_ids_are_no_floats() -> None:
 def test_rounding_is_no_difference(dtype: torch.dtype) -> None:
     network = nn.Sequential(nn.Linear(6, 300), nn.ReLU(), nn.Linear(300, 3)).to(dtype)
     assert made(network, INPUTS.to(dtype)).examination == Examination(3)
+
+
+def test_inputs_in_another_arrangement_are_told_how_to_pass() -> None:
+    """Of a network that takes images of two channels, and of one of vectors."""
+    network = nn.Sequential(nn.Conv2d(2, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3))
+    gray = nn.Sequential(nn.Conv2d(1, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    flat = nn.Linear(72, 3)
+    taken = "expected inputs (N, *F) as the model takes them, came "
+    assert refused(network, torch.rand(2, 6, 6)) == (
+        f"{taken}(2, 6, 6); it runs on all of them as a single one: pass inputs[None], and one target"
+    )
+    assert refused(gray, torch.rand(8, 6, 6)) == (
+        f"{taken}(8, 6, 6); it runs with one channel before the other axes: pass inputs.unsqueeze(1)"
+    )
+    assert refused(network, torch.rand(8, 6, 6, 2)).endswith(
+        "; it runs with the last axis for the channels, before the others: pass inputs.movedim(-1, 1)"
+    )
+    assert refused(flat, torch.rand(8, 2, 6, 6)).endswith(
+        "; it runs on flat ones: pass nn.Sequential(nn.Flatten(), model) for the model"
+    )
+    assert refused(network, torch.rand(8, 5, 6, 6)).endswith("to have 2 channels, but got 5 channels instead")
