@@ -41,6 +41,19 @@ class Forecast:
             processes,
         )
 
+    def corrected(self, took: float, minutes: float) -> "Forecast":
+        """Which of those that are left out fit into so many minutes, by what the others took.
+
+        took: seconds of one process for all methods that are taken.
+        """
+        foretold = sum(map(self.seconds, self.taken))
+        factor = took / foretold if foretold and took else 1.0
+
+        def seconds(price: Price) -> float:
+            return factor * self.seconds(price)
+
+        return Forecast.of(self.left_out, seconds, self.processes, minutes)
+
     @property
     def told(self) -> str:
         """`24 methods, about 50 min by 2 processes`."""

@@ -1,6 +1,7 @@
 """A kill matrix, planned and worked off: by this process or by several, and where it stopped before."""
 
 import multiprocessing
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -214,20 +215,25 @@ def judge(plan: Plan, processes: int = 1, tell: OnProgress = silent, progress: O
     """
     bases: list[Base] = []
     rows: list[Row] = []
+    by_hand = plan.by_hand
+    began = time.monotonic()
     with _workers(plan, processes, progress, tell) as work:
-        forecast = _forecast(plan, work, processes, tell)
-        asked = list(product(plan.seeds, (one.method for one in forecast.taken)))
-        far = Far(len(asked), "methods")
-        for found in work([partial(_base, seed, name) for seed, name in asked]):
+        forecast = Forecast.of(_prices(plan, work, tell), plan.seconds, processes, plan.minutes)
+        tell(forecast.told)
+        while forecast.taken or by_hand:
+            found, made = _round(plan, forecast.taken, by_hand, work, tell)
             bases += found
-            for base in found:
-                tell(f"{base.method}: {_told_of(base)} {far.step()}")
-        order = _order(bases)
-        tasks = list(_tasks(plan, bases, order))
-        far = Far(len(tasks), "portions of mutants")
-        for found in work(tasks):
-            rows += found
-            tell(f"{_told_of_rows(found)} {far.step()}")
+            rows += made
+            by_hand = ()
+            if plan.minutes is None:
+                break
+            took = sum(base.seconds for base in found) + sum(row.seconds for row in made)
+            left = plan.minutes - (time.monotonic() - began) / 60
+            forecast = forecast.corrected(took, left)
+            if forecast.taken:
+                tell(f"there is time left: {forecast.told}")
+    for price in forecast.left_out:
+        tell(f"{price.method}: {forecast.why_left_out(price)}")
     bases += [
         Base(one.method, seed, error=forecast.why_left_out(one))
         for seed, one in product(plan.seeds, forecast.left_out)
@@ -237,19 +243,34 @@ def judge(plan: Plan, processes: int = 1, tell: OnProgress = silent, progress: O
     return Judged(plan, tuple(sorted(bases, key=lambda one: (one.method, one.seed))), tuple(rows))
 
 
-def _forecast(plan: Plan, work: Work, processes: int, tell: OnProgress) -> Forecast:
-    """Which of the methods are judged and how long that takes, by what each takes for a few maps."""
+def _prices(plan: Plan, work: Work, tell: OnProgress) -> list[Price]:
+    """What each of the methods takes for a few maps."""
     count = len(plan.methods)
     tell(f"asking {count} method{'s'[: count - 1]} how long a map takes, for at most {PATIENCE:.0f} s each")
     prices: list[Price] = []
     for found in work([partial(_price, name) for name in plan.methods]):
         prices += found
-    prices.sort(key=lambda price: plan.methods.index(price.method))
-    forecast = Forecast.of(prices, plan.seconds, processes, plan.minutes)
-    for price in forecast.left_out:
-        tell(f"{price.method}: {forecast.why_left_out(price)}")
-    tell(forecast.told)
-    return forecast
+    return sorted(prices, key=lambda price: plan.methods.index(price.method))
+
+
+def _round(
+    plan: Plan, taken: Sequence[Price], by_hand: Sequence[str], work: Work, tell: OnProgress
+) -> tuple[list[Base], list[Row]]:
+    """Some of the methods with their mutants, and what was broken by hand."""
+    bases: list[Base] = []
+    rows: list[Row] = []
+    asked = list(product(plan.seeds, (one.method for one in taken)))
+    far = Far(len(asked), "methods")
+    for found in work([partial(_base, seed, name) for seed, name in asked]):
+        bases += found
+        for base in found:
+            tell(f"{base.method}: {_told_of(base)} {far.step()}")
+    tasks = list(_tasks(plan, bases, by_hand))
+    far = Far(len(tasks), "portions of mutants")
+    for made in work(tasks):
+        rows += made
+        tell(f"{_told_of_rows(made)} {far.step()}")
+    return bases, rows
 
 
 def _told_of(base: Base) -> str:
@@ -271,14 +292,15 @@ def _order(bases: Sequence[Base]) -> list[str]:
     return list(bases[0].passed) if bases else []
 
 
-def _tasks(plan: Plan, bases: Sequence[Base], order: Sequence[str]) -> Iterator[Task]:
+def _tasks(plan: Plan, bases: Sequence[Base], by_hand: Sequence[str]) -> Iterator[Task]:
     """Portions of mutants."""
+    order = _order(bases)
     for base in bases:
         if not plan.takes(base):
             continue
         for names in _portions(plan.operators):
             yield partial(_rows, base.seed, base, names)
-    for seed, specs in product(plan.seeds, _portions(plan.by_hand)):
+    for seed, specs in product(plan.seeds, _portions(by_hand)):
         yield partial(_by_hand, seed, order, specs)
 
 

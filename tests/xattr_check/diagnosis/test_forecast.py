@@ -1,6 +1,7 @@
 """What a kill matrix is told to take, and which methods are left out of it."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,14 @@ def test_the_cheapest_that_fit_are_taken_in_the_order_in_which_they_were_given()
     assert [one.method for one in forecast(10, NEVER, SLOW, FAST).taken] == ["fast"]
     assert [one.method for one in forecast(10, SLOW, FAST, processes=2).taken] == ["slow", "fast"]
     assert [one.method for one in forecast(1000, NEVER).left_out] == ["never"]  # nobody knows how long
+
+
+def test_where_the_others_took_less_there_is_time_for_more() -> None:
+    found = forecast(10, NEVER, SLOW, FAST)  # of 1 s and 1000 s
+    assert [one.method for one in found.corrected(0.5, 10).taken] == ["slow"]
+    assert found.corrected(0.5, 10).told.startswith("1 method, about 8 min")
+    assert [one.method for one in found.corrected(2.0, 10).left_out] == ["never", "slow"]
+    assert found.corrected(0.5, -1.0).taken == []
 
 
 def test_it_is_told_how_long_and_what_is_left_out() -> None:
@@ -80,6 +89,22 @@ def test_what_does_not_fit_is_not_judged_unless_it_is_named(tmp_path: Path) -> N
     assert "--methods xattr:gradient judges it all the same" in judged.bases[0].error
     assert [line for line in told if judged.bases[0].error in line]
     assert judge(Plan(settings, "analytic", **known)).bases[0].passed == ("dummy",)
+
+
+def test_what_fits_after_all_is_judged_and_left_out_no_more(tmp_path: Path) -> None:
+    """A forecast is of all checks of a quick run on average, and one check of two methods is far less."""
+    methods, settings = (
+        ("xattr:gradient", "xattr:input_x_gradient"),
+        Settings(storage=str(tmp_path), checks="deletion", device="cpu"),
+    )
+    plan = Plan(settings, "analytic", methods, ("shifted",), minutes=1000)
+    judge(plan)
+    each = max(plan.seconds(Price(name, 0.001, 0.0)) for name in methods)
+    told: list[str] = []
+    judged = judge(replace(plan, minutes=1.6 * each / 60), tell=told.append)
+    assert [base.error for base in judged.bases] == ["", ""]
+    assert len(judged.rows) == 2
+    assert [line for line in told if line.startswith("there is time left: 1 method, about ")]
 
 
 def test_fewer_checks_and_mutants_take_less() -> None:
