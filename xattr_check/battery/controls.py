@@ -174,7 +174,7 @@ class Controls:
         sign, ceiling = (-1 if self.gate.lower else 1), float(best.mean())
         values = {name: float(rows.mean()) for name, rows in self.rivals.items()}
         return {
-            name: f"no map could pass: the control {name!r} comes to {value:.3g}, and the best of all to "
+            name: f"no map is known to pass: the control {name!r} comes to {value:.3g}, and the best to "
             f"{ceiling:.3g} (gate {self.gate})"
             for name, value in values.items()
             if sign * (ceiling - value) <= least

@@ -231,7 +231,7 @@ def test_where_nobody_could_pass_nobody_fails(judge: Any) -> None:
     verdict = judge(check(levels, spread=0.0, gate=Beats(0.02), bounds=(0, 1)))
     assert verdict.status == "invalid"
     assert str(verdict) == (
-        "synthetic: no map could pass: the control 'random' comes to 0.995, and the best of all to 1 "
+        "synthetic: no map is known to pass: the control 'random' comes to 0.995, and the best to 1 "
         "(gate 2 % of the way above every control); the check says nothing about 'images'"
     )
     # Other draws, because the store keeps the controls of those above.
