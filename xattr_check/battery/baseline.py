@@ -13,8 +13,6 @@ from xattr_check.core.subject import Subject
 # Integrated gradients and Shapley values come to 0.004 and less on two networks of images and two of columns,
 # nothing else that was asked to less than 0.5.
 SUMS = 0.2
-# In deviations of the data, how far its mean has to be from zero to be another baseline.
-FAR = 0.5
 # Rows that go forward at once.
 ROWS = 16
 
@@ -25,7 +23,7 @@ def from_zero(explainer: Explainer, subject: Subject, draw: Draw) -> bool:
     By completeness, Σa(x) = f(x) − f(x′) for the baseline x′ [sundararajan2017]. Of data whose mean is zero,
     or a model that gives both the same output, nothing is told; nor of tokens, which are absent as a word.
     """
-    if subject.tokens or not _far(subject):
+    if not subject.far_from_zero:
         return False
     with draw.scope():
         sums = explainer(subject.model, draw.inputs, draw.targets).double().flatten(1).sum(1).cpu()
@@ -38,11 +36,6 @@ def from_zero(explainer: Explainer, subject: Subject, draw: Draw) -> bool:
         for change in (real - zero, real - other)
     ]
     return gaps[0] <= SUMS and gaps[1] > max(SUMS, 2 * gaps[0])
-
-
-def _far(subject: Subject) -> bool:
-    deviation = subject.layout.deviation(subject.inputs)
-    return bool((subject.mean.abs() > FAR * deviation).any())
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """Controls: what is measured beside a method, on the same draws, and whether it comes out as it must."""
 
+import inspect
 import math
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -37,7 +38,8 @@ class Controls:
     sensitivity: whether the sign of the method is a direction. Of a reference whose sign is one as well, maps
         are read as those of the method, with their signs or as magnitudes.
     samples: rows by control, one tensor for each draw. lines: what was measured along an axis, likewise.
-    draws: those that were measured. asked: how many of the references are measured so far.
+    draws: those that were measured. asked: how many of the references are measured so far. came: what the
+        methods that ask the model came to on the first draw, as far as they were measured.
     """
 
     check: Axiom
@@ -50,6 +52,7 @@ class Controls:
     lines: dict[str, list[dict[str, Tensor]]] = field(default_factory=dict)
     draws: list[Draw] = field(default_factory=list)
     asked: int = 1
+    came: dict[str, Tensor | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         allowed = {name: one for name, one in self.known.items() if self._allows(one)}
@@ -68,7 +71,7 @@ class Controls:
             return [replace(one, sensitivity=one.sensitivity and directions) for one in known]
 
         self.references = right(self.gate.references)
-        self.asking = right(ASKING)
+        self.asking = [self._from_mean(one) for one in right(ASKING)]
         # A gate of the user's that has no bound has none to be moved.
         self.witnesses = right([self.check.witness]) if isinstance(self.gate, AtMost | AtLeast) else []
 
@@ -81,6 +84,12 @@ class Controls:
         offers, knows = self.subject.offers, control.needs if control.control == "positive" else frozenset()
         idle = "mask" in knows and not ("causal" in offers or "mask" in self.check.needs)
         return control.needs <= offers and not idle
+
+    def _from_mean(self, asking: Method) -> Method:
+        """What starts from a baseline, from the data's mean where that is far from zero, as checks do."""
+        if "baseline" not in inspect.signature(asking.function).parameters or not self.subject.far_from_zero:
+            return asking
+        return asking.with_parameters(f"{asking.name} from the mean", {"baseline": self.subject.mean})
 
     def measure(self, draw: Draw) -> dict[str, float]:
         """The statistic of each control in a draw, and of the references that are asked so far.
@@ -191,29 +200,62 @@ class Controls:
         """
         if not isinstance(self.gate, Beats) or self.check.claimed or self.check.on is not None:
             return {}
-        sign, own = -1 if self.gate.lower else 1, self.check.gate
+        left, came = self._asked(self.gate, best, self.rivals)
+        told = ", ".join(f"{name} to {value:.3g}" for name, value in came.items())
+        return {
+            name: f"no method that asks the model beats the control {name!r}: it comes to "
+            f"{self.check.value(self.samples[name][0]):.3g}, and {told} (gate {self.gate})"
+            for name in left
+            if came
+        }
+
+    def untold(self, best: Tensor) -> dict[str, str]:
+        """The controls that a map of the truth does not beat, nor a method that asks the model; why, by name.
+
+        A mask is the same everywhere on what it shows, so that a map may well do better. best: as for
+        `unbeatable`.
+        """
+        if not isinstance(self.gate, Beats):
+            return {}
+        found: dict[str, str] = {}
+        joined, rivals = self.joined, self.rivals
+        for knows in sorted(set(self.check.positive) & set(joined)):
+            for name, rows in rivals.items():
+                judged = self.gate.judge(joined[knows], {name: rows}, self.check.estimate, best=best)
+                if judged.difference is not None and judged.difference.value <= judged.line:
+                    found[name] = (
+                        f"the control {knows!r}, which knows the truth, does not beat {name!r}: "
+                        f"{judged.difference} (gate {self.gate})"
+                    )
+        left = self._asked(self.gate, best, found)[0] if found and self.check.on is None else found
+        return {name: found[name] for name in left}
+
+    def _asked(self, gate: Beats, best: Tensor, rivals: Iterable[str]) -> tuple[set[str], dict[str, float]]:
+        """Which rivals no method beats that asks the model, on the first draw, and what these come to."""
+        sign, own = -1 if gate.lower else 1, self.check.gate
         # Whether a control can be beaten is the check's to say: a stricter gate of the user's fails more.
-        least = replace(self.gate, by=min(self.gate.by, own.by)) if isinstance(own, Beats) else self.gate
-        left = {name: self.samples[name][0] for name in self.rivals}
+        least = replace(gate, by=min(gate.by, own.by)) if isinstance(own, Beats) else gate
+        left = {name: self.samples[name][0] for name in rivals}
         came: dict[str, float] = {}
         for one in self.asking:
-            with suppress(Undefined, ControlError):
-                rows, _ = self._measure(one, self.draws[0])
+            if not left:
+                break
+            if (rows := self._first(one)) is not None:
                 came[one.name] = self.check.value(rows)
                 left = {
                     name: rival
                     for name, rival in left.items()
                     if sign * float((rows - least.ahead(rival, best[: len(rival)])).mean()) <= 0
                 }
-            if not left:
-                return {}
-        told = ", ".join(f"{name} to {value:.3g}" for name, value in came.items())
-        return {
-            name: f"no method that asks the model beats the control {name!r}: it comes to "
-            f"{self.check.value(rival):.3g}, and {told} (gate {self.gate})"
-            for name, rival in left.items()
-            if came
-        }
+        return set(left), came
+
+    def _first(self, asking: Method) -> Tensor | None:
+        """Samples of a method on the first draw, once; None where there are none."""
+        if asking.name not in self.came:
+            self.came[asking.name] = None
+            with suppress(Undefined, ControlError):
+                self.came[asking.name] = self._measure(asking, self.draws[0])[0]
+        return self.came[asking.name]
 
     def witnessed(self) -> dict[str, float]:
         """What the check's witness comes to in the first draw, by name, where that is beyond both bounds."""
@@ -229,17 +271,10 @@ class Controls:
                     found[one.name] = value
         return found
 
-    def fault(self, best: Tensor) -> str:
-        """Why the controls do not separate here, or an empty string; best: as for `unbeatable`."""
+    def fault(self) -> str:
+        """Why the controls do not separate by a bound or a reference, or an empty string."""
         check, joined = self.check, self.joined
-        if isinstance(self.gate, Beats):
-            for name in set(check.positive) & set(joined):
-                judged = self.gate.judge(joined[name], self.rivals, check.estimate, best=best)
-                if judged.difference is not None and judged.difference.value <= judged.line:
-                    return (
-                        f"the control {name!r}, which knows the truth, does not beat {judged.rival!r}: "
-                        f"{judged.difference} (gate {self.gate})"
-                    )
+        if isinstance(self.gate, Beats):  # see `untold`
             return ""
         if isinstance(self.gate, Reaches):
             least = self.gate.least

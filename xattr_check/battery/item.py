@@ -117,6 +117,7 @@ class _Trial:
     best: list[Tensor] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
     example: str = ""
+    cut: float = 0.0
     ask: dict[str, object] = field(default_factory=dict)
     controls: Controls | None = None
 
@@ -136,9 +137,9 @@ class _Trial:
                 check, self.gate, self.subject, self.run, self.item.controls, method.sensitivity
             )
             judgement = self._judgement(self.controls)
-            reason = self.controls.fault(self.ceiling)
+            reason = self.controls.fault()
             hint = self.ask or self._another_fill() if reason else {}
-            if not reason and judgement.outcome != "pass":
+            if not reason:
                 judgement, reason, hint = self._within_reach(self.controls, judgement)
         except Undefined as error:
             told = sentences.undefined(check, error)
@@ -177,7 +178,8 @@ class _Trial:
             except (Undefined, Invalid, MethodError, ControlError):
                 continue
             best = torch.tensor([variant.ceiling]).double() if found.best is None else found.best
-            if not (controls.fault(best) or controls.unbeatable(best) or controls.unbeaten(best)):
+            beyond = controls.unbeatable(best) or controls.untold(best) or controls.unbeaten(best)
+            if not (controls.fault() or beyond):
                 return {"fill": fill}
         return {}
 
@@ -231,7 +233,8 @@ class _Trial:
         What no map could beat fails nobody, nor what no method beats that asks the model. What loses to a
         control that could be beaten fails all the same.
         """
-        beyond = controls.unbeatable(self.ceiling)
+        beyond = {} if judgement.outcome == "pass" else controls.unbeatable(self.ceiling)
+        beyond |= controls.untold(self.ceiling)
         if beyond:
             judgement, reason = self._without(beyond, controls, judgement)
             if reason:
@@ -342,11 +345,30 @@ class _Trial:
             if isinstance(self.gate, Beats) and not controls.rivals:
                 raise Undefined(f"{subject.name!r} allows none of the controls that are to be beaten")
             judgement = self._judged(controls)
-            if judgement.outcome != "undecided" or not check.sequential or self._too_costly(passes):
+            clear = judgement.outcome != "undecided" and not self._left_open(controls, judgement)
+            if clear or not check.sequential:
+                break
+            if self._too_costly(passes):
+                self.cut = passes
                 break
         if judgement is None:
             raise Undefined("the subject has no inputs to draw")
         return judgement
+
+    def _left_open(self, controls: Controls, judgement: Judgement) -> bool:
+        """Whether a failure is by controls that cannot be beaten, and nothing is clear by the others."""
+        beyond: set[str] = set()
+        for struck in (controls.unbeatable, controls.untold, controls.unbeaten):
+            if judgement.outcome != "fail":
+                break
+            beyond |= struck(self.ceiling).keys()
+            within = {name: rows for name, rows in controls.rivals.items() if name not in beyond}
+            if not beyond or not within:
+                continue
+            judgement = self.gate.judge(
+                torch.cat(self.samples), within, self._estimate, self.item.check.guard, self.ceiling
+            )
+        return judgement.outcome == "undecided"
 
     def _judged(self, controls: Controls) -> Judgement:
         """What the gate says to all rows so far, by one reference after the other until one passes them."""
@@ -426,9 +448,11 @@ class _Trial:
         if outcome == "undecided":
             drawn = Spent(rows, self.inputs, self.item.subject, self.subject, self.run)
             parts.append(sentences.missing(shortfall, drawn))
+            if self.cut:
+                parts.append(sentences.cut(self.cut, required=self.item.required))
         if outcome == "fail" and self.findings:
             parts.append(self.findings[0])
-        if outcome == "fail" and (started := self._started()):
+        if outcome != "pass" and (started := self._started()):
             parts.append(started)
         if outcome == "fail" and self.item.advisory and not self.item.required:
             parts.append(f"this is advice, since {self.item.advisory}")

@@ -90,11 +90,17 @@ def missing(shortfall: Shortfall | None, spent: Spent) -> str:
     known = f"{shortfall.gap:.2g} from the gate and known to ± {shortfall.half_width:.2g} after {spent}"
     inputs = shortfall.rows * spent.inputs / spent.rows
     if inputs > MOST:
-        return f"{known}; too close to the gate for any budget to decide"
+        return f"{known}; if it is as close to the gate as that, no budget decides"
     # An estimate, of two digits; more than there were in any case, since these did not do.
     needed = max(_rounded(inputs), spent.inputs + 1)
     rows = math.ceil(needed * spent.rows / spent.inputs)
     return f"{known}; about {_counted(rows, needed)} would decide: {_advise(needed, spent)}"
+
+
+def cut(passes: float, *, required: bool) -> str:
+    """Why a quick run has one draw of a check, of a method of so many passes a map."""
+    told = f"a quick run stops at one draw of a method of {passes:.0f} passes a map"
+    return told if required else f"{told} that does not claim what is checked"
 
 
 def _rounded(number: float) -> int:

@@ -109,6 +109,8 @@ class Method:
         """The method as it runs on a subject, which it is given, or parts of it, where it asks by name."""
         asked = self._asked
         given = {name: of(subject) for name, of in GIVEN.items() if name in asked}
+        if "baseline" in asked & self._needed and not subject.tokens:
+            given["baseline"] = subject.mean.expand_as(subject.inputs[:1])
         function = partial(self.function, **given) if given else self.function
         by_row = asked & set(BY_ROW) - (set() if subject.tokens else {"embedding", "baseline"})
         if subject.context:
@@ -134,6 +136,12 @@ class Method:
         except (TypeError, ValueError):  # builtins have none
             return ""
         return "inputs" if "inputs" in named else named[1] if len(named) > 1 else ""
+
+    @property
+    def _needed(self) -> set[str]:
+        """The parameters that have no default."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return {one.name for one in parameters if one.default is one.empty}
 
     @property
     def _asked(self) -> set[str]:

@@ -57,6 +57,9 @@ BESIDE = frozenset({"background", "without_spurious"})
 # The first words of what a subject may be given beside its model, inputs and targets.
 GIVEN = MASKS | BESIDE | {"other_target", "black", "scene"}
 GIVEN |= {"sibling", "recipe", "reference"}
+BY_NAME = "give what follows the targets by name"
+# In deviations of the data, how far its mean has to be from zero to be another baseline.
+FAR = 0.5
 BLACK = "black to be a finite number, or what broadcasts to an input"
 
 
@@ -94,8 +97,9 @@ class Subject:
         (N, *map_shape), as (N, 1, H, W) of images: `mask`, what makes the target, `other_mask`, what makes
         `other_target` (N,) int64, `dummy`, what the model does not use, `symmetric`, two it treats alike.
     causal: whether the model is known to use what `mask` shows: without it the target is gone, and nothing
-        else changes the target. Then checks that compare maps with the mask gate, and do not only advise, and
-        what it does when it is removed or shown says whether a check of that can tell anything here.
+        else changes the target. Then checks that compare maps with the mask gate, and do not only advise; one
+        that removes or shows features tells nothing of what a control beats that neither this mask beats
+        nor a method that asks the model.
     siblings: the same network trained otherwise, by name: `shuffled_labels`, `scene`, …
     recipe: how networks are trained from scratch, for checks that retrain, or None.
     generated: features generated with this model, by scenario, as `generation.subjects.packed` gives them;
@@ -139,6 +143,14 @@ class Subject:
             raise wrong("inputs (N, *F) with N ≥ 1", _shape_of(self.inputs), "pass torch.as_tensor(inputs)")
         if self.inputs.ndim < 2 or len(self.inputs) == 0:
             raise wrong("inputs (N, *F) with N ≥ 1", _shape_of(self.inputs))
+        if self.reference is not None and not callable(self.reference):
+            came = f"{type(self.reference).__name__} {self.reference!r:.40}"
+            raise wrong("reference to be a function (n, generator) -> (n, *F)", came, BY_NAME)
+        for what, given in (("truth", self.truth), ("siblings", self.siblings)):
+            if not isinstance(given, Mapping):
+                raise wrong(f"{what} to be a mapping by name", f"{type(given).__name__}", BY_NAME)
+        if self.inputs.requires_grad:  # or a method's own copies of them would be no leaves
+            object.__setattr__(self, "inputs", self.inputs.detach())
         try:
             object.__setattr__(self, "model", watchable(self.model))
             beside = self._resolve_context()
@@ -185,6 +197,10 @@ class Subject:
             expect_outputs(self.targets, self.examination.outputs)
         except SubjectError as error:
             raise error.about("subject", self.name) from None
+
+    def __repr__(self) -> str:
+        model, inputs = type(self.model).__name__, f"{_shape_of(self.inputs)} {self.layout.name}"
+        return f"<Subject {self.name}: {model}, {inputs}, {self.examination.outputs} {self.output.name}>"
 
     def _mask_of(self, told: str, key: str, value: Tensor) -> Tensor:
         """(N, *map_shape) bool: a truth of features, given so or as (N, *spatial). Raises SubjectError.
@@ -325,6 +341,17 @@ class Subject:
         """What broadcasts to inputs: their mean, of tokens that of all that are no padding, in any place."""
         return self._mean_of(self.inputs)
 
+    @cached_property
+    def far_from_zero(self) -> bool:
+        """Whether that mean is another baseline than zero, by FAR deviations of some channel or column.
+
+        By more where so few inputs may be as far by chance. Not of tokens, whose absence is a word for
+        methods as for checks.
+        """
+        enough = max(FAR, 3 / math.sqrt(len(self.inputs)))
+        far = self.mean.abs() > enough * self.layout.deviation(self.inputs)
+        return not self.tokens and bool(far.any())
+
     def _mean_of(self, inputs: Tensor) -> Tensor:
         """`mean` of these inputs (N, *F), those of the subject as a model or a sibling is given them."""
         if self.valid is None or not isinstance(self.layout, Embeddings):
@@ -419,6 +446,7 @@ class Subject:
         names |= {"regions"} if self.regions is not None else set()
         names |= {"causal"} if self.causal else set()
         names |= {"context"} if self.context else set()
+        names |= {"mean_far_from_zero"} if self.far_from_zero else set()
         return frozenset(names)
 
     @property

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from xattr_check.core.explainer import Explainer
+from xattr_check.core.outputs.classes import Classes
 from xattr_check.core.run import Draw
 from xattr_check.core.subject import Subject
 from xattr_check.core.units import By, Units
@@ -112,7 +113,17 @@ def _expect_effect(subject: Subject, draw: Draw, fill: Fill) -> None:
             )
     raise Undefined(
         f"{told}, as with {', '.join(others)}: the model does not see its inputs as evidence for its targets"
+        f"{_told_of_predictions(subject, draw)}"
     )
+
+
+def _told_of_predictions(subject: Subject, draw: Draw) -> str:
+    """That the model predicts few of the draw's targets, where it is so."""
+    if subject.output.name != Classes.name:
+        return ""
+    hits = int(_ends(subject, draw, "mean", draw.targets, "correct")[:, 0].sum())
+    count = len(draw.targets)
+    return f", and predicts {hits} of {count}" if hits < count / 2 else ""
 
 
 def _effect(subject: Subject, draw: Draw, fill: Fill) -> float:

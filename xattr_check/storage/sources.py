@@ -3,7 +3,7 @@
 import ast
 import inspect
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,8 @@ def text_digest(value: Any) -> str:
 
 @cache
 def _file_of(function: Any) -> Path | None:
+    while isinstance(function, partial):  # of which some parameters are fixed
+        function = function.func
     source = inspect.getsourcefile(function)
     return None if source is None else Path(source)
 

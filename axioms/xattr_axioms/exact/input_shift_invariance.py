@@ -1,7 +1,6 @@
 """Input shift invariance."""
 
-import math
-
+import torch
 from torch import Tensor
 
 from xattr_axioms.exact._copies import INPUTS, MORE, SHARE, compare_copy, make_copy
@@ -28,16 +27,16 @@ from xattr_check.networks.rewrite import Plain
 def input_shift_invariance(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     """1 where a(f, x) and a(g, x + s) are apart, else 0, with g(x) = f(x − s), for each input.
 
-    s is the same for all features: the power of two nearest to the deviation of the inputs, so that adding
+    s is the power of two nearest to the deviation of each column, or of a channel of images, so that adding
     it and taking it off rounds least.
     """
-    deviation = float(subject.inputs.std()) or 1.0
-    shift = 2.0 ** round(math.log2(deviation))
+    deviation = subject.layout.deviation(subject.inputs)
+    shift = torch.where(deviation > 0, deviation.log2().round().exp2(), 1.0).to(deviation)
 
     def compute(plain: Plain, inputs: Tensor, _: None) -> Tensor:
         return plain(inputs - shift)
 
-    copy = make_copy(draw, f"shift {shift}", lambda: (compute, None))
+    copy = make_copy(draw, f"shift {shift.flatten().tolist()}", lambda: (compute, None))
     shifted = draw.inputs + shift
     # Adding rounds: in a coarse precision the model is given what the copy sees.
     own = shifted - shift if coarseness(subject.model, draw.inputs) else draw.inputs

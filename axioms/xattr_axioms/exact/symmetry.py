@@ -6,6 +6,7 @@ from torch import Tensor
 from xattr_axioms.contract._calls import repeat
 from xattr_axioms.exact._copies import INPUTS, MORE, SHARE, count_beyond, explain_copy, make_copy
 from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, Undefined, axiom
+from xattr_check.core.subject import FAR
 from xattr_check.networks.rewrite import Plain
 
 
@@ -44,6 +45,13 @@ def symmetry(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     if subject.valid is not None:
         raise Undefined(f"a mirror would put padding of {subject.name!r} in the place of words")
     mirrored = subject.layout.mirrored
+    deviation = subject.layout.deviation(subject.inputs)
+    if bool(((subject.mean - mirrored(subject.mean)).abs() > FAR * deviation).any()):
+        # The axiom is of features whose baselines are equal too, and that of the data is the mean.
+        raise Undefined(
+            f"a mirror would exchange columns of {subject.name!r} whose means are far apart, and with them "
+            "what is absent: normalise the columns, or say which are equal in truth['symmetric']"
+        )
 
     def compute(plain: Plain, inputs: Tensor, _: None) -> Tensor:
         return plain((inputs + mirrored(inputs)) / 2)

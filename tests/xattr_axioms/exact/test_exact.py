@@ -125,6 +125,17 @@ def test_linearity_by_definition(name: str, run: Run) -> None:
         assert found == pytest.approx(expected, abs=1e-4)
 
 
+class Scaled(nn.Module):
+    """Multiplies each column by a number of its own."""
+
+    def __init__(self, factors: Tensor) -> None:
+        super().__init__()
+        self.factors = factors
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs * self.factors
+
+
 @pytest.mark.parametrize("name", ["input_x_gradient", "integrated_gradients", "input_magnitude"])
 def test_shift_by_definition(name: str, run: Run) -> None:
     subject, method = images(), load_method(f"xattr:{name}")
@@ -134,6 +145,27 @@ def test_shift_by_definition(name: str, run: Run) -> None:
     shifted = method(Instead(lambda x: subject.model(x - 1)), draw.inputs + 1, draw.targets)
     found = measured("input_shift_invariance", f"xattr:{name}", subject, run)[0].evidence["distance"].tolist()
     assert found == pytest.approx(apart(maps, shifted), abs=1e-4)
+
+
+def test_each_column_is_shifted_by_what_is_large_for_it(run: Run) -> None:
+    """A shift of thousands for all columns would round rates away, and the copy would be none."""
+    units = torch.tensor([1e5, 0.1, 1, 1, 30, 1e-3])
+    near = columns(count=64)
+    model = nn.Sequential(Scaled(1 / units), near.model)
+    subject = Subject("units", model, near.inputs * units, near.targets)
+    assert judge("input_shift_invariance", "xattr:gradient", subject, run).status == "pass"
+    assert judge("input_shift_invariance", "xattr:input_x_gradient", subject, run).status == "fail"
+
+
+def test_columns_of_other_means_are_not_exchanged(run: Run) -> None:
+    """Nothing tells whether a baseline is the same for both: it is not, where it is the mean."""
+    near = columns(count=64)
+    subject = replace(near, inputs=near.inputs + torch.tensor([0.0, 0, 0, 0, 0, 9]))
+    verdict = judge("symmetry", "xattr:integrated_gradients", subject, run)
+    assert verdict.status == "not_applicable"
+    assert "would exchange columns of 'columns' whose means are far apart" in str(verdict)
+    level = replace(near, inputs=near.inputs + 9)
+    assert judge("symmetry", "xattr:integrated_gradients", level, run).status == "pass"
 
 
 @pytest.mark.parametrize("name", ["deeplift", "guided_gradcam", "input_magnitude"])

@@ -20,7 +20,9 @@ from torch import Tensor, nn
 import xattr_check
 from xattr_axioms.contract._calls import ROUNDING
 from xattr_axioms.faithfulness.sensitivity_n import SUBSETS
-from xattr_check import Beats, Subject, load_method, load_subject
+from xattr_check import Beats, Subject, checks, load_method, load_subject
+from xattr_check.battery.controls import ASKING, Controls
+from xattr_check.core.method import Method
 from xattr_check.core.run import Draw, Run
 from xattr_check.core.units import Units
 from xattr_check.perturbation.curves import shares, whole_shares
@@ -117,10 +119,42 @@ def test_a_mask_of_what_the_model_does_not_use_excuses_nothing(
     def mirrored(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         return right(model, inputs, targets).flip(-1)
 
-    other = replace(given, truth=astray, causal=False)
-    assert [judge(check, one, other, run).status for one in (right, mirrored)] == ["pass", "fail"]
-    known = judge(check, right, replace(other, causal=True), run)
-    assert "the control 'oracle', which knows the truth, does not beat" in str(known)
+    for causal in (False, True):  # be it said to be causal or not
+        other = replace(given, truth=astray, causal=causal)
+        assert [judge(check, one, other, run).status for one in (right, mirrored)] == ["pass", "fail"]
+
+
+class Unusual(nn.Module):
+    """Sums how far columns of other units are from their means, each for one of four classes."""
+
+    mean, scale = (
+        torch.tensor([40, 3e4, 0.3, 170, 12, 5e3, 1, 7]),
+        torch.tensor([12, 9e3, 0.4, 9, 3, 2e3, 1, 2]),
+    )
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return ((inputs - self.mean) / self.scale).square().unflatten(1, (4, 2)).sum(2)
+
+
+@pytest.mark.parametrize("check", ["insertion", "deletion"])
+def test_where_zero_is_far_from_the_data_the_mean_is_asked_for(check: str, run: Run) -> None:
+    """What measures from zero tells nothing there, and excuses no wrong map."""
+    model, generator = Unusual(), torch.Generator().manual_seed(0)
+    inputs = model.mean + model.scale * torch.randn(128, 8, generator=generator)
+    targets = model(inputs).argmax(1)
+    subject = Subject("units", model, inputs, targets)
+    integrated = load_method("xattr:integrated_gradients")
+
+    def right(model: nn.Module, inputs: Tensor, targets: Tensor, baseline: Tensor) -> Tensor:
+        return integrated(model, inputs, targets, baseline=baseline)
+
+    def moved(model: nn.Module, inputs: Tensor, targets: Tensor, baseline: Tensor) -> Tensor:
+        return right(model, inputs, targets, baseline).roll(3, 1)
+
+    found = judge(check, right, subject, run)
+    assert found.status == "pass", str(found)
+    verdict = judge(check, moved, subject, run)
+    assert verdict.status == "fail", str(verdict)
 
 
 @pytest.mark.parametrize("steps", [16, 32])
@@ -257,6 +291,15 @@ NO_EFFECT = (
     "with fill={} in place of all features the target's probability falls by 0.00 on average, "
     "and should by 0.1"
 )
+
+
+def test_targets_that_are_not_predicted_are_counted(run: Run) -> None:
+    """As where they are off by one."""
+    near = sharp(columns(count=64))
+    subject = replace(near, targets=(near.model(near.inputs).argmin(1)))
+    verdict = judge("deletion", "xattr:gradient", subject, run)
+    assert verdict.status == "not_applicable"
+    assert str(verdict).endswith("does not see its inputs as evidence for its targets, and predicts 0 of 32")
 
 
 @pytest.mark.parametrize("check", ["insertion", "deletion"])
@@ -418,3 +461,21 @@ def test_where_single_pixels_say_nothing_regions_are_asked_for(run: Run) -> None
     right = judge("deletion?by=regions&steps=6", "xattr:integrated_gradients", subject, run)
     negated = judge("deletion?by=regions&steps=6", BROKEN["negated"].on("negated", subject), subject, run)
     assert (right.status, negated.status) == ("pass", "fail")
+
+
+def test_methods_are_asked_from_the_mean_where_zero_is_far_from_it(run: Run) -> None:
+    known = {name: replace(load_method(f"xattr:{name}"), name=name) for name in ASKING}
+    check, near = checks()["deletion"], columns(count=64)
+    far = replace(near, inputs=near.inputs + 5)
+
+    def asking(subject: Subject) -> list[Method]:
+        return Controls(check, check.gate, subject, run, known).asking
+
+    assert [one.name for one in asking(near)] == list(ASKING)
+    assert [one.name for one in asking(far)] == [
+        "gradient", "input_x_gradient", "integrated_gradients from the mean", "occlusion from the mean"
+    ]  # fmt: skip
+    inputs = far.inputs[:4]
+    maps = asking(far)[-1](far.model, inputs, far.targets[:4])
+    weights = far.model.weight[far.targets[:4]]
+    assert torch.allclose(maps, weights * (inputs - far.mean), atol=1e-4)

@@ -120,7 +120,9 @@ def test_a_quick_run_stops_sooner_where_it_costs_and_nothing_follows(judge: Any)
 def test_undecided_at_the_end_of_the_budget(judge: Any) -> None:
     verdict = judge(check({"mine": 0.5}))
     assert (verdict.status, verdict.failed, verdict.n) == ("undecided", False, 128)
-    assert str(verdict).endswith(" after 128 inputs; too close to the gate for any budget to decide")
+    assert str(verdict).endswith(
+        " after 128 inputs; if it is as close to the gate as that, no budget decides"
+    )
     assert verdict.interval.high - 0.5 == pytest.approx(verdict.shortfall.half_width)
 
 
@@ -287,6 +289,44 @@ def test_what_no_method_beats_that_asks_the_model_fails_nobody(
     assert strict.status == "fail"
     # Nor is a method kept from what it promises.
     assert told(levels, 12, claimed=True).status == "fail"
+
+
+def test_what_the_truth_does_not_beat_excuses_no_loss_to_others(
+    judge: Any, controls: dict[str, Method]
+) -> None:
+    """A mask is one level on all that it shows, and a map may do better: the oracle is no upper bound."""
+
+    def told(levels: dict[str, float], inputs: int) -> Verdict:
+        asking = {name: replace(controls["oracle"], name=name, control="") for name in ASKING}
+        levels = {"random": 0.1, "edges": 0.7, "oracle": 0.6} | dict.fromkeys(ASKING, 0.2) | levels
+        axiom = check(
+            levels, spread=0.01, gate=Beats(0.1), bounds=(0, 1), inputs=inputs, positive=("oracle",)
+        )
+        verdict: Verdict = judge(axiom, controls=controls | asking)
+        return verdict
+
+    for number, mine in enumerate((0.5, 0.9)):  # whether it beats what the truth does not, or not
+        verdict = told({"mine": mine}, 16 + 4 * number)
+        assert verdict.status == "invalid"
+        assert "the control 'oracle', which knows the truth, does not beat 'edges'" in str(verdict)
+    assert told({"mine": 0.05}, 24).status == "fail"
+    assert told({"mine": 0.5, "occlusion": 0.8}, 28).status == "fail"
+    assert told({"mine": 0.9, "occlusion": 0.8}, 32).status == "pass"
+
+
+def test_draws_go_on_where_only_what_nobody_beats_is_lost_to(judge: Any) -> None:
+    """On the first draw nothing is clear beside the control that could be beaten, and later it is."""
+    levels = {"mine": 0.3, "random": 0.3, "edges": 0.995}
+
+    @axiom(statement="It holds.", family="synthetic", gate=Beats(0.1), reads="of it", bounds=(0, 1))
+    def synthetic(explainer: Explainer, subject: Subject, draw: Draw) -> Measurement:
+        seed = int(draw.indices.sum()) + len(explainer.name)
+        return Measurement(samples(levels.get(explainer.name, 0.0), 0.1, len(draw.inputs), seed))
+
+    verdict = judge(synthetic)
+    assert verdict.status == "fail"
+    assert verdict.n > 32
+    assert "control 'random'" in str(verdict)
 
 
 def test_the_best_of_all_is_no_worse_than_what_was_seen(judge: Any) -> None:

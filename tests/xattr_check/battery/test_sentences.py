@@ -7,7 +7,7 @@ import pytest
 from subjects import images
 
 from xattr_check import Store
-from xattr_check.battery.sentences import Spent, missing
+from xattr_check.battery.sentences import Spent, cut, missing
 from xattr_check.core.run import Budget, Run
 from xattr_check.statistics.gate import Shortfall
 
@@ -60,7 +60,7 @@ def told(
         ),
         (
             {"there": 400, "rows": 128, "inputs": 128, "needed": 4100},
-            "128 inputs; too close to the gate for any budget to decide",
+            "128 inputs; if it is as close to the gate as that, no budget decides",
         ),
         (  # what did not do is never advised
             {"there": 400, "rows": 128, "inputs": 128, "needed": 100},
@@ -89,3 +89,9 @@ def told(
 )  # fmt: skip
 def test_what_would_decide(given: dict[str, object], sentence: str, tmp_path: Path) -> None:
     assert told(tmp_path, **given) == sentence  # type: ignore[arg-type]
+
+
+def test_why_there_is_one_draw_is_told() -> None:
+    told = "a quick run stops at one draw of a method of 256 passes a map"
+    assert cut(256.0, required=True) == told
+    assert cut(256.0, required=False) == f"{told} that does not claim what is checked"

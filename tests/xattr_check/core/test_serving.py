@@ -1,9 +1,11 @@
 """What a method is given of a sibling, whose embedding has other numbers for the same words."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from subjects import columns, images
 from torch import Tensor, nn
 
 from xattr_check import Subject
@@ -66,3 +68,25 @@ def test_a_control_sees_the_same_whichever_model_is_explained(subject: Subject) 
     with rows(torch.arange(6)):
         asked = subject.inputs, subject.targets
         assert torch.equal(control(subject.siblings["retrained"], *asked), control(subject.model, *asked))
+
+
+@pytest.mark.parametrize("make", [columns, images])
+def test_a_baseline_that_a_method_needs_is_the_mean_of_the_data(make: Any) -> None:
+    subject = make()
+    subject = replace(subject, inputs=subject.inputs + 2)
+
+    def needs(model: nn.Module, inputs: Tensor, targets: Tensor, baseline: Tensor) -> Tensor:
+        return (inputs - baseline).abs()
+
+    def has(model: nn.Module, inputs: Tensor, targets: Tensor, baseline: float = 1.0) -> Tensor:
+        return inputs - baseline
+
+    def maps(function: Any, **fixed: Any) -> Tensor:
+        found = as_method(function)
+        found = found.with_parameters("mine", fixed) if fixed else found
+        return found.bind(subject)(subject.model, subject.inputs[:3], subject.targets[:3])
+
+    inputs = subject.inputs[:3]
+    assert torch.equal(maps(needs), (inputs - subject.mean).abs())
+    assert torch.equal(maps(has), inputs - 1)
+    assert torch.equal(maps(needs, baseline=0.5), (inputs - 0.5).abs())

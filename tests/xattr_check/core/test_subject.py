@@ -124,6 +124,15 @@ class Pair(nn.Module):
             {"concepts": {"odd": torch.ones(len(INPUTS), 4)}},
             "expected concept 'odd' of bool, came torch.float32; pass it > 0.5",
         ),
+        (
+            {"reference": "image"},
+            "expected reference to be a function (n, generator) -> (n, *F), came str 'image'; give what "
+            "follows the targets by name",
+        ),
+        (
+            {"truth": INPUTS},
+            "expected truth to be a mapping by name, came Tensor; give what follows the targets by name",
+        ),
         ({"names": ["a", "b", "c"]}, "expected 4 names, one for each feature, came 3"),
         (
             {"model": Pair()},
@@ -178,7 +187,15 @@ def test_what_a_subject_offers() -> None:
         siblings={"shuffled_labels": MODEL},
         recipe=Recipe(lambda: MODEL, dict),
     )
-    more = {"reference", "regions", "mask", "causal", "sibling shuffled_labels", "recipe"}
+    more = {
+        "reference",
+        "regions",
+        "mask",
+        "causal",
+        "sibling shuffled_labels",
+        "recipe",
+        "mean_far_from_zero",
+    }
     assert rich.offers == {"columns", *classes, *more}
 
 
@@ -232,3 +249,23 @@ def test_inputs_have_to_be_finite() -> None:
     inputs[1, 2] = float("nan")
     with pytest.raises(SubjectError, match=r"expected finite inputs, came NaN .*, first in row 1"):
         Subject("s", nn.Linear(4, 2), inputs, torch.zeros(3, dtype=torch.int64))
+
+
+def test_inputs_that_require_gradients_are_leaves_of_no_graph() -> None:
+    """A method's own copy of them is a leaf then, as it expects."""
+    subject = Subject("mine", MODEL, INPUTS.clone().requires_grad_(), TARGETS)
+    assert not subject.inputs.requires_grad
+    assert subject.inputs.clone().requires_grad_().is_leaf
+
+
+def test_a_subject_is_printed_in_a_line() -> None:
+    assert repr(Subject("mine", MODEL, INPUTS, TARGETS)) == (
+        f"<Subject mine: {type(MODEL).__name__}, {tuple(INPUTS.shape)} columns, 3 classes>"
+    )
+
+
+def test_the_mean_is_far_from_zero_by_half_a_deviation_of_some_column() -> None:
+    model = torch.nn.Linear(2, 2)
+    for count, offset, far in ((25, 0.4, False), (25, 0.7, True), (25, -0.7, True), (2, 0.7, False)):
+        moved = torch.tensor([[1.0, 1], [-1, -1]]).repeat(count, 1) + torch.tensor([0.0, offset])
+        assert Subject("mine", model, moved, torch.zeros(2 * count).long()).far_from_zero == far
