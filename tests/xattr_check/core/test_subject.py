@@ -178,7 +178,7 @@ def test_what_a_subject_offers() -> None:
     rich = Subject(
         "rich",
         MODEL,
-        INPUTS,
+        INPUTS - INPUTS.mean(0),
         TARGETS,
         reference=lambda n, generator: torch.zeros(n, 4),
         regions=torch.arange(4),
@@ -194,7 +194,6 @@ def test_what_a_subject_offers() -> None:
         "causal",
         "sibling shuffled_labels",
         "recipe",
-        "mean_far_from_zero",
     }
     assert rich.offers == {"columns", *classes, *more}
 
