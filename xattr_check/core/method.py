@@ -129,6 +129,11 @@ class Method:
         )
 
     @property
+    def takes_ids(self) -> bool:
+        """Whether it is given ids of tokens on the subject that it is bound to, and not their embeddings."""
+        return isinstance(self.function, Serving) and self.function.takes_ids
+
+    @property
     def _inputs_name(self) -> str:
         """What the function calls its inputs, empty where it does not tell."""
         try:

@@ -36,6 +36,10 @@ def dummy(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     if "dummy" in subject.offers:
         dead = draw.truth("dummy").flatten(1)
         maps = repeat(method, subject.model, draw.inputs, draw.targets)
+    elif method.method.takes_ids:
+        raise Undefined(
+            "the method takes ids of tokens, and the copy leaves out embeddings: an id still counts"
+        )
     else:
         cells = Units.of(subject, "regions").index
         names = cells.unique()

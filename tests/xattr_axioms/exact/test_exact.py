@@ -354,3 +354,35 @@ def test_what_breaks_on_a_tenth_of_the_inputs_does_not_pass(
         run.seed = seed
         assert judge(check, broken_on_a_tenth, subject, run).status in ("undecided", "fail"), seed
         assert judge(check, "xattr:gradient", subject, run).status == "pass", seed
+
+
+def test_a_word_that_is_left_out_of_its_embedding_alone_still_counts(run: Run) -> None:
+    """A method of ids that leaves out words leaves out what is counted with them."""
+
+    class Mean(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = nn.Embedding(9, 4, padding_idx=0)
+            self.last = nn.Linear(4, 3)
+
+        def forward(self, ids: Tensor) -> Tensor:
+            known = (ids != 0)[:, :, None]
+            return self.last((self.embed(ids) * known).sum(1) / known.sum(1))
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, ids = Mean().eval(), torch.randint(1, 9, (64, 6))
+    subject = Subject("words", model, ids, model(ids).argmax(1), embedding="embed")
+
+    def left_out(model: nn.Module, ids: Tensor, targets: Tensor) -> Tensor:
+        def output(ids: Tensor) -> Tensor:
+            return model(ids).gather(1, targets[:, None])
+
+        with torch.no_grad():
+            parts = [output(ids) - output(ids.index_fill(1, torch.tensor([place]), 0)) for place in range(6)]
+        return torch.cat(parts, dim=1)
+
+    verdict = judge("dummy", left_out, subject, run)
+    assert verdict.status == "not_applicable"
+    assert "takes ids of tokens, and the copy leaves out embeddings" in str(verdict)
+    assert judge("dummy", "xattr:gradient", subject, run).status == "pass"
