@@ -138,7 +138,8 @@ class Subject:
     def __post_init__(self) -> None:
         wrong = self._mistake
         if not isinstance(self.model, nn.Module):
-            raise wrong("model to be a torch.nn.Module", type(self.model).__name__)
+            hint = "wrap it in a module whose forward calls it" if callable(self.model) else ""
+            raise wrong("model to be a torch.nn.Module", type(self.model).__name__, hint)
         if not isinstance(self.inputs, Tensor):
             raise wrong("inputs (N, *F) with N ≥ 1", _shape_of(self.inputs), "pass torch.as_tensor(inputs)")
         if self.inputs.ndim < 2 or len(self.inputs) == 0:

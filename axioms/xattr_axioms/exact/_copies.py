@@ -10,7 +10,7 @@ from xattr_axioms.contract._calls import STEPS, distance, repeat, steps, toleran
 from xattr_check.core import Draw, Explainer, Invalid, Measurement, Subject, Undefined
 from xattr_check.core.context import chosen, first_rows
 from xattr_check.errors import MethodError
-from xattr_check.networks.rewrite import Compute, Rewritten
+from xattr_check.networks.rewrite import Compute, Plain, Rewritten
 from xattr_check.networks.usage import Passes
 from xattr_check.storage.digest import derive_seed
 
@@ -61,6 +61,15 @@ def explain_copy(method: Explainer, copy: Rewritten, inputs: Tensor, targets: Te
     if copy.bypassed:
         raise Undefined("the method calls the model's layers itself, and so explains no copy of the model")
     return maps
+
+
+def multiple(draw: Draw, factor: float) -> Rewritten:
+    """A copy of the model whose outputs are a multiple."""
+
+    def compute(plain: Plain, inputs: Tensor, _: None) -> Tensor:
+        return factor * plain(inputs)
+
+    return make_copy(draw, f"times {factor}", lambda: (compute, None))
 
 
 def verify(copy: Rewritten, inputs: Tensor, draw: Draw, own: Tensor) -> None:

@@ -1,11 +1,8 @@
 """Scale covariance."""
 
-from torch import Tensor
-
 from xattr_axioms.contract._calls import repeat
-from xattr_axioms.exact._copies import INPUTS, MORE, SHARE, explain_copy, make_copy, tell_apart
+from xattr_axioms.exact._copies import INPUTS, MORE, SHARE, explain_copy, multiple, tell_apart
 from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, axiom
-from xattr_check.networks.rewrite import Plain
 
 # A power of two, which rounds nothing; what is normalised is off by three quarters.
 FACTOR = 4.0
@@ -31,11 +28,6 @@ def scale_covariance(method: Explainer, subject: Subject, draw: Draw) -> Measure
     Linearity of [sundararajan2017] in one function, and less than it: what rectifies gradients or maps keeps
     a positive factor and no sum.
     """
-
-    def compute(plain: Plain, inputs: Tensor, _: None) -> Tensor:
-        return FACTOR * plain(inputs)
-
-    copy = make_copy(draw, f"times {FACTOR}", lambda: (compute, None))
-    maps = explain_copy(method, copy, draw.inputs, draw.targets, draw)
+    maps = explain_copy(method, multiple(draw, FACTOR), draw.inputs, draw.targets, draw)
     own = repeat(method, subject.model, draw.inputs, draw.targets)
     return tell_apart(method, maps / FACTOR, own, draw)

@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor
 
+from xattr_axioms.contract._calls import distance
+from xattr_axioms.exact._copies import explain_copy, multiple
+from xattr_axioms.exact.scale_covariance import FACTOR
 from xattr_axioms.generated._patches import amounts, feature_masks, pictures
 from xattr_check.core import AtLeast, Draw, Explainer, Measurement, Subject, axiom
 from xattr_check.errors import Undefined
@@ -10,6 +13,7 @@ from xattr_check.generation.subjects import generated
 
 # Totals that differ by no larger share are the same, since what is rescaled loses a little on its way.
 SAME = 0.01
+LEAST = 0.5
 
 
 @axiom(
@@ -18,7 +22,7 @@ SAME = 0.01
     # What shows features one at a time has the same with and without the other, and comes to 0, as does what
     # asks no model; the truth is 1. On the digits methods that add up to the output come to 0.9, gradcam to
     # 0.8, a gradient to 0.2.
-    gate=AtLeast(0.5),
+    gate=AtLeast(LEAST),
     cites="khakzar2022",
     reads="of the attribution of features that do nothing alone is lost where they are alone",
     bounds=(0, 1),
@@ -40,8 +44,9 @@ def synergy(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     there is nothing to lose, and it counts as 0. A map that is brighter where the model is surer, whatever
     it shows, comes to 0.9: it has to pass `null_feature` first.
 
-    Raises Undefined where Σ |S| over the map is the same with all features as with one of them: maps of two
-    inputs then tell where, and not how much. One map for all inputs counts as 0 all the same.
+    Raises Undefined where Σ |S| over the map is the same with all features as with one of them, or maps are
+    the same for outputs that are a multiple, as shares of a variance: maps of two inputs then tell where, and
+    not how much. One map for all inputs, and what is one for all targets, counts as 0 all the same.
     """
     masks = feature_masks(subject, draw)
     scores = method.scores(subject.model, draw.inputs, draw.targets)
@@ -56,8 +61,31 @@ def synergy(method: Explainer, subject: Subject, draw: Draw) -> Measurement:
     alone = torch.stack([amounts(one, masks)[:, feature] for feature, one in enumerate(shown)], dim=1)
     whole, rest = together.sum(1), alone.abs().sum(1)
     lost = torch.where(whole > rest, 1 - rest / torch.where(whole > rest, whole, 1.0), 0.0)
+    if float(lost.mean()) < LEAST and _same_for_multiples(method, subject, draw):
+        raise Undefined(
+            f"maps of the method are the same for outputs {FACTOR:g} times as large: they tell where the "
+            "attribution is, and not how much of it there is"
+        )
     evidence = pictures(subject, draw, scores) | {"together": together, "alone": alone}
     return Measurement(lost, evidence=evidence)
+
+
+def _same_for_multiples(method: Explainer, subject: Subject, draw: Draw) -> bool:
+    """Whether maps are the same for a multiple of the outputs, and other ones for other targets."""
+    outputs = subject.examination.outputs
+    if outputs < 2:
+        return False
+    maps, others = (
+        method(subject.model, draw.inputs, targets).double()[None]
+        for targets in (draw.targets, (draw.targets + 1) % outputs)
+    )
+    if float(distance(maps, others).median()) <= SAME:
+        return False
+    try:
+        multiples = explain_copy(method, multiple(draw, FACTOR), draw.inputs, draw.targets, draw)
+    except Undefined:  # of a method that explains no copies
+        return False
+    return float(distance(maps, multiples.mean(0)[None]).median()) <= SAME
 
 
 def _rescaled(scores: Tensor, shown: Tensor) -> bool:

@@ -182,6 +182,22 @@ def test_what_is_against_and_for_does_not_cancel(run: Run) -> None:
     assert found.samples.tolist() == pytest.approx([0.4] * 16, abs=1e-6)
 
 
+def test_maps_that_are_the_same_for_a_multiple_do_not_tell_how_much(run: Run) -> None:
+    """As where each is over its maximum, or shares of a variance."""
+    subject = derived("synergy")
+    alone = load_method("xattr:gradient")
+
+    def largest_is_one(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        maps = alone(model, inputs, targets).abs().sum(1, keepdim=True)
+        return maps / maps.amax((1, 2, 3), keepdim=True)
+
+    with pytest.raises(Undefined, match="are the same for outputs 4 times as large: they tell where"):
+        measure("synergy", subject, load_method(largest_is_one), run)
+    for told in ("edges", "constant", "gradient"):  # of no target, or of how much
+        found, _ = measure("synergy", subject, load_method(f"xattr:{told}"), run)
+        assert float(found.samples.mean()) < 0.5
+
+
 def test_maps_of_one_total_do_not_tell_how_much(run: Run) -> None:
     """Unless they are one map, which does not look at the input."""
     subject = derived("synergy")

@@ -30,7 +30,11 @@ class Pair(nn.Module):
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        ({"model": torch.relu}, "expected model to be a torch.nn.Module, came builtin_function_or_method"),
+        (
+            {"model": torch.relu},
+            "expected model to be a torch.nn.Module, came builtin_function_or_method; wrap it in a module "
+            "whose forward calls it",
+        ),
         ({"inputs": INPUTS[:0]}, "expected inputs (N, *F) with N ≥ 1, came (0, 4)"),
         ({"inputs": INPUTS[0]}, "expected inputs (N, *F) with N ≥ 1, came (4,)"),
         (
