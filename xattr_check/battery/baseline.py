@@ -21,7 +21,7 @@ def from_zero(explainer: Explainer, subject: Subject, draw: Draw) -> bool:
     """Whether maps of a draw sum to what the output changes by from zero, and not from the data's mean.
 
     By completeness, Σa(x) = f(x) − f(x′) for the baseline x′ [sundararajan2017]. Of data whose mean is zero,
-    or a model that gives both the same output, nothing is told; nor of tokens, which are absent as a word.
+    or a model that gives both the same output, nothing is told.
     """
     if not subject.far_from_zero:
         return False

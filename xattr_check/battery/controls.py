@@ -1,6 +1,5 @@
 """Controls: what is measured beside a method, on the same draws, and whether it comes out as it must."""
 
-import inspect
 import math
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -12,7 +11,7 @@ from torch import Tensor
 from xattr_check.core.checks import Axiom
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.layouts.embeddings import Embeddings
-from xattr_check.core.method import Method
+from xattr_check.core.method import MEAN, Method
 from xattr_check.core.run import Draw, Run
 from xattr_check.core.subject import Subject
 from xattr_check.errors import MethodError, Undefined
@@ -86,10 +85,10 @@ class Controls:
         return control.needs <= offers and not idle
 
     def _from_mean(self, asking: Method) -> Method:
-        """What starts from a baseline, from the data's mean where that is far from zero, as checks do."""
-        if "baseline" not in inspect.signature(asking.function).parameters or not self.subject.far_from_zero:
+        """What starts from zero, from the data's mean where that is far from it, as checks do."""
+        if not (asking.from_zero and self.subject.far_from_zero):
             return asking
-        return asking.with_parameters(f"{asking.name} from the mean", {"baseline": self.subject.mean})
+        return asking.with_parameters(f"{asking.name}?baseline={MEAN}", {"baseline": MEAN})
 
     def measure(self, draw: Draw) -> dict[str, float]:
         """The statistic of each control in a draw, and of the references that are asked so far.

@@ -185,20 +185,21 @@ class _Trial:
 
     def _started(self) -> str:
         """That the method measures from zero, where a check removes to the mean; empty where it does not."""
-        check, subject = self.item.check, self.subject
+        check, subject, method = self.item.check, self.subject, self.item.method
         option = check.options.get("fill")
         if option is None or check.parameters.get("fill", option.default) != "mean":
             return ""
-        explainer = Explainer.of(self.item.method, subject, self.run)
-        try:
-            if not from_zero(
-                explainer, subject, next(iter(self.run.draws(check.name, subject, check.inputs)))
-            ):
-                return ""
-        except MethodError:  # of a check that asks for other maps
+        if not subject.far_from_zero:
             return ""
         ask = {"fill": "zero"} if "zero" in get_args(option.annotation) else {}
-        return sentences.started(check, ask)
+        if method.from_zero:
+            return sentences.started(check, ask, method.name)
+        draw = next(iter(self.run.draws(check.name, subject, check.inputs)))
+        try:
+            told = from_zero(Explainer.of(method, subject, self.run), subject, draw)
+        except MethodError:  # of a check that asks for other maps
+            told = False
+        return sentences.started(check, ask) if told else ""
 
     def _fault_anywhere(self) -> MethodError | None:
         """What the method raises on the first of the subject's inputs; None where it serves."""

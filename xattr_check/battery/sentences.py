@@ -9,7 +9,7 @@ from pathlib import Path
 
 from xattr_check.core.arrays import Caller
 from xattr_check.core.checks import Axiom
-from xattr_check.core.method import Method
+from xattr_check.core.method import MEAN, Method
 from xattr_check.core.run import BUDGETS, Run
 from xattr_check.core.subject import Subject
 from xattr_check.errors import Undefined
@@ -45,12 +45,19 @@ def invalid(check: Axiom, reason: object, subject: str, ask: Mapping[str, object
     return f"{reason}; the check says nothing about {subject!r}{_variant(check, ask)}"
 
 
-def started(check: Axiom, ask: Mapping[str, object]) -> str:
-    """That a method measures from another baseline than what a check removes to."""
-    return (
-        "its maps sum to what the output changes by from zero, and what is removed here becomes the data's "
-        f"mean: give the method that mean for its baseline{_variant(check, ask, ', or ask ')}"
-    )
+def started(check: Axiom, ask: Mapping[str, object], method: str = "") -> str:
+    """That a method measures from zero, and a check removes to the data's mean.
+
+    method: its spec, where it has a baseline that can be given; else that is known of its maps.
+    """
+    if method:
+        known, joined = "its baseline is zero", "&" if "?" in method else "?"
+        remedy = f"ask {method}{joined}baseline={MEAN}"
+    else:
+        known = "its maps sum to what the output changes by from zero"
+        remedy = "give the method that mean for its baseline"
+    other = _variant(check, ask, ", or " if method else ", or ask ")
+    return f"{known}, and what is removed here becomes the data's mean: {remedy}{other}"
 
 
 def _variant(check: Axiom, ask: Mapping[str, object], words: str = ": ask ") -> str:

@@ -15,7 +15,7 @@ from xattr_check.config.modules import render_traceback, resolve
 from xattr_check.config.specs import read_typed, split
 from xattr_check.core import registry
 from xattr_check.core.adapter import adapt, adapters
-from xattr_check.core.method import Method, as_method
+from xattr_check.core.method import MEAN, Method, as_method
 from xattr_check.core.state import preserved_generators
 from xattr_check.core.subject import Subject
 from xattr_check.errors import UsageError
@@ -47,7 +47,9 @@ def load_method(spec: Any, option: str = "--xattr-method") -> Method:
         found = resolve(head, option, "mymod:explain", spec=spec)
     with _making_a_method(spec, option):
         method = as_method(found, spec)
-        return method.with_parameters(spec, read_typed(parameters, method.function))
+        words = {name: text for name, text in parameters.items() if (name, text) == ("baseline", MEAN)}
+        numbers = {name: text for name, text in parameters.items() if name not in words}
+        return method.with_parameters(spec, read_typed(numbers, method.function) | words)
 
 
 def _load_mutant(spec: str, option: str) -> Method:

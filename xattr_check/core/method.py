@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, TypeVar
@@ -23,6 +24,8 @@ Role = Literal["negative", "positive"]
 ARGUMENTS = {"model", "inputs", "targets"}
 # What a function may call its inputs that takes ids of tokens, and not their embeddings.
 IDS_OF_TOKENS = {"ids", "input_ids", "token_ids"}
+# What `baseline` may be fixed to, in place of a number: the mean of the subject's data.
+MEAN = "mean"
 # What a function may ask for by the name of a parameter, as a test of pytest asks for fixtures.
 GIVEN: dict[str, Callable[[Subject], Any]] = {
     "layout": lambda subject: subject.layout,
@@ -109,7 +112,9 @@ class Method:
         """The method as it runs on a subject, which it is given, or parts of it, where it asks by name."""
         asked = self._asked
         given = {name: of(subject) for name, of in GIVEN.items() if name in asked}
-        if "baseline" in asked & self._needed and not subject.tokens:
+        if self._from_mean:
+            asked |= {"baseline"}
+        if "baseline" in asked and not subject.tokens and (self._from_mean or "baseline" in self._needed):
             given["baseline"] = subject.mean.expand_as(subject.inputs[:1])
         function = partial(self.function, **given) if given else self.function
         by_row = asked & set(BY_ROW) - (set() if subject.tokens else {"embedding", "baseline"})
@@ -143,10 +148,32 @@ class Method:
         return "inputs" if "inputs" in named else named[1] if len(named) > 1 else ""
 
     @property
+    def from_zero(self) -> bool:
+        """Whether it has a baseline that is zero, or left to be it."""
+        with suppress(TypeError, ValueError):  # builtins have no signature
+            parameters = inspect.signature(self.function).parameters
+            zero = parameters["baseline"].default if "baseline" in parameters else self
+            return zero is None or (isinstance(zero, int | float) and zero == 0)
+        return False
+
+    @property
+    def _from_mean(self) -> bool:
+        """Whether the mean of the data was asked for as its baseline, by the word."""
+        function = self.function
+        while isinstance(function, partial):
+            given = function.keywords.get("baseline")
+            if isinstance(given, str) and given == MEAN:
+                return True
+            function = function.func
+        return False
+
+    @property
     def _needed(self) -> set[str]:
         """The parameters that have no default."""
-        parameters = inspect.signature(self.function).parameters.values()
-        return {one.name for one in parameters if one.default is one.empty}
+        with suppress(TypeError, ValueError):  # builtins have no signature
+            parameters = inspect.signature(self.function).parameters.values()
+            return {one.name for one in parameters if one.default is one.empty}
+        return set()
 
     @property
     def _asked(self) -> set[str]:

@@ -351,7 +351,7 @@ class Subject:
         """
         enough = max(FAR, 3 / math.sqrt(len(self.inputs)))
         far = self.mean.abs() > enough * self.layout.deviation(self.inputs)
-        return not self.tokens and bool(far.any())
+        return len(self.inputs) > 1 and not self.tokens and bool(far.any())
 
     def _mean_of(self, inputs: Tensor) -> Tensor:
         """`mean` of these inputs (N, *F), those of the subject as a model or a sibling is given them."""

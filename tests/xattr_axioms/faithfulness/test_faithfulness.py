@@ -473,9 +473,9 @@ def test_methods_are_asked_from_the_mean_where_zero_is_far_from_it(run: Run) -> 
 
     assert [one.name for one in asking(near)] == list(ASKING)
     assert [one.name for one in asking(far)] == [
-        "gradient", "input_x_gradient", "integrated_gradients from the mean", "occlusion from the mean"
+        "gradient", "input_x_gradient", "integrated_gradients?baseline=mean", "occlusion?baseline=mean"
     ]  # fmt: skip
     inputs = far.inputs[:4]
-    maps = asking(far)[-1](far.model, inputs, far.targets[:4])
+    maps = asking(far)[-1].bind(far)(far.model, inputs, far.targets[:4])
     weights = far.model.weight[far.targets[:4]]
     assert torch.allclose(maps, weights * (inputs - far.mean), atol=1e-4)

@@ -83,3 +83,31 @@ def test_a_failure_tells_of_the_other_baseline(parameters: dict[str, str], end: 
 
     assert verdict(integrated(0.0)).endswith(end)
     assert verdict(noise).endswith("(gate ≤ 0.5)")
+
+
+def test_a_method_with_a_baseline_of_its_own_is_told_which(run: Run) -> None:
+    @axiom(statement="It holds.", family="synthetic", gate=AtMost(0.5))
+    def removed(explainer: Explainer, subject: Subject, draw: Draw, *, fill: Fill = "mean") -> Measurement:
+        return Measurement(torch.ones(len(draw.inputs)).double())
+
+    def verdict(spec: str, mean: float) -> str:
+        return Item(load_method(spec), removed, table(mean)).judge(run).sentence
+
+    told = "; its baseline is zero, and what is removed here becomes the data's mean: ask "
+    assert verdict("xattr:occlusion", 3.0).endswith(
+        f"{told}xattr:occlusion?baseline=mean, or removed?fill=zero"
+    )
+    assert verdict("xattr:shapley?permutations=4", 3.0).endswith(
+        f"{told}xattr:shapley?permutations=4&baseline=mean, or removed?fill=zero"
+    )
+    for spec, mean in (("xattr:occlusion", 0.0), ("xattr:occlusion?baseline=mean", 3.0)):
+        assert verdict(spec, mean).endswith("(gate ≤ 0.5)")
+
+
+def test_the_mean_is_a_baseline_by_its_name() -> None:
+    subject = table(3.0)
+    model, inputs, targets = subject.model, subject.inputs[:4], subject.targets[:4]
+    for name in ("integrated_gradients", "occlusion", "deeplift"):
+        found = load_method(f"xattr:{name}?baseline=mean").bind(subject)(model, inputs, targets)
+        plain = load_method(f"xattr:{name}").function(model, inputs, targets, baseline=subject.mean)
+        assert torch.allclose(found, plain, atol=1e-6)

@@ -100,8 +100,8 @@ class Layout:
         return inputs.mean(self.alike, keepdim=True)
 
     def deviation(self, inputs: Tensor) -> Tensor:
-        """The standard deviation of inputs, as `mean`."""
-        return inputs.std(self.alike, keepdim=True)
+        """The standard deviation of inputs, as `mean`; of one input, that within it."""
+        return inputs.std(self.alike, correction=int(len(inputs) > 1), keepdim=True)
 
     @property
     def window(self) -> int:
