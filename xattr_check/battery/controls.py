@@ -38,7 +38,7 @@ class Controls:
         are read as those of the method, with their signs or as magnitudes.
     samples: rows by control, one tensor for each draw. lines: what was measured along an axis, likewise.
     draws: those that were measured. asked: how many of the references are measured so far. came: what the
-        methods that ask the model came to on the first draw, as far as they were measured.
+        methods that ask the model came to in each draw, as far as they were measured, None where they cannot.
     """
 
     check: Axiom
@@ -51,7 +51,7 @@ class Controls:
     lines: dict[str, list[dict[str, Tensor]]] = field(default_factory=dict)
     draws: list[Draw] = field(default_factory=list)
     asked: int = 1
-    came: dict[str, Tensor | None] = field(default_factory=dict)
+    came: dict[str, list[Tensor] | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         allowed = {name: one for name, one in self.known.items() if self._allows(one)}
@@ -189,7 +189,7 @@ class Controls:
         }
 
     def unbeaten(self, best: Tensor) -> dict[str, str]:
-        """The controls that no method beats which asks the model, on the first draw, and why, by name.
+        """The controls that no method beats which asks the model, on the draws so far, and why, by name.
 
         Where what is bright is what counts, brightness is a right answer, and not to beat it is no fault,
         though the truth may. Nothing where no such method can be asked, of what only those are held to who
@@ -203,7 +203,7 @@ class Controls:
         told = ", ".join(f"{name} to {value:.3g}" for name, value in came.items())
         return {
             name: f"no method that asks the model beats the control {name!r}: it comes to "
-            f"{self.check.value(self.samples[name][0]):.3g}, and {told} (gate {self.gate})"
+            f"{self.figures[name]:.3g}, and {told} (gate {self.gate})"
             for name in left
             if came
         }
@@ -230,31 +230,37 @@ class Controls:
         return {name: found[name] for name in left}
 
     def _asked(self, gate: Beats, best: Tensor, rivals: Iterable[str]) -> tuple[set[str], dict[str, float]]:
-        """Which rivals no method beats that asks the model, on the first draw, and what these come to."""
+        """Which rivals no method beats that asks the model, on the draws so far, and what these come to.
+
+        By a standard error more than the gate asks for: to be as good by chance beats nothing.
+        """
         sign, own = -1 if gate.lower else 1, self.check.gate
         # Whether a control can be beaten is the check's to say: a stricter gate of the user's fails more.
         least = replace(gate, by=min(gate.by, own.by)) if isinstance(own, Beats) else gate
-        left = {name: self.samples[name][0] for name in rivals}
+        joined = self.joined
+        left = {name: joined[name] for name in rivals}
         came: dict[str, float] = {}
         for one in self.asking:
             if not left:
                 break
-            if (rows := self._first(one)) is not None:
+            if (rows := self._so_far(one)) is not None:
                 came[one.name] = self.check.value(rows)
                 left = {
                     name: rival
                     for name, rival in left.items()
-                    if sign * float((rows - least.ahead(rival, best[: len(rival)])).mean()) <= 0
+                    if not _clearly_above(sign * (rows - least.ahead(rival, best)))
                 }
         return set(left), came
 
-    def _first(self, asking: Method) -> Tensor | None:
-        """Samples of a method on the first draw, once; None where there are none."""
-        if asking.name not in self.came:
-            self.came[asking.name] = None
-            with suppress(Undefined, ControlError):
-                self.came[asking.name] = self._measure(asking, self.draws[0])[0]
-        return self.came[asking.name]
+    def _so_far(self, asking: Method) -> Tensor | None:
+        """Samples of a method on the draws so far, each taken once; None where there are none."""
+        rows = self.came.setdefault(asking.name, [])
+        if rows is not None:
+            try:
+                rows += [self._measure(asking, draw)[0] for draw in self.draws[len(rows) :]]
+            except (Undefined, ControlError):
+                self.came[asking.name] = rows = None
+        return None if rows is None else torch.cat(rows)
 
     def witnessed(self) -> dict[str, float]:
         """What the check's witness comes to in the first draw, by name, where that is beyond both bounds."""
@@ -293,6 +299,12 @@ class Controls:
             if outcome != wanted:
                 return f"the control {name!r} has to {wanted} and does not: {value:.3g} (gate {self.gate})"
         return ""
+
+
+def _clearly_above(rows: Tensor) -> bool:
+    """Whether the mean of rows (n,) is above zero by more than its standard error."""
+    error = float(rows.std()) / math.sqrt(len(rows)) if len(rows) > 1 else 0.0
+    return float(rows.mean()) > error
 
 
 def _point(samples: Tensor, error_rate: float) -> Interval:

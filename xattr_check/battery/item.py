@@ -15,6 +15,7 @@ from xattr_check.battery import sentences
 from xattr_check.battery.baseline import from_zero
 from xattr_check.battery.controls import ControlError, Controls
 from xattr_check.battery.sentences import Spent
+from xattr_check.core import registry
 from xattr_check.core.checks import Axiom, Measurement, brings
 from xattr_check.core.expected import ExpectedFailure
 from xattr_check.core.explainer import Explainer
@@ -138,7 +139,7 @@ class _Trial:
             )
             judgement = self._judgement(self.controls)
             reason = self.controls.fault()
-            hint = self.ask or self._another_fill() if reason else {}
+            hint = self._instead() if reason else {}
             if not reason:
                 judgement, reason, hint = self._within_reach(self.controls, judgement)
         except Undefined as error:
@@ -161,38 +162,47 @@ class _Trial:
 
     def _another_fill(self) -> Mapping[str, object]:
         """What else may stand for what is removed where the controls separate then, by the first draw."""
-        check, subject = self.item.check, self.subject
-        option = check.options.get("fill")
-        if option is None or "fill" in check.parameters:
+        check = self.item.check
+        option = None if "fill" in check.parameters else check.options.get("fill")
+        if option is None:
             return {}
         for fill in get_args(option.annotation):
-            if fill in (option.default, *TRAINED) or (fill == "zero" and not _spans_zero(subject)):
+            if fill in (option.default, self._fill, *TRAINED):
                 continue
-            variant = check.with_parameters({**check.parameters, "fill": fill})
-            draw = next(iter(self.run.draws(variant.name, subject, variant.inputs)))
-            self.run.progress(f"{variant.name}: whether its controls separate")
-            try:
-                controls = Controls(variant, self.gate, subject, self.run, self.item.controls)
-                found = variant(Explainer.of(self.item.method, subject, self.run), subject, draw)
-                controls.measure(draw)
-            except (Undefined, Invalid, MethodError, ControlError):
+            if fill == "zero" and not _spans_zero(self.subject):
                 continue
-            best = torch.tensor([variant.ceiling]).double() if found.best is None else found.best
-            beyond = controls.unbeatable(best) or controls.untold(best) or controls.unbeaten(best)
-            if not (controls.fault() or beyond):
+            if self._separates({"fill": fill}):
                 return {"fill": fill}
         return {}
+
+    def _separates(self, parameters: Mapping[str, object]) -> bool:
+        """Whether the controls of a variant of the check separate, by the first draw."""
+        check, subject = self.item.check, self.subject
+        variant = check.with_parameters({**check.parameters, **parameters})
+        draw = next(iter(self.run.draws(variant.name, subject, variant.inputs)))
+        self.run.progress(f"{variant.name}: whether its controls separate")
+        try:
+            controls = Controls(variant, self.gate, subject, self.run, self.item.controls)
+            found = variant(Explainer.of(self.item.method, subject, self.run), subject, draw)
+            controls.measure(draw)
+        except (Undefined, Invalid, MethodError, ControlError):
+            return False
+        best = torch.tensor([variant.ceiling]).double() if found.best is None else found.best
+        beyond = controls.unbeatable(best) or controls.untold(best) or controls.unbeaten(best)
+        return not (controls.fault() or beyond)
+
+    def _instead(self) -> Mapping[str, object]:
+        """Which variant says more where the check says nothing: what it asks for, or another fill."""
+        return self.ask if self.ask and self._separates(self.ask) else self._another_fill()
 
     def _started(self) -> str:
         """That the method measures from zero, where a check removes to the mean; empty where it does not."""
         check, subject, method = self.item.check, self.subject, self.item.method
-        option = check.options.get("fill")
-        if option is None or check.parameters.get("fill", option.default) != "mean":
+        if self._fill != "mean" or not subject.far_from_zero:
             return ""
-        if not subject.far_from_zero:
-            return ""
-        ask = {"fill": "zero"} if "zero" in get_args(option.annotation) else {}
-        if method.from_zero:
+        ask = {"fill": "zero"} if "zero" in get_args(check.options["fill"].annotation) else {}
+        # What a parameter of that name is of a user's own is not known.
+        if registry.is_reference(method) and method.from_zero:
             return sentences.started(check, ask, method.name)
         draw = next(iter(self.run.draws(check.name, subject, check.inputs)))
         try:
@@ -200,6 +210,15 @@ class _Trial:
         except MethodError:  # of a check that asks for other maps
             told = False
         return sentences.started(check, ask) if told else ""
+
+    @property
+    def _fill(self) -> object:
+        """What stands for what is removed, None where the check removes nothing."""
+        check = self.item.check
+        if (option := check.options.get("fill")) is None:
+            return None
+        given = check.parameters.get("fill", option.default)
+        return self.subject.layout.canvas if given == "canvas" else given
 
     def _fault_anywhere(self) -> MethodError | None:
         """What the method raises on the first of the subject's inputs; None where it serves."""
@@ -239,7 +258,7 @@ class _Trial:
         if beyond:
             judgement, reason = self._without(beyond, controls, judgement)
             if reason:
-                return judgement, reason, self.ask or self._another_fill()
+                return judgement, reason, self._instead()
         if judgement.outcome == "fail":
             beyond |= controls.unbeaten(self.ceiling)
             judgement, reason = self._without(beyond, controls, judgement)

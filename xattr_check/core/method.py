@@ -149,7 +149,7 @@ class Method:
 
     @property
     def from_zero(self) -> bool:
-        """Whether it has a baseline that is zero, or left to be it."""
+        """Whether it has a `baseline` that is zero, or None for that, as reference methods have."""
         with suppress(TypeError, ValueError):  # builtins have no signature
             parameters = inspect.signature(self.function).parameters
             zero = parameters["baseline"].default if "baseline" in parameters else self

@@ -9,7 +9,7 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any, TypeVar
@@ -79,6 +79,14 @@ def _installed(group: str, kind: type[T]) -> dict[str, T]:
 def methods() -> dict[str, Method]:
     """Every installed reference method, controls included, by name."""
     return _installed("xattr_check.methods", Method)
+
+
+def is_reference(method: Method) -> bool:
+    """Whether it is a reference method, whatever it is called and whichever parameters are fixed."""
+    function = method.function
+    while isinstance(function, partial):
+        function = function.func
+    return any(function is one.function for one in methods().values())
 
 
 def controls() -> dict[str, Method]:

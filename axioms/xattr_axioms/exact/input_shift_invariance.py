@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from xattr_axioms.exact._copies import INPUTS, MORE, SHARE, compare_copy, make_copy
-from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, axiom
+from xattr_check.core import AtMost, Draw, Explainer, Measurement, Subject, Undefined, axiom
 from xattr_check.core.precision import coarseness
 from xattr_check.networks.rewrite import Plain
 
@@ -30,6 +30,8 @@ def input_shift_invariance(method: Explainer, subject: Subject, draw: Draw) -> M
     s is the power of two nearest to the deviation of each column, or of a channel of images, so that adding
     it and taking it off rounds least.
     """
+    if "baseline" in method.method.bound:
+        raise Undefined("the method is given the data's mean for its baseline, and only inputs are shifted")
     deviation = subject.layout.deviation(subject.inputs)
     shift = torch.where(deviation > 0, deviation.log2().round().exp2(), 1.0).to(deviation)
 

@@ -155,6 +155,8 @@ def test_each_column_is_shifted_by_what_is_large_for_it(run: Run) -> None:
     subject = Subject("units", model, near.inputs * units, near.targets)
     assert judge("input_shift_invariance", "xattr:gradient", subject, run).status == "pass"
     assert judge("input_shift_invariance", "xattr:input_x_gradient", subject, run).status == "fail"
+    given = judge("input_shift_invariance", "xattr:occlusion?baseline=mean", subject, run)
+    assert (given.status, "only inputs are shifted" in str(given)) == ("not_applicable", True)
 
 
 def test_columns_of_other_means_are_not_exchanged(run: Run) -> None:

@@ -1,10 +1,11 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from xattr_check import AtMost, Draw, Explainer, Measurement, Subject, axiom, load_method
+from xattr_check import AtLeast, AtMost, Draw, Explainer, Measurement, Subject, axiom, checks, load_method
 from xattr_check.battery.baseline import from_zero
 from xattr_check.battery.item import Item
 from xattr_check.core.run import Run
@@ -13,13 +14,14 @@ from xattr_check.perturbation.fills import Fill
 Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
-def table(mean: float) -> Subject:
+def table(mean: float, sharpness: float = 1.0) -> Subject:
     """Sixty-four rows of eight columns about a mean, with a network of tanh that knows it."""
     torch.manual_seed(0)
     inputs = mean + torch.randn(64, 8)
     network = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 2)).eval()
     with torch.no_grad():
         network[0].bias -= mean * network[0].weight.sum(1)
+        network[2].weight *= sharpness
         targets = network(inputs).argmax(1)
     return Subject("table", network, inputs, targets)
 
@@ -111,3 +113,23 @@ def test_the_mean_is_a_baseline_by_its_name() -> None:
         found = load_method(f"xattr:{name}?baseline=mean").bind(subject)(model, inputs, targets)
         plain = load_method(f"xattr:{name}").function(model, inputs, targets, baseline=subject.mean)
         assert torch.allclose(found, plain, atol=1e-6)
+
+
+def test_what_a_baseline_of_the_user_is_is_not_known(run: Run) -> None:
+    """None may stand for the mean, and nothing can be given by a spec to a function that has none."""
+
+    def explain(model: nn.Module, inputs: Tensor, targets: Tensor, baseline: float | None = None) -> Tensor:
+        return integrated(3.0)(model, inputs, targets)
+
+    @axiom(statement="It holds.", family="synthetic", gate=AtMost(0.5))
+    def removed(explainer: Explainer, subject: Subject, draw: Draw, *, fill: Fill = "mean") -> Measurement:
+        return Measurement(torch.ones(len(draw.inputs)).double())
+
+    assert Item(load_method(explain), removed, table(3.0)).judge(run).sentence.endswith("(gate ≤ 0.5)")
+
+
+def test_a_canvas_of_columns_is_their_mean(run: Run) -> None:
+    """By a bound that nothing reaches."""
+    check = replace(checks()["insertion"], gate=AtLeast(1.1))
+    verdict = Item(load_method("xattr:occlusion"), check, table(3.0, 8.0)).judge(run)
+    assert verdict.sentence.endswith("ask xattr:occlusion?baseline=mean, or insertion?fill=zero")
