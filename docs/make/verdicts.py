@@ -228,7 +228,8 @@ def measure(asked: str, seeds: Sequence[int], stamp: Stamp, methods: Sequence[st
     for one in found.values():
         order = (*GOOD, *VARIANCE, *NEGATIVE, ORACLE)
         one["methods"] = {name: one["methods"][name] for name in order if name in one["methods"]}
-    return found
+    # What no budget up to the standard one judges has no row.
+    return {name: one for name, one in found.items() if one["methods"]}
 
 
 def merged(old: Figures, new: Figures, variance: bool) -> Figures:
