@@ -52,6 +52,9 @@ ARRANGED: dict[str, Callable[[Tensor], Tensor]] = {
         lambda given: given.movedim(-1, 1)
     ),
     "it runs on all of them as a single one: pass inputs[None], and one target": lambda given: given[None],
+    "it runs on all of them as a single one: pass inputs[None].movedim(-1, 1), and one target": (
+        lambda given: given[None].movedim(-1, 1)
+    ),
     "it runs on flat ones: pass nn.Sequential(nn.Flatten(), model) for the model": (
         lambda given: given.flatten(1)
     ),

@@ -396,6 +396,8 @@ class Subject:
             return careful(model) if examined.writes else model, examined
         except SubjectError as error:
             name = f"{self.name}, sibling {sibling}" if sibling else self.name
+            if error.__cause__ is not None and not (sibling or error.hint or beside):
+                raise error.advising(arranged(model, self.inputs)).about("subject", name) from error.__cause__
             raise error.about("subject", name) from error.__cause__
 
     def own_inputs(self, model: nn.Module, inputs: Tensor, index: Tensor) -> Tensor:

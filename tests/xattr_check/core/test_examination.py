@@ -469,6 +469,10 @@ def test_inputs_in_another_arrangement_are_told_how_to_pass() -> None:
     assert refused(network, torch.rand(8, 6, 6, 2)).endswith(
         "; it runs with the last axis for the channels, before the others: pass inputs.movedim(-1, 1)"
     )
+    single = "it runs on all of them as a single one: pass inputs[None]"
+    assert refused(network, torch.rand(6, 6, 2)).endswith(f"; {single}.movedim(-1, 1), and one target")
+    signal = nn.Sequential(nn.Conv1d(2, 3, 3), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(3, 3))
+    assert refused(signal, torch.rand(2, 9)).endswith(f"; {single}, and one target")
     assert refused(flat, torch.rand(8, 2, 6, 6)).endswith(
         "; it runs on flat ones: pass nn.Sequential(nn.Flatten(), model) for the model"
     )
