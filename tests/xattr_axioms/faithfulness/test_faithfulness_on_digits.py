@@ -84,9 +84,10 @@ def test_a_slope_does_not_foretell_a_replacement(name: str, seed: int, judge: Ju
 
 
 def test_a_fifth_of_the_regions_holds_a_digit_for_edges_too(judge: Judge) -> None:
+    """The mask does not beat them there, a method that asks the model does, by little."""
     verdict = judge("xattr:gradcam", "top_bottom_masking?by=regions", 0)
-    assert verdict.status == "invalid"
-    assert "the control 'oracle', which knows the truth, does not beat 'edges'" in str(verdict)
+    assert verdict.status == "undecided"
+    assert "better than control 'edges'" in str(verdict)
     tenth = judge("xattr:gradcam", "top_bottom_masking?by=regions&share=0.1", 0)
     assert tenth.status in ("pass", "undecided")
 
