@@ -207,7 +207,7 @@ class _Trial:
         draw = next(iter(self.run.draws(check.name, subject, check.inputs)))
         try:
             told = from_zero(Explainer.of(method, subject, self.run), subject, draw)
-        except MethodError:  # of a check that asks for other maps
+        except (MethodError, Undefined):  # of a check that asks for other maps
             told = False
         return sentences.started(check, ask) if told else ""
 
