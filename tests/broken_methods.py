@@ -928,6 +928,21 @@ def from_black(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     return inputs * gradient(model, inputs, targets)
 
 
+@caught_by(EXACT, "permutation_equivariance")
+@xattr_check.claims("permutation_equivariance")
+def blue_green_red(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Integrated gradients of the channels in reverse, as an image file holds them for another library."""
+    return integrated_gradients(model, inputs.flip(1), targets, steps=10)
+
+
+@caught_by(EXACT, "permutation_equivariance")
+@xattr_check.claims("permutation_equivariance")
+def luminance(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """A gradient in which channels weigh as red, green and blue do to the eye."""
+    weights = inputs.new_tensor([0.299, 0.587, 0.114]).reshape(-1, *[1] * (inputs.ndim - 2))
+    return gradient(model, inputs, targets) * weights
+
+
 @caught_by(EXACT, "scale_covariance")
 @xattr_check.claims("scale_covariance")
 def of_the_probability(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:

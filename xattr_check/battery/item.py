@@ -36,6 +36,8 @@ WORST = 4
 # Passes through the model for a row beyond which a quick run has one draw of a check that counts them: of one
 # that gates, integrated gradients of 256 steps go on, and those that sample by the thousand do not.
 GATING, REPORTED = 600, 100
+# So many budgets are drawn where a verdict that gates is expected to be clear by then.
+BEYOND = 1.5
 # On so many inputs a method is asked whether it raises whatever the check: the batch of most of the contract.
 ASKED = 8
 # Fills that a network is trained for, which nothing does unasked.
@@ -355,7 +357,10 @@ class _Trial:
         check, subject = self.item.check, self.subject
         explainer = Explainer.of(self.item.method, subject, self.run)
         judgement: Judgement | None = None
-        for number, draw in enumerate(self.run.draws(check.name, subject, check.inputs, check.then), start=1):
+        draws = self.run.draws(check.name, subject, check.inputs, check.then, BEYOND)
+        for number, draw in enumerate(draws, start=1):
+            if judgement and self.inputs >= self.run.limit and not self._nearly(judgement):
+                break
             self.run.progress(f"{check.name} of {self.item.method.name}: draw {number}")
             self.inputs += len(draw.indices)
             passes = self._take(check(explainer, subject, draw))
@@ -374,6 +379,12 @@ class _Trial:
         if judgement is None:
             raise Undefined("the subject has no inputs to draw")
         return judgement
+
+    def _nearly(self, judgement: Judgement) -> bool:
+        """Whether a verdict that gates is as near as what may be drawn beyond the budget for it."""
+        rows = torch.cat(self.samples)
+        lacks = self.item.check.shortfall(judgement, rows) if self.item.required else None
+        return lacks is not None and lacks.rows <= BEYOND * self.run.limit / self.inputs * len(rows)
 
     def _left_open(self, controls: Controls, judgement: Judgement) -> bool:
         """Whether a failure is by controls that cannot be beaten, and nothing is clear by the others."""

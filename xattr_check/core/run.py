@@ -105,17 +105,20 @@ class Run:
         """How many inputs a check may draw."""
         return BUDGETS[self.budget]
 
-    def draws(self, check: str, subject: Subject, inputs: int, then: int = 0) -> "Iterator[Draw]":
+    def draws(
+        self, check: str, subject: Subject, inputs: int, then: int = 0, times: float = 1
+    ) -> "Iterator[Draw]":
         """Draws of so many of the subject's inputs each, until they or the budget are exhausted.
 
-        inputs, then: of the first, and of the others where that is another number.
+        inputs, then: of the first, and of the others where that is another number. times: so many budgets
+        are drawn, the first of them as it would be alone.
 
         The order follows from the seed alone, so that all checks see the same batches and share maps.
         """
         generator = torch.Generator().manual_seed(derive_seed("order", self.seed))
-        order = torch.randperm(len(subject.inputs), generator=generator)[: self.limit]
-        first, others = order[:inputs], order[inputs:]
-        later = others.split(then or inputs) if len(others) else ()
+        order = torch.randperm(len(subject.inputs), generator=generator)[: int(times * self.limit)]
+        first, others, beyond = order.tensor_split((inputs, max(inputs, self.limit)))
+        later = [part for rest in (others, beyond) if len(rest) for part in rest.split(then or inputs)]
         for number, indices in enumerate((first, *later)):
             yield Draw(self, subject, indices, derive_seed(check, self.seed, number))
 

@@ -18,7 +18,6 @@ FACTOR = 4.0
     claimed=True,
     negative=("random", "input_magnitude", "constant"),
     rows="shares",
-    cost="standard",
     inputs=INPUTS,
     then=MORE,
 )

@@ -12,7 +12,7 @@ from xattr_methods.activations._watch import watch_model
 
 
 @method(
-    claims=("input_shift_invariance", "dead_neurons", "scale_invariance"),
+    claims=("input_shift_invariance", "dead_neurons", "scale_invariance", "permutation_equivariance"),
     needs=("neighbours",),
 )
 def cam(

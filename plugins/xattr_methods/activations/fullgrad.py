@@ -178,7 +178,7 @@ def _rescaled(term: Tensor) -> Tensor:
     return (size.sum(1, keepdim=True) - term.shape[1] * low) / span
 
 
-@method(needs=("image",))
+@method(claims=("permutation_equivariance",), needs=("image",))
 def fullgrad(model: nn.Module, inputs: Tensor, targets: Tensor, *, memory: int = MEMORY) -> Tensor:
     """Input and bias gradients of all layers, rescaled and laid over each other, (N, 1, H, W). [srinivas2019]
 

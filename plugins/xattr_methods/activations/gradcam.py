@@ -16,6 +16,7 @@ from xattr_methods.activations._watch import activation_and_gradient
         "input_independence",
         "scale_covariance",
         "scale_invariance",
+        "permutation_equivariance",
     ),
     needs=("neighbours",),
 )

@@ -9,7 +9,10 @@ from xattr_methods._arguments import neighbours_of
 from xattr_methods.activations._watch import activation_and_gradient
 
 
-@method(claims=("input_shift_invariance", "dead_neurons", "scale_invariance"), needs=("neighbours",))
+@method(
+    claims=("input_shift_invariance", "dead_neurons", "scale_invariance", "permutation_equivariance"),
+    needs=("neighbours",),
+)
 def gradcam_plus_plus(
     model: nn.Module,
     inputs: Tensor,

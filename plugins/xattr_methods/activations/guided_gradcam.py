@@ -10,7 +10,7 @@ from xattr_methods.activations.gradcam import gradcam
 from xattr_methods.gradients.guided_backprop import guided_backprop
 
 
-@method(sensitivity=True, needs=("neighbours",))
+@method(claims=("permutation_equivariance",), sensitivity=True, needs=("neighbours",))
 def guided_gradcam(
     model: nn.Module,
     inputs: Tensor,

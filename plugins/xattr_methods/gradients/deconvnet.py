@@ -23,7 +23,10 @@ class _Rectified(torch.autograd.Function):
         return gradients[0].clamp_min(0)
 
 
-@method(claims=("dummy", "input_shift_invariance", "scale_covariance"), sensitivity=True)
+@method(
+    claims=("dummy", "input_shift_invariance", "scale_covariance", "permutation_equivariance"),
+    sensitivity=True,
+)
 def deconvnet(model: nn.Module, inputs: Tensor, targets: Tensor, *, memory: int = MEMORY) -> Tensor:
     """Gradient with every ReLU applied to what comes back, and not to what went in, (N, *F). [zeiler2014]
 

@@ -17,6 +17,7 @@ from xattr_check.perturbation.gradients import in_chunks, slopes
         "input_shift_invariance",
         "dead_neurons",
         "scale_covariance",
+        "permutation_equivariance",
     ),
     sensitivity=True,
     keeps_rows=True,

@@ -66,7 +66,16 @@ def slopes_through(
     return found if replaced.calls else None
 
 
-@method(claims=("dummy", "input_shift_invariance", "dead_neurons", "scale_covariance"), sensitivity=True)
+@method(
+    claims=(
+        "dummy",
+        "input_shift_invariance",
+        "dead_neurons",
+        "scale_covariance",
+        "permutation_equivariance",
+    ),
+    sensitivity=True,
+)
 def guided_backprop(model: nn.Module, inputs: Tensor, targets: Tensor, *, memory: int = MEMORY) -> Tensor:
     """Gradient in which every ReLU passes only positive gradients, (N, *F). [springenberg2015]
 

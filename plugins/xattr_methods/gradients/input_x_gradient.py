@@ -15,6 +15,7 @@ from xattr_methods.gradients.gradient import gradient
         "dead_neurons",
         "scale_covariance",
         "scale_invariance",
+        "permutation_equivariance",
     ),
     keeps_rows=True,
 )

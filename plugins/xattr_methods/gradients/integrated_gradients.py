@@ -57,6 +57,7 @@ def column(values: Tensor, like: Tensor) -> Tensor:
         "implementation_invariance",
         "dead_neurons",
         "scale_covariance",
+        "permutation_equivariance",
     ),
     keeps_rows=True,
 )

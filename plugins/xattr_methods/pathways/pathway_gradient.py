@@ -23,7 +23,9 @@ def opened(values: Tensor, side: int) -> Tensor:
     return largest
 
 
-@method(claims=("dummy", "input_shift_invariance"), sensitivity=True, keeps_rows=True)
+@method(
+    claims=("dummy", "input_shift_invariance", "permutation_equivariance"), sensitivity=True, keeps_rows=True
+)
 def pathway_gradient(
     model: nn.Module,
     inputs: Tensor,

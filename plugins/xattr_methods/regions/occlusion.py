@@ -67,6 +67,7 @@ class Windows:
         "implementation_invariance",
         "dead_neurons",
         "scale_covariance",
+        "permutation_equivariance",
     ),
     keeps_rows=True,
 )

@@ -10,7 +10,7 @@ from xattr_methods.relevance._rules import RECTIFIERS, Bound, Rules, propagate
 INPUT_RULES = ("box", "wsquare", "zplus")
 
 
-@method()
+@method(claims=("permutation_equivariance",))
 def deep_taylor(
     model: nn.Module,
     inputs: Tensor,

@@ -141,6 +141,7 @@ def _between(here: Tape, there: Tape, start: Tensor, rule: str) -> Tensor:
         "symmetry",
         "input_independence",
         "scale_covariance",
+        "permutation_equivariance",
     )
 )
 def deeplift(

@@ -16,7 +16,7 @@ from xattr_methods.relevance._rules import RECTIFIERS, Bound, Propagation, Rules
 from xattr_methods.relevance._tape import Pairs, Tape
 
 
-@method()
+@method(claims=("permutation_equivariance",))
 def excitation_backprop(
     model: nn.Module,
     inputs: Tensor,

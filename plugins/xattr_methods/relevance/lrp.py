@@ -39,7 +39,7 @@ def read_composite(composite: str) -> tuple[str, str, str]:
     return dense, convolution, first
 
 
-@method(keeps_rows=True)
+@method(claims=("permutation_equivariance",), keeps_rows=True)
 def lrp(
     model: nn.Module,
     inputs: Tensor,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -21,20 +22,21 @@ from xattr_methods import gradient, guided_backprop
 
 CHECKS = xattr_check.checks()
 COPIED = (
-    "dummy", "linearity", "symmetry", "input_shift_invariance", "scale_covariance", "scale_invariance",
+    "dummy", "linearity", "symmetry", "input_shift_invariance", "permutation_equivariance",
+    "scale_covariance", "scale_invariance",
 )  # fmt: skip
 SAME = ("implementation_invariance", "dead_neurons")
 AXIOMS = (*COPIED, *SAME, "sensitivity")
 # What is known of methods, in the order of AXIOMS: + holds, - does not.
 KNOWN = {
-    "gradient": "+++++-++-",
-    "input_x_gradient": "+++-++++-",
-    "integrated_gradients": "+++-+++++",
-    "occlusion": "+++-+++++",
-    "guided_backprop": "+-+++--+-",
-    "deconvnet": "+++++----",
-    "input_magnitude": "--+---+++",
-    "random": "------+++",
+    "gradient": "++++++-++-",
+    "input_x_gradient": "+++-+++++-",
+    "integrated_gradients": "+++-++++++",
+    "occlusion": "+++-++++++",
+    "guided_backprop": "+-++++--+-",
+    "deconvnet": "++++++----",
+    "input_magnitude": "--+-+--+++",
+    "random": "-------+++",
 }
 CLAIMING = sorted(name for name, one in xattr_check.methods().items() if one.claims & set(AXIOMS))
 Setting = tuple[Subject, Run]
@@ -85,7 +87,10 @@ def test_a_reference_method_keeps_its_claims(
         ),
         ("lrp", {"implementation_invariance"}),
         ("gradcam", {"dummy", "linearity", "symmetry", "sensitivity"}),
-        ("smoothgrad_squared", {"linearity", "scale_covariance", "scale_invariance"}),
+        (
+            "smoothgrad_squared",  # its noise is drawn for the first channel first
+            {"linearity", "permutation_equivariance", "scale_covariance", "scale_invariance"},
+        ),
     ],
 )
 def test_unclaimed_failures_are_the_known_ones(method: str, failed: set[str], run: Run) -> None:
@@ -157,6 +162,35 @@ def test_each_column_is_shifted_by_what_is_large_for_it(run: Run) -> None:
     assert judge("input_shift_invariance", "xattr:input_x_gradient", subject, run).status == "fail"
     given = judge("input_shift_invariance", "xattr:occlusion?baseline=mean", subject, run)
     assert (given.status, "only inputs are shifted" in str(given)) == ("not_applicable", True)
+
+
+@pytest.mark.parametrize("make", [images, columns])
+def test_permutation_by_definition(make: Callable[[], Subject], run: Run) -> None:
+    """A map that weighs by the place of a column or channel follows it in no order but its own."""
+    subject = make()
+    count = subject.inputs.shape[1]
+    weights = torch.arange(1.0, count + 1).reshape(-1, *[1] * (subject.inputs.ndim - 2))
+    found = measured("permutation_equivariance", lambda m, x, t: x.sin() * weights, subject, run)[0]
+    draw = next(run.draws("permutation_equivariance", subject, 8))
+    maps = draw.inputs.sin()
+    cycles = [
+        order
+        for order in map(torch.tensor, permutations(range(count)))
+        if all((order != torch.arange(count)).tolist())
+    ]
+    # Column i stands at another place, and is weighed as that one.
+    expected = [apart(maps * weights, maps * weights[order]) for order in cycles]
+    assert any(found.evidence["distance"].tolist() == pytest.approx(one, rel=1e-4) for one in expected)
+    assert judge("permutation_equivariance", "xattr:integrated_gradients", subject, run).status == "pass"
+
+
+def test_what_has_no_other_order_is_not_permuted(run: Run) -> None:
+    grey = images()
+    grey = replace(grey, model=Instead(lambda x: x.flatten(1)[:, :5]), inputs=grey.inputs[:, :1])
+    verdict = judge("permutation_equivariance", "xattr:gradient", grey, run)
+    assert (verdict.status, "one column or channel" in str(verdict)) == ("not_applicable", True)
+    given = judge("permutation_equivariance", "xattr:occlusion?baseline=mean", columns(), run)
+    assert (given.status, "only inputs are permuted" in str(given)) == ("not_applicable", True)
 
 
 def test_columns_of_other_means_are_not_exchanged(run: Run) -> None:

@@ -126,6 +126,33 @@ def test_undecided_at_the_end_of_the_budget(judge: Any) -> None:
     assert verdict.interval.high - 0.5 == pytest.approx(verdict.shortfall.half_width)
 
 
+def test_what_is_nearly_clear_takes_more_than_the_budget(run: Run, controls: dict[str, Method]) -> None:
+    """Half as many inputs again, where a verdict that gates is expected to be clear by then."""
+    found = replace(load_method(explain), name="mine")
+
+    def judged(level: float, count: int = 400, **options: Any) -> Verdict:
+        axiom = check({"mine": level}, **options)
+        return Item(found, axiom, images(count=count), controls=controls).judge(run)
+
+    levels = torch.linspace(0.44, 0.5, 31).tolist()
+    verdicts = [judged(level) for level in levels]
+    assert {one.n for one in verdicts if one.status == "pass"} >= {128, 160, 192}
+    left = [one for one in verdicts if one.status == "undecided"]
+    assert left
+    assert {one.n for one in left if one.shortfall.rows > 192} == {128}
+    assert max(judged(level, claimed=True).n for level in levels) == 128
+    assert max(judged(level, count=128).n for level in levels) == 128
+
+
+def test_draws_beyond_the_budget_leave_those_within_it(run: Run) -> None:
+    subject = images(count=400)
+    usual, more = (list(run.draws("any", subject, 8, 72, times)) for times in (1, 1.5))
+    assert [len(draw.indices) for draw in more] == [8, 72, 48, 64]
+    for one, other in zip(usual, more, strict=False):
+        assert torch.equal(one.indices, other.indices)
+        assert one.seed == other.seed
+
+
 def test_what_an_undecided_verdict_lacks_knows_no_bounds_of_the_figure(judge: Any) -> None:
     verdict = judge(check({"mine": 0.45}, spread=0.2, bounds=(0.4, 0.5)))
     assert (verdict.status, verdict.interval.low, verdict.interval.high) == ("undecided", 0.4, 0.5)
