@@ -14,7 +14,7 @@ from xattr_check.core.run import Run
 from xattr_check.core.state import ModelState
 from xattr_check.generation import optimisation
 from xattr_check.generation.blocks import take
-from xattr_check.generation.certify import DRAWS, Certificate
+from xattr_check.generation.certify import DRAWS, MEDIAN, NINETIETH, REACH, SOFTMAX, SURE, Certificate
 from xattr_check.generation.generator import Maker, compose_images
 from xattr_check.generation.objectives import OBJECTIVES, ratios
 from xattr_check.generation.optimisation import Block
@@ -489,11 +489,15 @@ def by_itself(made: Maker, row: int, taken: int, steps: int) -> tuple[Tensor, Te
     return logits.detach(), mean
 
 
+def everything(block: Block, rows: Tensor) -> Tensor:
+    return torch.ones(len(rows), dtype=torch.bool)
+
+
 def test_an_attempt_that_is_near_goes_on_at_half_the_rate(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each sample at the rate of its own attempt, as if an optimizer of its own took its steps."""
     monkeypatch.setattr(Pixels, "attempt", 12)
     monkeypatch.setattr(optimisation, "PROMISING", 0.0)
-    monkeypatch.setattr(optimisation, "NEAR", math.inf)
+    monkeypatch.setattr(Block, "_near", everything)
     made = maker(run)
     block, taken = Block(made, 0), [0, 5, 0, 9]
     classes = block.classes.clone()
@@ -536,20 +540,49 @@ def worst(figures: Tensor, made: Maker) -> float:
     return float(ratios(figures[None], made.plan.scenario).amax())
 
 
-def test_only_what_is_near_goes_on(
-    run: Run, monkeypatch: pytest.MonkeyPatch, ends: list[dict[int, Tensor]]
-) -> None:
-    monkeypatch.setattr(Pixels, "attempt", 12)
-    monkeypatch.setattr(optimisation, "PROMISING", 0.0)
-    made = maker(run, toy(Filters(3)), "single")
-    advanced(Block(made, 0), 12)
-    order = sorted(range(4), key=lambda row: worst(ends[0][row], made))
-    monkeypatch.setattr(optimisation, "NEAR", worst(ends[0][order[2]], made))
-    block = advanced(Block(made, 0), 11)
+def margins(found: Certificate) -> Tensor:
+    """(n,) how much wider the bounds have to be for certificates to hold."""
+    parts = [
+        found.median / MEDIAN,
+        found.ninetieth / NINETIETH,
+        (1 - found.softmax) / (1 - SOFTMAX),
+        (1 - found.reach) / (1 - REACH),
+    ]
+    return torch.cat(parts, 1).amax(1)
+
+
+def test_only_what_is_near_goes_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what is asked before a certificate, on as many draws as that has."""
+    monkeypatch.setattr(Pixels, "attempt", 40)
+    monkeypatch.setattr(optimisation, "PROMISING", math.inf)
+    monkeypatch.setattr(optimisation, "STALLED", math.inf)
+    monkeypatch.setattr(Block, "_certify", lambda block, rows: None)
+    made, seen = maker(run, toy(Filters(3)), "single"), []
+    certify = Maker.certify
+
+    def noted(made: Maker, patches: Tensor, classes: Tensor, seeds: Tensor, *how: Any) -> Certificate:
+        assert how == (DRAWS, SURE)
+        seen.append(certify(made, patches, classes, seeds, *how))
+        return seen[-1]
+
+    monkeypatch.setattr(Maker, "certify", noted)
+    advanced(Block(made, 0), 40)
+    found = margins(seen[0])
+    order = found.argsort().tolist()
+    monkeypatch.setattr(optimisation, "NEAR", float(found[order[2]]) * (1 + 1e-6))
+    block = advanced(Block(made, 0), 39)
     block.longer[order[0]] = optimisation.LONGER  # as often as it may
     block.advance()
     assert [int(block.longer[row]) for row in order] == [0, 1, 1, 0]
     assert [int(block.attempt[row]) for row in order] == [1, 0, 0, 1]
+
+
+def test_what_is_far_is_not_looked_at_when_it_ends(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pixels, "attempt", 12)
+    monkeypatch.setattr(optimisation, "PROMISING", 0.0)
+    monkeypatch.setattr(optimisation, "NEAR", math.inf)
+    block = advanced(Block(maker(run), 0), 12)
+    assert block.attempt.tolist() == [1, 1, 1, 1]
 
 
 def test_what_is_missing_is_told_of_the_nearest_attempt(
