@@ -29,6 +29,9 @@ PROMISING = 4.0
 # How much wider bounds would have to be for what an attempt ends with, at SURE, where it goes on, at half the
 # rate, and how often it does: on as many draws as a certificate has, that is known to a tenth.
 NEAR, LONGER = 1.2, 6
+# The share of their variance over inputs that two outputs may have in common where features are to tell them
+# apart: with more, one hardly moves alone.
+SHARED = 0.5
 # Shares of an attempt from one to the next of which the worst ratio of one that is far has to fall to so much
 # of what it was, or the attempt ends: with those that get a certificate it falls to less than 0.8.
 MARKS, STALLED = (0.3, 0.5, 0.7), 0.85
@@ -76,15 +79,23 @@ class Block:
         self.certificate = Certificate.blank(scenario, BLOCK, exact)
 
     def _own_classes(self, row: int) -> Tensor:
-        """(scenario.classes,) of a sample in its present attempt: others than before, as long as there are.
+        """(scenario.classes,) of a sample in its present attempt.
 
-        Of some classes no feature can be made.
+        All classes in an order by chance are cut into groups, which are tried one after the other, and then
+        those of another order: of some classes no feature can be made. Groups of classes whose outputs hardly
+        differ but in sign are left out, but for the best, where an order has no others.
         """
         wanted, there = self.plan.scenario.classes, self.maker.outputs
-        order, place = divmod(int(self.attempt[row]), there // wanted)
-        seed = derive_seed("classes", self.plan.seed, self.number, row, order)
-        drawn = torch.randperm(there, generator=torch.Generator().manual_seed(seed))
-        return drawn[place * wanted :][:wanted]
+        left, order = int(self.attempt[row]), 0
+        while True:
+            seed = derive_seed("classes", self.plan.seed, self.number, row, order)
+            drawn = torch.randperm(there, generator=torch.Generator().manual_seed(seed))
+            groups = drawn[: there // wanted * wanted].reshape(-1, wanted)
+            shared = self.maker.shared(groups)
+            groups = groups[shared <= max(SHARED, float(shared.min()))]
+            if left < len(groups):
+                return groups[left]
+            left, order = left - len(groups), order + 1
 
     def _made(self) -> Tensor:
         """(BLOCK, F, …) patches by the prior as it is, in the model's input space."""

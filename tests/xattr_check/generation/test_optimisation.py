@@ -671,22 +671,61 @@ def test_what_cannot_be_made_begins_again_with_other_classes(
     check_images(made, samples)
 
 
+def tried(block: Block, row: int, attempts: int) -> list[list[int]]:
+    """The classes of so many attempts at a sample."""
+    found = []
+    for attempt in range(attempts):
+        block.attempt[row] = attempt
+        found.append(block._own_classes(row).tolist())
+    return found
+
+
 @pytest.mark.parametrize("name", ["single", "saturation"])
-def test_no_class_is_tried_twice_before_all_others(name: str, run: Run) -> None:
+def test_no_class_is_tried_twice_before_all_others(
+    name: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And then in another order; no sample has that of another."""
+    monkeypatch.setattr(optimisation, "SHARED", 1.0)
     many = Subject("many", nn.Sequential(nn.Flatten(), nn.Linear(432, 7)), varied(), torch.arange(8) % 7)
     block = Block(maker(run, many, name), 0)
     orders: list[tuple[int, ...]] = []
     each = 7 // block.plan.scenario.classes
     for row in range(4):
-        tried = []
-        for attempt in range(2 * each):
-            block.attempt[row] = attempt
-            tried.append(block._own_classes(row))
-        first, second = torch.cat(tried[:each]), torch.cat(tried[each:])
-        assert len(first.unique()) == len(first) == len(second.unique()) == block.plan.scenario.classes * each
-        orders += [tuple(first.tolist()), tuple(second.tolist())]
+        found = tried(block, row, 2 * each)
+        first, second = ([one for group in half for one in group] for half in (found[:each], found[each:]))
+        assert len(set(first)) == len(first) == len(set(second)) == block.plan.scenario.classes * each
+        orders += [tuple(first), tuple(second)]
     assert len(set(orders)) == 8
+
+
+class Doubled(nn.Module):
+    """Of six outputs, 4 and 5 are 0 and 1 with the other sign."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        own = inputs.flatten(1)[:, :4]
+        return torch.cat([own, -own[:, :2]], 1)
+
+
+def test_classes_that_hardly_differ_but_in_sign_are_left_out(run: Run) -> None:
+    """The next order begins the sooner."""
+    block = Block(maker(run, Subject("doubled", Doubled(), apart(), torch.arange(64) % 6), "single"), 0)
+    for row in range(4):
+        found = tried(block, row, 20)
+        assert all({0, 4} != set(pair) != {1, 5} for pair in found)
+        assert {one for pair in found for one in pair} == {0, 1, 2, 3, 4, 5}
+
+
+def test_the_best_classes_are_tried_where_all_are_alike(run: Run) -> None:
+    two = nn.Sequential(nn.Flatten(), nn.Linear(432, 2))
+    with torch.no_grad():
+        two[1].weight[1] = -two[1].weight[0]
+    block = Block(maker(run, Subject("two", two, apart(), torch.arange(64) % 2), "single"), 0)
+    assert [sorted(pair) for pair in tried(block, 0, 4)] == [[0, 1]] * 4
+
+
+def apart() -> Tensor:
+    """(64, 3, 12, 12), no two numbers of which are alike."""
+    return torch.randn(64, 3, 12, 12, generator=torch.Generator().manual_seed(2))
 
 
 @pytest.mark.parametrize(
