@@ -16,7 +16,7 @@ from xattr_check.generation.samples import Samples
 from xattr_check.storage.store import Tensors
 
 # Part of every key: samples of another version are never read.
-VERSION = 8
+VERSION = 9
 # Steps after which a block's time is foreseen, and those it takes until it is worth something, by the name of
 # the prior.
 PATIENCE = 2

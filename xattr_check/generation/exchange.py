@@ -23,6 +23,8 @@ AT_ONCE = (1, 2, 3, 5)
 CHANCES, BEST = 12, 16
 # Steps of an attempt until its sample is certified for the first time, and from then to the next.
 FIRST, EVERY = 5, 5
+# The worst ratio to what is aimed at with which an attempt goes on.
+NEAR = 2.5
 # Draws of a group, so few that their 90th percentile is the worst of them; groups, and how many may break.
 # Then less than 1 % of all draws break a bound, of which a certificate allows a tenth, and a sample that is
 # looked at again and again has no luck.
@@ -52,6 +54,10 @@ class Exchange(Block):
     def marks(self) -> tuple[float, ...]:
         """None: a search gets on by leaps."""
         return ()
+
+    def _near(self, rows: Tensor) -> Tensor:
+        """(m,) bool: by what the last step saw, which is as many draws as tell it."""
+        return self._worst(self._figures(rows)) <= NEAR
 
     def _learn(self) -> None:
         maker, rows = self.maker, self.active.nonzero().squeeze(1)

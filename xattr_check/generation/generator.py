@@ -19,6 +19,8 @@ from xattr_check.storage.store import Tensors
 
 # Bits of a seed that torch's CPU generator reads; where places are fixed, those above say which they are.
 LOWER = 32
+# Inputs over which it is seen what outputs have in common.
+SEEN = 128
 
 
 def own_places(seed: int, sample: int) -> int:
@@ -133,6 +135,23 @@ class Maker:
                 place = (torch.stack(along) + torch.tensor(geometry.starts)).to(self.device)
             found.append(geometry.cut(inputs[chosen][None], place[None], side))
         return geometry.shares(torch.cat(found), *self.range_at(places))
+
+    @cached_property
+    def _shared(self) -> Tensor:
+        """(K, K) the squared correlation of outputs over inputs; zero where one does not vary."""
+        with torch.no_grad():
+            shown = self.inputs[:SEEN]
+            at_once = max(1, self.run.memory // self.stage.probe.bytes)
+            found = torch.cat([self.stage.model(part.clone()) for part in shown.split(at_once)])
+        return found.cpu().double().T.corrcoef().square().nan_to_num(0.0, 0.0, 0.0)
+
+    def shared(self, classes: Tensor) -> Tensor:
+        """(n,) the most that two outputs have in common of their variance, of groups of classes (n, m)."""
+        pairs = torch.combinations(torch.arange(classes.shape[1]))
+        if not len(pairs):
+            return torch.zeros(len(classes), dtype=torch.float64)
+        first, second = classes[:, pairs].unbind(2)
+        return self._shared[first, second].amax(1)
 
     def fixed_places(self, seeds: Tensor) -> Tensor:
         """(n, F, A): those that the upper bits of the seed (n,) of each sample say, see `own_places`."""

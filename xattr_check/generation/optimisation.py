@@ -24,9 +24,14 @@ FIRST, EVERY = 40, 20
 # What a sample passes before it is certified, on draws of its own: few, which send most away, and more, after
 # which whoever certifies it again has to find the same.
 LOOK, SCREEN = 16, 48
-# The worst running ratio to what is aimed at with which it is worth a look, and that with which an attempt
-# goes on, at half the rate, so many times.
-PROMISING, NEAR, LONGER = 4.0, 2.5, 6
+# The worst running ratio to what is aimed at with which it is worth a look.
+PROMISING = 4.0
+# How much wider bounds would have to be for what an attempt ends with, at SURE, where it goes on, at half the
+# rate, and how often it does: on as many draws as a certificate has, that is known to a tenth.
+NEAR, LONGER = 1.2, 6
+# The share of their variance over inputs that two outputs may have in common where features are to tell them
+# apart: with more, one hardly moves alone.
+SHARED = 0.5
 # Shares of an attempt from one to the next of which the worst ratio of one that is far has to fall to so much
 # of what it was, or the attempt ends: with those that get a certificate it falls to less than 0.8.
 MARKS, STALLED = (0.3, 0.5, 0.7), 0.85
@@ -74,15 +79,23 @@ class Block:
         self.certificate = Certificate.blank(scenario, BLOCK, exact)
 
     def _own_classes(self, row: int) -> Tensor:
-        """(scenario.classes,) of a sample in its present attempt: others than before, as long as there are.
+        """(scenario.classes,) of a sample in its present attempt.
 
-        Of some classes no feature can be made.
+        All classes in an order by chance are cut into groups, which are tried one after the other, and then
+        those of another order: of some classes no feature can be made. Groups of classes whose outputs hardly
+        differ but in sign are left out, but for the best, where an order has no others.
         """
         wanted, there = self.plan.scenario.classes, self.maker.outputs
-        order, place = divmod(int(self.attempt[row]), there // wanted)
-        seed = derive_seed("classes", self.plan.seed, self.number, row, order)
-        drawn = torch.randperm(there, generator=torch.Generator().manual_seed(seed))
-        return drawn[place * wanted :][:wanted]
+        left, order = int(self.attempt[row]), 0
+        while True:
+            seed = derive_seed("classes", self.plan.seed, self.number, row, order)
+            drawn = torch.randperm(there, generator=torch.Generator().manual_seed(seed))
+            groups = drawn[: there // wanted * wanted].reshape(-1, wanted)
+            shared = self.maker.shared(groups)
+            groups = groups[shared <= max(SHARED, float(shared.min()))]
+            if left < len(groups):
+                return groups[left]
+            left, order = left - len(groups), order + 1
 
     def _made(self) -> Tensor:
         """(BLOCK, F, …) patches by the prior as it is, in the model's input space."""
@@ -234,10 +247,25 @@ class Block:
         if not len(rows):
             return
         self.nearest[rows] = self._nearest(rows)
-        near = (self._worst(self._figures(rows)) <= NEAR) & (self.longer[rows] < LONGER)
+        near = self._near(rows) & (self.longer[rows] < LONGER)
         self.taken[rows], self.mark[rows] = 0, torch.nan
         self.longer[rows] = torch.where(near, self.longer[rows] + 1, 0)
         self._restart(rows[~near])
+
+    def _near(self, rows: Tensor) -> Tensor:
+        """(m,) bool: samples (m,) so near to what is asked before a certificate that to go on is worth it.
+
+        On draws of their own: a running average over the last steps does not tell what is nearly there from
+        what stays where it is, since to cover a piece of noise does too much beside the effect.
+        """
+        worth = self._worst(self._figures(rows)) <= PROMISING
+        if not worth.any():
+            return worth
+        chosen = rows[worth]
+        where = chosen.to(self.maker.device)
+        patches, classes = self._usual()[where], self.classes[where]
+        said = self.maker.certify(patches, classes, self._seeds("near", chosen), DRAWS, SURE)
+        return worth.masked_scatter(worth, said.within(NEAR))
 
     def _nearest(self, rows: Tensor) -> Tensor:
         """(m, M + J) figures of samples (m,) at whichever end of an attempt they were best, or now."""

@@ -1,4 +1,3 @@
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -114,7 +113,7 @@ def test_a_snapshot_holds_all_that_matters(
     one.taken[1] = 3
     for step in range(12):
         if step == 3:  # one has begun again; the others are near
-            monkeypatch.setattr(optimisation, "NEAR", math.inf)
+            monkeypatch.setattr(Block, "_near", lambda block, rows: torch.ones(len(rows), dtype=torch.bool))
         one.advance()
     assert one.attempt.tolist() == [0, 1, 0, 0]
     assert one.longer.tolist() == [2, 2, 2, 2]

@@ -7,12 +7,37 @@ from torch import Tensor, nn
 
 from xattr_check import Subject, UsageError
 from xattr_check.core.run import Run
-from xattr_check.generation.generator import Maker, own_places
+from xattr_check.generation.generator import SEEN, Maker, own_places
 
 
 def test_a_model_with_too_few_outputs(run: Run) -> None:
     with pytest.raises(UsageError, match=r"expected a model with at least 4 outputs for 'double', came 3"):
         maker(run, toy(), features=4, side=4)
+
+
+def test_what_outputs_have_in_common(run: Run) -> None:
+    """The largest squared correlation within each group; nothing with an output that is constant."""
+    linear = nn.Linear(432, 5)
+    with torch.no_grad():
+        linear.weight[1] = -2 * linear.weight[0]
+        linear.weight[2] = 0.0
+    model = nn.Sequential(nn.Flatten(), linear)
+    inputs = torch.rand(200, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+    made = maker(run, Subject("five", model, inputs, torch.arange(200) % 5), "single")
+    with torch.no_grad():
+        outputs = model(inputs[:SEEN]).double()
+    centred = outputs - outputs.mean(0)
+
+    def common(first: int, second: int) -> float:
+        one, other = centred[:, first], centred[:, second]
+        return float((one * other).sum() ** 2 / (one.square().sum() * other.square().sum()))
+
+    pairs = torch.tensor([[0, 1], [0, 3], [4, 3], [2, 4]])
+    expected = [1.0, common(0, 3), common(4, 3), 0.0]
+    assert made.shared(pairs).tolist() == pytest.approx(expected, abs=1e-4)
+    expected = [max(common(0, 3), common(3, 4), common(0, 4))]
+    assert made.shared(torch.tensor([[0, 3, 4]])).tolist() == pytest.approx(expected, abs=1e-4)
+    assert made.shared(torch.tensor([[0], [1]])).tolist() == [0.0, 0.0]
 
 
 class Detached(nn.Module):

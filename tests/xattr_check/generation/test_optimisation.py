@@ -14,7 +14,7 @@ from xattr_check.core.run import Run
 from xattr_check.core.state import ModelState
 from xattr_check.generation import optimisation
 from xattr_check.generation.blocks import take
-from xattr_check.generation.certify import DRAWS, Certificate
+from xattr_check.generation.certify import DRAWS, MEDIAN, NINETIETH, REACH, SOFTMAX, SURE, Certificate
 from xattr_check.generation.generator import Maker, compose_images
 from xattr_check.generation.objectives import OBJECTIVES, ratios
 from xattr_check.generation.optimisation import Block
@@ -489,11 +489,15 @@ def by_itself(made: Maker, row: int, taken: int, steps: int) -> tuple[Tensor, Te
     return logits.detach(), mean
 
 
+def everything(block: Block, rows: Tensor) -> Tensor:
+    return torch.ones(len(rows), dtype=torch.bool)
+
+
 def test_an_attempt_that_is_near_goes_on_at_half_the_rate(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each sample at the rate of its own attempt, as if an optimizer of its own took its steps."""
     monkeypatch.setattr(Pixels, "attempt", 12)
     monkeypatch.setattr(optimisation, "PROMISING", 0.0)
-    monkeypatch.setattr(optimisation, "NEAR", math.inf)
+    monkeypatch.setattr(Block, "_near", everything)
     made = maker(run)
     block, taken = Block(made, 0), [0, 5, 0, 9]
     classes = block.classes.clone()
@@ -536,20 +540,49 @@ def worst(figures: Tensor, made: Maker) -> float:
     return float(ratios(figures[None], made.plan.scenario).amax())
 
 
-def test_only_what_is_near_goes_on(
-    run: Run, monkeypatch: pytest.MonkeyPatch, ends: list[dict[int, Tensor]]
-) -> None:
-    monkeypatch.setattr(Pixels, "attempt", 12)
-    monkeypatch.setattr(optimisation, "PROMISING", 0.0)
-    made = maker(run, toy(Filters(3)), "single")
-    advanced(Block(made, 0), 12)
-    order = sorted(range(4), key=lambda row: worst(ends[0][row], made))
-    monkeypatch.setattr(optimisation, "NEAR", worst(ends[0][order[2]], made))
-    block = advanced(Block(made, 0), 11)
+def margins(found: Certificate) -> Tensor:
+    """(n,) how much wider the bounds have to be for certificates to hold."""
+    parts = [
+        found.median / MEDIAN,
+        found.ninetieth / NINETIETH,
+        (1 - found.softmax) / (1 - SOFTMAX),
+        (1 - found.reach) / (1 - REACH),
+    ]
+    return torch.cat(parts, 1).amax(1)
+
+
+def test_only_what_is_near_goes_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what is asked before a certificate, on as many draws as that has."""
+    monkeypatch.setattr(Pixels, "attempt", 40)
+    monkeypatch.setattr(optimisation, "PROMISING", math.inf)
+    monkeypatch.setattr(optimisation, "STALLED", math.inf)
+    monkeypatch.setattr(Block, "_certify", lambda block, rows: None)
+    made, seen = maker(run, toy(Filters(3)), "single"), []
+    certify = Maker.certify
+
+    def noted(made: Maker, patches: Tensor, classes: Tensor, seeds: Tensor, *how: Any) -> Certificate:
+        assert how == (DRAWS, SURE)
+        seen.append(certify(made, patches, classes, seeds, *how))
+        return seen[-1]
+
+    monkeypatch.setattr(Maker, "certify", noted)
+    advanced(Block(made, 0), 40)
+    found = margins(seen[0])
+    order = found.argsort().tolist()
+    monkeypatch.setattr(optimisation, "NEAR", float(found[order[2]]) * (1 + 1e-6))
+    block = advanced(Block(made, 0), 39)
     block.longer[order[0]] = optimisation.LONGER  # as often as it may
     block.advance()
     assert [int(block.longer[row]) for row in order] == [0, 1, 1, 0]
     assert [int(block.attempt[row]) for row in order] == [1, 0, 0, 1]
+
+
+def test_what_is_far_is_not_looked_at_when_it_ends(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pixels, "attempt", 12)
+    monkeypatch.setattr(optimisation, "PROMISING", 0.0)
+    monkeypatch.setattr(optimisation, "NEAR", math.inf)
+    block = advanced(Block(maker(run), 0), 12)
+    assert block.attempt.tolist() == [1, 1, 1, 1]
 
 
 def test_what_is_missing_is_told_of_the_nearest_attempt(
@@ -638,22 +671,61 @@ def test_what_cannot_be_made_begins_again_with_other_classes(
     check_images(made, samples)
 
 
+def tried(block: Block, row: int, attempts: int) -> list[list[int]]:
+    """The classes of so many attempts at a sample."""
+    found = []
+    for attempt in range(attempts):
+        block.attempt[row] = attempt
+        found.append(block._own_classes(row).tolist())
+    return found
+
+
 @pytest.mark.parametrize("name", ["single", "saturation"])
-def test_no_class_is_tried_twice_before_all_others(name: str, run: Run) -> None:
+def test_no_class_is_tried_twice_before_all_others(
+    name: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And then in another order; no sample has that of another."""
+    monkeypatch.setattr(optimisation, "SHARED", 1.0)
     many = Subject("many", nn.Sequential(nn.Flatten(), nn.Linear(432, 7)), varied(), torch.arange(8) % 7)
     block = Block(maker(run, many, name), 0)
     orders: list[tuple[int, ...]] = []
     each = 7 // block.plan.scenario.classes
     for row in range(4):
-        tried = []
-        for attempt in range(2 * each):
-            block.attempt[row] = attempt
-            tried.append(block._own_classes(row))
-        first, second = torch.cat(tried[:each]), torch.cat(tried[each:])
-        assert len(first.unique()) == len(first) == len(second.unique()) == block.plan.scenario.classes * each
-        orders += [tuple(first.tolist()), tuple(second.tolist())]
+        found = tried(block, row, 2 * each)
+        first, second = ([one for group in half for one in group] for half in (found[:each], found[each:]))
+        assert len(set(first)) == len(first) == len(set(second)) == block.plan.scenario.classes * each
+        orders += [tuple(first), tuple(second)]
     assert len(set(orders)) == 8
+
+
+class Doubled(nn.Module):
+    """Of six outputs, 4 and 5 are 0 and 1 with the other sign."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        own = inputs.flatten(1)[:, :4]
+        return torch.cat([own, -own[:, :2]], 1)
+
+
+def test_classes_that_hardly_differ_but_in_sign_are_left_out(run: Run) -> None:
+    """The next order begins the sooner."""
+    block = Block(maker(run, Subject("doubled", Doubled(), apart(), torch.arange(64) % 6), "single"), 0)
+    for row in range(4):
+        found = tried(block, row, 20)
+        assert all({0, 4} != set(pair) != {1, 5} for pair in found)
+        assert {one for pair in found for one in pair} == {0, 1, 2, 3, 4, 5}
+
+
+def test_the_best_classes_are_tried_where_all_are_alike(run: Run) -> None:
+    two = nn.Sequential(nn.Flatten(), nn.Linear(432, 2))
+    with torch.no_grad():
+        two[1].weight[1] = -two[1].weight[0]
+    block = Block(maker(run, Subject("two", two, apart(), torch.arange(64) % 2), "single"), 0)
+    assert [sorted(pair) for pair in tried(block, 0, 4)] == [[0, 1]] * 4
+
+
+def apart() -> Tensor:
+    """(64, 3, 12, 12), no two numbers of which are alike."""
+    return torch.randn(64, 3, 12, 12, generator=torch.Generator().manual_seed(2))
 
 
 @pytest.mark.parametrize(
