@@ -8,7 +8,7 @@ from torch import Tensor
 
 from xattr_check.generation.certify import NINETIETH, SOFTMAX, Outcome, Variant, deviation, unit
 from xattr_check.generation.objectives import ratios
-from xattr_check.generation.optimisation import Block
+from xattr_check.generation.optimisation import NEAR, Block
 from xattr_check.generation.prior import Words
 from xattr_check.generation.spans import Reader, Spans
 
@@ -23,8 +23,6 @@ AT_ONCE = (1, 2, 3, 5)
 CHANCES, BEST = 12, 16
 # Steps of an attempt until its sample is certified for the first time, and from then to the next.
 FIRST, EVERY = 5, 5
-# The worst ratio to what is aimed at with which an attempt goes on.
-NEAR = 2.5
 # Draws of a group, so few that their 90th percentile is the worst of them; groups, and how many may break.
 # Then less than 1 % of all draws break a bound, of which a certificate allows a tenth, and a sample that is
 # looked at again and again has no luck.

@@ -24,11 +24,12 @@ FIRST, EVERY = 40, 20
 # What a sample passes before it is certified, on draws of its own: few, which send most away, and more, after
 # which whoever certifies it again has to find the same.
 LOOK, SCREEN = 16, 48
-# The worst running ratio to what is aimed at with which it is worth a look.
-PROMISING = 4.0
-# How much wider bounds would have to be for what an attempt ends with, at SURE, where it goes on, at half the
-# rate, and how often it does: on as many draws as a certificate has, that is known to a tenth.
-NEAR, LONGER = 1.2, 6
+# The worst running ratio to what is aimed at with which it is worth a look, and that with which an attempt
+# goes on, at half the rate, so many times.
+PROMISING, NEAR, LONGER = 4.0, 2.5, 6
+# How much wider bounds would have to be for what it ends with, at SURE, where it goes on, or to how much of
+# what it was so many ends before that has fallen: on as many draws as a certificate has, a tenth is seen.
+SOON, NEARER, BEFORE = 1.4, 0.9, 2
 # The share of their variance over inputs that two outputs may have in common where features are to tell them
 # apart: with more, one hardly moves alone.
 SHARED = 0.5
@@ -40,7 +41,10 @@ ATTEMPTS, FAR = 3, 4.0
 # References and placements among which one is looked for on which a composite itself keeps the certificate.
 COMPOSITES = 64
 # What a snapshot holds of each sample, besides its patches and classes.
-KEPT = ("active", "certified", "composite", "draws", "taken", "attempt", "longer", "nearest", "mark")
+KEPT = (
+    *("active", "certified", "composite", "draws", "taken", "attempt", "longer"),
+    *("nearest", "mark", "margins"),
+)
 
 
 class Block:
@@ -74,6 +78,7 @@ class Block:
         self.certified, self.composite, self.draws = torch.zeros(3, BLOCK, dtype=torch.int64).unbind()
         self.nearest = torch.full((BLOCK, scenario.requirements), torch.nan)
         self.mark = torch.full((BLOCK,), torch.nan)  # the worst ratio at the last of MARKS
+        self.margins = torch.zeros(BLOCK, BEFORE)  # at the last ends of an attempt, 0 before there were any
         # Of those that are certified; changes are compared in no less than single precision.
         exact = torch.promote_types(maker.low.dtype, torch.float32)
         self.certificate = Certificate.blank(scenario, BLOCK, exact)
@@ -250,22 +255,26 @@ class Block:
         near = self._near(rows) & (self.longer[rows] < LONGER)
         self.taken[rows], self.mark[rows] = 0, torch.nan
         self.longer[rows] = torch.where(near, self.longer[rows] + 1, 0)
+        self.margins[rows[~near]] = 0
         self._restart(rows[~near])
 
     def _near(self, rows: Tensor) -> Tensor:
-        """(m,) bool: samples (m,) so near to what is asked before a certificate that to go on is worth it.
+        """(m,) bool: samples (m,) near what is asked before a certificate, or that came nearer by going on.
 
-        On draws of their own: a running average over the last steps does not tell what is nearly there from
-        what stays where it is, since to cover a piece of noise does too much beside the effect.
+        On draws of their own: a running average over the last steps does not tell that from what stays where
+        it is, since to cover a piece of noise does too much beside the effect.
         """
-        worth = self._worst(self._figures(rows)) <= PROMISING
-        if not worth.any():
-            return worth
-        chosen = rows[worth]
+        near = self._worst(self._figures(rows)) <= NEAR
+        chosen = rows[near]
+        if not len(chosen):
+            return near
         where = chosen.to(self.maker.device)
         patches, classes = self._usual()[where], self.classes[where]
         said = self.maker.certify(patches, classes, self._seeds("near", chosen), DRAWS, SURE)
-        return worth.masked_scatter(worth, said.within(NEAR))
+        margin, before = said.margin.to(self.margins), self.margins[chosen]
+        self.margins[chosen] = torch.cat([before[:, 1:], margin[:, None]], 1)
+        worth = (margin <= SOON) | (margin <= NEARER * before[:, 0])
+        return near.masked_scatter(near, worth)
 
     def _nearest(self, rows: Tensor) -> Tensor:
         """(m, M + J) figures of samples (m,) at whichever end of an attempt they were best, or now."""
