@@ -1,6 +1,7 @@
 """Is a model fit to be judged? It is asked once, on copies of a few inputs, before any method is."""
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -43,6 +44,18 @@ PASSED_ON = (
     *("ToCopy", "View", "UnsafeView", "ReshapeAlias", "Alias", "Clone", "Squeeze", "Unsqueeze"),
     *("Select", "Slice", "Index"),
 )
+
+
+def _square(channels: int) -> Callable[[Tensor], Tensor]:
+    """Flat inputs (N, D) as square images of so many channels."""
+
+    def arrange(given: Tensor) -> Tensor:
+        side = math.isqrt(given.shape[1] // channels)
+        return given.reshape(len(given), channels, side, side)
+
+    return arrange
+
+
 # Other arrangements of inputs, by what to do where a model takes them.
 ARRANGED: dict[str, Callable[[Tensor], Tensor]] = {
     "it runs with one channel before the other axes: pass inputs.unsqueeze(1)": lambda given: given.unsqueeze(
@@ -58,6 +71,8 @@ ARRANGED: dict[str, Callable[[Tensor], Tensor]] = {
     "it runs on flat ones: pass nn.Sequential(nn.Flatten(), model) for the model": (
         lambda given: given.flatten(1)
     ),
+    "it runs on square images of one channel: pass inputs.reshape(len(inputs), 1, side, side)": _square(1),
+    "it runs on square images of three channels: pass inputs.reshape(len(inputs), 3, side, side)": _square(3),
 }
 NORMALISED = {"Sigmoid": "a sigmoid", "Softmax": "a softmax", "SafeSoftmax": "a softmax"}
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from xattr_check.core.context import IDS, Context, Contextual, in_context, rows, with_context
 from xattr_check.core.examination import Examination, arranged, call, careful, examine, watchable
 from xattr_check.core.identity import Identity
-from xattr_check.core.layouts import Beside, Embeddings, Layout, Tokens, layout_of
+from xattr_check.core.layouts import Beside, Embeddings, Layout, Tokens, expect_channels_first, layout_of
 from xattr_check.core.outputs import KINDS, Classes, Output, Value
 from xattr_check.core.recipe import Recipe
 from xattr_check.core.returned import Returned, Select, reading_of, returning
@@ -155,6 +155,8 @@ class Subject:
         try:
             object.__setattr__(self, "model", watchable(self.model))
             beside = self._resolve_context()
+            if vars(self)["layout"] is None:
+                expect_channels_first(self.inputs)
             object.__setattr__(self, "layout", layout_of(self.inputs, vars(self)["layout"]))
             object.__setattr__(self, "valid", self._resolve_valid())
             expect_targets(self.targets, len(self.inputs))

@@ -476,4 +476,35 @@ def test_inputs_in_another_arrangement_are_told_how_to_pass() -> None:
     assert refused(flat, torch.rand(8, 2, 6, 6)).endswith(
         "; it runs on flat ones: pass nn.Sequential(nn.Flatten(), model) for the model"
     )
+    assert refused(gray, torch.rand(8, 36)).endswith(
+        "; it runs on square images of one channel: pass inputs.reshape(len(inputs), 1, side, side)"
+    )
+    colors = nn.Sequential(nn.Conv2d(3, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert refused(colors, torch.rand(8, 108)).endswith("pass inputs.reshape(len(inputs), 3, side, side)")
     assert refused(network, torch.rand(8, 5, 6, 6)).endswith("to have 2 channels, but got 5 channels instead")
+
+
+class ChannelsLast(nn.Module):
+    """A network of images or volumes whose channels are the last axis."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        layer = nn.Conv2d if len(shape) == 4 else nn.Conv3d
+        self.layer, self.axes = layer(shape[-1], 4, 3), len(shape)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        order = (0, self.axes - 1, *range(1, self.axes - 1))
+        found: Tensor = self.layer(inputs.permute(order)).flatten(2).mean(2)
+        return found
+
+
+@pytest.mark.parametrize("shape", [(12, 9, 9, 3), (12, 9, 10, 9, 4)])
+def test_a_model_of_channels_last_is_not_taken_for_one_of_many_channels(shape: tuple[int, ...]) -> None:
+    """It runs, and features would be read as rows, and channels as columns."""
+    inputs, kind = torch.rand(shape), {4: "image", 5: "volume"}[len(shape)]
+    told = refused(ChannelsLast(shape), inputs)
+    assert f"came {shape}, whose last axis looks like the channels; pass inputs.movedim(-1, 1)" in told
+    meant = Subject("meant", ChannelsLast(shape), inputs, torch.zeros(12, dtype=torch.int64), layout=kind)
+    assert meant.layout.name == kind
+    narrow = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten())
+    assert made(narrow, torch.rand(12, 3, 9, 4)).layout.name == "image"

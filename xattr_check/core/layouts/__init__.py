@@ -26,6 +26,7 @@ __all__ = [
     "Layout",
     "Tokens",
     "blurred",
+    "expect_channels_first",
     "fastest_format",
     "grid",
     "is_image",
@@ -34,6 +35,8 @@ __all__ = [
 
 # In the order in which they are named to users; tokens are ids, and told by that.
 KINDS: tuple[type[Layout], ...] = (Image, Columns, Embeddings, Signal, Volume)
+# Of images and volumes that are read: grey, red, green and blue, and how opaque.
+CHANNELS = 4
 
 
 def layout_of(inputs: Tensor, given: Layout | str | None = None) -> Layout:
@@ -64,6 +67,19 @@ def layout_of(inputs: Tensor, given: Layout | str | None = None) -> Layout:
     raise LayoutError(
         expected=f"inputs of {', '.join(f'{kind.name} {kind.axes}' for kind in KINDS)}", came=came
     )
+
+
+def expect_channels_first(inputs: Tensor) -> None:
+    """Raise LayoutError for inputs (N, *F) that by their shape are images or volumes with channels last."""
+    shape = tuple(inputs.shape[1:])
+    if len(shape) > 2 and shape[-1] <= CHANNELS and min(shape[:-1]) > 2 * CHANNELS:
+        (kind,) = _fitting(inputs)
+        raise LayoutError(
+            expected=f"{kind.name}s {kind.axes}",
+            came=f"{tuple(inputs.shape)}, whose last axis looks like the channels",
+            hint="pass inputs.movedim(-1, 1), and for a model that wants them last a module that calls it "
+            f"with inputs.movedim(1, -1); layout={kind.name!r} says that they are as they should be",
+        )
 
 
 def _advice(inputs: Tensor) -> str:
