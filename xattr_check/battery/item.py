@@ -383,8 +383,12 @@ class _Trial:
     def _nearly(self, judgement: Judgement) -> bool:
         """Whether a verdict that gates is as near as what may be drawn beyond the budget for it."""
         rows = torch.cat(self.samples)
-        lacks = self.item.check.shortfall(judgement, rows) if self.item.required else None
-        return lacks is not None and lacks.rows <= BEYOND * self.run.limit / self.inputs * len(rows)
+        lacks = self.item.check.shortfall(judgement, rows, self._population(rows))
+        return (
+            self.item.required
+            and lacks is not None
+            and lacks.rows <= BEYOND * self.run.limit / self.inputs * len(rows)
+        )
 
     def _left_open(self, controls: Controls, judgement: Judgement) -> bool:
         """Whether a failure is by controls that cannot be beaten, and nothing is clear by the others."""
@@ -420,8 +424,11 @@ class _Trial:
 
     def _estimate(self, samples: Tensor, error_rate: float) -> Interval:
         """The statistic with its interval; of as many rows in all as the subject's inputs make."""
-        population = round(len(self.subject.inputs) * len(samples) / self.inputs)
-        return self.item.check.estimate(samples, error_rate, population=population)
+        return self.item.check.estimate(samples, error_rate, population=self._population(samples))
+
+    def _population(self, samples: Tensor) -> int:
+        """How many rows the subject's inputs make in all, by how many those so far have made."""
+        return round(len(self.subject.inputs) * len(samples) / self.inputs)
 
     def _too_costly(self, passes: float) -> bool:
         """Whether a quick run stops after rows of so many passes: sooner where the verdict gates nothing."""
@@ -430,8 +437,7 @@ class _Trial:
     def _take(self, measurement: Measurement) -> float:
         """Keep what was measured; how many passes a row took, where that matters."""
         self.samples.append(measurement.samples.double().cpu())
-        if measurement.finding:
-            self.findings.append(measurement.finding)
+        self.findings.append(measurement.finding)
         for name, tensor in measurement.evidence.items():
             self.evidence.setdefault(name, tensor)
         if measurement.lines is not None:
@@ -467,22 +473,35 @@ class _Trial:
             "index": draw.indices[worst],
         }
 
+    @property
+    def _finding(self) -> str:
+        """What was found in the worst of the draws that say something, empty where none does."""
+        sign = 1 if self.gate.better == "lower" else -1
+        told = [
+            (sign * float(rows.mean()), finding)
+            for rows, finding in zip(self.samples, self.findings, strict=True)
+            if finding and len(rows)
+        ]
+        return max(told, key=lambda one: one[0], default=(0.0, next(filter(None, self.findings), "")))[1]
+
     def _conclude(self, judgement: Judgement) -> Verdict:
         """The verdict by the gate, where the controls are as they must be."""
         check, outcome = self.item.check, judgement.outcome
-        if not check.sequential and self.findings:
-            found = self._verdict(outcome, self.findings[0], judgement)
+        finding = self._finding
+        if not check.sequential and finding:
+            found = self._verdict(outcome, finding, judgement)
             return replace(found, trace=self.example if outcome == "fail" else "")
         rows = sum(map(len, self.samples))
-        shortfall = check.shortfall(judgement, torch.cat(self.samples))
+        samples = torch.cat(self.samples)
+        shortfall = check.shortfall(judgement, samples, self._population(samples))
         parts = [sentences.figures(check, judgement, self.gate)]
         if outcome == "undecided":
             drawn = Spent(rows, self.inputs, self.item.subject, self.subject, self.run)
             parts.append(sentences.missing(shortfall, drawn))
             if self.cut:
                 parts.append(sentences.cut(self.cut, required=self.item.required))
-        if outcome == "fail" and self.findings:
-            parts.append(self.findings[0])
+        if outcome == "fail" and finding:
+            parts.append(finding)
         if outcome != "pass" and (started := self._started()):
             parts.append(started)
         if outcome == "fail" and self.item.advisory and not self.item.required:

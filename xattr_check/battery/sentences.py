@@ -126,7 +126,7 @@ def _advise(needed: int | None, spent: Spent) -> str:
         if spent.inputs < there and (needed is None or needed <= there):
             return f"try {budget}" if larger else "no budget draws more"
         more = f"give the subject more than its {there} inputs"
-        if needed is not None and needed > spent.run.limit:
+        if larger and needed is not None and needed > spent.run.limit:
             return f"{more}, and try {budget}"
         return more
     if spent.given.generated:  # what ships with a subject is all there is

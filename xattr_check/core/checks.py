@@ -227,12 +227,19 @@ class Axiom:
         below = guarded(interval, samples, (low - high, high - low)).low
         return replace(interval, low=below, high=skewed_high(interval, samples))
 
-    def shortfall(self, judgement: Judgement, samples: Tensor) -> Shortfall | None:
-        """What an undecided judgement of all samples lacks; None where nothing does, or no number tells."""
+    def shortfall(
+        self, judgement: Judgement, samples: Tensor, population: int | None = None
+    ) -> Shortfall | None:
+        """What an undecided judgement of all samples lacks; None where nothing does, or no number tells.
+
+        population: as for `estimate`. All rows that there are decide about a share of them.
+        """
         lacks = judgement.shortfall(len(samples))
         if lacks is None or self.gate.bound is None or not self._are_shares(samples):
             return lacks
-        return replace(lacks, rows=rows_to_decide(self.value(samples), judgement.line, ERROR_RATE))
+        rows = rows_to_decide(self.value(samples), judgement.line, ERROR_RATE)
+        enough = population if population is not None and population > len(samples) else math.inf
+        return replace(lacks, rows=min(rows, enough))
 
     def _are_shares(self, samples: Tensor) -> bool:
         # Beside others the rows that are judged are differences, which may be −1 as well.

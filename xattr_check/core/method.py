@@ -157,15 +157,20 @@ class Method:
         return False
 
     @property
-    def _from_mean(self) -> bool:
-        """Whether the mean of the data was asked for as its baseline, by the word."""
+    def fixed(self) -> dict[str, Any]:
+        """The parameters that have been given to its function, by name."""
+        found: dict[str, Any] = {}
         function = self.function
         while isinstance(function, partial):
-            given = function.keywords.get("baseline")
-            if isinstance(given, str) and given == MEAN:
-                return True
+            found = {**function.keywords, **found}
             function = function.func
-        return False
+        return found
+
+    @property
+    def _from_mean(self) -> bool:
+        """Whether the mean of the data was asked for as its baseline, by the word."""
+        given = self.fixed.get("baseline")
+        return isinstance(given, str) and given == MEAN
 
     @property
     def _needed(self) -> set[str]:
@@ -178,17 +183,15 @@ class Method:
     @property
     def _asked(self) -> set[str]:
         """The parameters that it has besides model, inputs and targets, and that a user fixed nothing for."""
-        fixed: set[str] = set()
         function = self.function
         while isinstance(function, partial):
-            fixed |= set(function.keywords)
             function = function.func
         try:
             parameters = inspect.signature(function).parameters.values()
         except (TypeError, ValueError):  # builtins have none
             return set()
         named = {one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
-        return named - ARGUMENTS - (fixed - self.bound)
+        return named - ARGUMENTS - (set(self.fixed) - self.bound)
 
     def with_parameters(self, name: str, parameters: dict[str, Any]) -> "Method":
         """The method with keyword parameters fixed, under a new name. Raises UsageError for unknown ones."""

@@ -117,7 +117,7 @@ class Run:
         """
         generator = torch.Generator().manual_seed(derive_seed("order", self.seed))
         order = torch.randperm(len(subject.inputs), generator=generator)[: int(times * self.limit)]
-        first, others, beyond = order.tensor_split((inputs, max(inputs, self.limit)))
+        first, others, beyond = order.tensor_split((min(inputs, self.limit), self.limit))
         later = [part for rest in (others, beyond) if len(rest) for part in rest.split(then or inputs)]
         for number, indices in enumerate((first, *later)):
             yield Draw(self, subject, indices, derive_seed(check, self.seed, number))

@@ -156,7 +156,7 @@ class Subject:
             object.__setattr__(self, "model", watchable(self.model))
             beside = self._resolve_context()
             if vars(self)["layout"] is None:
-                expect_channels_first(self.inputs)
+                expect_channels_first(self.inputs, self.model)
             object.__setattr__(self, "layout", layout_of(self.inputs, vars(self)["layout"]))
             object.__setattr__(self, "valid", self._resolve_valid())
             expect_targets(self.targets, len(self.inputs))

@@ -109,17 +109,6 @@ class Certificate:
         )
 
     @property
-    def margin(self) -> Tensor:
-        """(n,) the least that `within` is true for; infinite where figures are not numbers."""
-        ratios = (
-            self.median / MEDIAN,
-            self.ninetieth / NINETIETH,
-            (1 - self.softmax) / (1 - SOFTMAX),
-            (1 - self.reach) / (1 - REACH),
-        )
-        return torch.cat([one.double() for one in ratios], 1).nan_to_num(torch.inf).amax(1)
-
-    @property
     def holds(self) -> Tensor:
         """(n,) bool."""
         return self.within(1.0)

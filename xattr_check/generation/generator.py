@@ -14,7 +14,7 @@ from xattr_check.generation.certify import ASKED, DRAWS, Certificate, Levels, St
 from xattr_check.generation.geometry import geometry_of
 from xattr_check.generation.plan import Plan
 from xattr_check.generation.samples import Samples
-from xattr_check.storage.digest import digest
+from xattr_check.storage.digest import derive_seed, digest
 from xattr_check.storage.store import Tensors
 
 # Bits of a seed that torch's CPU generator reads; where places are fixed, those above say which they are.
@@ -140,7 +140,10 @@ class Maker:
     def _shared(self) -> Tensor:
         """(K, K) the squared correlation of outputs over inputs; zero where one does not vary."""
         with torch.no_grad():
-            shown = self.inputs[:SEEN]
+            # By chance: inputs may be sorted by class.
+            generator = torch.Generator().manual_seed(derive_seed("seen", self.plan.seed))
+            chosen = torch.randperm(len(self.inputs), generator=generator)[:SEEN]
+            shown = self.inputs[chosen.to(self.inputs.device)]
             at_once = max(1, self.run.memory // self.stage.probe.bytes)
             found = torch.cat([self.stage.model(part.clone()) for part in shown.split(at_once)])
         return found.cpu().double().T.corrcoef().square().nan_to_num(0.0, 0.0, 0.0)

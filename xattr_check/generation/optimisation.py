@@ -27,9 +27,9 @@ LOOK, SCREEN = 16, 48
 # The worst running ratio to what is aimed at with which it is worth a look, and that with which an attempt
 # goes on, at half the rate, so many times.
 PROMISING, NEAR, LONGER = 4.0, 2.5, 6
-# How much wider bounds would have to be for what it ends with, at SURE, where it goes on, or to how much of
-# what it was so many ends before that has fallen: on as many draws as a certificate has, a tenth is seen.
-SOON, NEARER, BEFORE = 1.4, 0.9, 2
+# How much wider bounds would have to be for what it ends with, at SURE, where it goes on: on as many draws as
+# a certificate has, that is known to a tenth.
+SOON = 1.4
 # The share of their variance over inputs that two outputs may have in common where features are to tell them
 # apart: with more, one hardly moves alone.
 SHARED = 0.5
@@ -41,10 +41,7 @@ ATTEMPTS, FAR = 3, 4.0
 # References and placements among which one is looked for on which a composite itself keeps the certificate.
 COMPOSITES = 64
 # What a snapshot holds of each sample, besides its patches and classes.
-KEPT = (
-    *("active", "certified", "composite", "draws", "taken", "attempt", "longer"),
-    *("nearest", "mark", "margins"),
-)
+KEPT = ("active", "certified", "composite", "draws", "taken", "attempt", "longer", "nearest", "mark")
 
 
 class Block:
@@ -78,7 +75,6 @@ class Block:
         self.certified, self.composite, self.draws = torch.zeros(3, BLOCK, dtype=torch.int64).unbind()
         self.nearest = torch.full((BLOCK, scenario.requirements), torch.nan)
         self.mark = torch.full((BLOCK,), torch.nan)  # the worst ratio at the last of MARKS
-        self.margins = torch.zeros(BLOCK, BEFORE)  # at the last ends of an attempt, 0 before there were any
         # Of those that are certified; changes are compared in no less than single precision.
         exact = torch.promote_types(maker.low.dtype, torch.float32)
         self.certificate = Certificate.blank(scenario, BLOCK, exact)
@@ -255,14 +251,13 @@ class Block:
         near = self._near(rows) & (self.longer[rows] < LONGER)
         self.taken[rows], self.mark[rows] = 0, torch.nan
         self.longer[rows] = torch.where(near, self.longer[rows] + 1, 0)
-        self.margins[rows[~near]] = 0
         self._restart(rows[~near])
 
     def _near(self, rows: Tensor) -> Tensor:
-        """(m,) bool: samples (m,) near what is asked before a certificate, or that came nearer by going on.
+        """(m,) bool: samples (m,) so near to what is asked before a certificate that to go on is worth it.
 
-        On draws of their own: a running average over the last steps does not tell that from what stays where
-        it is, since to cover a piece of noise does too much beside the effect.
+        On draws of their own: a running average over the last steps does not tell what is nearly there from
+        what stays where it is, since to cover a piece of noise does too much beside the effect.
         """
         near = self._worst(self._figures(rows)) <= NEAR
         chosen = rows[near]
@@ -271,10 +266,7 @@ class Block:
         where = chosen.to(self.maker.device)
         patches, classes = self._usual()[where], self.classes[where]
         said = self.maker.certify(patches, classes, self._seeds("near", chosen), DRAWS, SURE)
-        margin, before = said.margin.to(self.margins), self.margins[chosen]
-        self.margins[chosen] = torch.cat([before[:, 1:], margin[:, None]], 1)
-        worth = (margin <= SOON) | (margin <= NEARER * before[:, 0])
-        return near.masked_scatter(near, worth)
+        return near.masked_scatter(near, said.within(SOON))
 
     def _nearest(self, rows: Tensor) -> Tensor:
         """(m, M + J) figures of samples (m,) at whichever end of an attempt they were best, or now."""

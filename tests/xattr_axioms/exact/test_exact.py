@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import permutations
 from pathlib import Path
 
@@ -173,15 +174,65 @@ def test_permutation_by_definition(make: Callable[[], Subject], run: Run) -> Non
     found = measured("permutation_equivariance", lambda m, x, t: x.sin() * weights, subject, run)[0]
     draw = next(run.draws("permutation_equivariance", subject, 8))
     maps = draw.inputs.sin()
-    cycles = [
-        order
-        for order in map(torch.tensor, permutations(range(count)))
-        if all((order != torch.arange(count)).tolist())
-    ]
-    # Column i stands at another place, and is weighed as that one.
-    expected = [apart(maps * weights, maps * weights[order]) for order in cycles]
-    assert any(found.evidence["distance"].tolist() == pytest.approx(one, rel=1e-4) for one in expected)
+    # Column i stands at another place, and is weighed as that one: all of them, or two that are exchanged.
+    by_moved: dict[int, list[list[float]]] = {}
+    for order in map(torch.tensor, permutations(range(count))):
+        moved = int((order != torch.arange(count)).sum())
+        by_moved.setdefault(moved, []).append(apart(maps * weights, maps * weights[order]))
+    distances = found.evidence["distance"].tolist()
+    for first, moved in enumerate((count, 2)):
+        expected = [one[first::2] for one in by_moved[moved]]
+        assert any(distances[first::2] == pytest.approx(one, rel=1e-4) for one in expected)
     assert judge("permutation_equivariance", "xattr:integrated_gradients", subject, run).status == "pass"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_turned_round_follows_no_order(seed: int, tmp_path: Path) -> None:
+    """To read each channel for the next one, and to tell it of the next, keep a cycle of all as it is."""
+    run = Run(store=Store(tmp_path), seed=seed)
+
+    def read(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        return gradient(model, inputs.roll(1, 1), targets)
+
+    def told(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        return gradient(model, inputs, targets).roll(1, 1) * inputs
+
+    for method, make in ((read, images), (told, images), (told, columns)):
+        assert judge("permutation_equivariance", method, make(), run).status == "fail"
+
+
+def test_a_baseline_that_is_not_permuted_is_no_fault(run: Run) -> None:
+    subject = images()
+    mean = subject.inputs.mean((0, 2, 3))[:, None, None]
+    black = load_method("xattr:integrated_gradients").with_parameters("black", {"baseline": mean})
+    partly = partial(load_method("xattr:integrated_gradients").function, baseline=mean.numpy())
+    for method in (black, partly):
+        verdict = judge("permutation_equivariance", method, subject, run)
+        assert (verdict.status, "'baseline' is in the order of" in str(verdict)) == ("not_applicable", True)
+    grey = black.with_parameters("grey", {"baseline": 0.5})
+    assert judge("permutation_equivariance", grey, subject, run).status == "pass"
+    referred = replace(subject, reference=lambda n, g: torch.randn(n, 3, 12, 12, generator=g) + mean)
+    verdict = judge("permutation_equivariance", "xattr:expected_gradients", referred, run)
+    assert (verdict.status, "is given the subject" in str(verdict)) == ("not_applicable", True)
+
+
+def at_the_first_layer(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Input times gradient where the first layer is given its input."""
+    seen: list[Tensor] = []
+    layer = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
+    handle = layer.register_forward_hook(lambda _module, given, _out: seen.append(given[0]))
+    try:
+        chosen = model(inputs.clone().requires_grad_()).gather(1, targets[:, None])
+    finally:
+        handle.remove()
+    return torch.autograd.grad(chosen.sum(), seen[0])[0] * seen[0].detach()
+
+
+def test_what_explains_from_the_first_layer_on_is_no_fault(run: Run) -> None:
+    verdict = judge("permutation_equivariance", at_the_first_layer, images(), run)
+    assert (verdict.status, "what the model's first layer is given" in str(verdict)) == (
+        "not_applicable", True,
+    )  # fmt: skip
 
 
 def test_what_has_no_other_order_is_not_permuted(run: Run) -> None:

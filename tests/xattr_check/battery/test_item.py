@@ -30,6 +30,7 @@ from xattr_check.core.explainer import Explainer
 from xattr_check.core.method import Method
 from xattr_check.core.run import Draw, Run
 from xattr_check.perturbation.fills import Fill
+from xattr_check.storage.digest import derive_seed
 
 
 def explain(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -144,6 +145,47 @@ def test_what_is_nearly_clear_takes_more_than_the_budget(run: Run, controls: dic
     assert max(judged(level, count=128).n for level in levels) == 128
 
 
+def test_a_share_of_few_more_inputs_than_the_budget_is_known_by_all_of_them(
+    run: Run, controls: dict[str, Method]
+) -> None:
+    """No number of rows of one in ten decides about a tenth, but all there are do."""
+
+    @axiom(
+        statement="It holds.",
+        family="synthetic",
+        gate=AtMost(0.1),
+        reads="of them",
+        bounds=(0, 1),
+        rows="shares",
+    )
+    def rare(explainer: Explainer, subject: Subject, draw: Draw) -> Measurement:
+        return Measurement((draw.indices % 11 == 0).double())
+
+    def judged(count: int) -> Verdict:
+        found = replace(load_method(explain), name="mine")
+        return Item(found, rare, images(count=count), controls=controls).judge(run)
+
+    assert [(one.status, one.n) for one in map(judged, (129, 160, 192))] == [
+        ("pass", 129), ("pass", 160), ("pass", 192),
+    ]  # fmt: skip
+    larger = judged(300)
+    assert (larger.status, larger.n) == ("undecided", 128)
+    assert "about 300 inputs would decide: try --xattr-budget=standard" in str(larger)
+
+
+def test_what_is_found_is_of_the_worst_draw(judge: Any) -> None:
+    """Of the first draw it would contradict a failure that another one brings."""
+    base = check({"mine": 0.0})
+
+    def measure(explainer: Explainer, subject: Subject, draw: Draw) -> Measurement:
+        first = explainer.name != "mine" or draw.seed == derive_seed("synthetic", 0, 0)
+        level = 0.48 if first else 3.0
+        return Measurement(samples(level, 0.1, len(draw.inputs), 0), f"found {level}")
+
+    verdict = judge(replace(base, measure=measure))
+    assert (verdict.status, "found 3.0" in str(verdict)) == ("fail", True)
+
+
 def test_draws_beyond_the_budget_leave_those_within_it(run: Run) -> None:
     subject = images(count=400)
     usual, more = (list(run.draws("any", subject, 8, 72, times)) for times in (1, 1.5))
@@ -151,6 +193,7 @@ def test_draws_beyond_the_budget_leave_those_within_it(run: Run) -> None:
     for one, other in zip(usual, more, strict=False):
         assert torch.equal(one.indices, other.indices)
         assert one.seed == other.seed
+    assert [len(draw.indices) for draw in run.draws("any", subject, 200, 0, 1.5)] == [128, 64]
 
 
 def test_what_an_undecided_verdict_lacks_knows_no_bounds_of_the_figure(judge: Any) -> None:

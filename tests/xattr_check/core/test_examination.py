@@ -506,5 +506,9 @@ def test_a_model_of_channels_last_is_not_taken_for_one_of_many_channels(shape: t
     assert f"came {shape}, whose last axis looks like the channels; pass inputs.movedim(-1, 1)" in told
     meant = Subject("meant", ChannelsLast(shape), inputs, torch.zeros(12, dtype=torch.int64), layout=kind)
     assert meant.layout.name == kind
+    sensors = nn.Sequential(nn.Conv2d(9, 4, (5, 1)), nn.Flatten())
+    assert made(sensors, torch.rand(12, 9, 20, 1)).layout.name == "image"
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(9 * 9 * 3, 4))
+    assert "pass inputs.movedim(-1, 1), and" in refused(flat, torch.rand(12, 9, 9, 3))
     narrow = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten())
     assert made(narrow, torch.rand(12, 3, 9, 4)).layout.name == "image"

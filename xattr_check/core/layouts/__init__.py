@@ -5,7 +5,7 @@ each other.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from xattr_check.core.layouts.base import Layout, grid
 from xattr_check.core.layouts.beside import Beside, blurred
@@ -15,7 +15,7 @@ from xattr_check.core.layouts.image import Image
 from xattr_check.core.layouts.signal import Signal
 from xattr_check.core.layouts.tokens import Tokens
 from xattr_check.core.layouts.volume import Volume
-from xattr_check.errors import LayoutError
+from xattr_check.errors import LayoutError, SubjectError
 
 __all__ = [
     "KINDS",
@@ -69,12 +69,20 @@ def layout_of(inputs: Tensor, given: Layout | str | None = None) -> Layout:
     )
 
 
-def expect_channels_first(inputs: Tensor) -> None:
-    """Raise LayoutError for inputs (N, *F) that by their shape are images or volumes with channels last."""
+def expect_channels_first(inputs: Tensor, model: nn.Module) -> None:
+    """Raise SubjectError for inputs (N, *F) that by their shape are images or volumes with channels last.
+
+    Where the model has a convolution that reads as many channels as they have first, and none that reads as
+    many as they have last, they are what they seem.
+    """
     shape = tuple(inputs.shape[1:])
+    layers = [one for one in model.modules() if isinstance(one, nn.Conv2d | nn.Conv3d)]
+    read = {layer.in_channels for layer in layers}
+    if shape[0] in read and shape[-1] not in read:
+        return
     if len(shape) > 2 and shape[-1] <= CHANNELS and min(shape[:-1]) > 2 * CHANNELS:
         (kind,) = _fitting(inputs)
-        raise LayoutError(
+        raise SubjectError(
             expected=f"{kind.name}s {kind.axes}",
             came=f"{tuple(inputs.shape)}, whose last axis looks like the channels",
             hint="pass inputs.movedim(-1, 1), and for a model that wants them last a module that calls it "
