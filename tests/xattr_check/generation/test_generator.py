@@ -22,10 +22,10 @@ def test_what_outputs_have_in_common(run: Run) -> None:
         linear.weight[1] = -2 * linear.weight[0]
         linear.weight[2] = 0.0
     model = nn.Sequential(nn.Flatten(), linear)
-    inputs = torch.rand(200, 3, 12, 12, generator=torch.Generator().manual_seed(0))
-    made = maker(run, Subject("five", model, inputs, torch.arange(200) % 5), "single")
+    inputs = torch.rand(SEEN, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+    made = maker(run, Subject("five", model, inputs, torch.arange(SEEN) % 5), "single")
     with torch.no_grad():
-        outputs = model(inputs[:SEEN]).double()
+        outputs = model(inputs).double()
     centred = outputs - outputs.mean(0)
 
     def common(first: int, second: int) -> float:
@@ -38,6 +38,19 @@ def test_what_outputs_have_in_common(run: Run) -> None:
     expected = [max(common(0, 3), common(3, 4), common(0, 4))]
     assert made.shared(torch.tensor([[0, 3, 4]])).tolist() == pytest.approx(expected, abs=1e-4)
     assert made.shared(torch.tensor([[0], [1]])).tolist() == [0.0, 0.0]
+
+
+def test_what_outputs_have_in_common_is_not_seen_on_one_class(run: Run) -> None:
+    """Inputs that are sorted begin with those of one class, which here differ in strength alone."""
+    strength = torch.linspace(1, 2, 2 * SEEN)[:, None, None, None]
+    inputs = strength * torch.ones(2 * SEEN, 3, 12, 12)
+    inputs[SEEN:] = torch.rand(SEEN, 3, 12, 12, generator=torch.Generator().manual_seed(0)) * 9
+    model = nn.Sequential(nn.Flatten(), nn.Linear(432, 5))
+    made = maker(run, Subject("sorted", model, inputs, torch.zeros(2 * SEEN, dtype=torch.int64)), "single")
+    with torch.no_grad():
+        first = model(inputs[:SEEN]).T.corrcoef().square()[0, 1]
+    assert float(first) == pytest.approx(1, abs=1e-3)
+    assert float(made.shared(torch.tensor([[0, 1]]))) < 0.9
 
 
 class Detached(nn.Module):
