@@ -82,7 +82,9 @@ def test_bright_images_are_the_digits(script: ModuleType) -> None:
     bright, digits = script.bright(), script.load_subject("digits")
     assert (float(bright.inputs.min()), float(bright.inputs.max())) == (0.0, 1.0)
     with script.torch.no_grad():
-        assert script.torch.allclose(bright.model(bright.inputs[:8]), digits.model(digits.inputs[:8]), atol=1e-4)
+        assert script.torch.allclose(
+            bright.model(bright.inputs[:8]), digits.model(digits.inputs[:8]), atol=1e-4
+        )
 
 
 @pytest.mark.parametrize("setting", ["seed", "fill"])

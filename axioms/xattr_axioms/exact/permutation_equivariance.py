@@ -68,8 +68,7 @@ def _put_back(method: Explainer, draw: Draw, rows: slice, places: Tensor, axis: 
     """(R, m, …): maps of some rows of a draw, permuted on a model that puts them back, and put back.
 
     maps: (R, m, …) of the same rows as they are. Raises Undefined where those of the permuted rows are the
-    same without being put back, since the method explains what the model's first layer is given, and where
-    what it is given of the subject may be why they are apart.
+    same without being put back: the method explains what the model's first layer is given.
     """
     back = places.argsort()
 
@@ -84,8 +83,6 @@ def _put_back(method: Explainer, draw: Draw, rows: slice, places: Tensor, axis: 
     others = _permuted(found, back, axis)
     rounding = tolerance(method, draw, TOLERANCE, times=STEPS)
     as_they_are, put_back = (distance(maps, one, steps(draw)) > rounding for one in (found, others))
-    if "subject" in method.method.bound and bool(put_back.any()):
-        raise Undefined("the method is given the subject, and only inputs are permuted")
     if copy.parts and bool(put_back.any()) and not bool(as_they_are.any()):
         raise Undefined("the method explains what the model's first layer is given, and not its inputs")
     return others

@@ -211,9 +211,13 @@ def test_a_baseline_that_is_not_permuted_is_no_fault(run: Run) -> None:
         assert (verdict.status, "'baseline' is in the order of" in str(verdict)) == ("not_applicable", True)
     grey = black.with_parameters("grey", {"baseline": 0.5})
     assert judge("permutation_equivariance", grey, subject, run).status == "pass"
-    referred = replace(subject, reference=lambda n, g: torch.randn(n, 3, 12, 12, generator=g) + mean)
-    verdict = judge("permutation_equivariance", "xattr:expected_gradients", referred, run)
-    assert (verdict.status, "is given the subject" in str(verdict)) == ("not_applicable", True)
+
+
+@pytest.mark.parametrize("operator", ["reversed_channels", "random_by_product"])
+@pytest.mark.parametrize("method", ["occlusion", "gradcam"])
+def test_an_order_of_channels_is_found_in_mutants(operator: str, method: str, run: Run) -> None:
+    verdict = judge("permutation_equivariance", f"mutant:{operator}@xattr:{method}", images(64, seed=1), run)
+    assert (verdict.status, verdict.required) == ("fail", True)
 
 
 def at_the_first_layer(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
