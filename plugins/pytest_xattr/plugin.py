@@ -29,7 +29,7 @@ OPTIONS = (
     (
         "budget",
         "quick|standard|full",
-        "how many inputs a check may draw: 128, 512 or 4096, half as many more to be clear (default: quick)",
+        "how many inputs a check may draw: 128, 512 or 4096, and half more if that decides (default: quick)",
     ),
     (
         "gates",

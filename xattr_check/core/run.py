@@ -102,7 +102,7 @@ class Run:
 
     @property
     def limit(self) -> int:
-        """How many inputs a check may draw."""
+        """How many inputs a check may draw, but for what is nearly clear then."""
         return BUDGETS[self.budget]
 
     def draws(

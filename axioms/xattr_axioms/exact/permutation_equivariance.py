@@ -55,20 +55,23 @@ def permutation_equivariance(method: Explainer, subject: Subject, draw: Draw) ->
     cycle, exchange = torch.empty_like(order), torch.arange(count)
     cycle[order], exchange[order[:2]] = order.roll(-1), order[:2].flip(0)
     maps = repeat(method, subject.model, draw.inputs, draw.targets)
-    others = torch.empty_like(maps)
+    others, rounding = torch.empty_like(maps), tolerance(method, draw, TOLERANCE, times=STEPS)
     for first, places in enumerate((cycle, exchange)):
         rows = slice(first, None, 2)
         if len(draw.inputs[rows]):
             with chosen(rows):
-                others[:, rows] = _put_back(method, draw, rows, places, axis, maps[:, rows])
+                others[:, rows] = _put_back(method, draw, rows, places, axis, maps[:, rows], rounding)
     return tell_apart(method, maps, others, draw)
 
 
-def _put_back(method: Explainer, draw: Draw, rows: slice, places: Tensor, axis: int, maps: Tensor) -> Tensor:
+def _put_back(
+    method: Explainer, draw: Draw, rows: slice, places: Tensor, axis: int, maps: Tensor, rounding: float
+) -> Tensor:
     """(R, m, …): maps of some rows of a draw, permuted on a model that puts them back, and put back.
 
-    maps: (R, m, …) of the same rows as they are. Raises Undefined where those of the permuted rows are the
-    same without being put back: the method explains what the model's first layer is given.
+    maps: (R, m, …) of the same rows as they are. rounding: the share of a map's norm by which two that are
+    one may differ. Raises Undefined where those of the permuted rows are the same without being put back: the
+    method explains what the model's first layer is given.
     """
     back = places.argsort()
 
@@ -81,7 +84,6 @@ def _put_back(method: Explainer, draw: Draw, rows: slice, places: Tensor, axis: 
     verify(copy, inputs, draw, own)
     found = explain_copy(method, copy, inputs, draw.targets[rows], draw)
     others = _permuted(found, back, axis)
-    rounding = tolerance(method, draw, TOLERANCE, times=STEPS)
     as_they_are, put_back = (distance(maps, one, steps(draw)) > rounding for one in (found, others))
     if copy.parts and bool(put_back.any()) and not bool(as_they_are.any()):
         raise Undefined("the method explains what the model's first layer is given, and not its inputs")

@@ -239,6 +239,28 @@ def test_what_explains_from_the_first_layer_on_is_no_fault(run: Run) -> None:
     )  # fmt: skip
 
 
+class Beside(nn.Module):
+    """A linear model of columns and of a table beside them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.own, self.other = nn.Linear(6, 3), nn.Linear(2, 3)
+
+    def forward(self, inputs: Tensor, table: Tensor) -> Tensor:
+        found: Tensor = self.own(inputs) + self.other(table)
+        return found
+
+
+def test_rows_of_another_input_stay_beside_those_that_are_permuted(run: Run) -> None:
+    """In a coarse precision too, where what rounding does is measured on all rows."""
+    model = Beside().bfloat16()
+    inputs, table = torch.randn(24, 6).bfloat16(), torch.randn(24, 2).bfloat16()
+    targets = model(inputs, table).argmax(1)
+    subject = Subject("beside", model, inputs, targets, context={"table": table})
+    verdict = judge("permutation_equivariance", "xattr:input_x_gradient", subject, run)
+    assert verdict.status == "pass", str(verdict)
+
+
 def test_what_has_no_other_order_is_not_permuted(run: Run) -> None:
     grey = images()
     grey = replace(grey, model=Instead(lambda x: x.flatten(1)[:, :5]), inputs=grey.inputs[:, :1])
