@@ -212,6 +212,7 @@ def measure(subject: str, arguments: argparse.Namespace) -> Judged:
         seeds=tuple(int(seed) for seed in arguments.seeds.split(",")),
         by_hand=tuple(by_hand),
         passing=not arguments.methods,
+        minutes=arguments.minutes,
         doses=arguments.doses,
     )
     return judge(plan, arguments.n, tell=lambda message: print(message, file=sys.stderr))
@@ -226,6 +227,7 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--doses", action="store_true")
     parser.add_argument("--also", action="store_true", help=f"judge those of {BROKEN.name} as well")
+    parser.add_argument("--minutes", type=float, help="the cheapest methods that fit into them")
     parser.add_argument("-n", type=int, default=1, help="processes")
     parser.add_argument("--storage", default=".xattr")
     parser.add_argument("--figures", type=Path, default=FIGURES)

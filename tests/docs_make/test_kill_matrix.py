@@ -82,7 +82,13 @@ def test_the_page_is_written_from_what_was_kept(script: ModuleType, tmp_path: Pa
 
 def test_a_small_measurement(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = script.argparse.Namespace(
-        methods="xattr:input_x_gradient", also=False, storage=str(tmp_path), seeds="0", doses=False, n=1
+        methods="xattr:input_x_gradient",
+        also=False,
+        storage=str(tmp_path),
+        seeds="0",
+        doses=False,
+        n=1,
+        minutes=None,
     )
     monkeypatch.setattr(script, "operators", lambda: {"negated": None})
     checks = partial(Settings, checks="symmetry or dummy", device="cpu")

@@ -13,7 +13,8 @@ from xattr_check.config.loaders import load_methods
 from xattr_check.config.settings import DEFAULT_SUBJECT, Settings
 from xattr_check.core.run import OnProgress
 from xattr_check.diagnosis.rows import Base
-from xattr_check.diagnosis.work import SILENCE, Judged, Plan, judge, names_by_hand
+from xattr_check.diagnosis.work import Judged, Plan, judge, names_by_hand
+from xattr_check.diagnosis.workers import SILENCE
 from xattr_check.errors import UsageError
 from xattr_check.history.document import write
 from xattr_check.mutation.mutants import operators

@@ -85,9 +85,9 @@ class Far:
     done: int = 0
     began: float = field(default_factory=time.monotonic)
 
-    def step(self) -> str:
-        """One part more is done: `(3 of 24 methods, 12 s, about 80 s more)`."""
-        self.done += 1
+    def step(self, parts: int = 1) -> str:
+        """So many parts more are done: `(3 of 24 parts, 12 s, about 80 s more)`."""
+        self.done += parts
         passed = time.monotonic() - self.began
         left = passed / self.done * (self.parts - self.done)
         more = f", about {duration(left)} more" if left else ""

@@ -1,18 +1,13 @@
 """A kill matrix, planned and worked off: by this process or by several, and where it stopped before."""
 
-import multiprocessing
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from xattr_check.battery.battery import Battery
 from xattr_check.config.loaders import load_method
@@ -25,14 +20,13 @@ from xattr_check.diagnosis.forecast import Far, Forecast
 from xattr_check.diagnosis.kill_matrix import KillMatrix
 from xattr_check.diagnosis.price import PATIENCE, Price
 from xattr_check.diagnosis.rows import Base, Row
+from xattr_check.diagnosis.workers import Task, Tasks, Work, workers
 from xattr_check.errors import UsageError
 from xattr_check.mutation.mutants import operators
 
-# Mutants of one method that a process takes at once: its maps are computed in each that has some.
+# Mutants of one method that a process takes at once: its maps are computed anew in another that takes some.
 PORTION = 6
 FOLDER = "kill_matrix"
-# Seconds after which it is told that work goes on.
-SILENCE = 30.0
 # Besides the usual dose of an operator that mixes, until the smallest is found by halves.
 MORE_DOSES = 2
 # The table of a file of broken methods, by their names.
@@ -200,12 +194,6 @@ class _Bench:
         return [self.matrix(seed).by_hand(load_method(spec, "--also"), order) for spec in specs]
 
 
-Task = Callable[[_Bench], list[Any]]
-Work = Callable[[Sequence[Task]], Iterator[list[Any]]]
-# That of a process which works for another one.
-_benches: list[_Bench] = []
-
-
 def judge(plan: Plan, processes: int = 1, tell: OnProgress = silent, progress: OnProgress = silent) -> Judged:
     """What comes of a plan; what was judged before is read.
 
@@ -217,7 +205,7 @@ def judge(plan: Plan, processes: int = 1, tell: OnProgress = silent, progress: O
     rows: list[Row] = []
     by_hand = plan.by_hand
     began = time.monotonic()
-    with _workers(plan, processes, progress, tell) as work:
+    with workers(partial(_Bench, plan, progress if processes == 1 else silent), processes, tell) as work:
         forecast = Forecast.of(_prices(plan, work, tell), plan.seconds, processes, plan.minutes)
         tell(forecast.told)
         while forecast.taken or by_hand:
@@ -247,9 +235,8 @@ def _prices(plan: Plan, work: Work, tell: OnProgress) -> list[Price]:
     """What each of the methods takes for a few maps."""
     count = len(plan.methods)
     tell(f"asking {count} method{'s'[: count - 1]} how long a map takes, for at most {PATIENCE:.0f} s each")
-    prices: list[Price] = []
-    for found in work([partial(_price, name) for name in plan.methods]):
-        prices += found
+    tasks = Tasks(Task(name, partial(_price, name)) for name in plan.methods)
+    prices: list[Price] = [price for found in work(tasks) for price in found]
     return sorted(prices, key=lambda price: plan.methods.index(price.method))
 
 
@@ -260,16 +247,24 @@ def _round(
     bases: list[Base] = []
     rows: list[Row] = []
     asked = list(product(plan.seeds, (one.method for one in taken)))
-    far = Far(len(asked), "methods")
-    for found in work([partial(_base, seed, name) for seed, name in asked]):
-        bases += found
-        for base in found:
-            tell(f"{base.method}: {_told_of(base)} {far.step()}")
-    tasks = list(_tasks(plan, bases, by_hand))
-    far = Far(len(tasks), "portions of mutants")
-    for made in work(tasks):
-        rows += made
-        tell(f"{_told_of_rows(made)} {far.step()}")
+    portions, last = _portions(plan.operators), list(product(plan.seeds, _portions(by_hand)))
+    far = Far(len(asked) * (1 + len(portions)) + len(last), "parts")
+    tasks = Tasks(Task((seed, name), partial(_base, seed, name)) for seed, name in asked)
+    for found in work(tasks):
+        if not isinstance(found[0], Base):
+            rows += found
+            tell(f"{_told_of_rows(found)} {far.step()}")
+            continue
+        (base,) = found
+        bases.append(base)
+        if takes := plan.takes(base):
+            about = base.seed, base.method
+            tasks.add(Task(about, partial(_rows, base.seed, base, names)) for names in portions)
+        tell(f"{base.method}: {_told_of(base)} {far.step(1 if takes else 1 + len(portions))}")
+    order = _order(sorted(bases, key=lambda base: asked.index((base.seed, base.method))))
+    for found in work(Tasks(Task(one, partial(_by_hand, one[0], order, one[1])) for one in last)):
+        rows += found
+        tell(f"{_told_of_rows(found)} {far.step()}")
     return bases, rows
 
 
@@ -292,18 +287,6 @@ def _order(bases: Sequence[Base]) -> list[str]:
     return list(bases[0].passed) if bases else []
 
 
-def _tasks(plan: Plan, bases: Sequence[Base], by_hand: Sequence[str]) -> Iterator[Task]:
-    """Portions of mutants."""
-    order = _order(bases)
-    for base in bases:
-        if not plan.takes(base):
-            continue
-        for names in _portions(plan.operators):
-            yield partial(_rows, base.seed, base, names)
-    for seed, specs in product(plan.seeds, _portions(by_hand)):
-        yield partial(_by_hand, seed, order, specs)
-
-
 def _portions(names: Sequence[str]) -> list[Sequence[str]]:
     return [names[start : start + PORTION] for start in range(0, len(names), PORTION)]
 
@@ -322,39 +305,3 @@ def _rows(seed: int, base: Base, names: Sequence[str], bench: _Bench) -> list[An
 
 def _by_hand(seed: int, order: Sequence[str], specs: Sequence[str], bench: _Bench) -> list[Any]:
     return bench.by_hand(seed, order, specs)
-
-
-@contextmanager
-def _workers(plan: Plan, processes: int, progress: OnProgress, tell: OnProgress) -> Iterator[Work]:
-    """What does tasks, and gives the results in the order in which they are there."""
-    if processes == 1:
-        bench = _Bench(plan, progress)
-        yield lambda tasks: (task(bench) for task in tasks)
-        return
-    # Spawned: a fork of a process whose torch has started threads may wait for ever.
-    context = multiprocessing.get_context("spawn")
-    threads = max(1, torch.get_num_threads() // processes)
-    pool = ProcessPoolExecutor(processes, context, _start, (plan, threads))
-
-    def work(tasks: Sequence[Task]) -> Iterator[list[Any]]:
-        waiting = {pool.submit(_do, task) for task in tasks}
-        while waiting:
-            done, waiting = wait(waiting, timeout=SILENCE, return_when=FIRST_COMPLETED)
-            if not done:
-                tell(f"still at work: {len(waiting)} of {len(tasks)} are to be done")
-            for one in done:
-                yield one.result()
-
-    try:
-        yield work
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start(plan: Plan, threads: int) -> None:
-    torch.set_num_threads(threads)
-    _benches[:] = [_Bench(plan)]
-
-
-def _do(task: Task) -> list[Any]:
-    return task(_benches[0])

@@ -15,7 +15,7 @@ def test_it_prints_a_table_and_writes_json(tmp_path: Path, capsys: pytest.Captur
     assert main([*asked, f"--storage={tmp_path}", f"--json={file}"]) == 0
     output = capsys.readouterr()
     assert "  mutants: 1 of 1 killed" in output.out
-    assert "xattr:input_x_gradient: 1 killed, 1 not applicable (1 of 1 portions of mutants, " in output.err
+    assert "xattr:input_x_gradient: 1 killed, 1 not applicable (2 of 2 parts, " in output.err
     assert "\n1 method, about " in output.err
     record = json.loads(file.read_text())
     assert [(row["operator"], row["outcome"]) for row in record["rows"]] == [
