@@ -11,7 +11,9 @@ stay as they are, and the page shows the oldest.
 
 import argparse
 import json
+import math
 import os
+import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -23,10 +25,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from pages import DOCS, ROOT, Stamp, write
 
 from xattr_check.config.loaders import load_methods
+from xattr_check.config.modules import resolve
 from xattr_check.config.settings import Settings
+from xattr_check.core import registry
 from xattr_check.diagnosis.kill_matrix import DOSES, EQUIVALENT, killed_by_claims, smallest_doses
 from xattr_check.diagnosis.rows import Row
-from xattr_check.diagnosis.work import Judged, Plan, judge, names_by_hand
+from xattr_check.diagnosis.work import TABLE, Judged, Plan, judge, names_by_hand
 from xattr_check.mutation.mutants import operators
 from xattr_check.report.kills import COLUMNS, kills_by_check, share_killed, unkilled
 
@@ -124,7 +128,9 @@ def doses(judged: Judged) -> str:
             yield [f"`{operator}`", *figures]
 
     table = lines(["operator", *(f"`{plain(name)}`" for name in names)], rows())
-    return f"Of {tried}:\n\n{table}"
+    smallest = [math.inf if dose is None else dose for dose in found.values()]
+    told = f"Of {tried}; the median of {len(smallest)} is {statistics.median_low(smallest):g}."
+    return f"{told}\n\n{table}"
 
 
 def cell(found: Mapping[tuple[str, str], float | None], method: str, operator: str) -> str:
@@ -132,6 +138,22 @@ def cell(found: Mapping[tuple[str, str], float | None], method: str, operator: s
         return "–"
     dose = found[method, operator]
     return "**none**" if dose is None else f"{dose:g}"
+
+
+def families(rows: Sequence[Row]) -> str:
+    """What came of those that were broken by hand, by the family of the check that each is named for."""
+    named = resolve(f"{BROKEN}:{TABLE}", "--also", "", "TABLE", BROKEN.name)
+    known = registry.checks()
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(known[named[row.mutant.rpartition(":")[2]]].family, []).append(row)
+
+    def cells() -> Iterator[Sequence[str]]:
+        for family, some in groups.items():
+            counts = [str(sum(row.outcome == one for row in some)) for one in COLUMNS]
+            yield [family, *counts]
+
+    return lines(["it breaks what is asked by", *COLUMNS.values()], cells())
 
 
 def told_share(rows: Sequence[Row]) -> str:
@@ -151,6 +173,7 @@ def section(name: str, judged: Judged) -> str:
     told = [f"Killed: {told_share(judged.usual)}, at the quick budget (seeds: {seeds})."]
     if judged.by_hand:
         told.append(f"Of the methods in `tests/broken_methods.py`: {told_share(judged.by_hand)}.")
+        told.append(families(judged.by_hand))
     parts = [
         f"## {name}",
         *told,

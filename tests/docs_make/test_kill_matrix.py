@@ -30,7 +30,7 @@ JUDGED = Judged(
         row("random_by_sum", "survived", 0.5, statuses={"iou": "undecided"}, likeness=0.5,
             nearest="0.5 random", closest="iou (undecided): 0.4 of it"),
         row("random_by_sum", "killed", 1.0, statuses=DEAD),
-        Row("tests/broken_methods.py:hand", "", "hand", None, 0, "killed", statuses=DEAD),
+        Row("tests/broken_methods.py:quantised", "", "quantised", None, 0, "killed", statuses=DEAD),
     ),
 )  # fmt: skip
 FIGURES = {"digits": {"commit": "abc1234", "date": "2026-11-30", "changed": False, **JUDGED.record()}}
@@ -64,8 +64,14 @@ def test_a_survivor_says_what_came_nearest(script: ModuleType) -> None:
 
 
 def test_the_smallest_dose(script: ModuleType) -> None:
-    *_, last = script.doses(JUDGED).splitlines()
+    first, *_, last = script.doses(JUDGED).splitlines()
+    assert first == "Of 0.1, 0.2, 0.3, 0.5, 1; the median of 1 is 1."
     assert last == "| `random_by_sum` | 1 |"
+
+
+def test_what_was_broken_by_hand_has_a_family(script: ModuleType) -> None:
+    *_, last = script.families(JUDGED.by_hand).splitlines()
+    assert last == "| contract | 1 | 0 | 0 | 0 | 0 |"
 
 
 def test_the_page_is_written_from_what_was_kept(script: ModuleType, tmp_path: Path) -> None:

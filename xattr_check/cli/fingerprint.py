@@ -1,7 +1,9 @@
 """The command `xattr-check fingerprint`: which known method the maps of a method are most like."""
 
 import argparse
+import math
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +13,10 @@ from xattr_check.cli.parser import Parser
 from xattr_check.config.loaders import load_method, load_methods
 from xattr_check.config.xattr_yaml import of_folder
 from xattr_check.core import registry
+from xattr_check.core.method import Method
+from xattr_check.core.run import Draw
 from xattr_check.diagnosis.fingerprint import drawn, known_scores, nearest, scores
+from xattr_check.diagnosis.price import affordable
 from xattr_check.errors import MethodError, Undefined, UsageError
 
 
@@ -27,8 +32,10 @@ def add(parser: Parser) -> None:
         "--among",
         nargs="+",
         metavar="SPEC",
-        default=["all"],
-        help="other methods (default: all reference methods)",
+        help="other methods, whatever they take (default: the reference methods that fit into --minutes)",
+    )
+    parser.add_argument(
+        "--minutes", type=float, metavar="N", default=1.0, help="(default: %(default)g, with the cheapest)"
     )
     parser.add_argument("--count", type=int, metavar="N", default=5, help="how many (default: %(default)s)")
     parser.add_argument("--storage", metavar="DIR", help="as --xattr-storage of pytest")
@@ -40,13 +47,18 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.count < 1:
         raise UsageError(option="--count", value=arguments.count, expected="at least 1")
     subjects = None if arguments.subject is None else [arguments.subject]
+    if not 0 < arguments.minutes < math.inf:
+        raise UsageError(
+            option="--minutes", value=arguments.minutes, expected="a number above 0, for example 5"
+        )
     settings = of_folder(Path()).override(
         subjects=subjects, storage=arguments.storage, device=arguments.device
     )
     if subjects is not None:  # a model that a file names would stand in its place
         settings = replace(settings, model=None, data=None)
     method = load_method(arguments.method, "fingerprint")
-    others = {one.name: one for one in load_methods(arguments.among, "--among") if one.name != method.name}
+    among = load_methods(arguments.among or ["all"], "--among")
+    others = {one.name: one for one in among if one.name != method.name}
     controls = {name: one for name, one in registry.controls().items() if one.control == "negative"}
     run = run_of(settings, progress=lambda label: print(label, file=sys.stderr, flush=True))
     subject = only_subject(settings).on(run.device)
@@ -63,7 +75,18 @@ def _run(arguments: argparse.Namespace) -> int:
         raise UsageError(
             f"it has no maps of {subject.name!r}: {error}", option="fingerprint", value=method.name
         ) from None
+    if arguments.among is None:
+        others = _affordable(others, draw, arguments.minutes)
     found = nearest(own, known_scores(others, draw), known_scores(controls, draw), arguments.count)
     for likeness in found:
         print(likeness)
     return 0
+
+
+def _affordable(others: Mapping[str, Method], draw: Draw, minutes: float) -> dict[str, Method]:
+    """Those that fit into so many minutes; it is told which do not."""
+    chosen = affordable(others, draw, 60 * minutes)
+    if left := [name for name in others if name not in chosen]:
+        told = f"left out, since they do not fit into --minutes {minutes:g}: {', '.join(left)}"
+        print(f"{told}; --among names methods that are asked all the same", file=sys.stderr, flush=True)
+    return chosen

@@ -36,6 +36,8 @@ FORMAT = 1
 EQUIVALENT = 0.99
 # After so many kills no more is asked: whether a check was the only one is known then.
 ENOUGH = 2
+# Seconds for a map of those that others are likened to: all together may take as long as what is judged.
+QUICK = 0.1
 # From the smallest that is tried to what is no mixture any more.
 DOSES = (0.1, 0.2, 0.3, 0.5, 1.0)
 
@@ -79,9 +81,10 @@ class KillMatrix:
 
     @cached_property
     def known(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-        """The scores of the right methods and of the controls that know nothing, by name."""
+        """The scores of the right methods that are quick, and of the controls that know nothing, by name."""
+        quick = {name: one for name, one in self.methods.items() if self.price(name).each <= QUICK}
         controls = {name: one for name, one in registry.controls().items() if one.control == "negative"}
-        return known_scores(self.methods, self.draw), known_scores(controls, self.draw)
+        return known_scores(quick, self.draw), known_scores(controls, self.draw)
 
     def price(self, name: str) -> Price:
         """How fast a right method is; no time where the subject lacks what it needs."""

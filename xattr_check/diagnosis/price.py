@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.method import Method
@@ -60,8 +61,11 @@ class Price:
         return cls(**{item.name: record[item.name] for item in fields(cls)})
 
 
-def price(method: Method, draw: Draw) -> Price:
-    """How fast a method is, by one call on a few of a draw's inputs; no time where it gives no maps."""
+def price(method: Method, draw: Draw, patience: float = PATIENCE) -> Price:
+    """How fast a method is, by one call on a few of a draw's inputs; no time where it gives no maps.
+
+    patience: seconds after which the maps are not waited for.
+    """
     subject = draw.subject
     few = Draw(draw.run, subject, draw.indices[:ASKED], draw.seed)
     explainer = Explainer.of(method, subject, draw.run)
@@ -76,15 +80,46 @@ def price(method: Method, draw: Draw) -> Price:
 
     model = min(_seconds(predict) for _ in range(2))
     try:
-        with TimeLimit(PATIENCE):
+        with TimeLimit(patience):
             taken = _seconds(explain)
             if taken < SLOW:  # most of it may have been imports
                 taken = min(taken, _seconds(explain))
     except TimedOut:
-        return Price(method.name, PATIENCE / len(few.indices), model, reached=False)
+        return Price(method.name, patience / len(few.indices), model, reached=False)
     except (MethodError, Undefined):
         return Price(method.name, 0.0, model)
     return Price(method.name, taken / len(few.indices), model)
+
+
+def affordable(methods: Mapping[str, Method], draw: Draw, seconds: float) -> dict[str, Method]:
+    """The cheapest methods that explain a draw's inputs in so many seconds all together, by name.
+
+    How fast each is stays in the store; one that takes a thirtieth of them for a few inputs is not waited
+    for.
+    """
+    patience = seconds / 30
+    draw.run.progress(f"asking {len(methods)} methods how long a map takes, for {patience:.2g} s each")
+    prices = {name: _stored(one, draw, patience) for name, one in methods.items()}
+    chosen, whole = {}, 0.0
+    for name, one in sorted(prices.items(), key=lambda pair: pair[1].each):
+        whole += one.each * len(draw.indices)
+        if one.reached and whole <= seconds:
+            chosen[name] = methods[name]
+    return {name: one for name, one in methods.items() if name in chosen}
+
+
+def _stored(method: Method, draw: Draw, patience: float) -> Price:
+    """The price of a method, from the store where it is there."""
+
+    def compute() -> dict[str, Tensor]:
+        found = price(method, draw, patience)
+        return {"price": torch.tensor([found.each, found.model, found.reached], dtype=torch.float64)}
+
+    if not method.needs <= draw.subject.offers:
+        return Price(method.name, 0.0, 0.0)
+    kept = draw.shared("price", compute, method=method.name, code=method.source, patience=patience)
+    each, model, reached = kept["price"].tolist()
+    return Price(method.name, each, model, bool(reached))
 
 
 def _seconds(call: Callable[[], None]) -> float:

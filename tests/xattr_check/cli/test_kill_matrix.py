@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from xattr_check.cli import fingerprint as command
 from xattr_check.cli.main import main
+from xattr_check.config.loaders import load_methods
 
 
 def test_it_prints_a_table_and_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,6 +102,7 @@ def test_an_interrupted_matrix_says_what_is_kept(
     ("arguments", "told"),
     [
         (["xattr:gradient", "--count=0"], "--count=0: expected at least 1"),
+        (["xattr:gradient", "--minutes=nan"], "--minutes=nan: expected a number above 0, for example 5"),
         (["mutant:rotated@xattr:gradient"], "needs image, which subject 'analytic' does not offer"),
     ],
 )
@@ -116,3 +119,23 @@ def test_a_fingerprint_names_what_maps_are_like(tmp_path: Path, capsys: pytest.C
     assert main([*asked, "--among", "xattr:gradient", "--count=2", f"--storage={tmp_path}"]) == 0
     first, _ = capsys.readouterr().out.splitlines()
     assert first == "1.00 input_magnitude × xattr:gradient"
+
+
+def test_what_takes_too_long_is_left_out_of_a_fingerprint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("gradient", "input_x_gradient"):
+        (tmp_path / f"{name}.py").write_text(
+            "import time\nfrom xattr_check import load_method\n\n\ndef explain(model, inputs, targets):\n"
+            f"    time.sleep({0.5 if name == 'gradient' else 0})\n"
+            f"    return load_method('xattr:{name}')(model, inputs, targets)\n"
+        )
+    monkeypatch.chdir(tmp_path)
+    others = load_methods(["gradient:explain", "input_x_gradient:explain"])
+    monkeypatch.setattr(command, "load_methods", lambda *given: others)
+    asked = ["fingerprint", "xattr:occlusion", "--subject=analytic", "--count=1", "--storage=.xattr"]
+    for _ in range(2):  # the second time from the store
+        assert main([*asked, "--minutes=0.05"]) == 0
+        told = capsys.readouterr()
+        assert told.out == "1.00 input_x_gradient:explain\n"
+        assert "left out, since they do not fit into --minutes 0.05: gradient:explain; --among" in told.err

@@ -5,14 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
 from subjects import columns
 from torch import Tensor, nn
 
 from xattr_check import load_method
 from xattr_check.config.settings import Settings
 from xattr_check.core.run import Run
-from xattr_check.diagnosis import price as prices
 from xattr_check.diagnosis.fingerprint import drawn
 from xattr_check.diagnosis.forecast import Far, Forecast
 from xattr_check.diagnosis.price import Price, price
@@ -59,7 +57,7 @@ def test_it_is_told_how_long_and_what_is_left_out() -> None:
     assert forecast(10, FAST, Price("mute", 0, 0)).told.startswith("1 method, about 1 s")
 
 
-def test_a_slow_method_is_not_waited_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_method_is_not_waited_for(run: Run) -> None:
     def sleepy(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         time.sleep(60)
         return inputs
@@ -67,9 +65,8 @@ def test_a_slow_method_is_not_waited_for(run: Run, monkeypatch: pytest.MonkeyPat
     def mistaken(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         raise ValueError("no")
 
-    monkeypatch.setattr(prices, "PATIENCE", 0.2)
     draw = drawn(columns(), run)
-    found = price(load_method(sleepy), draw)
+    found = price(load_method(sleepy), draw, patience=0.2)
     assert (found.each, found.reached) == (0.05, False)
     assert found.told == "more than 0.05 s for a map"
     assert price(load_method(mistaken), draw).seconds(10) == 0
