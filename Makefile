@@ -1,6 +1,8 @@
 # The two commands that set everything up on a fresh machine are `make check` and `make test`.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+# The tests start many processes, which need not compile the same modules again and again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: check test lint slow docs stale clean
 

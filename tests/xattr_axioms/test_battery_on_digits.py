@@ -97,15 +97,21 @@ def test_a_good_method_fails_nothing(name: str, seed: int, judge: Judge) -> None
 
 
 @pytest.mark.parametrize("seed", seeds())
-def test_guided_backprop_is_caught_by_other_weights_alone(seed: int, judge: Judge) -> None:
-    found = {check: judge("xattr:guided_backprop", check, seed) for check in SANITY}
-    failed = {check for check, verdict in found.items() if verdict.status == "fail"}
-    assert set(RANDOMISED) <= failed <= {*RANDOMISED, "data_randomization", "retrained"}
-    curve = found["parameter_randomization"].evidence["spearman"].mean(0)
+def test_guided_backprop_is_caught_by_other_weights(seed: int, judge: Judge) -> None:
+    found = judge("xattr:guided_backprop", "parameter_randomization", seed)
+    assert found.status == "fail", str(found)
+    curve = found.evidence["spearman"].mean(0)
     # It is most alike where the cascade begins, and step by step less.
     assert float(curve[0]) > 0.8
     assert bool((curve.diff() < 0.02).all())
     assert float(curve[0] - curve[-1]) > 0.4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_guided_backprop_is_caught_wherever_weights_are_others(seed: int, judge: Judge) -> None:
+    failed = {check for check in SANITY if judge("xattr:guided_backprop", check, seed).status == "fail"}
+    assert set(RANDOMISED) <= failed <= {*RANDOMISED, "data_randomization", "retrained"}
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """A kill matrix, planned and worked off: by this process or by several, and where it stopped before."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,8 @@ PORTION = 6
 FOLDER = "kill_matrix"
 # Besides the usual dose of an operator that mixes, until the smallest is found by halves.
 MORE_DOSES = 2
+# Why a method was not judged.
+OVER = "the time was over before it was judged"
 # The table of a file of broken methods, by their names.
 TABLE = "CAUGHT_BY"
 
@@ -40,7 +43,8 @@ class Plan:
     settings: with the checks, the budget and the storage; they expect no failures. subject, methods: their
         specs. operators: their names. by_hand: specs of methods that were broken by hand.
     passing: whether mutants are made only of methods that fail no required check by themselves.
-    minutes: the cheapest methods are judged that fit into so many; all of them for None.
+    minutes: the cheapest methods are judged that fit into so many, and nothing is begun after them; all of
+        them for None.
     doses: whether the smallest dose that is killed is sought for operators that mix.
     thorough: whether all checks judge each mutant.
     """
@@ -209,7 +213,8 @@ def judge(plan: Plan, processes: int = 1, tell: OnProgress = silent, progress: O
         forecast = Forecast.of(_prices(plan, work, tell), plan.seconds, processes, plan.minutes)
         tell(forecast.told)
         while forecast.taken or by_hand:
-            found, made = _round(plan, forecast.taken, by_hand, work, tell)
+            until = math.inf if plan.minutes is None else began + 60 * plan.minutes
+            found, made = _round(plan, forecast.taken, by_hand, work, tell, until)
             bases += found
             rows += made
             by_hand = ()
@@ -241,9 +246,17 @@ def _prices(plan: Plan, work: Work, tell: OnProgress) -> list[Price]:
 
 
 def _round(
-    plan: Plan, taken: Sequence[Price], by_hand: Sequence[str], work: Work, tell: OnProgress
+    plan: Plan,
+    taken: Sequence[Price],
+    by_hand: Sequence[str],
+    work: Work,
+    tell: OnProgress,
+    until: float,
 ) -> tuple[list[Base], list[Row]]:
-    """Some of the methods with their mutants, and what was broken by hand."""
+    """Some of the methods with their mutants, and what was broken by hand.
+
+    until: when no more is begun, of `time.monotonic()`.
+    """
     bases: list[Base] = []
     rows: list[Row] = []
     asked = list(product(plan.seeds, (one.method for one in taken)))
@@ -251,21 +264,33 @@ def _round(
     far = Far(len(asked) * (1 + len(portions)) + len(last), "parts")
     tasks = Tasks(Task((seed, name), partial(_base, seed, name)) for seed, name in asked)
     for found in work(tasks):
-        if not isinstance(found[0], Base):
+        if isinstance(found[0], Base):
+            (base,) = found
+            bases.append(base)
+            if takes := plan.takes(base):
+                about = base.seed, base.method
+                tasks.add(Task(about, partial(_rows, base.seed, base, names)) for names in portions)
+            tell(f"{base.method}: {_told_of(base)} {far.step(1 if takes else 1 + len(portions))}")
+        else:
             rows += found
             tell(f"{_told_of_rows(found)} {far.step()}")
-            continue
-        (base,) = found
-        bases.append(base)
-        if takes := plan.takes(base):
-            about = base.seed, base.method
-            tasks.add(Task(about, partial(_rows, base.seed, base, names)) for names in portions)
-        tell(f"{base.method}: {_told_of(base)} {far.step(1 if takes else 1 + len(portions))}")
+        _stop(tasks, until, tell)
+    reached = {(base.seed, base.method) for base in bases}
+    bases += [Base(name, seed, error=OVER) for seed, name in asked if (seed, name) not in reached]
     order = _order(sorted(bases, key=lambda base: asked.index((base.seed, base.method))))
-    for found in work(Tasks(Task(one, partial(_by_hand, one[0], order, one[1])) for one in last)):
+    tasks = Tasks(Task(one, partial(_by_hand, one[0], order, one[1])) for one in last)
+    _stop(tasks, until, tell)
+    for found in work(tasks):
         rows += found
         tell(f"{_told_of_rows(found)} {far.step()}")
+        _stop(tasks, until, tell)
     return bases, rows
+
+
+def _stop(tasks: Tasks, until: float, tell: OnProgress) -> None:
+    """Let no more be begun after the time is over."""
+    if time.monotonic() >= until and (left := tasks.drop()):
+        tell(f"the time is over, and {left} parts are left; the same command with more --minutes goes on")
 
 
 def _told_of(base: Base) -> str:

@@ -46,6 +46,12 @@ class Tasks:
         for task in tasks:
             self._waiting.setdefault(task.about, deque()).append(task)
 
+    def drop(self) -> int:
+        """Let what waits be; how many tasks that were."""
+        count = len(self)
+        self._waiting.clear()
+        return count
+
     def take(self, process: int = 0) -> Task | None:
         """The next for a process: about what it knows, else about what none does, else from the most left."""
         if not self._waiting:

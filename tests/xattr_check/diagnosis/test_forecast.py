@@ -2,15 +2,19 @@
 
 import time
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from subjects import columns
 from torch import Tensor, nn
 
 from xattr_check import load_method
 from xattr_check.config.settings import Settings
 from xattr_check.core.run import Run
+from xattr_check.diagnosis import work
 from xattr_check.diagnosis.fingerprint import drawn
 from xattr_check.diagnosis.forecast import Far, Forecast
 from xattr_check.diagnosis.price import Price, price
@@ -102,6 +106,23 @@ def test_what_fits_after_all_is_judged_and_left_out_no_more(tmp_path: Path) -> N
     assert [base.error for base in judged.bases] == ["", ""]
     assert len(judged.rows) == 2
     assert [line for line in told if line.startswith("there is time left: 1 method, about ")]
+
+
+def test_nothing_is_begun_when_the_time_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    methods, settings = (
+        ("xattr:gradient", "xattr:input_x_gradient"),
+        Settings(storage=str(tmp_path), checks="dummy", device="cpu"),
+    )
+    plan = Plan(settings, "analytic", methods, ("shifted",), minutes=1000)
+    clock = count(0, 100_000)
+    monkeypatch.setattr(work, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    told: list[str] = []
+    judged = judge(plan, tell=told.append)
+    assert [(base.passed, base.error) for base in judged.bases] == [(("dummy",), ""), ((), work.OVER)]
+    assert judged.rows == ()
+    assert "the time is over, and 2 parts are left; the same command with more --minutes goes on" in told
+    monkeypatch.undo()
+    assert len(judge(plan).rows) == 2
 
 
 def test_fewer_checks_and_mutants_take_less() -> None:
