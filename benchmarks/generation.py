@@ -49,6 +49,7 @@ class Row:
     certified: int
     started: int
     seconds: float
+    processor: float  # seconds of it, whoever else is at work
     steps: float = float("nan")  # of a certified sample, the mean
     misses: str = ""  # what stands in the way of the others
 
@@ -58,19 +59,20 @@ class Row:
         return (
             f"  {self.way:<18} {self.certified:>4} of {self.started:<4} {self.certified / self.started:>5.0%}"
             f"   {self.seconds:>7.1f} s   {sign}{each:>8.2f} s each"
+            f" ({self.processor / max(1, self.certified):.2f} of a processor)"
             f"   {self.steps:>5.0f} steps   {self.misses}"
         )
 
 
 def batched(subject: Subject, name: str, objective: str, run: Run, seed: int, limit: float) -> Row:
     """One block, or what of it is certified in the time."""
-    started = time.perf_counter()
+    started, worked = time.perf_counter(), time.process_time()
     plan = Plan.of(subject, scenario(name), objective=objective, seed=seed)
     made = blocks.take(calmed(Maker(subject, plan, run)), 1, seconds=limit)
     steps = float(made.samples.steps.double().mean())
     misses = render_misses(made.misses, plan.scenario) if len(made.misses) else ""
-    seconds = time.perf_counter() - started
-    return Row(objective, len(made.samples), made.started, seconds, steps, misses)
+    seconds, processor = time.perf_counter() - started, time.process_time() - worked
+    return Row(objective, len(made.samples), made.started, seconds, processor, steps, misses)
 
 
 def one_by_one(
@@ -92,7 +94,7 @@ def one_by_one(
             maker.stage.certify(made, wanted.to(made.device), references, places.to(made.device)).holds
         )
 
-    started, found, tried = time.perf_counter(), 0, 0
+    started, worked, found, tried = time.perf_counter(), time.process_time(), 0, 0
     while tried < count and time.perf_counter() - started < limit:
         sample = released(
             subject, name, side, seed + tried,
@@ -101,7 +103,7 @@ def one_by_one(
         found += sample.stopped
         tried += 1
     way = "released, frozen" if frozen else "released"
-    return Row(way, found, tried, time.perf_counter() - started)
+    return Row(way, found, tried, time.perf_counter() - started, time.process_time() - worked)
 
 
 def main() -> None:
