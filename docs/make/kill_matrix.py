@@ -116,8 +116,10 @@ def doses(judged: Judged) -> str:
     """The smallest dose that is killed, a row for each operator that mixes."""
     known = operators()
     mixed = [row for row in judged.rows if row.method and known[row.operator].mixes and row.counts]
-    if all(row.amount == known[row.operator].usual for row in mixed):
+    sought = {row.method for row in mixed if row.amount != known[row.operator].usual}
+    if not sought:
         return "Not measured."
+    mixed = [row for row in mixed if row.method in sought]
     tried = ", ".join(f"{dose:g}" for dose in DOSES)
     found = smallest_doses(mixed)
     names = list(dict.fromkeys(row.method for row in mixed))

@@ -123,7 +123,7 @@ def settings(config: pytest.Config, texts: Sequence[str]) -> "Settings":
     with parameters too.
     """
     from xattr_check.config.modules import add_to_path
-    from xattr_check.config.settings import Settings
+    from xattr_check.config.settings import Settings, any_of
     from xattr_check.config.xattr_yaml import read
 
     path = settings_file(config)
@@ -143,7 +143,7 @@ def settings(config: pytest.Config, texts: Sequence[str]) -> "Settings":
     options: dict[str, Any] = {
         key: config.getoption(f"xattr_{key}")
         for key in (
-            *("model", "data", "checks", "budget", "device", "strict"),
+            *("model", "data", "budget", "device", "strict"),
             *("save", "autosave", "compare", "compare_fail"),
         )
     }
@@ -152,6 +152,7 @@ def settings(config: pytest.Config, texts: Sequence[str]) -> "Settings":
     found = found.override(
         methods=config.getoption("xattr_method"),
         subjects=config.getoption("xattr_subject"),
+        checks=any_of(config.getoption("xattr_checks")),
         seed=_number(config, "seed", int, "a whole number"),
         timeout=_number(config, "timeout", float, "seconds"),
         memory=_number(config, "memory", int, "a whole number of MiB"),

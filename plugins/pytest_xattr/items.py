@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from xattr_check.core.verdict import Verdict
 
 
+# Folders of what calls the items.
+PYTESTS = frozenset({"_pytest", "pluggy"})
+
+
 class Rejected(Exception):
     """A verdict on which the gate closes."""
 
@@ -205,7 +209,11 @@ class CheckItem(pytest.Item):
         """The sentence alone; anything but a verdict keeps pytest's own representation."""
         if isinstance(excinfo.value, Rejected):
             return str(excinfo.value)
-        return super().repr_failure(excinfo, style)
+        # Of an error of the check itself, what is pytest's own tells nothing.
+        own = excinfo.traceback.filter(lambda entry: not PYTESTS.intersection(Path(entry.path).parts))
+        excinfo.traceback = own or excinfo.traceback
+        asked = self.config.getoption("tbstyle")
+        return super().repr_failure(excinfo, "short" if asked == "auto" else asked)
 
     def reportinfo(self) -> tuple[Path, None, str]:
         """Where reports place it: in no file, under its method and check, and its subject if that is told."""

@@ -25,7 +25,7 @@ SURROUNDINGS = (
 OPTIONS = (
     ("model", "SPEC", "a model in place of a subject, for example torchvision:resnet50; needs --xattr-data"),
     ("data", "SPEC", "the data of --xattr-model, for example imagefolder:PATH"),
-    ("checks", "EXPR", "names and families of checks, for example 'contract and not deterministic'"),
+    ("checks", "EXPR", "names and families of checks, as 'contract and not deterministic'; repeatable"),
     (
         "budget",
         "quick|standard|full",
@@ -82,7 +82,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "one; repeatable",
     )
     for name, metavar, text in OPTIONS:
-        group.addoption(f"--xattr-{name}", metavar=metavar, help=text)
+        action = "append" if name == "checks" else "store"
+        group.addoption(f"--xattr-{name}", action=action, metavar=metavar, help=text)
     for name, metavar, text in OPTIONAL:
         group.addoption(f"--xattr-{name}", nargs="?", const="", metavar=metavar, help=text)
     group.addoption(

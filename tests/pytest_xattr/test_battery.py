@@ -161,6 +161,13 @@ def test_fault_of_a_check_is_an_error_with_a_traceback(judge: Run) -> None:
     outcome = judge("--xattr-checks=faulty", "--xattr-budget=standard")
     outcome.assert_outcomes(failed=1)
     outcome.stdout.fnmatch_lines(["*KeyError: 'its own fault'", "*the check itself raised KeyError*"])
+    outcome.stdout.no_fnmatch_line("*_pytest*")
+    outcome.stdout.no_fnmatch_line("*CallInfo*")
+
+
+def test_checks_of_several_options_are_all_asked(judge: Run) -> None:
+    judge("--xattr-checks=fits", "--xattr-checks=covers, follows").assert_outcomes(passed=2, skipped=1)
+    assert judge("--xattr-checks=fit", "--xattr-checks=fits").ret == pytest.ExitCode.USAGE_ERROR
 
 
 def test_expected_failure(folder: pytest.Pytester, judge: Run) -> None:

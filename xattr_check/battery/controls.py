@@ -181,12 +181,14 @@ class Controls:
         least = LEAST_WAY * (high - low) if math.isfinite(high - low) else 0.0
         sign, ceiling = (-1 if self.gate.lower else 1), float(best.mean())
         values = {name: float(rows.mean()) for name, rows in self.rivals.items()}
-        return {
-            name: f"no map is known to pass: the control {name!r} comes to {value:.3g}, and the best to "
-            f"{ceiling:.3g} (gate {self.gate})"
-            for name, value in values.items()
-            if sign * (ceiling - value) <= least
-        }
+        found = {}
+        for name, value in values.items():
+            told = f"the control {name!r} comes to {value:.3g}, and the best to {ceiling:.3g}"
+            if sign * (ceiling - value) <= 0:
+                found[name] = f"no map is known to pass: {told} (gate {self.gate})"
+            elif sign * (ceiling - value) <= least:
+                found[name] = f"no map is known to pass: {told}, nearer than {least:.2g} (gate {self.gate})"
+        return found
 
     def unbeaten(self, best: Tensor) -> dict[str, str]:
         """The controls that no method beats which asks the model, on the draws so far, and why, by name.

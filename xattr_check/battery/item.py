@@ -545,8 +545,9 @@ def _require(needs: frozenset[str], subject: Subject) -> None:
     """Raise Undefined where a subject does not offer what is needed."""
     if missing := sorted(needs - subject.offers):
         told = f"needs {' and '.join(missing)}, which subject {subject.name!r} does not offer"
-        known = [one for one in subject.truth if one not in needs]
-        near = [one for name in missing for one in get_close_matches(name, known, n=1, cutoff=0.85)]
+        known = [one for one in (*subject.truth, *subject.siblings) if one not in needs]
+        names = [name.removeprefix("sibling ") for name in missing]
+        near = [one for name in names for one in get_close_matches(name, known, n=1, cutoff=0.7)]
         told += f" (it has {' and '.join(map(repr, near))})" if near else ""
         # An image cannot be given to a table.
         givable = GIVEN.issuperset(one.partition(" ")[0] for one in missing)

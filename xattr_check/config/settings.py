@@ -14,6 +14,13 @@ DEFAULT_SUBJECT = "digits"
 PerMethod = Mapping[str, Any]
 
 
+def any_of(expressions: Sequence[str] | None) -> str | None:
+    """The expression of what any of several select; None for None."""
+    if not expressions:
+        return None
+    return expressions[0] if len(expressions) == 1 else " or ".join(f"({one})" for one in expressions)
+
+
 @dataclass(frozen=True)
 class Terms:
     """What methods are held to on one subject, besides what they are on all, or in its place.

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 import yaml
 from torch import Tensor
 
+from xattr_check.core.method import MEAN
 from xattr_check.core.ranges import bare
 from xattr_check.core.subject import Subject
 from xattr_check.errors import UsageError
@@ -97,6 +98,8 @@ def _typed(parameter: inspect.Parameter, value: Any, text: str) -> Any:
             words.append(word)
     if not kinds:
         return value
+    if parameter.name == "baseline" and Tensor in kinds:  # which the method is bound to with the subject
+        words.append(MEAN)
     wanted = " or ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
     expected = f"{parameter.name} to be {wanted or 'left out'}"
     raise UsageError(expected=expected, came=repr(text), hint=hint)

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from xattr_check.config.settings import KEYS, Settings, Terms
+from xattr_check.config.settings import KEYS, Settings, Terms, any_of
 from xattr_check.config.yaml_nodes import NAME, compose, entries, mistake_at, place, render, value
 from xattr_check.core import registry
 from xattr_check.core.expected import ExpectedFailure
@@ -139,7 +139,7 @@ def _plain(path: Path, key: str, node: yaml.Node) -> Any:
     if key in ("methods", "subject", "subjects") and isinstance(found, str):
         return [found]
     if key == "checks" and isinstance(found, list):
-        return " or ".join(f"({one})" for one in found)
+        return any_of(found)
     if key == "compare_fail" and isinstance(found, list):
         return ", ".join(found)
     if key == "claims":

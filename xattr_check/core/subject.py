@@ -54,6 +54,8 @@ class Resolved(Generic[T]):
 MASKS = frozenset({"mask", "other_mask", "dummy", "symmetric"})
 # What stands beside the inputs, row by row, in `truth`.
 BESIDE = frozenset({"background", "without_spurious"})
+# The siblings that are asked about the subject's own targets.
+TRAINED_OTHERWISE = frozenset({"shuffled_labels", "retrained", "spurious"})
 # The first words of what a subject may be given beside its model, inputs and targets.
 GIVEN = MASKS | BESIDE | {"other_target", "black", "scene"}
 GIVEN |= {"sibling", "recipe", "reference"}
@@ -193,6 +195,9 @@ class Subject:
             fit[name], examined = self._fit(name, model, kind, beside)
             if not name:
                 object.__setattr__(self, "examination", examined)
+            elif name in TRAINED_OTHERWISE and examined.outputs != self.examination.outputs:
+                expected = f"sibling {name!r} with as many outputs as the model, {self.examination.outputs}"
+                raise wrong(expected, str(examined.outputs))
         object.__setattr__(self, "model", fit.pop(""))
         object.__setattr__(self, "siblings", fit)
         object.__setattr__(self, "output", self._resolve_output(kind))
@@ -423,6 +428,8 @@ class Subject:
             embedded, table = self.model.xattr_embed(inputs), {IDS: inputs}
             context = Context(table, embedded, self.model.xattr_context.embedding)
             changed |= {"inputs": embedded, "context": table, "model": in_context(self.model, context)}
+            # Where one id says both that no word is there and that the text is over, either is the same.
+            changed |= {"padding": None if self.absence == self.padding else self.padding}
         return replace(self, **changed)
 
     def _mistake(self, expected: str, came: str, hint: str = "") -> SubjectError:

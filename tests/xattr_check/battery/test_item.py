@@ -303,8 +303,8 @@ def test_where_nobody_could_pass_nobody_fails(judge: Any) -> None:
     verdict = judge(check(levels, spread=0.0, gate=Beats(0.02), bounds=(0, 1)))
     assert verdict.status == "invalid"
     assert str(verdict) == (
-        "synthetic: no map is known to pass: the control 'random' comes to 0.995, and the best to 1 "
-        "(gate 2 % of the way above every control); the check says nothing about 'images'"
+        "synthetic: no map is known to pass: the control 'random' comes to 0.995, and the best to 1, "
+        "nearer than 0.01 (gate 2 % of the way above every control); the check says nothing about 'images'"
     )
     # Other draws, because the store keeps the controls of those above.
     low = {"mine": 0.2, "random": 0.005, "edges": 0.3}
@@ -656,7 +656,15 @@ def test_verdicts_do_not_depend_on_the_order_of_the_checks(run: Run, controls: N
     assert one == other[::-1]
 
 
-def test_a_truth_of_nearly_the_same_name_is_told(run: Run) -> None:
-    subject = replace(images(count=16), truth={"masks": torch.ones(16, 1, dtype=torch.bool)})
+@pytest.mark.parametrize("given", ["masks", "maks"])
+def test_a_truth_of_nearly_the_same_name_is_told(given: str, run: Run) -> None:
+    subject = replace(images(count=16), truth={given: torch.ones(16, 1, dtype=torch.bool)})
     verdict = Item(load_method(explain), check(needs=("mask",)), subject).judge(run)
-    assert str(verdict).endswith("needs mask, which subject 'images' does not offer (it has 'masks')")
+    assert str(verdict).endswith(f"needs mask, which subject 'images' does not offer (it has '{given}')")
+
+
+def test_a_sibling_of_nearly_the_same_name_is_told(run: Run) -> None:
+    subject = images(count=16)
+    subject = replace(subject, siblings={"retraind": subject.model})
+    verdict = Item(load_method(explain), check(needs=("sibling retrained",)), subject).judge(run)
+    assert str(verdict).endswith("which subject 'images' does not offer (it has 'retraind')")

@@ -86,7 +86,7 @@ def test_a_value_of_its_kind_is_taken(typed: str, read: Any) -> None:
         ("output=odds", "expected output to be logit or probability, came 'odds'"),
         (
             "baseline=blur",
-            "expected baseline to be a number or null, came 'blur'; "
+            "expected baseline to be a number, null or mean, came 'blur'; "
             "a tensor is passed by a function of your own",
         ),
         (

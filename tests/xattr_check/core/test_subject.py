@@ -137,6 +137,10 @@ class Pair(nn.Module):
             {"truth": INPUTS},
             "expected truth to be a mapping by name, came Tensor; give what follows the targets by name",
         ),
+        (
+            {"siblings": {"retrained": nn.Linear(4, 2)}},
+            "expected sibling 'retrained' with as many outputs as the model, 3, came 2",
+        ),
         ({"names": ["a", "b", "c"]}, "expected 4 names, one for each feature, came 3"),
         (
             {"model": Pair()},
