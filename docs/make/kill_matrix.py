@@ -169,10 +169,10 @@ def told_share(rows: Sequence[Row]) -> str:
     return f"{killed} of {counted}, {share}{told}"
 
 
-def section(name: str, judged: Judged) -> str:
+def section(name: str, judged: Judged, stamp: Stamp) -> str:
     """What is said of one subject."""
     seeds = ", ".join(map(str, judged.plan.seeds))
-    told = [f"Killed: {told_share(judged.usual)}, at the quick budget (seeds: {seeds})."]
+    told = [f"Killed: {told_share(judged.usual)}, at the quick budget (seeds: {seeds}), made at {stamp}."]
     if judged.by_hand:
         told.append(f"Of the methods in `tests/broken_methods.py`: {told_share(judged.by_hand)}.")
         told.append(families(judged.by_hand))
@@ -196,8 +196,9 @@ def section(name: str, judged: Judged) -> str:
 def values(figures: Figures) -> dict[str, object]:
     """What the template asks for."""
     told = (f"- `{name}`: {one.statement} As where {one.defect}." for name, one in operators().items())
+    sections = (section(name, Judged.from_record(one), stamp(one)) for name, one in figures.items())
     return {
-        "subjects": "\n\n".join(section(name, Judged.from_record(one)) for name, one in figures.items()),
+        "subjects": "\n\n".join(sections),
         "operators": "\n".join(told),
         "equivalent": EQUIVALENT,
     }
@@ -205,8 +206,12 @@ def values(figures: Figures) -> dict[str, object]:
 
 def oldest(figures: Figures) -> Stamp:
     """The stamp of the figures that were measured first."""
-    stamps = [Stamp(one["commit"], one["date"], one["changed"]) for one in figures.values()]
-    return min(stamps, key=lambda one: one.date)
+    return min(map(stamp, figures.values()), key=lambda one: one.date)
+
+
+def stamp(one: Mapping[str, Any]) -> Stamp:
+    """That of the figures of one subject."""
+    return Stamp(one["commit"], one["date"], one["changed"])
 
 
 def dump(figures: Figures) -> str:

@@ -81,7 +81,7 @@ def test_the_page_is_written_from_what_was_kept(script: ModuleType, tmp_path: Pa
     script.main([f"--figures={kept}", f"--write={page}"])
     text = page.read_text()
     assert "*Made at commit `abc1234` on 2026-11-30 by `docs/make/kill_matrix.py`.*" in text
-    assert "Killed: 1 of 2, 0.500 [0.013, 0.987], at the quick budget (seeds: 0)." in text
+    assert "Killed: 1 of 2, 0.500 [0.013, 0.987], at the quick budget (seeds: 0), made at commit `abc" in text
     assert "Of the methods in `tests/broken_methods.py`: 1 of 1, 1.000 [0.025, 1.000]." in text
     assert "- `edges_by_product`: The map times the magnitude of that of the control edges." in text
 
