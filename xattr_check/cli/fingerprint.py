@@ -15,7 +15,7 @@ from xattr_check.config.xattr_yaml import of_folder
 from xattr_check.core import registry
 from xattr_check.core.method import Method
 from xattr_check.core.run import Draw
-from xattr_check.diagnosis.fingerprint import drawn, known_scores, nearest, scores
+from xattr_check.diagnosis.fingerprint import drawn, from_means, known_scores, nearest, scores
 from xattr_check.diagnosis.price import affordable
 from xattr_check.errors import MethodError, Undefined, UsageError
 
@@ -77,6 +77,7 @@ def _run(arguments: argparse.Namespace) -> int:
         ) from None
     if arguments.among is None:
         others = _affordable(others, draw, arguments.minutes)
+    others = {name: one for name, one in from_means(others, subject).items() if name != method.name}
     found = nearest(own, known_scores(others, draw), known_scores(controls, draw), arguments.count)
     for likeness in found:
         print(likeness)

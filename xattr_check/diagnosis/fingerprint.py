@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xattr_check.core.explainer import Explainer
-from xattr_check.core.method import Method
+from xattr_check.core.method import MEAN, Method
 from xattr_check.core.run import Draw, Run
 from xattr_check.core.subject import Subject
 from xattr_check.errors import MethodError, Undefined
@@ -43,6 +43,16 @@ def scores(method: Method, draw: Draw) -> Tensor:
     subject = draw.subject
     with draw.scope():
         return Explainer.of(method, subject, draw.run).scores(subject.model, draw.inputs, draw.targets)
+
+
+def from_means(methods: Mapping[str, Method], subject: Subject) -> dict[str, Method]:
+    """The methods, and those that start from zero from the subject's mean too, where that is elsewhere."""
+    found = dict(methods)
+    for name, one in methods.items():
+        if subject.far_from_zero and one.from_zero:
+            spec = f"{name}{'&' if '?' in name else '?'}baseline={MEAN}"
+            found[spec] = one.with_parameters(spec, {"baseline": MEAN})
+    return found
 
 
 def known_scores(known: Mapping[str, Method], draw: Draw) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from xattr_check.core.method import Method
 from xattr_check.core.run import Draw, Run
 from xattr_check.core.subject import Subject
 from xattr_check.core.verdict import Verdict
-from xattr_check.diagnosis.fingerprint import alike, drawn, known_scores, nearest, scores
+from xattr_check.diagnosis.fingerprint import alike, drawn, from_means, known_scores, nearest, scores
 from xattr_check.diagnosis.price import Price, price
 from xattr_check.diagnosis.rows import KILLING, Base, Row, closest, outcome_of
 from xattr_check.errors import MethodError, Undefined
@@ -84,7 +84,8 @@ class KillMatrix:
         """The scores of the right methods that are quick, and of the controls that know nothing, by name."""
         quick = {name: one for name, one in self.methods.items() if self.price(name).each <= QUICK}
         controls = {name: one for name, one in registry.controls().items() if one.control == "negative"}
-        return known_scores(quick, self.draw), known_scores(controls, self.draw)
+        known = from_means(quick, self.subject)
+        return known_scores(known, self.draw), known_scores(controls, self.draw)
 
     def price(self, name: str) -> Price:
         """How fast a right method is; no time where the subject lacks what it needs."""

@@ -1,11 +1,22 @@
 """Fingerprints: what maps are like, and which say the same."""
 
+from dataclasses import replace
+
 import pytest
 import subjects
 import torch
 
+from xattr_check import load_method
 from xattr_check.core.run import Run
-from xattr_check.diagnosis.fingerprint import Likeness, alike, drawn, known_scores, nearest, scores
+from xattr_check.diagnosis.fingerprint import (
+    Likeness,
+    alike,
+    drawn,
+    from_means,
+    known_scores,
+    nearest,
+    scores,
+)
 from xattr_check.mutation.mutants import mutant, operators
 from xattr_methods import constant, edges, gradient, label_correlation, random
 
@@ -38,3 +49,13 @@ def test_edges_times_a_method_are_told_by_name(run: Run) -> None:
     # Of a sensitivity the magnitude counts, which a factor for all channels goes through.
     found = nearest(scores(broken, draw), known, controls)
     assert found == [Likeness("edges × gradient", pytest.approx(1))]
+
+
+def test_what_starts_from_the_mean_is_told_where_that_is_elsewhere() -> None:
+    near = subjects.columns()
+    far = replace(near, inputs=near.inputs + 9)
+    known = {one.name: one for one in map(load_method, ("xattr:integrated_gradients", "xattr:gradient"))}
+    assert list(from_means(known, near)) == list(known)
+    found = from_means(known, far)
+    assert list(found) == [*known, "xattr:integrated_gradients?baseline=mean"]
+    assert list(from_means(found, far)) == list(found)
