@@ -75,9 +75,9 @@ def _run(arguments: argparse.Namespace) -> int:
         raise UsageError(
             f"it has no maps of {subject.name!r}: {error}", option="fingerprint", value=method.name
         ) from None
+    others = {name: one for name, one in from_means(others, subject).items() if name != method.name}
     if arguments.among is None:
         others = _affordable(others, draw, arguments.minutes)
-    others = {name: one for name, one in from_means(others, subject).items() if name != method.name}
     found = nearest(own, known_scores(others, draw), known_scores(controls, draw), arguments.count)
     for likeness in found:
         print(likeness)

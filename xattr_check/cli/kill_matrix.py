@@ -48,7 +48,7 @@ def add(parser: Parser) -> None:
     parser.add_argument(
         "--minutes",
         metavar="N",
-        help="judge the cheapest methods that fit into so many "
+        help="judge the cheapest methods that fit into so many, and begin nothing after them "
         f"(default: {MINUTES}, and no end where --methods names them)",
     )
     parser.add_argument(
