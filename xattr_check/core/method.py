@@ -139,6 +139,11 @@ class Method:
         return isinstance(self.function, Serving) and self.function.takes_ids
 
     @property
+    def takes_one(self) -> bool:
+        """Whether it is called on one input at a time on the subject that it is bound to."""
+        return isinstance(self.function, Serving) and not self.function.takes_batches
+
+    @property
     def _inputs_name(self) -> str:
         """What the function calls its inputs, empty where it does not tell."""
         try:

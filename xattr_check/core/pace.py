@@ -51,7 +51,17 @@ class Pace:
         minutes = max(1, round(self.told / 60))
         self.run.warn(
             f"{self.method.name} takes {each:.2g} s for a map or more, and all checks of a quick run ask for "
-            f"about {MAPS}: {minutes} minutes; {self._cheaper()}--xattr-checks=NAMES asks for fewer"
+            f"about {MAPS}: {minutes} minutes; {self._batches()}{self._cheaper()}"
+            "--xattr-checks=NAMES asks for fewer"
+        )
+
+    def _batches(self) -> str:
+        """What a function has to ask for, to be called on more than one input at a time."""
+        if not self.method.takes_one:
+            return ""
+        return (
+            "it is called on one input at a time, and on batches where it has a parameter `context` for the "
+            "other inputs of their rows, to be called as model(inputs, **context); "
         )
 
     def _cheaper(self) -> str:

@@ -38,6 +38,11 @@ class Serving:
         # For inspect.signature and inspect.getdoc.
         object.__setattr__(self, "__wrapped__", self.function)
 
+    @property
+    def takes_batches(self) -> bool:
+        """Whether it is called on many inputs at a time."""
+        return "context" in self.asked or self.keeps_rows
+
     def __call__(self, model: nn.Module, inputs: Tensor, targets: Tensor, **parameters: Any) -> Any:
         """What the function returns; of tokens, (n, T) as (n, T, 1), and nothing on padding."""
         index = current()
@@ -45,7 +50,7 @@ class Serving:
         ids = self._ids(inputs, index) if self.takes_ids else None
         if self._sibling(model) is not None:
             inputs = self.subject.own_inputs(model, inputs, index)
-        if "context" in self.asked or self.keeps_rows:
+        if self.takes_batches:
             return self._part(model, inputs, targets, index, ids, parameters)
         parts = [
             self._part(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from xattr_check.core.outputs import Classes, Output
+from xattr_check.generation.folding import folded
 from xattr_check.generation.patches import paste
 from xattr_check.generation.scenarios import Scenario
 from xattr_check.perturbation.chunks import Chunks
@@ -26,6 +27,9 @@ MEDIAN, NINETIETH = 0.07, 0.15
 SOFTMAX, REACH = 0.94, 0.93
 # Fresh references and placements behind a certificate, and how many of them are shown a sample at once.
 DRAWS, AT_ONCE = 96, 32
+# A model is called on so many images at once where they fit, since of few a CPU makes less a second. Without
+# gradients so many times as many fit: what a layer has made is let go of when the next one has read it.
+ENOUGH, FREED = 16, 4
 
 
 @dataclass(frozen=True)
@@ -183,7 +187,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         # Frozen, so that no gradient is computed for weights; a copy, so that the user's stay as they are.
-        self.model = copy.deepcopy(self.model).eval().requires_grad_(False)
+        self.model = folded(copy.deepcopy(self.model).eval().requires_grad_(False), self.example)
 
     @cached_property
     def probe(self) -> Probe:
@@ -196,27 +200,53 @@ class Stage:
         """Chunks of images: every activation is held, and its gradient."""
         return Chunks(self.memory // (2 * self.probe.bytes))
 
-    def logits(self, patches: Tensor, references: Tensor, places: Tensor, variant: Variant) -> Tensor:
-        """(n, K, classes) under one coalition.
+    @property
+    def _at_once(self) -> int:
+        """How many images a call without gradients is made on."""
+        return max(1, min(AT_ONCE, FREED * self.memory // self.probe.bytes))
+
+    def logits(
+        self, patches: Tensor, references: Tensor, places: Tensor, variants: Sequence[Variant]
+    ) -> list[Tensor]:
+        """(n, K, classes) under each coalition; one call for several, where each is of few images.
 
         patches: (n, F, …); references: (n, K, *F); places: (n, K, F, A).
         """
-        coalition, free = variant
         count, draws = references.shape[:2]
-        images = references.flatten(0, 1)
+        found: dict[Variant, Tensor] = {}
+        for held in (False, True):
+            alike = [variant for variant in variants if (torch.is_grad_enabled() and variant[1] > 0) == held]
+            # What is held until gradients are taken takes the same memory in one call and in several.
+            fitting = ENOUGH if held else min(ENOUGH, self._at_once, self._chunks.size)
+            together = max(1, fitting // (count * draws))
+            for some in (alike[start : start + together] for start in range(0, len(alike), together)):
+                images = [self._images(patches, references, places, variant) for variant in some]
+                with torch.set_grad_enabled(held):
+                    outputs = self._outputs(images[0] if len(images) == 1 else torch.cat(images))
+                parts = outputs.split(count * draws)
+                found |= {
+                    variant: part.reshape(count, draws, -1) for variant, part in zip(some, parts, strict=True)
+                }
+        return [found[variant] for variant in variants]
+
+    def _images(self, patches: Tensor, references: Tensor, places: Tensor, variant: Variant) -> Tensor:
+        """(n · K, *F) with the patches of one coalition, of which some let gradients through."""
+        coalition, free = variant
+        draws, images = references.shape[1], references.flatten(0, 1)
         if not coalition:
-            images = images.clone()  # nothing is pasted, and a model may work in place
+            return images.clone()  # nothing is pasted, and a model may work in place
         for feature in range(self.scenario.features):
             if coalition >> feature & 1:
                 patch = patches[:, feature].repeat_interleave(draws, 0)
                 patch = patch if free >> feature & 1 else patch.detach()
                 images = self.paste(images, patch, places[:, :, feature].flatten(0, 1))
-        # One call for each coalition: the batch is large enough already, and memory is what is short.
-        with torch.set_grad_enabled(bool(free) and torch.is_grad_enabled()):
-            found: Tensor = self.model(images.contiguous(memory_format=self.probe.layout))
-            if found.dtype in (torch.float16, torch.bfloat16):  # too coarse to compare changes in
-                found = found.float()
-        return found.reshape(count, draws, -1)
+        return images
+
+    def _outputs(self, images: Tensor) -> Tensor:
+        """(m, classes) of images (m, *F), of no less than single precision."""
+        found: Tensor = self.model(images.contiguous(memory_format=self.probe.layout))
+        # Half precision is too coarse to compare changes in.
+        return found.float() if found.dtype in (torch.float16, torch.bfloat16) else found
 
     def outcome(
         self,
@@ -232,10 +262,8 @@ class Stage:
             A change is read from the variant whose only free feature joins, if there is one.
         """
         scenario = self.scenario
-        shown = {
-            variant: self.logits(patches, references, places, variant)
-            for variant in (free_variants(scenario) if variants is None else variants)
-        }
+        asked = free_variants(scenario) if variants is None else list(variants)
+        shown = dict(zip(asked, self.logits(patches, references, places, asked), strict=True))
 
         def output(coalition: int, number: int, free: int) -> Tensor:
             chosen = (coalition, free) if (coalition, free) in shown else None
@@ -281,13 +309,13 @@ class Stage:
     ) -> Certificate:
         """The certificate of n samples on references (n, K, *F) and places (n, K, F, A)."""
 
-        draws = references.shape[1]
+        at_once = min(references.shape[1], self._at_once)
 
         def work(rows: slice) -> Certificate:
-            shown = zip(references[rows].split(AT_ONCE, 1), places[rows].split(AT_ONCE, 1), strict=True)
+            shown = zip(references[rows].split(at_once, 1), places[rows].split(at_once, 1), strict=True)
             parts = [self.outcome(patches[rows], classes[rows], *part) for part in shown]
             found = Outcome(*(torch.cat([getattr(p, one.name) for p in parts], 1) for one in fields(Outcome)))
             return certificate(found, self.scenario, levels)
 
-        parts = self.in_chunks(work, len(patches), min(draws, AT_ONCE), 1)
+        parts = self.in_chunks(work, len(patches), at_once, 1)
         return Certificate(*(torch.cat([getattr(p, one.name) for p in parts]) for one in fields(Certificate)))

@@ -138,16 +138,16 @@ class Exchange(Block):
         reader.shown.clear()
         with torch.enable_grad():
             loss, _ = self._loss(self.maker.stage.outcome(*shown, variants))
-            gradients = torch.autograd.grad(loss.sum(), reader.shown, allow_unused=True)
+            gradients = torch.autograd.grad(
+                loss.sum(), reader.shown, allow_unused=True, materialize_grads=True
+            )
         reader.shown.clear()
         vectors = reader.vectors(self._spans.words)
         count, features, side = spans.shape
         slopes = vectors.new_zeros(count, features, side, vectors.shape[1])
         guided = [variant for variant in variants if variant[1]]
-        for (_, free), gradient in zip(guided, gradients, strict=True):
-            if gradient is None:
-                continue
-            summed = gradient.unflatten(0, (count, -1))
+        every = torch.cat(gradients).unflatten(0, (len(guided), count, -1))
+        for (_, free), summed in zip(guided, every, strict=True):
             for feature in range(features):
                 if free >> feature & 1:
                     where = places[:, :, feature, :, None] + torch.arange(side, device=places.device)

@@ -8,7 +8,7 @@ import torch
 from subjects import images
 from torch import Tensor, nn
 
-from xattr_check import load_method
+from xattr_check import load_method, load_subject
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.pace import Pace
 from xattr_check.core.run import Draw, Run
@@ -40,6 +40,24 @@ def test_a_parameter_that_was_given_is_the_one_to_lower(run: Run, told: list[str
     assert "xattr:rise?masks=100 takes less than 400" in told[0]
     pace("xattr:gradient", run).note(20.0, 8)
     assert told[1].endswith("about 1000: 42 minutes; --xattr-checks=NAMES asks for fewer")
+
+
+@pytest.mark.parametrize(("asks", "told_of"), [(False, True), (True, False)])
+def test_what_is_called_on_one_input_at_a_time_is_told_what_to_ask_for(
+    run: Run, told: list[str], asks: bool, told_of: bool
+) -> None:
+    def explain(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        return inputs
+
+    def explain_batches(
+        model: nn.Module, inputs: Tensor, targets: Tensor, context: dict[str, Tensor]
+    ) -> Tensor:
+        return inputs
+
+    subject = load_subject("reviews")
+    method = load_method(explain_batches if asks else explain).bind(subject)
+    Pace.of(method, subject, run).note(20.0, 8)
+    assert ("one input at a time" in told[0], "model(inputs, **context)" in told[0]) == (told_of, told_of)
 
 
 def test_it_is_told_again_only_where_it_is_far_slower(run: Run, told: list[str]) -> None:
