@@ -16,7 +16,7 @@ from xattr_check.battery.baseline import from_zero
 from xattr_check.battery.controls import ControlError, Controls
 from xattr_check.battery.sentences import Spent
 from xattr_check.core import registry
-from xattr_check.core.checks import Axiom, Measurement, brings
+from xattr_check.core.checks import Axiom, Derive, Measurement, brings, stages
 from xattr_check.core.expected import ExpectedFailure
 from xattr_check.core.explainer import Explainer
 from xattr_check.core.figure import Lines, figure
@@ -38,6 +38,8 @@ WORST = 4
 GATING, REPORTED = 600, 100
 # So many budgets are drawn where a verdict that gates is expected to be clear by then.
 BEYOND = 1.5
+# Of these verdicts another may come where a check has more inputs made.
+OPEN = ("undecided", "invalid")
 # On so many inputs a method is asked whether it raises whatever the check: the batch of most of the contract.
 ASKED = 8
 # Fills that a network is trained for, which nothing does unasked.
@@ -83,7 +85,10 @@ class Item:
         """Measure until the verdict is clear or the budget is spent."""
         started = time.perf_counter()
         with full_precision(run.device):
-            verdict = _Trial(self, run).verdict()
+            trial: _Trial | None = _Trial(self, run, tuple(stages(self.check.on, self.subject, run)))
+            while trial is not None:
+                verdict = trial.verdict()
+                trial = trial.larger() if verdict.status in OPEN else None
         if self.expected_failure is not None:
             verdict = expect(verdict, self.expected_failure)
         return replace(verdict, seconds=time.perf_counter() - started)
@@ -106,10 +111,16 @@ def expect(verdict: Verdict, expected: ExpectedFailure) -> Verdict:
 
 @dataclass(eq=False)
 class _Trial:
-    """One item at work."""
+    """One item at work.
+
+    stages: what makes the subject that is measured on, with more and more inputs; see `checks.stages`.
+    parts: how many inputs there were at the stages before.
+    """
 
     item: Item
     run: Run
+    stages: Sequence[Derive | None]
+    parts: tuple[int, ...] = ()
     inputs: int = 0
     samples: list[Tensor] = field(default_factory=list)
     draws: dict[str, Drawn] = field(default_factory=dict)
@@ -315,10 +326,24 @@ class _Trial:
             best = better(best, rows) if rows.shape == best.shape else best
         return best
 
+    def larger(self) -> "_Trial | None":
+        """The same on more inputs, where the check can have more made."""
+        left = self.stages[1:]
+        try:
+            there = len(self.subject.inputs)
+            while left:
+                trial = _Trial(self.item, self.run, left, (*self.parts, there))
+                if len(trial.subject.inputs) > there:
+                    return trial
+                left = left[1:]
+        except (Undefined, Invalid):
+            return None
+        return None
+
     @cached_property
     def subject(self) -> Subject:
         """What is measured on: the item's subject, or what the check makes of it, once in a run."""
-        given, on = self.item.subject, self.item.check.on
+        given, on = self.item.subject, self.stages[0]
         if on is None:
             return given
         if lacking := given.context.keys() - brings(on):
@@ -357,7 +382,7 @@ class _Trial:
         check, subject = self.item.check, self.subject
         explainer = Explainer.of(self.item.method, subject, self.run)
         judgement: Judgement | None = None
-        draws = self.run.draws(check.name, subject, check.inputs, check.then, BEYOND)
+        draws = self.run.draws(check.name, subject, check.inputs, check.then, BEYOND, self.parts)
         for number, draw in enumerate(draws, start=1):
             if judgement and self.inputs >= self.run.limit and not self._nearly(judgement):
                 break
@@ -426,8 +451,13 @@ class _Trial:
         """The statistic with its interval; of as many rows in all as the subject's inputs make."""
         return self.item.check.estimate(samples, error_rate, population=self._population(samples))
 
-    def _population(self, samples: Tensor) -> int:
-        """How many rows the subject's inputs make in all, by how many those so far have made."""
+    def _population(self, samples: Tensor) -> int | None:
+        """How many rows the subject's inputs make in all, by how many those so far have made.
+
+        None where more inputs can be made.
+        """
+        if len(self.stages) > 1:
+            return None
         return round(len(self.subject.inputs) * len(samples) / self.inputs)
 
     def _too_costly(self, passes: float) -> bool:

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, get_args, get_origin
@@ -283,6 +283,15 @@ def _value_of(check: str, option: inspect.Parameter, value: Any) -> Any:
 def told(value: Any) -> str:
     """A value as a spec has it."""
     return "+".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def stages(on: Derive | None, subject: Subject, run: Run) -> Sequence[Derive | None]:
+    """What makes the subject that is measured on, with few inputs first and with more where those do not do.
+
+    Its `stages`, each of which begins with the inputs of the one before; where it has none, itself alone.
+    """
+    grows: Callable[[Subject, Run], Sequence[Derive]] | None = getattr(on, "stages", None)
+    return (on,) if grows is None else grows(subject, run)
 
 
 def brings(on: Derive) -> frozenset[str]:

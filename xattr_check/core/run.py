@@ -2,10 +2,11 @@
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -106,20 +107,33 @@ class Run:
         return BUDGETS[self.budget]
 
     def draws(
-        self, check: str, subject: Subject, inputs: int, then: int = 0, times: float = 1
+        self,
+        check: str,
+        subject: Subject,
+        inputs: int,
+        then: int = 0,
+        times: float = 1,
+        parts: Sequence[int] = (),
     ) -> "Iterator[Draw]":
         """Draws of so many of the subject's inputs each, until they or the budget are exhausted.
 
         inputs, then: of the first, and of the others where that is another number. times: so many budgets
-        are drawn, the first of them as it would be alone.
+        are drawn, the first of them as it would be alone. parts: so many of the inputs are drawn before the
+        others, and so many before those, so that draws stay as they were before there were more inputs.
 
         The order follows from the seed alone, so that all checks see the same batches and share maps.
         """
         generator = torch.Generator().manual_seed(derive_seed("order", self.seed))
-        order = torch.randperm(len(subject.inputs), generator=generator)[: int(times * self.limit)]
-        first, others, beyond = order.tensor_split((min(inputs, self.limit), self.limit))
-        later = [part for rest in (others, beyond) if len(rest) for part in rest.split(then or inputs)]
-        for number, indices in enumerate((first, *later)):
+        most = int(times * self.limit)
+        bounds = [0, *parts, len(subject.inputs)]
+        orders = [
+            torch.randperm(stop - start, generator=generator) + start for start, stop in pairwise(bounds)
+        ]
+        order = torch.cat(orders)[:most]
+        cuts = {*(parts or [min(inputs, self.limit)]), self.limit}
+        first, *others = order.tensor_split(sorted(cut for cut in cuts if cut < len(order)))
+        later = [part for rest in others for part in rest.split(then or inputs)]
+        for number, indices in enumerate((*first.split(inputs), *later)):
             yield Draw(self, subject, indices, derive_seed(check, self.seed, number))
 
 

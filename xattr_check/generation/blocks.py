@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import takewhile
+from operator import ge
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from xattr_check.generation.samples import Samples
 from xattr_check.storage.store import Tensors
 
 # Part of every key: samples of another version are never read.
-VERSION = 9
+VERSION = 10
 # Steps after which a block's time is foreseen, and those it takes until it is worth something, by the name of
 # the prior.
 PATIENCE = 2
@@ -33,12 +34,13 @@ Watch = Callable[[int, int, int], None]
 class Made:
     """What a block came to: its certified samples, and how near the others came.
 
-    misses: (m, M + J), see `Block.misses`. steps: that it took.
+    misses: (m, M + J), see `Block.misses`. steps, seconds: that it took.
     """
 
     samples: Samples
     misses: Tensor
     steps: int
+    seconds: float = 0.0
 
 
 class OutOfTime(Exception):
@@ -77,13 +79,15 @@ def block(maker: Maker, number: int, watch: Watch | None = None, deadline: float
     maker.run.progress(f"{maker.plan.scenario.name} features, block {number + 1}: waiting for the store")
 
     def optimise() -> Tensors:
+        started = time.monotonic()
         work = _optimised(KINDS[maker.plan.prior](maker, number), key, watch, deadline)
-        steps = torch.tensor(work.step)
-        return {**work.samples().tensors(), "misses": work.misses(), "taken": steps}
+        steps, seconds = torch.tensor(work.step), torch.tensor(time.monotonic() - started)
+        about = {"misses": work.misses(), "taken": steps, "seconds": seconds}
+        return {**work.samples().tensors(), **about}
 
     found = store.fetch("generated", key, optimise)
     store.remove("snapshot", key)  # not before the samples are stored
-    return Made(Samples.of(found), found["misses"], int(found["taken"]))
+    return Made(Samples.of(found), found["misses"], int(found["taken"]), float(found["seconds"]))
 
 
 def stored(maker: Maker, blocks: int) -> int:
@@ -92,18 +96,28 @@ def stored(maker: Maker, blocks: int) -> int:
     return sum(takewhile(bool, found))
 
 
-def take(maker: Maker, blocks: int, seconds: float = math.inf, begin: float = math.inf) -> Yield:
+def take(
+    maker: Maker,
+    blocks: int,
+    seconds: float = math.inf,
+    begin: float = math.inf,
+    enough: tuple[int, int] | None = None,
+) -> Yield:
     """The samples of so many blocks, or of fewer where the time is over or the first one came to none.
 
     seconds: after which what is certified so far is returned; the next call goes on from there.
     begin: seconds in which a block after the first has to be done, by what those before it took, to be begun.
+    enough: blocks and samples after which no other is begun.
     """
     started, finished = time.monotonic(), True
     parts: list[Made] = []
     pace = math.nan
     for number in range(blocks):
-        spent = time.monotonic() - started
+        spent = sum(part.seconds for part in parts)
+        there = number, sum(len(part.samples) for part in parts)
         if number and (spent + spent / number > begin or not len(parts[0].samples)):
+            break
+        if enough is not None and all(map(ge, there, enough)):
             break
         try:
             parts.append(block(maker, number, deadline=started + seconds))

@@ -1,8 +1,9 @@
 """Subjects made of generated features: what the checks of the family `generated` measure on."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import ClassVar
 
 import torch
@@ -48,10 +49,13 @@ class Features:
 
     name: of the scenario.
     anew: the smallest budget at which they are made for a subject that ships none and has none in the store.
+    blocks: of samples, of which so many are made for a subject that ships none; as many as the budget allows
+        where it says nothing.
     """
 
     name: str
     anew: Budget = "quick"
+    blocks: int | None = None
 
     # Features of ids are ids.
     brings: ClassVar[frozenset[str]] = frozenset({IDS})
@@ -62,15 +66,24 @@ class Features:
             if self.name in subject.generated:
                 maker, samples = _verify_shipped(subject, self.name, run)
             else:
-                maker, samples = _make(subject, scenario(self.name), run, self.anew)
+                maker, samples = _make(subject, scenario(self.name), run, self.anew, self.blocks)
         except UsageError as error:
             raise Undefined(str(error)) from None
         return make_subject(subject, maker, samples)
 
+    def stages(self, subject: Subject, run: Run) -> Sequence["Features"]:
+        """The same with few samples first, and with twice as many where a method is not clear by those."""
+        if self.name in subject.generated:
+            return [self]
+        most = BLOCKS[run.budget]
+        counts = [2**power for power in range((most - 1).bit_length())] + [most]
+        return [generated(self.name, self.anew, count) for count in counts]
 
-def generated(name: str, anew: Budget = "quick") -> Features:
+
+@cache  # what is made of a subject is kept by what made it
+def generated(name: str, anew: Budget = "quick", blocks: int | None = None) -> Features:
     """What turns a subject into one whose inputs are generated features of that scenario, see `Features`."""
-    return Features(name, anew)
+    return Features(name, anew, blocks)
 
 
 def make_subject(subject: Subject, maker: Maker, samples: Samples) -> Subject:
@@ -167,7 +180,16 @@ def _weights(model: nn.Module) -> Tensor:
     return torch.tensor(list(bytes.fromhex(digest(dict(model.state_dict())))), dtype=torch.uint8)
 
 
-def _make(subject: Subject, kind: Scenario, run: Run, anew: Budget) -> tuple[Maker, Samples]:
+@dataclass
+class _Clock:
+    """The seconds that a run has spent on the features of a scenario."""
+
+    seconds: float = 0.0
+
+
+def _make(
+    subject: Subject, kind: Scenario, run: Run, anew: Budget, blocks: int | None
+) -> tuple[Maker, Samples]:
     maker = calmed(Maker(subject, Plan.of(subject, kind, seed=run.seed), run))
     count = BLOCKS[run.budget]
     if list(BUDGETS).index(run.budget) < list(BUDGETS).index(anew):
@@ -175,7 +197,10 @@ def _make(subject: Subject, kind: Scenario, run: Run, anew: Budget) -> tuple[Mak
         if not count:
             made_by = _who(kind, "makes them")
             raise Undefined(f"--xattr-budget={run.budget} makes no {kind.name} features; {made_by}")
-    made = take(maker, count, seconds=SECONDS[run.budget], begin=BEGIN[run.budget])
+    clock: _Clock = run.once(f"features {kind.name} {subject.fingerprint}", _Clock)
+    left = SECONDS[run.budget] - clock.seconds
+    made = take(maker, count, seconds=left, begin=BEGIN[run.budget], enough=(blocks or count, LEAST))
+    clock.seconds += made.seconds
     if len(made.samples) >= LEAST:
         return maker, made.samples
     figures = f"{len(made.samples)} of {made.started} started samples were certified"

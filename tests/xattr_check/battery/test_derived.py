@@ -1,7 +1,7 @@
 """Checks that are measured on a subject of their own making, and checks that presume others."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -286,3 +286,66 @@ def test_the_reference_tells_of_both() -> None:
     assert (said["on"], said["presumes"]) == ("Made for the model.", ["base"])
     plain = reference.of_check(check())
     assert (plain["on"], plain["presumes"]) == (None, [])
+
+
+# More inputs where a verdict is open.
+
+
+@dataclass(eq=False)
+class Growing:
+    """Makes 16 inputs, and twice as many at each further stage, of which it is noted that they were made."""
+
+    counts: tuple[int, ...]
+    made: list[int]
+
+    def __call__(self, subject: Subject, run: Run) -> Subject:
+        self.made.append(self.counts[-1])
+        if self.counts[-1] == 0:
+            raise Invalid("nothing came of it")
+        return made(self.counts[-1])
+
+    def stages(self, subject: Subject, run: Run) -> list["Growing"]:
+        return [Growing((count,), self.made) for count in self.counts]
+
+
+@pytest.mark.parametrize(
+    ("level", "counts", "taken", "n", "status"),
+    [
+        (5.0, (16, 32, 64), [16], 16, "fail"),
+        (-5.0, (16, 32, 64), [16], 16, "pass"),
+        (0.35, (16, 32, 64, 512), [16, 32, 64], 64, "pass"),
+        (0.5, (16, 32, 64), [16, 32, 64], 64, "undecided"),
+        (0.5, (16, 16, 64), [16, 16, 64], 64, "undecided"),
+        (0.5, (16, 16), [16, 16], 16, "undecided"),
+        (0.5, (16, 0, 64), [16, 0], 16, "undecided"),
+        (0.5, (0, 16), [0], 0, "invalid"),
+    ],
+)
+def test_more_inputs_are_made_while_a_verdict_is_open(
+    level: float,
+    counts: tuple[int, ...],
+    taken: list[int],
+    n: int,
+    status: str,
+    judge: Callable[..., Verdict],
+) -> None:
+    def measure(explainer: Explainer, subject: Subject, draw: Draw) -> Measurement:
+        around = torch.tensor([0.3, -0.3, 0.1, -0.1]).repeat(len(draw.inputs))[: len(draw.inputs)]
+        return Measurement((level + around).double())
+
+    asked: list[int] = []
+    declare = axiom(statement="", family="generated", gate=AtMost(0.5), on=Growing(counts, asked))
+    found = judge(declare(measure))
+    assert (asked, found.n, found.status) == (taken, n, status)
+
+
+def test_what_was_drawn_before_stays_as_it_was(run: Run) -> None:
+    few, more = made(20), made(70)
+    alone = list(run.draws("any", few, 16))
+    later = list(run.draws("any", more, 16, parts=(20,)))
+    assert [len(draw.indices) for draw in alone] == [16, 4]
+    assert [len(draw.indices) for draw in later] == [16, 4, 16, 16, 16, 2]
+    for before, after in zip(alone, later, strict=False):
+        assert torch.equal(before.indices, after.indices)
+        assert before.seed == after.seed
+    assert sorted(torch.cat([draw.indices for draw in later]).tolist()) == list(range(70))

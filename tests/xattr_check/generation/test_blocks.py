@@ -272,7 +272,7 @@ def ten_seconds(whole: Samples, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     def came_to(maker: Maker, number: int, deadline: float) -> Made:
         clock.now += 10
         count = yields[number]
-        return Made(whole[:count], torch.full((4 - count, 6), float(number)), steps=100 + number)
+        return Made(whole[:count], torch.full((4 - count, 6), float(number)), 100 + number, 10.0)
 
     monkeypatch.setattr(blocks, "block", came_to)
     return yields
@@ -292,6 +292,29 @@ def test_no_block_is_begun_that_would_not_be_done_in_time(
     missing = [number for number in range(count) for _ in range(4 - ten_seconds[number])]
     assert found.misses[:, 0].tolist() == missing
     assert found.steps == 99 + count
+
+
+@pytest.mark.parametrize(
+    ("enough", "count"), [((1, 1), 1), ((1, 4), 3), ((2, 1), 2), ((4, 7), 4), ((4, 8), 4), ((1, 99), 6)]
+)
+def test_no_block_is_begun_once_there_are_enough(
+    enough: tuple[int, int], count: int, run: Run, ten_seconds: list[int]
+) -> None:
+    ten_seconds[:] = [3, 0, 4, 2, 1, 2]
+    found = take(maker(run), 6, enough=enough)
+    assert (found.started, found.finished) == (4 * count, True)
+    assert len(found.samples) == sum(ten_seconds[:count])
+
+
+def test_what_is_from_the_store_counts_as_what_it_took(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether another block is begun does not hang on who made those before it."""
+    made = maker(run)
+    take(made, 1)
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(blocks, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    spent = block(made, 0).seconds
+    assert spent > 0
+    assert take(made, 2, begin=1.5 * spent).started == 4
 
 
 def test_nothing_is_begun_after_a_first_block_that_came_to_none(run: Run, ten_seconds: list[int]) -> None:

@@ -2,6 +2,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -339,16 +340,53 @@ def test_too_few_where_no_others_would_be_done_in_time(run: Run, monkeypatch: py
 
 
 def test_each_budget_asks_for_its_own(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[int, float, float]] = []
+    asked: list[tuple[int, float, float, tuple[int, int]]] = []
 
-    def noted(made: Maker, blocks: int, seconds: float, begin: float) -> Any:
-        asked.append((blocks, seconds, begin))
+    def noted(made: Maker, blocks: int, seconds: float, begin: float, enough: tuple[int, int]) -> Any:
+        asked.append((blocks, seconds, begin, enough))
         return take(made, 1)
 
     monkeypatch.setattr(module, "take", noted)
     for budget in ("quick", "standard", "full"):
         generated("single")(toy(ChannelMeans(100)), Run(store=run.store, budget=budget))
-    assert asked == [(1, 150, 60), (2, math.inf, math.inf), (3, math.inf, math.inf)]
+    assert asked == [
+        (1, 150, 60, (1, 3)), (2, math.inf, math.inf, (2, 3)), (3, math.inf, math.inf, (3, 3))
+    ]  # fmt: skip
+
+
+# More are made where a method is not clear by the first.
+
+
+def test_each_stage_begins_with_what_was_there(run: Run) -> None:
+    given, wide = toy(ChannelMeans(100)), Run(store=run.store, budget="full")
+    stages = generated("single").stages(given, wide)
+    assert [one.blocks for one in stages] == [1, 2, 3]
+    assert stages[0] is generated("single").stages(given, wide)[0]
+    found = [one(given, wide).inputs for one in stages]
+    assert len(found[0]) < len(found[1]) < len(found[2])
+    for few, more in pairwise(found):
+        assert torch.equal(few, more[: len(few)])
+    assert torch.equal(found[-1], generated("single")(given, wide).inputs)
+
+
+def test_what_ships_is_there_at_once(made: Made, run: Run) -> None:
+    own = generated("null")
+    assert own.stages(shipping(made, "null"), run) == [own]
+
+
+def test_time_is_not_given_twice(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the seconds of a budget a stage has what the one before has left."""
+    left: list[float] = []
+
+    def noted(made: Maker, blocks: int, seconds: float, **options: Any) -> Any:
+        left.append(seconds)
+        return replace(take(made, 1), seconds=40.0)
+
+    monkeypatch.setattr(module, "take", noted)
+    given = toy(ChannelMeans(100))
+    for count in (1, 2):
+        generated("single", blocks=count)(given, run)
+    assert left == [150, 110]
 
 
 # What a quick run makes none of.
