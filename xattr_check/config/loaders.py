@@ -4,6 +4,7 @@ MODULE:ATTRIBUTE, path/to/file.py:ATTRIBUTE, xattr:NAME, or PREFIX:NAME[@LAYER] 
 each with optional ?parameter=value&…; and mutant:OPERATOR@SPEC for a method of these that is broken.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -96,13 +97,23 @@ def load_methods(specs: Iterable[Any], option: str = "--xattr-method") -> list[M
                 if reference.control is None:
                     methods[f"xattr:{name}"] = replace(reference, name=f"xattr:{name}")
         elif isinstance(spec, str):
-            methods[spec] = load_method(spec, option)
+            try:
+                methods[spec] = load_method(spec, option)
+            except UsageError as error:
+                raise error.advising(_one_each(spec, option)) from error.__cause__
         else:
             method = load_method(spec, option)
             names = [method.name, *(f"{method.name}#{number}" for number in range(2, len(methods) + 2))]
             name = next(name for name in names if name not in methods)
             methods[name] = replace(method, name=name)
     return list(methods.values())
+
+
+def _one_each(spec: str, option: str) -> str:
+    """What to type where several specs were given with commas between; empty where there are none."""
+    if not re.search(r",[\w./ -]+:", spec):
+        return ""
+    return f"give {option} once for each" if option == "--xattr-method" else "put spaces between them"
 
 
 def load_subject(spec: Any, option: str = "--xattr-subject") -> Subject:

@@ -135,3 +135,18 @@ def test_a_mutant_is_a_method_under_an_operator() -> None:
 def test_a_mutant_that_is_none_is_told(spec: str, told: str) -> None:
     with pytest.raises(UsageError, match=re.escape(told)):
         load_method(spec)
+
+
+@pytest.mark.parametrize(
+    ("spec", "option", "hint"),
+    [
+        ("xattr:gradcam,xattr:gradient", "--xattr-method", "give --xattr-method once for each"),
+        ("mymod:one, mymod:other", "--xattr-method", "give --xattr-method once for each"),
+        ("xattr:rise?masks=4,xattr:lime", "--among", "put spaces between them"),
+    ],
+)
+def test_several_methods_in_one_spec(spec: str, option: str, hint: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        load_methods([spec], option)
+    assert str(raised.value).endswith(hint)
+
