@@ -29,7 +29,7 @@ SOFTMAX, REACH = 0.94, 0.93
 DRAWS, AT_ONCE = 96, 32
 # A model is called on so many images at once where they fit, since of few a CPU makes less a second. Without
 # gradients so many times as many fit: what a layer has made is let go of when the next one has read it.
-ENOUGH, FREED = 16, 4
+ENOUGH, FREED = 16, 2
 
 
 @dataclass(frozen=True)
