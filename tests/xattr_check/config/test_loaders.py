@@ -149,4 +149,3 @@ def test_several_methods_in_one_spec(spec: str, option: str, hint: str) -> None:
     with pytest.raises(UsageError) as raised:
         load_methods([spec], option)
     assert str(raised.value).endswith(hint)
-
