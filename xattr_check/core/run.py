@@ -130,10 +130,10 @@ class Run:
             torch.randperm(stop - start, generator=generator) + start for start, stop in pairwise(bounds)
         ]
         order = torch.cat(orders)[:most]
-        cuts = {*(parts or [min(inputs, self.limit)]), self.limit}
+        cuts = {min(inputs, self.limit, *parts), self.limit, *parts}
         first, *others = order.tensor_split(sorted(cut for cut in cuts if cut < len(order)))
         later = [part for rest in others for part in rest.split(then or inputs)]
-        for number, indices in enumerate((*first.split(inputs), *later)):
+        for number, indices in enumerate((first, *later)):
             yield Draw(self, subject, indices, derive_seed(check, self.seed, number))
 
 

@@ -17,7 +17,7 @@ from xattr_check.generation.samples import Samples
 from xattr_check.storage.store import Tensors
 
 # Part of every key: samples of another version are never read.
-VERSION = 10
+VERSION = 11
 # Steps after which a block's time is foreseen, and those it takes until it is worth something, by the name of
 # the prior.
 PATIENCE = 2
@@ -79,9 +79,8 @@ def block(maker: Maker, number: int, watch: Watch | None = None, deadline: float
     maker.run.progress(f"{maker.plan.scenario.name} features, block {number + 1}: waiting for the store")
 
     def optimise() -> Tensors:
-        started = time.monotonic()
         work = _optimised(KINDS[maker.plan.prior](maker, number), key, watch, deadline)
-        steps, seconds = torch.tensor(work.step), torch.tensor(time.monotonic() - started)
+        steps, seconds = torch.tensor(work.step), torch.tensor(work.seconds)
         about = {"misses": work.misses(), "taken": steps, "seconds": seconds}
         return {**work.samples().tensors(), **about}
 
@@ -92,8 +91,11 @@ def block(maker: Maker, number: int, watch: Watch | None = None, deadline: float
 
 def stored(maker: Maker, blocks: int) -> int:
     """How many of the first so many blocks are in the store, up to the first one that is not."""
-    found = (maker.run.store.read("generated", _key(maker, number)) is not None for number in range(blocks))
-    return sum(takewhile(bool, found))
+    return sum(takewhile(bool, (_is_stored(maker, number) for number in range(blocks))))
+
+
+def _is_stored(maker: Maker, number: int) -> bool:
+    return maker.run.store.read("generated", _key(maker, number)) is not None
 
 
 def take(
@@ -106,18 +108,21 @@ def take(
     """The samples of so many blocks, or of fewer where the time is over or the first one came to none.
 
     seconds: after which what is certified so far is returned; the next call goes on from there.
-    begin: seconds in which a block after the first has to be done, by what those before it took, to be begun.
+    begin: seconds in which a block after the first has to be done, by what those before it took, to be begun;
+        one that is in the store is there.
     enough: blocks and samples after which no other is begun.
     """
     started, finished = time.monotonic(), True
     parts: list[Made] = []
     pace = math.nan
     for number in range(blocks):
-        spent = sum(part.seconds for part in parts)
         there = number, sum(len(part.samples) for part in parts)
-        if number and (spent + spent / number > begin or not len(parts[0].samples)):
+        if number and not len(parts[0].samples):
             break
         if enough is not None and all(map(ge, there, enough)):
+            break
+        spent = sum(part.seconds for part in parts)
+        if number and spent + spent / number > begin and not _is_stored(maker, number):
             break
         try:
             parts.append(block(maker, number, deadline=started + seconds))
@@ -145,7 +150,7 @@ def _optimised(work: Block, key: dict[str, object], watch: Watch | None, deadlin
     saved = run.store.read("snapshot", key)
     if saved is not None:
         work.load(saved)
-    began = latest = time.monotonic()
+    began = latest = since = time.monotonic()
     first = work.step
     while not work.finished:
         done = int((work.certified > 0).sum())
@@ -157,6 +162,7 @@ def _optimised(work: Block, key: dict[str, object], watch: Watch | None, deadlin
             watch(work.number, work.step, done)
         work.advance()
         now, taken = time.monotonic(), work.step - first
+        work.seconds, since = work.seconds + now - since, now
         # Not even a few certificates would be reached in time: better said now than at the end.
         pace = (now - began) / max(1, taken - 1)
         ahead = pace * max(0, LIKELY[plan.prior] - work.step)

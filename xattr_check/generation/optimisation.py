@@ -55,7 +55,7 @@ class Block:
         self.maker, self.plan, self.number = maker, maker.plan, number
         scenario = self.plan.scenario
         self.objective = OBJECTIVES[self.plan.objective]
-        self.step = 0
+        self.step, self.seconds = 0, 0.0
         # Of each attempt: steps since it began or went on, which it is, and how often it went on.
         self.taken, self.attempt, self.longer = torch.zeros(3, BLOCK, dtype=torch.int64).unbind()
         self.places = self._places(torch.arange(BLOCK))
@@ -370,7 +370,8 @@ class Block:
         if self.averages is not None:
             found["averages"] = self.averages
         found |= {f"block.{name}": getattr(self, name) for name in ("patches", "classes", *KEPT)}
-        return {**found, **self.certificate.tensors(), "step": torch.tensor(self.step)}
+        clock = {"seconds": torch.tensor(self.seconds, dtype=torch.float64)}
+        return {**found, **self.certificate.tensors(), "step": torch.tensor(self.step), **clock}
 
     def load(self, saved: Tensors) -> None:
         """Go on from a state."""
@@ -393,4 +394,4 @@ class Block:
         self.certificate = Certificate.of(saved)
         self.places = self._places(torch.arange(BLOCK))
         self.patches, self.classes = saved["block.patches"].to(device), saved["block.classes"].to(device)
-        self.step = int(saved["step"])
+        self.step, self.seconds = int(saved["step"]), float(saved["seconds"])

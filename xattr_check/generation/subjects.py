@@ -13,7 +13,7 @@ from xattr_check.core.context import IDS
 from xattr_check.core.run import BUDGETS, Budget, Run
 from xattr_check.core.subject import Subject
 from xattr_check.errors import Invalid, Undefined, UsageError
-from xattr_check.generation.blocks import LIKELY, stored, take
+from xattr_check.generation.blocks import LIKELY, Yield, stored, take
 from xattr_check.generation.certify import Certificate
 from xattr_check.generation.explain import render_misses
 from xattr_check.generation.generator import Maker, compose_images
@@ -182,9 +182,13 @@ def _weights(model: nn.Module) -> Tensor:
 
 @dataclass
 class _Clock:
-    """The seconds that a run has spent on the features of a scenario."""
+    """The seconds that a run has spent on the features of a scenario.
+
+    over: what they had come to when the time was over, since when no more are made.
+    """
 
     seconds: float = 0.0
+    over: Yield | None = None
 
 
 def _make(
@@ -198,9 +202,11 @@ def _make(
             made_by = _who(kind, "makes them")
             raise Undefined(f"--xattr-budget={run.budget} makes no {kind.name} features; {made_by}")
     clock: _Clock = run.once(f"features {kind.name} {subject.fingerprint}", _Clock)
-    left = SECONDS[run.budget] - clock.seconds
-    made = take(maker, count, seconds=left, begin=BEGIN[run.budget], enough=(blocks or count, LEAST))
-    clock.seconds += made.seconds
+    if (made := clock.over) is None:
+        left = SECONDS[run.budget] - clock.seconds
+        made = take(maker, count, seconds=left, begin=BEGIN[run.budget], enough=(blocks or count, LEAST))
+        clock.seconds += made.seconds
+        clock.over = None if made.finished else made
     if len(made.samples) >= LEAST:
         return maker, made.samples
     figures = f"{len(made.samples)} of {made.started} started samples were certified"

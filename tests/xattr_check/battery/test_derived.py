@@ -349,3 +349,8 @@ def test_what_was_drawn_before_stays_as_it_was(run: Run) -> None:
         assert torch.equal(before.indices, after.indices)
         assert before.seed == after.seed
     assert sorted(torch.cat([draw.indices for draw in later]).tolist()) == list(range(70))
+    smaller = [
+        [draw.indices.tolist() for draw in run.draws("any", *of, 16, 2, parts=parts)]
+        for of, parts in (((few,), ()), ((more,), (20,)))
+    ]
+    assert smaller[0] == smaller[1][:3]

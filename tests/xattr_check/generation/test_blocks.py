@@ -317,6 +317,32 @@ def test_what_is_from_the_store_counts_as_what_it_took(run: Run, monkeypatch: py
     assert take(made, 2, begin=1.5 * spent).started == 4
 
 
+def test_what_is_in_the_store_is_there_however_long_it_took(run: Run) -> None:
+    made = maker(run)
+    whole = take(made, 2).samples
+    found = take(made, 3, begin=0.0)
+    assert found.started == 8
+    same(found.samples, whole)
+
+
+def test_what_an_interrupted_block_took_is_all_that_it_took(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second for each look at the clock, of which there is one before the steps and one after each."""
+    clock = SimpleNamespace(now=0.0)
+
+    def tick() -> float:
+        clock.now += 1
+        return clock.now
+
+    monkeypatch.setattr(blocks, "time", SimpleNamespace(monotonic=tick))
+    made = maker(run)
+    with pytest.raises(OutOfTime):
+        block(made, 0, deadline=4.0)
+    found = block(made, 0)
+    assert found.seconds == found.steps
+
+
 def test_nothing_is_begun_after_a_first_block_that_came_to_none(run: Run, ten_seconds: list[int]) -> None:
     ten_seconds[:] = [0, 4]
     found = take(maker(run), 2)

@@ -389,6 +389,21 @@ def test_time_is_not_given_twice(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
     assert left == [150, 110]
 
 
+def test_nothing_is_made_once_the_time_is_over(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what there was by then stays what it was, in its order."""
+    calls: list[int] = []
+
+    def noted(made: Maker, blocks: int, **options: Any) -> Any:
+        calls.append(blocks)
+        return replace(take(made, 1), finished=False)
+
+    monkeypatch.setattr(module, "take", noted)
+    given = toy(ChannelMeans(100))
+    few, more = (generated("single", blocks=count)(given, run).inputs for count in (1, 2))
+    assert len(calls) == 1
+    assert torch.equal(few, more)
+
+
 # What a quick run makes none of.
 
 
@@ -544,7 +559,7 @@ def test_too_little_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         advance(block)
 
     monkeypatch.setattr(Block, "advance", counted)
-    assert len(generated("single")(given, run).inputs) >= 3
+    assert len(generated("single")(given, Run(store=run.store)).inputs) >= 3  # the next run
     assert taken[0] == 1
 
 
