@@ -1,6 +1,7 @@
 """What features do to a model's outputs, in every coalition, and the certificate that says so."""
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from xattr_check.core.outputs import Classes, Output
 from xattr_check.generation.folding import folded
 from xattr_check.generation.patches import paste
+from xattr_check.generation.replicas import Replicas
 from xattr_check.generation.scenarios import Scenario
 from xattr_check.perturbation.chunks import Chunks
 from xattr_check.perturbation.outputs import Probe, probe
@@ -26,10 +28,14 @@ MEDIAN, NINETIETH = 0.07, 0.15
 # `saturation` the share that what makes it reaches of the effect of all.
 SOFTMAX, REACH = 0.94, 0.93
 # Fresh references and placements behind a certificate, and how many of them are shown a sample at once.
-DRAWS, AT_ONCE = 96, 32
+DRAWS, AT_ONCE = 96, 24
 # A model is called on so many images at once where they fit, since of few a CPU makes less a second. Without
 # gradients so many times as many fit: what a layer has made is let go of when the next one has read it.
 ENOUGH, FREED = 16, 2
+# Threads that work side by side may take so many times the memory of a chunk.
+ROOM = 16
+# Each has so many slices of the work: one may be done before the others, or have less of its core.
+TURNS = 2
 
 
 @dataclass(frozen=True)
@@ -196,14 +202,22 @@ class Stage:
             return probe(self.model, self.example[:2].clone())
 
     @cached_property
+    def replicas(self) -> Replicas:
+        """As many as have room: a sample at work holds all coalitions of features, and their gradients."""
+        sample = 2 * self.probe.bytes * self.scenario.coalitions
+        with torch.no_grad():
+            fitting = ROOM * self.memory // sample
+            return Replicas(self.model, self.example[:2], max(1, min(torch.get_num_threads(), fitting)))
+
+    @cached_property
     def _chunks(self) -> Chunks:
         """Chunks of images: every activation is held, and its gradient."""
-        return Chunks(self.memory // (2 * self.probe.bytes))
+        return Chunks(self.memory // (2 * self.probe.bytes * self.replicas.most))
 
     @property
     def _at_once(self) -> int:
         """How many images a call without gradients is made on."""
-        return max(1, min(AT_ONCE, FREED * self.memory // self.probe.bytes))
+        return max(1, min(AT_ONCE, FREED * self.memory // (self.probe.bytes * self.replicas.most)))
 
     def logits(
         self, patches: Tensor, references: Tensor, places: Tensor, variants: Sequence[Variant]
@@ -244,7 +258,7 @@ class Stage:
 
     def _outputs(self, images: Tensor) -> Tensor:
         """(m, classes) of images (m, *F), of no less than single precision."""
-        found: Tensor = self.model(images.contiguous(memory_format=self.probe.layout))
+        found = self.replicas(images.contiguous(memory_format=self.probe.layout))
         # Half precision is too coarse to compare changes in.
         return found.float() if found.dtype in (torch.float16, torch.bfloat16) else found
 
@@ -295,8 +309,18 @@ class Stage:
         return self.output.log_probability(outputs.flatten(0, 1), asked).reshape(count, draws)
 
     def in_chunks(self, work: Callable[[slice], T], count: int, draws: int, variants: int) -> list[T]:
-        """What the work makes of slices of count samples that fit the memory."""
-        return [found for _, found in self._chunks.over(work, count, draws * variants)]
+        """What the work makes of slices of count samples that fit the memory, side by side."""
+        return self._side_by_side(work, count, draws * variants)
+
+    def _side_by_side(self, work: Callable[[slice], T], count: int, each: int) -> list[T]:
+        workers = self.replicas.working
+        if workers == 1:
+            return self._one_by_one(work, count, each)
+        size = max(1, min(self._chunks.size // each, math.ceil(count / (TURNS * workers))))
+        return self.replicas.map(work, [slice(row, row + size) for row in range(0, count, size)])
+
+    def _one_by_one(self, work: Callable[[slice], T], count: int, each: int) -> list[T]:
+        return [found for _, found in self._chunks.over(work, count, each)]
 
     @torch.no_grad()
     def certify(
@@ -309,13 +333,18 @@ class Stage:
     ) -> Certificate:
         """The certificate of n samples on references (n, K, *F) and places (n, K, F, A)."""
 
-        at_once = min(references.shape[1], self._at_once)
+        draws, few = references.shape[1], len(patches) < self.replicas.working
+        at_once = min(math.ceil(draws / self.replicas.working) if few else draws, self._at_once)
 
         def work(rows: slice) -> Certificate:
             shown = zip(references[rows].split(at_once, 1), places[rows].split(at_once, 1), strict=True)
-            parts = [self.outcome(patches[rows], classes[rows], *part) for part in shown]
+            # Side by side, where samples are not.
+            parts = self.replicas.map(
+                lambda part: self.outcome(patches[rows], classes[rows], *part), list(shown)
+            )
             found = Outcome(*(torch.cat([getattr(p, one.name) for p in parts], 1) for one in fields(Outcome)))
             return certificate(found, self.scenario, levels)
 
-        parts = self.in_chunks(work, len(patches), at_once, 1)
+        over = self._one_by_one if few else self._side_by_side
+        parts = over(work, len(patches), at_once)
         return Certificate(*(torch.cat([getattr(p, one.name) for p in parts]) for one in fields(Certificate)))
