@@ -316,7 +316,9 @@ class Stage:
         workers = self.replicas.working
         if workers == 1:
             return self._one_by_one(work, count, each)
-        size = max(1, min(self._chunks.size // each, math.ceil(count / (TURNS * workers))))
+        # Of few images each, more time would go into calling than into what is called.
+        turns = max(math.ceil(count / (TURNS * workers)), min(ENOUGH // each, math.ceil(count / workers)))
+        size = max(1, min(self._chunks.size // each, turns))
         return self.replicas.map(work, [slice(row, row + size) for row in range(0, count, size)])
 
     def _one_by_one(self, work: Callable[[slice], T], count: int, each: int) -> list[T]:

@@ -72,12 +72,13 @@ class Features:
         return make_subject(subject, maker, samples)
 
     def stages(self, subject: Subject, run: Run) -> Sequence["Features"]:
-        """The same with few samples first, and with twice as many where a method is not clear by those."""
+        """The same with few samples first, and with a third or a half more where a method is not clear."""
         if self.name in subject.generated:
             return [self]
         most = BLOCKS[run.budget]
-        counts = [2**power for power in range((most - 1).bit_length())] + [most]
-        return [generated(self.name, self.anew, count) for count in counts]
+        powers = [2**power for power in range(most.bit_length())]
+        counts = sorted({*powers, *(3 * power for power in powers), most})
+        return [generated(self.name, self.anew, count) for count in counts if count <= most]
 
 
 @cache  # what is made of a subject is kept by what made it

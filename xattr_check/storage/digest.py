@@ -18,6 +18,8 @@ from torch.nn.parameter import is_lazy
 
 from xattr_check.storage.surroundings import surroundings
 
+_written = json.JSONEncoder(sort_keys=True).encode
+
 
 def _bytes(tensor: Tensor) -> bytes:
     # Through uint8, because numpy has no bfloat16.
@@ -42,7 +44,7 @@ def digest(*parts: Any) -> str:
         elif isinstance(part, list | tuple):
             state.update(f"[{','.join(digest(item) for item in part)}]".encode())
         else:
-            state.update(json.dumps(part, sort_keys=True).encode())
+            state.update(_written(part).encode())
         state.update(b"\x00")
     return state.hexdigest()
 

@@ -369,6 +369,17 @@ def test_each_stage_begins_with_what_was_there(run: Run) -> None:
     assert torch.equal(found[-1], generated("single")(given, wide).inputs)
 
 
+@pytest.mark.parametrize(
+    ("most", "counts"), [(1, [1]), (4, [1, 2, 3, 4]), (8, [1, 2, 3, 4, 6, 8]), (10, [1, 2, 3, 4, 6, 8, 10])]
+)
+def test_stages_grow_by_half_at_the_most(
+    most: int, counts: list[int], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(module.BLOCKS, "quick", most)
+    stages = generated("single").stages(toy(ChannelMeans(100)), run)
+    assert [one.blocks for one in stages] == counts
+
+
 def test_what_ships_is_there_at_once(made: Made, run: Run) -> None:
     own = generated("null")
     assert own.stages(shipping(made, "null"), run) == [own]
