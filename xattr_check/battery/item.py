@@ -88,7 +88,9 @@ class Item:
             trial: _Trial | None = _Trial(self, run, tuple(stages(self.check.on, self.subject, run)))
             while trial is not None:
                 verdict = trial.verdict()
-                trial = trial.larger() if verdict.status in OPEN else None
+                # What came to no figure comes to none on more inputs.
+                judged = verdict.interval is not None
+                trial = trial.larger() if judged and verdict.status in OPEN else None
         if self.expected_failure is not None:
             verdict = expect(verdict, self.expected_failure)
         return replace(verdict, seconds=time.perf_counter() - started)
@@ -142,11 +144,13 @@ class _Trial:
     def verdict(self) -> Verdict:
         check, subject, method = self.item.check, self.item.subject, self.item.method
         try:
-            if self.item.told_by == check.name and (fault := self._fault_anywhere()):
+            # Before anything is made with the model, and kept for others.
+            _expect_unspoiled(subject)
+            # Nor are inputs made for a method that raises whatever they are.
+            if self._tells_faults and (fault := self._fault_anywhere()):
                 raise fault
             _require(check.needs, subject)
             _require(method.needs, self.subject)
-            _expect_unspoiled(subject)
             self.controls = Controls(
                 check, self.gate, self.subject, self.run, self.item.controls, method.sensitivity
             )
@@ -232,6 +236,11 @@ class _Trial:
             return None
         given = check.parameters.get("fill", option.default)
         return self.subject.layout.canvas if given == "canvas" else given
+
+    @property
+    def _tells_faults(self) -> bool:
+        """Whether the method is first asked whether it raises whatever the check."""
+        return self.item.told_by == self.item.check.name or (self.item.told_by != "" and len(self.stages) > 1)
 
     def _fault_anywhere(self) -> MethodError | None:
         """What the method raises on the first of the subject's inputs; None where it serves."""
@@ -327,8 +336,8 @@ class _Trial:
         return best
 
     def larger(self) -> "_Trial | None":
-        """The same on more inputs, where the check can have more made."""
-        left = self.stages[1:]
+        """The same on more inputs, where the check can have more made and the model is still what it was."""
+        left = self.stages[1:] if self.item.subject.computes_as_before() else ()
         try:
             there = len(self.subject.inputs)
             while left:
@@ -371,9 +380,11 @@ class _Trial:
             gate = presumed.gate or presumed.check.gate
             key = digest("presumed", id(presumed.method), name, presumed.subject.fingerprint, str(gate))
             verdict: Verdict = self.run.once(key, partial(presumed.judge, self.run))
+            figures = "" if verdict.interval is None else f": {verdict.interval} (gate {verdict.gate})"
             if verdict.status in ("fail", "error"):
-                figures = "" if verdict.interval is None else f": {verdict.interval} (gate {verdict.gate})"
                 return f"{name}, which it presumes, {verdict.status}s{figures}"
+            if verdict.status == "undecided":
+                return f"{name}, which it presumes, is undecided{figures}"
             if verdict.status == "invalid":
                 return f"{name}, which it presumes, says nothing about {self.item.subject.name!r}"
         return ""

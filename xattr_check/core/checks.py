@@ -94,8 +94,8 @@ class Axiom:
     on: turns the subject into the one that is measured on, on the run's device, such as one with inputs made
         for its model; None for the subject itself. Asked once in a run; raises Undefined or Invalid. The
         first line of its docstring says what it makes.
-    presumes: checks that must not fail, nor be invalid, for a pass of this one to mean anything; else the
-        verdict is not_applicable. They are judged only for a method that would pass.
+    presumes: checks that must not fail, nor be invalid or undecided, for a pass of this one to mean anything;
+        else the verdict is not_applicable. They are judged only for a method that would pass.
     negative, positive: controls that must fail and pass the gate, or else the check is invalid.
         With a Beats gate the negative ones are what has to be beaten instead; none named: all controls
         that the subject allows.

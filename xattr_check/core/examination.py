@@ -211,17 +211,18 @@ def _remedy(model: nn.Module, rows: Tensor) -> str:
     if len(places) == 1 and rows.device.type not in places:
         place = places.pop()
         return f"its weights are on {place} and its inputs on {rows.device.type}: pass inputs.to({place!r})"
-    if told := "" if isinstance(model, Contextual) else arranged(model, rows):
+    alone = len(rows) > 1 and _runs(model, rows[:1])
+    if told := "" if alone or isinstance(model, Contextual) else arranged(model, rows):
         return told
     if isinstance(model, Contextual) and (others := ", ".join(model.xattr_context.tables.keys() - {IDS})):
         return f"it is called with context by name, {others}: they have to be what its forward function takes"
     fixed = any(isinstance(module, torch.fx.GraphModule) for module in model.modules())
     export = "export it with dynamic_shapes=({0: torch.export.Dim('batch')},); " if fixed else ""
-    if len(rows) > 1:
+    if alone:
         return f"{export}it runs on one alone, and has to take batches of any size"
-    return (
-        f"{export}it runs on more at once, and has to take one alone" if _runs_on_copies(model, rows) else ""
-    )
+    if len(rows) == 1 and _runs_on_copies(model, rows):
+        return f"{export}it runs on more at once, and has to take one alone"
+    return ""
 
 
 def arranged(model: nn.Module, inputs: Tensor) -> str:
@@ -242,10 +243,13 @@ def arranged(model: nn.Module, inputs: Tensor) -> str:
 
 def _runs_on_copies(model: nn.Module, row: Tensor) -> bool:
     """Whether a model runs on some number of copies of an input (1, *F)."""
-    for count in range(2, ROWS + 1):
-        with suppress(Exception), torch.no_grad():
-            model(torch.cat([row] * count))
-            return True
+    return any(_runs(model, torch.cat([row] * count)) for count in range(2, ROWS + 1))
+
+
+def _runs(model: nn.Module, rows: Tensor) -> bool:
+    with suppress(Exception), torch.no_grad():
+        model(rows.clone())
+        return True
     return False
 
 

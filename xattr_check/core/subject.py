@@ -459,7 +459,17 @@ class Subject:
         names |= {"causal"} if self.causal else set()
         names |= {"context"} if self.context else set()
         names |= {"mean_far_from_zero"} if self.far_from_zero else set()
+        names |= {"third_class"} if self._has_third_class() else set()
         return frozenset(names)
+
+    def _has_third_class(self) -> bool:
+        """Whether there is a class besides two, or what outputs are of are no classes."""
+        if self.output.name != Classes.name:
+            return True
+        try:
+            return self._first_outputs().shape[1] > 2
+        except Exception:  # of a model that no longer serves, which is told where it is asked
+            return True
 
     @property
     def fingerprint(self) -> str:

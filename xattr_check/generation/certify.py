@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xattr_check.core.outputs import Classes, Output
+from xattr_check.errors import Invalid
 from xattr_check.generation.folding import folded
 from xattr_check.generation.patches import paste
 from xattr_check.generation.replicas import Replicas
@@ -219,6 +220,12 @@ class Stage:
         """How many images a call without gradients is made on."""
         return max(1, min(AT_ONCE, FREED * self.memory // (self.probe.bytes * self.replicas.most)))
 
+    def outputs_of(self, images: Tensor) -> Tensor:
+        """(m, classes) of images (m, *F), without gradients, as many at once as fit."""
+        at_once = max(1, self.memory // self.probe.bytes)
+        with torch.no_grad():
+            return torch.cat([self.outputs(part.clone()) for part in images.split(at_once)])
+
     def logits(
         self, patches: Tensor, references: Tensor, places: Tensor, variants: Sequence[Variant]
     ) -> list[Tensor]:
@@ -236,7 +243,7 @@ class Stage:
             for some in (alike[start : start + together] for start in range(0, len(alike), together)):
                 images = [self._images(patches, references, places, variant) for variant in some]
                 with torch.set_grad_enabled(held):
-                    outputs = self._outputs(images[0] if len(images) == 1 else torch.cat(images))
+                    outputs = self.outputs(images[0] if len(images) == 1 else torch.cat(images))
                 parts = outputs.split(count * draws)
                 found |= {
                     variant: part.reshape(count, draws, -1) for variant, part in zip(some, parts, strict=True)
@@ -256,9 +263,20 @@ class Stage:
                 images = self.paste(images, patch, places[:, :, feature].flatten(0, 1))
         return images
 
-    def _outputs(self, images: Tensor) -> Tensor:
-        """(m, classes) of images (m, *F), of no less than single precision."""
-        found = self.replicas(images.contiguous(memory_format=self.probe.layout))
+    def outputs(self, images: Tensor) -> Tensor:
+        """(m, classes) of images (m, *F), of no less than single precision.
+
+        Raises Invalid with what the model raises.
+        """
+        try:
+            found = self.replicas(images.contiguous(memory_format=self.probe.layout))
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            raise Invalid(
+                f"the model raised {type(error).__name__} on {len(images)} inputs at once, with features or "
+                f"what they are shown on: {error}"
+            ) from error
         # Half precision is too coarse to compare changes in.
         return found.float() if found.dtype in (torch.float16, torch.bfloat16) else found
 

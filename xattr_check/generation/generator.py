@@ -144,8 +144,7 @@ class Maker:
             generator = torch.Generator().manual_seed(derive_seed("seen", self.plan.seed))
             chosen = torch.randperm(len(self.inputs), generator=generator)[:SEEN]
             shown = self.inputs[chosen.to(self.inputs.device)]
-            at_once = max(1, self.run.memory // self.stage.probe.bytes)
-            found = torch.cat([self.stage.model(part.clone()) for part in shown.split(at_once)])
+            found = self.stage.outputs_of(shown)
         return found.cpu().double().T.corrcoef().square().nan_to_num(0.0, 0.0, 0.0)
 
     def shared(self, classes: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from xattr_check.generation.generator import Maker
 
@@ -28,7 +27,7 @@ def calmed(maker: Maker) -> Maker:
     plan = maker.plan
     if plan.reference != "noise":
         return maker
-    spread = float(_outputs(maker, maker.inputs[:INPUTS]).float().std(0, correction=0).mean())
+    spread = float(maker.stage.outputs_of(maker.inputs[:INPUTS]).std(0, correction=0).mean())
     if not 0 < spread < torch.inf:
         return maker
     for _ in range(HALVINGS):
@@ -51,10 +50,6 @@ def unrest(maker: Maker) -> float:
     first = torch.tensor(geometry.starts).to(places)
     where = first.expand_as(places) if geometry.movable else places
     patches = geometry.cut(others, where, maker.plan.side)
-    changes = _outputs(maker, geometry.paste(references, patches, places)) - _outputs(maker, references)
-    return float(changes.float().square().mean(0).sqrt().mean())
-
-
-def _outputs(maker: Maker, images: Tensor) -> Tensor:
-    at_once = max(1, maker.run.memory // maker.stage.probe.bytes)
-    return torch.cat([maker.stage.model(part.clone()) for part in images.split(at_once)])
+    with_patches = geometry.paste(references, patches, places)
+    changes = maker.stage.outputs_of(with_patches) - maker.stage.outputs_of(references)
+    return float(changes.square().mean(0).sqrt().mean())

@@ -26,7 +26,12 @@ DECIMALS = 6
     bounds=(-1, 1),
     needs=("logits",),
     # On signals gradcam gives little for the other class, all of it to the feature, and comes to -0.4.
-    advisory={"image": "where a map has little outside of a feature, its share hardly depends on the class"},
+    advisory={
+        "image": "where a map has little outside of a feature, its share hardly depends on the class",
+        # The feature never changes the other class, but its pixels do, this way and that.
+        "third_class": "of two classes the one is most of what the other is not, and what pixels of a "
+        "feature do to it cancels out, but not in magnitudes",
+    },
     on=generated("single"),
     negative=("random", "edges", "input_magnitude", "center", "constant"),
     positive=("oracle",),

@@ -138,7 +138,16 @@ def test_one_map_under_two_scales_does_not_know_the_class(layout: str, run: Run)
 
 def test_with_one_feature_the_verdict_advises() -> None:
     advisory = CHECKS["class_sensitivity_single"].advisory
-    assert set(advisory) == {"image"}
+    assert set(advisory) == {"image", "third_class"}
     others = ("null_feature", "class_sensitivity_double", "saturation")
     assert all(not CHECKS[name].advisory for name in others)
     assert all("image" not in CHECKS[name].needs for name in (*others, "class_sensitivity_single"))
+
+
+@pytest.mark.parametrize(
+    ("classes", "output", "there"), [(2, "classes", False), (3, "classes", True), (2, "labels", True)]
+)
+def test_of_two_classes_there_is_no_third(classes: int, output: str, there: bool) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(27, classes))
+    subject = Subject("any", model, torch.randn(4, 3, 3, 3), torch.zeros(4, dtype=torch.int64), output=output)
+    assert ("third_class" in subject.offers) == there

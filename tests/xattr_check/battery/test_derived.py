@@ -1,8 +1,8 @@
 """Checks that are measured on a subject of their own making, and checks that presume others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -236,6 +236,20 @@ def test_a_pass_says_nothing_where_what_it_presumes_is_invalid(
     )
 
 
+def test_a_pass_says_nothing_where_what_it_presumes_is_undecided(
+    judge: Callable[..., Verdict], installed: dict[str, Axiom]
+) -> None:
+    """Noise looks fair to one check, and another one cannot tell yet that it is noise."""
+
+    def measure(explainer: Explainer, subject: Subject, draw: Draw) -> Measurement:
+        return Measurement(torch.tensor([0.2, 0.8]).double().repeat(len(draw.inputs))[: len(draw.inputs)])
+
+    installed["base"] = replace(check("base"), measure=measure)
+    verdict = judge(check(levels={"mine": 0.1}, presumes=("base",)))
+    assert verdict.status == "not_applicable"
+    assert "; uninformative, since base, which it presumes, is undecided: 0.5" in str(verdict)
+
+
 def test_a_pass_stands_where_what_it_presumes_does_not_fail(
     judge: Callable[..., Verdict], presumed: Callable[..., list[str]]
 ) -> None:
@@ -337,6 +351,74 @@ def test_more_inputs_are_made_while_a_verdict_is_open(
     declare = axiom(statement="", family="generated", gate=AtMost(0.5), on=Growing(counts, asked))
     found = judge(declare(measure))
     assert (asked, found.n, found.status) == (taken, n, status)
+
+
+def growing(measure: Callable[..., Measurement], made: list[int]) -> Axiom:
+    return axiom(statement="", family="generated", gate=AtMost(0.5), on=Growing((16, 32, 64), made))(measure)
+
+
+def open_(explainer: Explainer, subject: Subject, draw: Draw) -> Measurement:
+    """Asks for a map, and tells nothing by it."""
+    explainer(subject.model, draw.inputs, draw.targets)
+    return Measurement(0.5 + torch.tensor([0.3, -0.3]).double().repeat(len(draw.inputs))[: len(draw.inputs)])
+
+
+class Scaled(nn.Module):
+    """Multiplies by a number that stands elsewhere, where no digest finds it."""
+
+    factors: ClassVar[dict[int, float]] = {}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = GIVEN.model
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.as_tensor(self.network(inputs)) * Scaled.factors.get(0, 1.0)
+
+
+@pytest.fixture
+def spoiled() -> Iterator[None]:
+    yield
+    Scaled.factors.clear()
+
+
+@pytest.mark.usefixtures("spoiled")
+def test_nothing_is_made_with_a_model_that_a_method_has_spoiled(run: Run) -> None:
+    """By the method itself, nor for the next one."""
+
+    def spoil(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        Scaled.factors[0] = 3.0
+        return torch.ones_like(inputs)
+
+    given = replace(images(count=8), model=Scaled())
+    asked: list[int] = []
+    spoiling = item_of(spoil, growing(open_, asked), given)
+    spoiling.judge(run)
+    assert asked == [16]
+    found = item_of(explain, growing(open_, asked), given).judge(run)
+    assert (found.status, asked) == ("invalid", [16])
+    assert "an earlier method left something behind" in found.sentence
+
+
+def test_nothing_is_made_for_a_method_that_another_check_tells_of(run: Run) -> None:
+    def raising(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        raise ValueError("no map")
+
+    asked: list[int] = []
+    one = replace(item_of(raising, growing(open_, asked), GIVEN), told_by="shape")
+    found = one.judge(run)
+    assert (found.status, asked) == ("not_applicable", [])
+    assert "as shape tells, the method raised ValueError: no map" in found.sentence
+    alone = replace(one, told_by="")
+    assert (alone.judge(run).status, asked) == ("error", [16])
+
+
+def test_what_comes_to_no_figure_comes_to_none_on_more_inputs(judge: Callable[..., Verdict]) -> None:
+    def measure(explainer: Explainer, subject: Subject, draw: Draw) -> Measurement:
+        raise Invalid("this model says nothing")
+
+    asked: list[int] = []
+    assert (judge(growing(measure, asked)).status, asked) == ("invalid", [16])
 
 
 def test_what_was_drawn_before_stays_as_it_was(run: Run) -> None:

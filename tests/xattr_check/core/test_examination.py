@@ -512,3 +512,24 @@ def test_a_model_of_channels_last_is_not_taken_for_one_of_many_channels(shape: t
     assert "pass inputs.movedim(-1, 1), and" in refused(flat, torch.rand(12, 9, 9, 3))
     narrow = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten())
     assert made(narrow, torch.rand(12, 3, 9, 4)).layout.name == "image"
+
+
+class Few(nn.Module):
+    """Takes so many images at once and no more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LazyLinear(3))
+        self.network(torch.zeros(1, 3, 6, 6))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if len(inputs) > 3:
+            raise ValueError(f"at most 3 at once, not {len(inputs)}")
+        found: Tensor = self.network(inputs)
+        return found
+
+
+def test_no_other_arrangement_is_advised_where_one_alone_runs_as_it_is() -> None:
+    with pytest.raises(SubjectError) as told:
+        Subject("any", Few(), torch.randn(8, 3, 6, 6), torch.zeros(8, dtype=torch.int64))
+    assert "at most 3 at once, not 8; it runs on one alone, and has to take batches" in str(told.value)

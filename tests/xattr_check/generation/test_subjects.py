@@ -354,6 +354,21 @@ def test_each_budget_asks_for_its_own(run: Run, monkeypatch: pytest.MonkeyPatch)
     ]  # fmt: skip
 
 
+class Few(ChannelMeans):
+    """A model that takes so many inputs at once and no more."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if len(inputs) > 8:
+            raise ValueError(f"at most 8 at once, not {len(inputs)}")
+        return super().forward(inputs)
+
+
+def test_what_the_model_raises_is_told_of_the_model(run: Run) -> None:
+    told = r"the model raised ValueError on \d+ inputs at once, .*: at most 8 at once, not \d+"
+    with pytest.raises(Invalid, match=told):
+        generated("single")(toy(Few(100)), run)
+
+
 # More are made where a method is not clear by the first.
 
 
