@@ -179,7 +179,7 @@ def test_where_an_input_is() -> None:
 
 
 def test_what_a_subject_offers() -> None:
-    classes = {"classes", "probability", "accuracy", "logits"}
+    classes = {"classes", "probability", "accuracy", "logits", "third_class"}
     assert images().offers == {"image", "neighbours", *classes}
     assert columns().offers == {"columns", *classes}
     assert tokens().offers == {"embeddings", *classes}
