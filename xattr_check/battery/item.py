@@ -144,12 +144,11 @@ class _Trial:
     def verdict(self) -> Verdict:
         check, subject, method = self.item.check, self.item.subject, self.item.method
         try:
-            # Before anything is made with the model, and kept for others.
-            _expect_unspoiled(subject)
-            # Nor are inputs made for a method that raises whatever they are.
+            # No inputs are made for a method that raises whatever they are.
             if self._tells_faults and (fault := self._fault_anywhere()):
                 raise fault
             _require(check.needs, subject)
+            _expect_unspoiled(subject)
             _require(method.needs, self.subject)
             self.controls = Controls(
                 check, self.gate, self.subject, self.run, self.item.controls, method.sensitivity
@@ -358,6 +357,9 @@ class _Trial:
         if lacking := given.context.keys() - brings(on):
             told = f"needs inputs of its own, for which {given.name!r} has no {', '.join(sorted(lacking))}"
             raise Undefined(told)
+
+        # Nothing is made with a model that a method has spoiled, and kept for others.
+        _expect_unspoiled(given)
 
         def make() -> tuple[object, Subject | Undefined | Invalid]:
             try:

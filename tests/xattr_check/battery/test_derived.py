@@ -393,6 +393,9 @@ def test_nothing_is_made_with_a_model_that_a_method_has_spoiled(run: Run) -> Non
     given = replace(images(count=8), model=Scaled())
     asked: list[int] = []
     spoiling = item_of(spoil, growing(open_, asked), given)
+    first = replace(spoiling, told_by=spoiling.check.name)  # it is asked for a map before anything is made
+    assert (first.judge(run).status, asked) == ("invalid", [])
+    Scaled.factors.clear()
     spoiling.judge(run)
     assert asked == [16]
     found = item_of(explain, growing(open_, asked), given).judge(run)
